@@ -1,0 +1,113 @@
+# Godwit's one build file. `make help` says what there is.
+#
+# Variants: release (build/release, -O3; binaries also appear as build/godwit etc.) and asan (build/asan: ASan +
+# UBSan, what the tests run on). Source lists are explicit; a new file is added to its folder's list below.
+
+.DEFAULT_GOAL := all
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+VERSION  := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+CC       ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+WARN     := -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes -Wmissing-prototypes \
+            -Wvla -Wno-format-truncation -Wpointer-arith -Wcast-align=strict -Wundef
+CPPFLAGS := -I. -D_GNU_SOURCE
+CFLAGS_release := -O3 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2
+CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+LDFLAGS_asan   := -fsanitize=address,undefined
+# -ffp-contract=off: arithmetic is what the source says; an fma is written as one (exactness rule, DESIGN part 4)
+CFLAGS   := -std=gnu17 -ffp-contract=off -fno-strict-aliasing -pthread $(WARN)
+LIBS     := -levent_openssl -levent_pthreads -levent -lcjson -lssl -lcrypto -lpcre2-8 -lutf8proc -lcurl -lm -pthread
+
+# ---- sources, a list per folder ------------------------------------------------------------------------------
+
+BASE := base/err.c base/log.c base/clock.c base/buf.c base/utf8.c base/file.c base/json.c base/hash.c base/rng.c \
+        base/args.c base/frame.c base/pool.c
+MIGRATE :=
+KERNELS :=
+WORKER :=
+CORE :=
+TEXT :=
+FRONT :=
+CONTROLLER :=
+CLI :=
+
+# Kernels for one instruction set: the file's suffix names the flags.
+$(foreach v,release asan,build/$(v)/%_avx512.o): ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
+$(foreach v,release asan,build/$(v)/%_avx512bf16.o): ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mavx512bf16
+$(foreach v,release asan,build/$(v)/%_avx2.o): ISA := -mavx2 -mfma
+
+# ---- unit tests, a list per set of libraries that they link ----------------------------------------------------
+
+UNIT_BASE := test_base_frame
+UNIT_MIGRATE :=
+UNIT_KERNELS :=
+UNIT_WORKER :=
+UNIT_CORE :=
+UNIT_TEXT :=
+UNIT_FRONT :=
+
+# ---- rules -----------------------------------------------------------------------------------------------------
+
+FOLDERS := BASE MIGRATE KERNELS WORKER CORE TEXT FRONT CONTROLLER CLI
+PROGRAMS := $(if $(CLI),godwit) $(if $(CONTROLLER),godwit-controller) $(if $(WORKER),godwit-worker)
+
+# $(call libs,variant,FOLDER...) - the archives, in link order
+libs = $(foreach f,$(2),$(if $($(f)),build/$(1)/lib$(f).a))
+
+define variant
+build/$(1)/%.o: %.c Makefile
+	@mkdir -p $$(@D)
+	@echo "  CC    $$@"; $$(CC) $$(CPPFLAGS) -DGW_VERSION='"$$(VERSION)"' $$(CFLAGS) $$(CFLAGS_$(1)) $$(ISA) $$(FLAGS_$$(*F)) -MMD -MP -c $$< -o $$@
+
+$(foreach f,$(FOLDERS),
+build/$(1)/lib$(f).a: $($(f):%.c=build/$(1)/%.o)
+	@rm -f $$@ && ar rcs $$@ $$^
+)
+
+build/$(1)/godwit: build/$(1)/controller/cli/main_godwit.o $(call libs,$(1),CLI MIGRATE BASE)
+	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -o $$@
+build/$(1)/godwit-controller: build/$(1)/controller/main_controller.o $(call libs,$(1),CONTROLLER FRONT TEXT CORE MIGRATE BASE)
+	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -o $$@
+build/$(1)/godwit-worker: build/$(1)/worker/main_worker.o $(call libs,$(1),WORKER KERNELS MIGRATE BASE)
+	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -o $$@
+
+$(call unit_rule,$(1),UNIT_BASE,BASE)
+$(call unit_rule,$(1),UNIT_MIGRATE,MIGRATE BASE)
+$(call unit_rule,$(1),UNIT_KERNELS,KERNELS BASE)
+$(call unit_rule,$(1),UNIT_WORKER,WORKER KERNELS MIGRATE BASE)
+$(call unit_rule,$(1),UNIT_CORE,CORE MIGRATE BASE)
+$(call unit_rule,$(1),UNIT_TEXT,TEXT BASE)
+$(call unit_rule,$(1),UNIT_FRONT,FRONT TEXT CORE MIGRATE BASE)
+endef
+
+# $(call unit_rule,variant,TEST LIST,FOLDERS): one binary per test file
+define unit_rule
+$(if $($(2)),$($(2):%=build/$(1)/tests/unit/%): build/$(1)/tests/unit/%: build/$(1)/tests/unit/%.o $(call libs,$(1),$(3))
+	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ -lcmocka $$(LIBS) -o $$@)
+endef
+
+$(eval $(call variant,release))
+$(eval $(call variant,asan))
+-include $(shell find build -name '*.d' 2>/dev/null)
+
+.PHONY: all asan unit help clean
+all: $(PROGRAMS:%=build/%) ## build the programs (release): build/godwit, build/godwit-controller, build/godwit-worker
+$(PROGRAMS:%=build/%): build/%: build/release/%
+	@ln -sf release/$* $@
+
+asan: $(PROGRAMS:%=build/asan/%) ## build the programs with ASan and UBSan, under build/asan
+
+UNIT := $(UNIT_BASE) $(UNIT_MIGRATE) $(UNIT_KERNELS) $(UNIT_WORKER) $(UNIT_CORE) $(UNIT_TEXT) $(UNIT_FRONT)
+unit: $(UNIT:%=build/asan/tests/unit/%) ## build and run the unit tests (ASan + UBSan)
+	@tests/run.py $^
+
+clean: ## remove everything that was built
+	rm -rf build
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'

@@ -1,0 +1,183 @@
+/* The core: a sans-I/O state machine that holds the truth about requests and decides where they run.
+ *
+ *     gw_core_step(core, now_us, event)  →  actions
+ *
+ * It does no I/O, reads no clock, draws no random numbers: the program (links, front) and the simulator drive
+ * the same object code. The truth is the request and its log, one per branch; workers are caches.
+ *
+ * Front and core speak only events and actions. Token path: a worker's TOKENS are appended iff they are of the
+ * current attempt and begin at position = log length; an overlap must equal the log (else the worker's
+ * arithmetic is broken: GW_NOTE_DIVERGED, the worker is dropped, the log wins); a gap resubmits. Stop ids and max_tokens are decided
+ * per record before it is committed; overshoot is discarded.
+ *
+ * Worker states (one link = one incarnation of one worker):
+ *
+ *     state     event                       next      what is done
+ *     ───────   ─────────────────────────   ───────   ──────────────────────────────────────────────
+ *     -         HELLO good                  UP        WELCOME, generation + 1; queue is dispatched
+ *     -         HELLO bad                   -         REFUSE, close
+ *     -         HELLO, same name is UP      (old GONE) old incarnation is lost, new one comes UP (its process restarted faster than we noticed)
+ *     UP        heartbeat in time           UP        deadline moves
+ *     UP        NOTICE(deadline)            DOOMED    no new work; CUTOVER as soon as another worker is UP,
+ *                                                     at the latest deadline - margin
+ *     UP        link down · GOODBYE         GONE      unannounced loss: its requests are resubmitted
+ *     UP        no frame until deadline     GONE      the same, link closed (frozen, cut off)
+ *     DOOMED    HANDOFF(request)            DOOMED    attempt + 1, request submitted elsewhere (announced)
+ *     DOOMED    no HANDOFF until deadline   DOOMED    request taken as lost: attempt + 1, submitted elsewhere
+ *     DOOMED    NOTICE cancel               UP        before CUTOVER: nothing moved; after: what moved stays moved
+ *     DOOMED    link down · deadline        GONE      what it still holds is resubmitted; announced: never counted
+ *     DOOMED    deadline + 30 s, alive      UP        the notice was wrong
+ *     GONE      anything                    GONE      ignored, link is closed
+ *
+ * Request states:
+ *
+ *     state     event                       next      what is done
+ *     ───────   ─────────────────────────   ───────   ──────────────────────────────────────────────
+ *     -         SUBMIT, room                QUEUED    GW_ACT_ACCEPTED
+ *     -         SUBMIT, queue full          -         GW_ACT_FAILED (LIMIT)
+ *     QUEUED    a worker has room           RUNNING   attempt + 1, SUBMIT with the logs
+ *     QUEUED    max_queue_wait passed       -         GW_ACT_FAILED (LIMIT): one clear error
+ *     RUNNING   TOKENS                      RUNNING   logs grow; GW_ACT_TOKENS; GW_ACT_FINISH per branch
+ *     RUNNING   last branch finished        -         CANCEL to the worker if it may still run; GW_ACT_DONE
+ *     RUNNING   worker lost                 QUEUED    at the queue's front; counted if it had started and nothing was
+ *                                                     committed since the last loss
+ *     RUNNING   counted twice               ALONE     it waits for a worker to itself; lost there too: GW_ACT_FAILED
+ *     RUNNING   CUTOVER sent                MOVING    HANDOFF or its deadline → QUEUED (front) → other worker
+ *     any       client CANCEL               -         CANCEL to the worker
+ *     any       front STOP(branch, keep)    same      that branch's log is cut to keep records and finished
+ *
+ * Lost messages: every loss is the loss of a link (wire.h), handled by "worker lost". A SUBMIT that was lost
+ * died with its link. TOKENS of an old attempt, of a branch that is finished, or for an unknown request are dropped.
+ *
+ * Owner: the core owns requests handed in by EV_SUBMIT; actions and all they point to live until the next
+ * gw_core_step. Thread: one. Units: microseconds on the caller's monotonic clock.
+ * Errors: steps do not fail; trouble is an action. Allocation failure in a step: the request concerned fails.
+ * Source: own design; DESIGN part 6. */
+#ifndef GW_CONTROLLER_CORE_H
+#define GW_CONTROLLER_CORE_H
+
+#include "migrate/wire.h"
+
+struct gw_core;
+
+struct gw_core_config {
+    uint64_t term;                    /* of this controller; higher than any before */
+    uint8_t fingerprint[GW_FINGERPRINT_BYTES]; /* of the model served */
+    /* Is this the right digest for that profile? A pure function (a constant table); NULL accepts all (tests). */
+    bool (*digest_ok)(const char *profile, const uint8_t digest[GW_DIGEST_BYTES]);
+    int64_t heartbeat_us;             /* asked of workers; default 250 ms */
+    int64_t heartbeat_timeout_us;     /* silence that means loss; default 1 s */
+    int64_t mass_loss_recheck_us;     /* over half of the fleet silent at once: wait so much longer; default 2 s */
+    int64_t controller_timeout_us;    /* told to workers; default 5 s */
+    int64_t cutover_margin_us;        /* CUTOVER at the latest so long before the deadline; default 1 s */
+    int64_t handoff_timeout_us;       /* default 2 s, never past the deadline */
+    int64_t doom_grace_us;            /* default 30 s */
+    int64_t max_queue_wait_us;        /* default 600 s */
+    uint32_t max_queued;              /* requests waiting for a worker; default 4096 */
+    uint32_t max_workers;             /* default 1024 */
+    uint32_t worker_branches_target;  /* branches in flight per worker before requests wait in the core's queue; default 4096 (workers queue well themselves) */
+};
+
+/* Fills in the defaults above (term and fingerprint stay zero). */
+void gw_core_config_default(struct gw_core_config *config);
+
+enum gw_event_type {
+    GW_EV_TICK,      /* time has passed; due deadlines fire (they fire on every other event too) */
+    GW_EV_HELLO,     /* an authenticated worker introduces itself on `link` (mac was checked outside) */
+    GW_EV_MSG,       /* any later message on `link` */
+    GW_EV_LINK_DOWN, /* the link is gone; fires at most once per link and never after ACT_CLOSE */
+    GW_EV_SUBMIT,    /* front: a new request; the core owns it from here on */
+    GW_EV_CANCEL,    /* front: the client has gone */
+    GW_EV_STOP,      /* front: stop string found; keep so many records of that branch and finish it */
+    GW_EV_NOTICE,    /* admin, cloud: an instance (or worker) will go, or will not */
+};
+
+struct gw_event {
+    enum gw_event_type type;
+    union {
+        struct { uint64_t link; const struct gw_msg *msg; } link; /* HELLO, MSG, LINK_DOWN (msg NULL) */
+        struct { struct gw_request *request; } submit;            /* request->id: unique, chosen by the front */
+        struct { uint64_t request; } cancel;
+        struct { uint64_t request; uint32_t branch; uint32_t keep; } stop;
+        struct { const char *name; uint8_t kind; int64_t deadline_us; } notice; /* instance id or worker name; absolute */
+    };
+};
+
+enum gw_action_type {
+    GW_ACT_SEND,     /* encode msg onto link */
+    GW_ACT_CLOSE,    /* close link after what was sent before; reason is for the log */
+    GW_ACT_ACCEPTED, /* front: the request is in; exactly one of DONE, FAILED or silence-after-cancel follows */
+    GW_ACT_TOKENS,   /* front: committed records */
+    GW_ACT_FINISH,   /* front: a branch ended (not sent for branches ended by EV_STOP) */
+    GW_ACT_DONE,     /* front: all branches ended; the request is forgotten */
+    GW_ACT_FAILED,   /* front: one clear error; the request is forgotten */
+    GW_ACT_NOTE,     /* timeline: for log, metrics, dashboard */
+};
+
+enum gw_note_kind {
+    GW_NOTE_WORKER_UP = 1, GW_NOTE_WORKER_REFUSED, GW_NOTE_WORKER_DOOMED, GW_NOTE_NOTICE_CANCELLED,
+    GW_NOTE_WORKER_LOST,   /* text: why */
+    GW_NOTE_WORKER_LEFT,   /* announced, nothing was left on it */
+    GW_NOTE_REQUEST_MOVED, /* request resubmitted; announced or not in `announced`, position = committed records of all branches */
+    GW_NOTE_REQUEST_ALONE, GW_NOTE_DIVERGED,
+};
+
+struct gw_note {
+    enum gw_note_kind kind;
+    bool announced;
+    const char *worker; /* name, "" if none */
+    uint64_t generation;
+    uint64_t request; /* 0 = none */
+    uint32_t attempt;
+    uint32_t count;   /* requests that were on the worker; or records committed */
+    const char *text;
+};
+
+struct gw_action {
+    enum gw_action_type type;
+    union {
+        struct { uint64_t link; struct gw_msg *msg; const char *reason; } link; /* msg owned by the core, valid till next step */
+        struct { uint64_t request; } accepted, done;
+        struct { uint64_t request; uint32_t branch; struct gw_tokens tokens; } tokens; /* points into the log */
+        struct { uint64_t request; uint32_t branch; enum gw_finish reason; } finish;
+        struct { uint64_t request; gw_err_t code; const char *text; } failed;
+        struct gw_note note;
+    };
+};
+
+gw_err_t gw_core_create(const struct gw_core_config *config, struct gw_core **out) GW_MUST_USE;
+void gw_core_destroy(struct gw_core *core);
+
+/* Feeds one event; msg and name pointers are borrowed for the call only. now_us never goes back. */
+void gw_core_step(struct gw_core *core, int64_t now_us, const struct gw_event *event);
+
+/* The actions of the last step, in the order in which they must be carried out. */
+const struct gw_action *gw_core_actions(const struct gw_core *core, size_t *count);
+
+/* When the next GW_EV_TICK is due; INT64_MAX = nothing is pending. */
+int64_t gw_core_next_deadline_us(const struct gw_core *core);
+
+/* For admin and metrics: plain numbers, copied out. */
+struct gw_core_stats {
+    uint32_t workers_up, workers_doomed, queued, running;
+    uint64_t accepted, done, failed, cancelled, tokens;
+    uint64_t losses, announced_moves, unannounced_moves, stale_frames, diverged;
+};
+void gw_core_stats(const struct gw_core *core, struct gw_core_stats *out);
+
+struct gw_core_worker_view {
+    char worker[GW_WIRE_NAME_MAX + 1], instance[GW_WIRE_NAME_MAX + 1], profile[GW_WIRE_NAME_MAX + 1];
+    const char *state; /* "up", "doomed" */
+    uint32_t pipeline;
+    uint64_t generation;
+    uint32_t requests, pid;
+    int64_t deadline_us; /* of the notice; 0 = none */
+    struct gw_msg_heartbeat last;
+};
+/* Copies at most max views; returns how many there are. */
+size_t gw_core_workers(const struct gw_core *core, struct gw_core_worker_view *out, size_t max);
+
+/* The committed log of a live request's branch (tests, simulator, journal); false if unknown. Valid till next step. */
+bool gw_core_log(const struct gw_core *core, uint64_t request, uint32_t branch, struct gw_tokens *out);
+
+#endif

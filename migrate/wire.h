@@ -1,0 +1,220 @@
+/* The control plane's messages between controller and workers: what each means, and their bytes.
+ *
+ * A worker dials the controller's worker port. All messages travel in base/frame.h frames, whose head carries
+ * (term, pipeline, generation): the fences. A worker is, for now, a pipeline of one rank.
+ *
+ *     controller                                   worker
+ *     ── CHALLENGE(nonce) ─────────────────────────►          who are you?
+ *     ◄──────────── HELLO(mac, nonce', who, model) ──
+ *     ── WELCOME(mac', pipeline, term, generation) ─►          or REFUSE(why), then close
+ *     ── SUBMIT · CANCEL · CUTOVER · PING ──────────►
+ *     ◄───── HEARTBEAT · TOKENS · REJECT · NOTICE · HANDOFF · GOODBYE ──
+ *
+ * mac = HMAC-SHA-256(cluster key, nonce ‖ HELLO payload behind the mac); mac' = HMAC(cluster key,
+ * nonce' ‖ "welcome"). Before WELCOME nothing but CHALLENGE/HELLO/REFUSE is legal.
+ *
+ * Lost messages: TCP loses a suffix only, by losing the connection; then the controller treats the worker as
+ * gone (every request that it held is submitted elsewhere, from its log) and the worker forgets all requests
+ * when it registers again. So no message needs a retry. State table: controller/core/core.h.
+ *
+ * Owner: gw_msg_decode's result owns its arrays until gw_msg_fini. Thread: plain data.
+ * Units: in the field names. Errors: GW_ERR_PROTO for bytes that no honest peer sends; nothing is allocated by
+ * a count before the bytes for it are there. Every decoded message satisfies the limits of request.h.
+ * Compatibility: GW_WIRE_PROTO is raised by any change; N and N-1 interoperate. Source: own design. */
+#ifndef GW_MIGRATE_WIRE_H
+#define GW_MIGRATE_WIRE_H
+
+#include "base/buf.h"
+#include "base/frame.h"
+#include "migrate/request.h"
+
+#define GW_WIRE_PROTO_MIN 1
+#define GW_WIRE_PROTO     1
+
+#define GW_WIRE_NAME_MAX    64  /* bytes of worker, instance, build, profile names, without NUL */
+#define GW_WIRE_TEXT_MAX    256 /* bytes of a reason */
+#define GW_WIRE_NONCE_BYTES 16
+#define GW_WIRE_MAC_BYTES   32
+#define GW_FINGERPRINT_BYTES 16
+#define GW_DIGEST_BYTES      32
+#define GW_WIRE_CUTOVER_MAX 4096 /* requests in one CUTOVER */
+
+enum gw_msg_type {
+    GW_MSG_CHALLENGE = 1, /* C→W */
+    GW_MSG_HELLO,         /* W→C */
+    GW_MSG_WELCOME,       /* C→W */
+    GW_MSG_REFUSE,        /* C→W */
+    GW_MSG_SUBMIT,        /* C→W run this from this log on */
+    GW_MSG_CANCEL,        /* C→W forget it (idempotent; unknown requests are ignored) */
+    GW_MSG_TOKENS,        /* W→C records; count 0 = "a step with this request has begun" */
+    GW_MSG_REJECT,        /* W→C this request cannot run here, nor will it on an equal worker */
+    GW_MSG_HEARTBEAT,     /* W→C from the I/O thread, with step progress */
+    GW_MSG_PING,          /* C→W the controller lives */
+    GW_MSG_NOTICE,        /* W→C this instance will go (or will not, after all) */
+    GW_MSG_CUTOVER,       /* C→W stop scheduling these, then HANDOFF each */
+    GW_MSG_HANDOFF,       /* W→C the last TOKENS of this request have been sent */
+    GW_MSG_GOODBYE,       /* both: closing on purpose, with a reason */
+};
+
+struct gw_msg_challenge {
+    uint16_t proto_min, proto_max;
+    uint8_t nonce[GW_WIRE_NONCE_BYTES];
+};
+
+struct gw_msg_hello {
+    uint8_t mac[GW_WIRE_MAC_BYTES];
+    uint16_t proto; /* chosen from the challenge's range */
+    uint8_t nonce[GW_WIRE_NONCE_BYTES];
+    char worker[GW_WIRE_NAME_MAX + 1];   /* stable across reconnects, unique in the cluster */
+    char instance[GW_WIRE_NAME_MAX + 1]; /* the cloud's id; workers of one instance share it */
+    char build[GW_WIRE_NAME_MAX + 1];
+    char profile[GW_WIRE_NAME_MAX + 1]; /* numerics profile */
+    uint8_t digest[GW_DIGEST_BYTES];    /* of that profile on this machine */
+    uint8_t fingerprint[GW_FINGERPRINT_BYTES];
+    uint64_t max_term; /* highest term this worker has served; it refuses lower ones */
+    uint32_t pid;
+    uint32_t vocab, context; /* of the model */
+    uint32_t kv_tokens;      /* capacity of the page pool */
+    uint32_t max_sequences;  /* branches in one step at most */
+};
+
+struct gw_msg_welcome {
+    uint8_t mac[GW_WIRE_MAC_BYTES];
+    uint32_t heartbeat_ms;          /* send one so often */
+    uint32_t controller_timeout_ms; /* no frame from the controller for so long = it is lost */
+};
+
+enum gw_refuse_code {
+    GW_REFUSE_AUTH = 1,   /* wrong mac */
+    GW_REFUSE_PROTO,      /* no common protocol */
+    GW_REFUSE_MODEL,      /* other fingerprint */
+    GW_REFUSE_DIGEST,     /* unknown profile or wrong digest */
+    GW_REFUSE_TERM,       /* this controller's term is too low for you */
+    GW_REFUSE_DUPLICATE,  /* that worker name is connected and alive */
+    GW_REFUSE_LIMIT,      /* too many workers */
+};
+
+struct gw_msg_refuse {
+    uint16_t code;
+    char text[GW_WIRE_TEXT_MAX + 1];
+};
+
+struct gw_branch_log {
+    uint32_t len;  /* records that are committed */
+    bool done;     /* finished: do not generate (it still counts as branch number) */
+    uint32_t *ids; /* [len] */
+};
+
+struct gw_msg_submit {
+    uint32_t attempt;
+    struct gw_request request;
+    struct gw_branch_log *logs; /* [request.n] */
+};
+
+#define GW_BRANCH_ALL UINT32_MAX
+
+struct gw_msg_cancel {
+    uint64_t request;
+    uint32_t attempt;
+    uint32_t branch; /* GW_BRANCH_ALL: the whole request */
+};
+
+struct gw_msg_tokens {
+    uint64_t request;
+    uint32_t attempt;
+    uint32_t branch;
+    struct gw_tokens tokens;
+};
+
+struct gw_msg_reject {
+    uint64_t request;
+    uint32_t attempt;
+    uint16_t code; /* gw_err_t */
+    char text[GW_WIRE_TEXT_MAX + 1];
+};
+
+struct gw_msg_heartbeat {
+    uint64_t steps;        /* since the worker started */
+    uint64_t step_us;      /* duration of the last whole step */
+    uint32_t running;      /* branches being decoded or prefilled */
+    uint32_t waiting;      /* branches accepted, not scheduled */
+    uint32_t kv_used_tokens, kv_total_tokens;
+    uint64_t prefix_hit_tokens, prefix_query_tokens; /* since start */
+    uint64_t preemptions;
+};
+
+struct gw_msg_ping {
+    uint64_t sequence;
+};
+
+enum gw_notice_kind { GW_NOTICE_PREEMPT = 1, GW_NOTICE_REBALANCE, GW_NOTICE_MAINTENANCE, GW_NOTICE_SCALE_IN, GW_NOTICE_CANCEL };
+
+struct gw_msg_notice {
+    uint8_t kind;
+    uint32_t deadline_ms; /* from now; 0 with GW_NOTICE_CANCEL */
+};
+
+struct gw_cutover_item {
+    uint64_t request;
+    uint32_t attempt;
+};
+
+struct gw_msg_cutover {
+    uint32_t count;
+    struct gw_cutover_item *items; /* [count] */
+};
+
+struct gw_msg_handoff {
+    uint64_t request;
+    uint32_t attempt;
+    uint32_t n;
+    uint32_t *log_len; /* [n] records sent per branch */
+};
+
+struct gw_msg_goodbye {
+    char text[GW_WIRE_TEXT_MAX + 1];
+};
+
+struct gw_msg {
+    enum gw_msg_type type;
+    uint64_t term;       /* from and to the frame's head */
+    uint32_t pipeline;
+    uint64_t generation;
+    union {
+        struct gw_msg_challenge challenge;
+        struct gw_msg_hello hello;
+        struct gw_msg_welcome welcome;
+        struct gw_msg_refuse refuse;
+        struct gw_msg_submit submit;
+        struct gw_msg_cancel cancel;
+        struct gw_msg_tokens tokens;
+        struct gw_msg_reject reject;
+        struct gw_msg_heartbeat heartbeat;
+        struct gw_msg_ping ping;
+        struct gw_msg_notice notice;
+        struct gw_msg_cutover cutover;
+        struct gw_msg_handoff handoff;
+        struct gw_msg_goodbye goodbye;
+    };
+};
+
+/* "TOKENS" etc.; "?" for numbers that are no type. */
+const char *gw_msg_name(unsigned type);
+
+/* Appends the payload's bytes to b (its sticky error tells). Byte tables: wire.c, beside each encoder. */
+void gw_msg_encode(const struct gw_msg *msg, struct gw_buf *b);
+
+/* Encodes msg as one whole frame onto out. */
+gw_err_t gw_msg_put(const struct gw_msg *msg, struct evbuffer *out) GW_MUST_USE;
+
+/* Decodes a frame. On error nothing is held; else gw_msg_fini frees what msg owns. */
+gw_err_t gw_msg_decode(const struct gw_frame *frame, struct gw_msg *msg, struct gw_err_ctx *ctx) GW_MUST_USE;
+void gw_msg_fini(struct gw_msg *msg);
+
+/* The bytes that HELLO's mac covers behind the nonce: its payload without the mac. And both macs. */
+void gw_hello_mac(const void *key, size_t key_len, const uint8_t nonce[GW_WIRE_NONCE_BYTES],
+                  const struct gw_msg_hello *hello, uint8_t mac[GW_WIRE_MAC_BYTES]);
+void gw_welcome_mac(const void *key, size_t key_len, const uint8_t nonce[GW_WIRE_NONCE_BYTES],
+                    uint8_t mac[GW_WIRE_MAC_BYTES]);
+
+#endif
