@@ -33,8 +33,10 @@ static gw_err_t set_number(const struct gw_flag *f, const char *value, struct gw
     double v = f->type == GW_FLAG_INT ? (double)strtoll(value, &end, 10) : strtod(value, &end);
     if (errno || end == value || *end || !isfinite(v)) return bad_number(f, value, ctx);
     if (f->max > f->min && (v < f->min || v > f->max)) return bad_number(f, value, ctx);
-    if (f->type == GW_FLAG_INT) *(int64_t *)f->target = strtoll(value, NULL, 10);
-    else *(double *)f->target = v;
+    if (f->type == GW_FLAG_INT)
+        *(int64_t *)f->target = strtoll(value, NULL, 10);
+    else
+        *(double *)f->target = v;
     return GW_OK;
 }
 
@@ -108,8 +110,10 @@ static gw_err_t take_flag(int argc, char **argv, int *i, const struct gw_flag *f
         if (*i + 1 >= argc) return gw_fail(ctx, GW_ERR_INPUT, "--%s needs a value", name);
         value = argv[++*i];
     }
-    if (is_config) *config = value;
-    else if (apply) return set_flag(f, value, ctx);
+    if (is_config)
+        *config = value;
+    else if (apply)
+        return set_flag(f, value, ctx);
     return GW_OK;
 }
 
@@ -169,6 +173,6 @@ void gw_args_help(const char *usage, const char *intro, const struct gw_flag *fl
         print_default(f);
         printf("\n");
     }
-    printf("  %-28s %s\n  %-28s %s\n", "--config FILE", "read flags from FILE, lines 'name = value'", "--help",
-           "this text");
+    printf("  %-28s %s\n  %-28s %s\n", "--config FILE", "read flags from FILE, lines 'name = value'",
+           "--help", "this text");
 }

@@ -5,8 +5,10 @@
  *         {"model", GW_FLAG_STRING, &o.model, "DIR", "model directory (Hugging Face form)"},
  *         {0}};
  *
- * `--name value`, `--name=value`; booleans: `--name` or `--name=false`. `--config FILE` holds lines `name = value`
- * (# comments); flags on the command line win over the file, whatever their order. Defaults are what the targets hold before the call;
+ * `--name value`, `--name=value`; booleans: `--name` or `--name=false`. `--config FILE` holds lines `name =
+ * value`
+ * (# comments); flags on the command line win over the file, whatever their order. Defaults are what the
+ * targets hold before the call;
  * --help shows them. Secrets are never flags: a flag names the file that holds one.
  *
  * Owner: strings point into argv or into memory kept until exit. Thread: start-up only.
@@ -29,8 +31,8 @@ struct gw_flag {
     double min, max; /* for INT and DOUBLE; checked when max > min */
 };
 
-/* Parses argv[1..]. Non-flag words are collected into words[0..*nwords) (at most max_words). *help is set when --help or -h is there (then
- * nothing else is checked). */
+/* Parses argv[1..]. Non-flag words are collected into words[0..*nwords) (at most max_words). *help is set
+ * when --help or -h is there (then nothing else is checked). */
 gw_err_t gw_args_parse(int argc, char **argv, const struct gw_flag *flags, const char **words, int max_words,
                        int *nwords, bool *help, struct gw_err_ctx *ctx) GW_MUST_USE;
 

@@ -39,7 +39,8 @@ void gw_buf_f64(struct gw_buf *b, double v);
 void gw_buf_bytes(struct gw_buf *b, const void *bytes, size_t len);
 /* Drops the first n bytes (n <= len). */
 void gw_buf_consume(struct gw_buf *b, size_t n);
-/* The content with a NUL behind it (not counted in len); NULL after a sticky error. Valid until the next write. */
+/* The content with a NUL behind it (not counted in len); NULL after a sticky error. Valid until the next
+ * write. */
 const char *gw_buf_cstr(struct gw_buf *b);
 
 struct gw_reader {

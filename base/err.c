@@ -41,8 +41,8 @@ void gw_err_reset(struct gw_err_ctx *ctx)
 
 const char *gw_err_name(gw_err_t code)
 {
-    static const char *const names[] = {"ok",   "io",    "protocol",  "limit",   "memory", "cloud",
-                                        "cuda", "input", "not found", "internal"};
+    static const char *const names[] = {"ok",    "io",   "protocol", "limit",     "memory",
+                                        "cloud", "cuda", "input",    "not found", "internal"};
     size_t n = sizeof names / sizeof *names;
     return (size_t)code < n ? names[code] : "unknown";
 }

@@ -42,7 +42,8 @@ struct gw_err_ctx {
 gw_err_t gw_fail(struct gw_err_ctx *ctx, gw_err_t code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Puts "prefix: " in front of the text, so that an error names the file or request it speaks of. Returns code. */
+/* Puts "prefix: " in front of the text, so that an error names the file or request it speaks of. Returns
+ * code. */
 gw_err_t gw_fail_prefix(struct gw_err_ctx *ctx, gw_err_t code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

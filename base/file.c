@@ -69,7 +69,8 @@ static gw_err_t write_all(int fd, const char *path, const void *bytes, size_t le
     return GW_OK;
 }
 
-gw_err_t gw_file_replace(const char *path, const void *bytes, size_t len, unsigned mode, struct gw_err_ctx *ctx)
+gw_err_t gw_file_replace(const char *path, const void *bytes, size_t len, unsigned mode,
+                         struct gw_err_ctx *ctx)
 {
     char temp[PATH_MAX];
     if (snprintf(temp, sizeof temp, "%s.XXXXXX", path) >= (int)sizeof temp)
@@ -77,9 +78,11 @@ gw_err_t gw_file_replace(const char *path, const void *bytes, size_t len, unsign
     int fd = mkostemp(temp, O_CLOEXEC);
     if (fd < 0) return gw_fail(ctx, GW_ERR_IO, "%s: %s", temp, strerror(errno));
     gw_err_t err = write_all(fd, temp, bytes, len, ctx);
-    if (err == GW_OK && fchmod(fd, (mode_t)mode) != 0) err = gw_fail(ctx, GW_ERR_IO, "%s: %s", temp, strerror(errno));
+    if (err == GW_OK && fchmod(fd, (mode_t)mode) != 0)
+        err = gw_fail(ctx, GW_ERR_IO, "%s: %s", temp, strerror(errno));
     if (close(fd) != 0 && err == GW_OK) err = gw_fail(ctx, GW_ERR_IO, "%s: %s", temp, strerror(errno));
-    if (err == GW_OK && rename(temp, path) != 0) err = gw_fail(ctx, GW_ERR_IO, "%s: %s", path, strerror(errno));
+    if (err == GW_OK && rename(temp, path) != 0)
+        err = gw_fail(ctx, GW_ERR_IO, "%s: %s", path, strerror(errno));
     if (err != GW_OK) unlink(temp);
     return err;
 }

@@ -9,7 +9,8 @@
 #include "base/err.h"
 
 /* Reads a regular file of at most max_bytes. *out is malloc'ed with a NUL behind it; the caller frees. */
-gw_err_t gw_file_read(const char *path, size_t max_bytes, char **out, size_t *len, struct gw_err_ctx *ctx) GW_MUST_USE;
+gw_err_t gw_file_read(const char *path, size_t max_bytes, char **out, size_t *len,
+                      struct gw_err_ctx *ctx) GW_MUST_USE;
 
 /* Writes bytes to path through a temporary beside it and rename(2); mode e.g. 0644. */
 gw_err_t gw_file_replace(const char *path, const void *bytes, size_t len, unsigned mode,

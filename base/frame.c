@@ -6,12 +6,13 @@
 
 #define FRAME_MAGIC 0x31465747u /* "GWF1" */
 
-/* Nibble-wise CRC-32, reflected polynomial 0xEDB88320: control frames are small, 16 words of table suffice. */
+/* Nibble-wise CRC-32, reflected polynomial 0xEDB88320: control frames are small, 16 words of table suffice.
+ */
 static uint32_t crc32(const uint8_t *p, size_t len)
 {
-    static const uint32_t table[16] = {
-        0x00000000, 0x1DB71064, 0x3B6E20C8, 0x26D930AC, 0x76DC4190, 0x6B6B51F4, 0x4DB26158, 0x5005713C,
-        0xEDB88320, 0xF00F9344, 0xD6D6A3E8, 0xCB61B38C, 0x9B64C2B0, 0x86D3D2D4, 0xA00AE278, 0xBDBDF21C};
+    static const uint32_t table[16] = {0x00000000, 0x1DB71064, 0x3B6E20C8, 0x26D930AC, 0x76DC4190, 0x6B6B51F4,
+                                       0x4DB26158, 0x5005713C, 0xEDB88320, 0xF00F9344, 0xD6D6A3E8, 0xCB61B38C,
+                                       0x9B64C2B0, 0x86D3D2D4, 0xA00AE278, 0xBDBDF21C};
     uint32_t crc = ~0u;
     for (size_t i = 0; i < len; i++) {
         crc = (crc >> 4) ^ table[(crc ^ p[i]) & 15];
@@ -76,9 +77,12 @@ gw_err_t gw_frame_put(struct evbuffer *out, const struct gw_frame *frame)
     gw_buf_u64(&head, frame->term);
     gw_buf_u32(&head, frame->pipeline);
     gw_buf_u64(&head, frame->generation);
-    if (head.err != GW_OK) err = head.err;
-    else if (evbuffer_expand(out, head.len + frame->len) != 0) err = GW_ERR_MEMORY;
-    else if (evbuffer_add(out, head.data, head.len) != 0 || evbuffer_add(out, frame->payload, frame->len) != 0)
+    if (head.err != GW_OK)
+        err = head.err;
+    else if (evbuffer_expand(out, head.len + frame->len) != 0)
+        err = GW_ERR_MEMORY;
+    else if (evbuffer_add(out, head.data, head.len) != 0 ||
+             evbuffer_add(out, frame->payload, frame->len) != 0)
         err = GW_ERR_MEMORY;
     gw_buf_fini(&head);
     return err;

@@ -27,7 +27,8 @@ void gw_sha256_finish(struct gw_sha256 *s, uint8_t out[GW_SHA256_BYTES])
     EVP_MD_CTX_free((EVP_MD_CTX *)s);
 }
 
-void gw_hmac_sha256(const void *key, size_t key_len, const void *bytes, size_t len, uint8_t out[GW_SHA256_BYTES])
+void gw_hmac_sha256(const void *key, size_t key_len, const void *bytes, size_t len,
+                    uint8_t out[GW_SHA256_BYTES])
 {
     unsigned int out_len = GW_SHA256_BYTES;
     const unsigned char *done = HMAC(EVP_sha256(), key, (int)key_len, bytes, len, out, &out_len);

@@ -18,7 +18,8 @@ void gw_sha256_update(struct gw_sha256 *s, const void *bytes, size_t len);
 /* Writes the digest and frees s. */
 void gw_sha256_finish(struct gw_sha256 *s, uint8_t out[GW_SHA256_BYTES]);
 
-void gw_hmac_sha256(const void *key, size_t key_len, const void *bytes, size_t len, uint8_t out[GW_SHA256_BYTES]);
+void gw_hmac_sha256(const void *key, size_t key_len, const void *bytes, size_t len,
+                    uint8_t out[GW_SHA256_BYTES]);
 
 /* Equal in constant time? For secrets. 1 = equal. */
 int gw_bytes_equal_ct(const void *a, const void *b, size_t len);

@@ -15,8 +15,10 @@ static bool depth_ok(const char *text, size_t len)
     for (size_t i = 0; i < len; i++) {
         char c = text[i];
         if (in_string) {
-            if (c == '\\') i++;
-            else if (c == '"') in_string = false;
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                in_string = false;
         } else if (c == '"') {
             in_string = true;
         } else if (c == '{' || c == '[') {
@@ -49,7 +51,8 @@ static gw_err_t parse_bounded(const char *text, size_t len, cJSON **out, struct 
     while (end < text + len && strchr(" \t\r\n", *end)) end++;
     if (end != text + len) {
         cJSON_Delete(tree);
-        return gw_fail(ctx, GW_ERR_INPUT, "not valid JSON: bytes behind the end at %zu", (size_t)(end - text));
+        return gw_fail(ctx, GW_ERR_INPUT, "not valid JSON: bytes behind the end at %zu",
+                       (size_t)(end - text));
     }
     if (!numbers_finite(tree)) {
         cJSON_Delete(tree);
@@ -156,8 +159,10 @@ void gw_json_put_string(struct gw_buf *b, const char *text, size_t len)
             i++;
             continue;
         }
-        if (n == 1 && (p[i] < 0x20 || p[i] == '"' || p[i] == '\\' || p[i] == 0x7f)) put_escaped(b, p[i]);
-        else gw_buf_put(b, p + i, (size_t)n);
+        if (n == 1 && (p[i] < 0x20 || p[i] == '"' || p[i] == '\\' || p[i] == 0x7f))
+            put_escaped(b, p[i]);
+        else
+            gw_buf_put(b, p + i, (size_t)n);
         i += (size_t)n;
     }
     gw_buf_u8(b, '"');

@@ -110,7 +110,8 @@ gw_err_t gw_pool_create(struct event_base *loop, int threads, int max_queued, st
     pool->waiting.jobs = calloc((size_t)max_queued, sizeof(struct gw_job));
     pool->finished.jobs = calloc((size_t)max_queued, sizeof(struct gw_job));
     pool->notify_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (pool->notify_fd >= 0) pool->notify = event_new(loop, pool->notify_fd, EV_READ | EV_PERSIST, on_notify, pool);
+    if (pool->notify_fd >= 0)
+        pool->notify = event_new(loop, pool->notify_fd, EV_READ | EV_PERSIST, on_notify, pool);
     gw_err_t err = GW_OK;
     if (!pool->waiting.jobs || !pool->finished.jobs || !pool->notify || event_add(pool->notify, NULL) != 0)
         err = gw_fail(ctx, GW_ERR_IO, "job pool: cannot set up");

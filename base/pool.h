@@ -1,11 +1,13 @@
 /* Job pool: a few threads that do work an event loop must not wait for (tokenizing, file reads).
  *
  * The loop submits a job; `work` runs on a pool thread; `done` runs later on the loop's thread. Both run
- * exactly once for each accepted job, in order of completion. The queue is bounded: submit says LIMIT when full.
+ * exactly once for each accepted job, in order of completion. The queue is bounded: submit says LIMIT when
+ * full.
  *
  * Owner: the job's arg belongs to the job until done. destroy waits for running jobs, then calls done for all
- * that were accepted (work may have been skipped: *skipped is true). Thread: create, submit, destroy on the loop's thread.
- * Units: jobs. Errors: GW_ERR_LIMIT, GW_ERR_IO (threads, eventfd). Source: own design, after libuv's threadpool. */
+ * that were accepted (work may have been skipped: *skipped is true). Thread: create, submit, destroy on the
+ * loop's thread. Units: jobs. Errors: GW_ERR_LIMIT, GW_ERR_IO (threads, eventfd). Source: own design, after
+ * libuv's threadpool. */
 #ifndef GW_BASE_POOL_H
 #define GW_BASE_POOL_H
 

@@ -1,8 +1,8 @@
 /* Random numbers: a small seeded generator for tests, jitter and the simulator, and the kernel's for secrets.
  *
  * Nothing that decides a token uses this: sampling is keyed (worker/sampler.h).
- * Owner: caller memory. Thread: one generator, one thread. Errors: gw_random_bytes aborts if the kernel cannot
- * (there is nothing sensible to do without). Source: splitmix64. */
+ * Owner: caller memory. Thread: one generator, one thread. Errors: gw_random_bytes aborts if the kernel
+ * cannot (there is nothing sensible to do without). Source: splitmix64. */
 #ifndef GW_BASE_RNG_H
 #define GW_BASE_RNG_H
 

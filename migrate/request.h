@@ -19,22 +19,22 @@
 #include "base/err.h"
 
 /* What may be asked for at most. Checked by the front (400), again by whoever decodes a message. */
-#define GW_REQUEST_PROMPT_MAX     (1u << 20) /* tokens */
-#define GW_REQUEST_TOKENS_MAX     (1u << 20) /* max_tokens */
-#define GW_REQUEST_BRANCHES_MAX   128        /* n */
-#define GW_REQUEST_STOP_IDS_MAX   64
-#define GW_REQUEST_BIAS_MAX       1024
-#define GW_REQUEST_TOP_MAX        20 /* top_logprobs */
-#define GW_REQUEST_TENANT_BYTES   16
+#define GW_REQUEST_PROMPT_MAX   (1u << 20) /* tokens */
+#define GW_REQUEST_TOKENS_MAX   (1u << 20) /* max_tokens */
+#define GW_REQUEST_BRANCHES_MAX 128        /* n */
+#define GW_REQUEST_STOP_IDS_MAX 64
+#define GW_REQUEST_BIAS_MAX     1024
+#define GW_REQUEST_TOP_MAX      20 /* top_logprobs */
+#define GW_REQUEST_TENANT_BYTES 16
 
 struct gw_logit_bias {
     uint32_t id;
     float bias; /* added to the logit; [-100, 100] */
 };
 
-/* Order in which a logit row is transformed: bias, repetition, presence and frequency penalty, min_tokens mask,
- * temperature, top-k, top-p, min-p. Penalties count the branch's own output tokens (presence, frequency) and
- * prompt + output (repetition), as vLLM does. */
+/* Order in which a logit row is transformed: bias, repetition, presence and frequency penalty, min_tokens
+ * mask, temperature, top-k, top-p, min-p. Penalties count the branch's own output tokens (presence,
+ * frequency) and prompt + output (repetition), as vLLM does. */
 struct gw_sampling {
     float temperature;        /* 0 = greedy (lowest id wins a tie) */
     uint32_t top_k;           /* 0 = all */
@@ -44,9 +44,10 @@ struct gw_sampling {
     float frequency_penalty;  /* [-2, 2] */
     float repetition_penalty; /* > 0; 1 = none */
     uint64_t seed;
-    uint32_t max_tokens; /* per branch, >= 1 */
-    uint32_t min_tokens; /* stop ids are masked until so many were generated */
-    bool logprobs;       /* records carry the logprob of the chosen token (of the raw logits: before bias, penalties, temperature) */
+    uint32_t max_tokens;   /* per branch, >= 1 */
+    uint32_t min_tokens;   /* stop ids are masked until so many were generated */
+    bool logprobs;         /* records carry the logprob of the chosen token (of the raw logits: before bias,
+                              penalties, temperature) */
     uint32_t top_logprobs; /* and of so many best tokens; 0..GW_REQUEST_TOP_MAX */
     uint32_t *stop_ids;
     uint32_t stop_ids_len;

@@ -18,8 +18,8 @@
  * when it registers again. So no message needs a retry. State table: controller/core/core.h.
  *
  * Owner: gw_msg_decode's result owns its arrays until gw_msg_fini. Thread: plain data.
- * Units: in the field names. Errors: GW_ERR_PROTO for bytes that no honest peer sends; nothing is allocated by
- * a count before the bytes for it are there. Every decoded message satisfies the limits of request.h.
+ * Units: in the field names. Errors: GW_ERR_PROTO for bytes that no honest peer sends; nothing is allocated
+ * by a count before the bytes for it are there. Every decoded message satisfies the limits of request.h.
  * Compatibility: GW_WIRE_PROTO is raised by any change; N and N-1 interoperate. Source: own design. */
 #ifndef GW_MIGRATE_WIRE_H
 #define GW_MIGRATE_WIRE_H
@@ -31,13 +31,13 @@
 #define GW_WIRE_PROTO_MIN 1
 #define GW_WIRE_PROTO     1
 
-#define GW_WIRE_NAME_MAX    64  /* bytes of worker, instance, build, profile names, without NUL */
-#define GW_WIRE_TEXT_MAX    256 /* bytes of a reason */
-#define GW_WIRE_NONCE_BYTES 16
-#define GW_WIRE_MAC_BYTES   32
+#define GW_WIRE_NAME_MAX     64  /* bytes of worker, instance, build, profile names, without NUL */
+#define GW_WIRE_TEXT_MAX     256 /* bytes of a reason */
+#define GW_WIRE_NONCE_BYTES  16
+#define GW_WIRE_MAC_BYTES    32
 #define GW_FINGERPRINT_BYTES 16
 #define GW_DIGEST_BYTES      32
-#define GW_WIRE_CUTOVER_MAX 4096 /* requests in one CUTOVER */
+#define GW_WIRE_CUTOVER_MAX  4096 /* requests in one CUTOVER */
 
 enum gw_msg_type {
     GW_MSG_CHALLENGE = 1, /* C→W */
@@ -85,13 +85,13 @@ struct gw_msg_welcome {
 };
 
 enum gw_refuse_code {
-    GW_REFUSE_AUTH = 1,   /* wrong mac */
-    GW_REFUSE_PROTO,      /* no common protocol */
-    GW_REFUSE_MODEL,      /* other fingerprint */
-    GW_REFUSE_DIGEST,     /* unknown profile or wrong digest */
-    GW_REFUSE_TERM,       /* this controller's term is too low for you */
-    GW_REFUSE_DUPLICATE,  /* that worker name is connected and alive */
-    GW_REFUSE_LIMIT,      /* too many workers */
+    GW_REFUSE_AUTH = 1,  /* wrong mac */
+    GW_REFUSE_PROTO,     /* no common protocol */
+    GW_REFUSE_MODEL,     /* other fingerprint */
+    GW_REFUSE_DIGEST,    /* unknown profile or wrong digest */
+    GW_REFUSE_TERM,      /* this controller's term is too low for you */
+    GW_REFUSE_DUPLICATE, /* that worker name is connected and alive */
+    GW_REFUSE_LIMIT,     /* too many workers */
 };
 
 struct gw_msg_refuse {
@@ -134,10 +134,10 @@ struct gw_msg_reject {
 };
 
 struct gw_msg_heartbeat {
-    uint64_t steps;        /* since the worker started */
-    uint64_t step_us;      /* duration of the last whole step */
-    uint32_t running;      /* branches being decoded or prefilled */
-    uint32_t waiting;      /* branches accepted, not scheduled */
+    uint64_t steps;   /* since the worker started */
+    uint64_t step_us; /* duration of the last whole step */
+    uint32_t running; /* branches being decoded or prefilled */
+    uint32_t waiting; /* branches accepted, not scheduled */
     uint32_t kv_used_tokens, kv_total_tokens;
     uint64_t prefix_hit_tokens, prefix_query_tokens; /* since start */
     uint64_t preemptions;
@@ -147,7 +147,13 @@ struct gw_msg_ping {
     uint64_t sequence;
 };
 
-enum gw_notice_kind { GW_NOTICE_PREEMPT = 1, GW_NOTICE_REBALANCE, GW_NOTICE_MAINTENANCE, GW_NOTICE_SCALE_IN, GW_NOTICE_CANCEL };
+enum gw_notice_kind {
+    GW_NOTICE_PREEMPT = 1,
+    GW_NOTICE_REBALANCE,
+    GW_NOTICE_MAINTENANCE,
+    GW_NOTICE_SCALE_IN,
+    GW_NOTICE_CANCEL
+};
 
 struct gw_msg_notice {
     uint8_t kind;
@@ -177,7 +183,7 @@ struct gw_msg_goodbye {
 
 struct gw_msg {
     enum gw_msg_type type;
-    uint64_t term;       /* from and to the frame's head */
+    uint64_t term; /* from and to the frame's head */
     uint32_t pipeline;
     uint64_t generation;
     union {

@@ -5,10 +5,10 @@
  * It does no I/O, reads no clock, draws no random numbers: the program (links, front) and the simulator drive
  * the same object code. The truth is the request and its log, one per branch; workers are caches.
  *
- * Front and core speak only events and actions. Token path: a worker's TOKENS are appended iff they are of the
- * current attempt and begin at position = log length; an overlap must equal the log (else the worker's
- * arithmetic is broken: GW_NOTE_DIVERGED, the worker is dropped, the log wins); a gap resubmits. Stop ids and max_tokens are decided
- * per record before it is committed; overshoot is discarded.
+ * Front and core speak only events and actions. Token path: a worker's TOKENS are appended iff they are of
+ * the current attempt and begin at position = log length; an overlap must equal the log (else the worker's
+ * arithmetic is broken: GW_NOTE_DIVERGED, the worker is dropped, the log wins); a gap resubmits. Stop ids and
+ * max_tokens are decided per record before it is committed; overshoot is discarded.
  *
  * Worker states (one link = one incarnation of one worker):
  *
@@ -16,18 +16,17 @@
  *     ───────   ─────────────────────────   ───────   ──────────────────────────────────────────────
  *     -         HELLO good                  UP        WELCOME, generation + 1; queue is dispatched
  *     -         HELLO bad                   -         REFUSE, close
- *     -         HELLO, same name is UP      (old GONE) old incarnation is lost, new one comes UP (its process restarted faster than we noticed)
- *     UP        heartbeat in time           UP        deadline moves
- *     UP        NOTICE(deadline)            DOOMED    no new work; CUTOVER as soon as another worker is UP,
- *                                                     at the latest deadline - margin
- *     UP        link down · GOODBYE         GONE      unannounced loss: its requests are resubmitted
- *     UP        no frame until deadline     GONE      the same, link closed (frozen, cut off)
- *     DOOMED    HANDOFF(request)            DOOMED    attempt + 1, request submitted elsewhere (announced)
- *     DOOMED    no HANDOFF until deadline   DOOMED    request taken as lost: attempt + 1, submitted elsewhere
- *     DOOMED    NOTICE cancel               UP        before CUTOVER: nothing moved; after: what moved stays moved
- *     DOOMED    link down · deadline        GONE      what it still holds is resubmitted; announced: never counted
- *     DOOMED    deadline + 30 s, alive      UP        the notice was wrong
- *     GONE      anything                    GONE      ignored, link is closed
+ *     -         HELLO, same name is UP      (old GONE) old incarnation is lost, new one comes UP (its process
+ * restarted faster than we noticed) UP        heartbeat in time           UP        deadline moves UP
+ * NOTICE(deadline)            DOOMED    no new work; CUTOVER as soon as another worker is UP, at the latest
+ * deadline - margin UP        link down · GOODBYE         GONE      unannounced loss: its requests are
+ * resubmitted UP        no frame until deadline     GONE      the same, link closed (frozen, cut off) DOOMED
+ * HANDOFF(request)            DOOMED    attempt + 1, request submitted elsewhere (announced) DOOMED    no
+ * HANDOFF until deadline   DOOMED    request taken as lost: attempt + 1, submitted elsewhere DOOMED    NOTICE
+ * cancel               UP        before CUTOVER: nothing moved; after: what moved stays moved DOOMED    link
+ * down · deadline        GONE      what it still holds is resubmitted; announced: never counted DOOMED
+ * deadline + 30 s, alive      UP        the notice was wrong GONE      anything                    GONE
+ * ignored, link is closed
  *
  * Request states:
  *
@@ -39,15 +38,16 @@
  *     QUEUED    max_queue_wait passed       -         GW_ACT_FAILED (LIMIT): one clear error
  *     RUNNING   TOKENS                      RUNNING   logs grow; GW_ACT_TOKENS; GW_ACT_FINISH per branch
  *     RUNNING   last branch finished        -         CANCEL to the worker if it may still run; GW_ACT_DONE
- *     RUNNING   worker lost                 QUEUED    at the queue's front; counted if it had started and nothing was
- *                                                     committed since the last loss
- *     RUNNING   counted twice               ALONE     it waits for a worker to itself; lost there too: GW_ACT_FAILED
- *     RUNNING   CUTOVER sent                MOVING    HANDOFF or its deadline → QUEUED (front) → other worker
- *     any       client CANCEL               -         CANCEL to the worker
- *     any       front STOP(branch, keep)    same      that branch's log is cut to keep records and finished
+ *     RUNNING   worker lost                 QUEUED    at the queue's front; counted if it had started and
+ * nothing was committed since the last loss RUNNING   counted twice               ALONE     it waits for a
+ * worker to itself; lost there too: GW_ACT_FAILED RUNNING   CUTOVER sent                MOVING    HANDOFF or
+ * its deadline → QUEUED (front) → other worker any       client CANCEL               -         CANCEL to the
+ * worker any       front STOP(branch, keep)    same      that branch's log is cut to keep records and
+ * finished
  *
  * Lost messages: every loss is the loss of a link (wire.h), handled by "worker lost". A SUBMIT that was lost
- * died with its link. TOKENS of an old attempt, of a branch that is finished, or for an unknown request are dropped.
+ * died with its link. TOKENS of an old attempt, of a branch that is finished, or for an unknown request are
+ * dropped.
  *
  * Owner: the core owns requests handed in by EV_SUBMIT; actions and all they point to live until the next
  * gw_core_step. Thread: one. Units: microseconds on the caller's monotonic clock.
@@ -61,21 +61,24 @@
 struct gw_core;
 
 struct gw_core_config {
-    uint64_t term;                    /* of this controller; higher than any before */
+    uint64_t term;                             /* of this controller; higher than any before */
     uint8_t fingerprint[GW_FINGERPRINT_BYTES]; /* of the model served */
-    /* Is this the right digest for that profile? A pure function (a constant table); NULL accepts all (tests). */
+    /* Is this the right digest for that profile? A pure function (a constant table); NULL accepts all
+     * (tests). */
     bool (*digest_ok)(const char *profile, const uint8_t digest[GW_DIGEST_BYTES]);
-    int64_t heartbeat_us;             /* asked of workers; default 250 ms */
-    int64_t heartbeat_timeout_us;     /* silence that means loss; default 1 s */
-    int64_t mass_loss_recheck_us;     /* over half of the fleet silent at once: wait so much longer; default 2 s */
-    int64_t controller_timeout_us;    /* told to workers; default 5 s */
-    int64_t cutover_margin_us;        /* CUTOVER at the latest so long before the deadline; default 1 s */
-    int64_t handoff_timeout_us;       /* default 2 s, never past the deadline */
-    int64_t doom_grace_us;            /* default 30 s */
-    int64_t max_queue_wait_us;        /* default 600 s */
-    uint32_t max_queued;              /* requests waiting for a worker; default 4096 */
-    uint32_t max_workers;             /* default 1024 */
-    uint32_t worker_branches_target;  /* branches in flight per worker before requests wait in the core's queue; default 4096 (workers queue well themselves) */
+    int64_t heartbeat_us;         /* asked of workers; default 250 ms */
+    int64_t heartbeat_timeout_us; /* silence that means loss; default 1 s */
+    int64_t
+        mass_loss_recheck_us; /* over half of the fleet silent at once: wait so much longer; default 2 s */
+    int64_t controller_timeout_us;   /* told to workers; default 5 s */
+    int64_t cutover_margin_us;       /* CUTOVER at the latest so long before the deadline; default 1 s */
+    int64_t handoff_timeout_us;      /* default 2 s, never past the deadline */
+    int64_t doom_grace_us;           /* default 30 s */
+    int64_t max_queue_wait_us;       /* default 600 s */
+    uint32_t max_queued;             /* requests waiting for a worker; default 4096 */
+    uint32_t max_workers;            /* default 1024 */
+    uint32_t worker_branches_target; /* branches in flight per worker before requests wait in the core's
+                                        queue; default 4096 (workers queue well themselves) */
 };
 
 /* Fills in the defaults above (term and fingerprint stay zero). */
@@ -95,18 +98,34 @@ enum gw_event_type {
 struct gw_event {
     enum gw_event_type type;
     union {
-        struct { uint64_t link; const struct gw_msg *msg; } link; /* HELLO, MSG, LINK_DOWN (msg NULL) */
-        struct { struct gw_request *request; } submit;            /* request->id: unique, chosen by the front */
-        struct { uint64_t request; } cancel;
-        struct { uint64_t request; uint32_t branch; uint32_t keep; } stop;
-        struct { const char *name; uint8_t kind; int64_t deadline_us; } notice; /* instance id or worker name; absolute */
+        struct {
+            uint64_t link;
+            const struct gw_msg *msg;
+        } link; /* HELLO, MSG, LINK_DOWN (msg NULL) */
+        struct {
+            struct gw_request *request;
+        } submit; /* request->id: unique, chosen by the front */
+        struct {
+            uint64_t request;
+        } cancel;
+        struct {
+            uint64_t request;
+            uint32_t branch;
+            uint32_t keep;
+        } stop;
+        struct {
+            const char *name;
+            uint8_t kind;
+            int64_t deadline_us;
+        } notice; /* instance id or worker name; absolute */
     };
 };
 
 enum gw_action_type {
     GW_ACT_SEND,     /* encode msg onto link */
     GW_ACT_CLOSE,    /* close link after what was sent before; reason is for the log */
-    GW_ACT_ACCEPTED, /* front: the request is in; exactly one of DONE, FAILED or silence-after-cancel follows */
+    GW_ACT_ACCEPTED, /* front: the request is in; exactly one of DONE, FAILED or silence-after-cancel follows
+                      */
     GW_ACT_TOKENS,   /* front: committed records */
     GW_ACT_FINISH,   /* front: a branch ended (not sent for branches ended by EV_STOP) */
     GW_ACT_DONE,     /* front: all branches ended; the request is forgotten */
@@ -115,11 +134,16 @@ enum gw_action_type {
 };
 
 enum gw_note_kind {
-    GW_NOTE_WORKER_UP = 1, GW_NOTE_WORKER_REFUSED, GW_NOTE_WORKER_DOOMED, GW_NOTE_NOTICE_CANCELLED,
+    GW_NOTE_WORKER_UP = 1,
+    GW_NOTE_WORKER_REFUSED,
+    GW_NOTE_WORKER_DOOMED,
+    GW_NOTE_NOTICE_CANCELLED,
     GW_NOTE_WORKER_LOST,   /* text: why */
     GW_NOTE_WORKER_LEFT,   /* announced, nothing was left on it */
-    GW_NOTE_REQUEST_MOVED, /* request resubmitted; announced or not in `announced`, position = committed records of all branches */
-    GW_NOTE_REQUEST_ALONE, GW_NOTE_DIVERGED,
+    GW_NOTE_REQUEST_MOVED, /* request resubmitted; announced or not in `announced`, position = committed
+                              records of all branches */
+    GW_NOTE_REQUEST_ALONE,
+    GW_NOTE_DIVERGED,
 };
 
 struct gw_note {
@@ -129,18 +153,36 @@ struct gw_note {
     uint64_t generation;
     uint64_t request; /* 0 = none */
     uint32_t attempt;
-    uint32_t count;   /* requests that were on the worker; or records committed */
+    uint32_t count; /* requests that were on the worker; or records committed */
     const char *text;
 };
 
 struct gw_action {
     enum gw_action_type type;
     union {
-        struct { uint64_t link; struct gw_msg *msg; const char *reason; } link; /* msg owned by the core, valid till next step */
-        struct { uint64_t request; } accepted, done;
-        struct { uint64_t request; uint32_t branch; struct gw_tokens tokens; } tokens; /* points into the log */
-        struct { uint64_t request; uint32_t branch; enum gw_finish reason; } finish;
-        struct { uint64_t request; gw_err_t code; const char *text; } failed;
+        struct {
+            uint64_t link;
+            struct gw_msg *msg;
+            const char *reason;
+        } link; /* msg owned by the core, valid till next step */
+        struct {
+            uint64_t request;
+        } accepted, done;
+        struct {
+            uint64_t request;
+            uint32_t branch;
+            struct gw_tokens tokens;
+        } tokens; /* points into the log */
+        struct {
+            uint64_t request;
+            uint32_t branch;
+            enum gw_finish reason;
+        } finish;
+        struct {
+            uint64_t request;
+            gw_err_t code;
+            const char *text;
+        } failed;
         struct gw_note note;
     };
 };
@@ -177,7 +219,8 @@ struct gw_core_worker_view {
 /* Copies at most max views; returns how many there are. */
 size_t gw_core_workers(const struct gw_core *core, struct gw_core_worker_view *out, size_t max);
 
-/* The committed log of a live request's branch (tests, simulator, journal); false if unknown. Valid till next step. */
+/* The committed log of a live request's branch (tests, simulator, journal); false if unknown. Valid till next
+ * step. */
 bool gw_core_log(const struct gw_core *core, uint64_t request, uint32_t branch, struct gw_tokens *out);
 
 #endif

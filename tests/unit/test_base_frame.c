@@ -10,8 +10,12 @@
 
 static struct gw_frame sample(void)
 {
-    return (struct gw_frame){
-        .type = 7, .len = 9, .term = 3, .pipeline = 2, .generation = 5, .payload = (const uint8_t *)"123456789"};
+    return (struct gw_frame){.type = 7,
+                             .len = 9,
+                             .term = 3,
+                             .pipeline = 2,
+                             .generation = 5,
+                             .payload = (const uint8_t *)"123456789"};
 }
 
 static void test_put_take_returns_the_same_frame(void **state)
