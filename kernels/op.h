@@ -1,0 +1,143 @@
+/* Operations: what the engine asks of a device, behind one table per (backend, numerics profile).
+ *
+ * Row-invariance is the contract (DESIGN part 4): every output row depends on its own sequence alone. For one
+ * profile all tables (AVX-512 BF16, AVX-512, AVX2, plain C) give the same bits; kernels/digest.h proves it at
+ * registration.
+ *
+ *     profile        weights  activations  KV pages  product of one (m, n)
+ *     cpu-bf16dot-1  bf16     bf16         bf16      acc = 0; for k pairs in order: acc = fma(x[k+1], w[k+1],
+ * acc); acc = fma(x[k], w[k], acc)   (= VDPBF16PS: odd first, DAZ, FTZ) cpu-f32-1      f32      f32 f32 acc =
+ * 0; for k in order: acc = fma(x[k], w[k], acc)
+ *
+ * All other arithmetic is f32 with explicit fma, in both: residual stream, norms, RoPE, softmax, SiLU; FTZ
+ * and DAZ are on in every thread that computes. Horizontal sums run over 16 virtual lanes (lane = index mod
+ * 16, each lane ascending, then lanes folded 8, 4, 2, 1) on every ISA. exp, log, sin, cos are the project's
+ * own (kernels/cpu/vmath.h).
+ *
+ * "act" below is the profile's activation type: what products read. Rows are contiguous unless a stride is
+ * given.
+ *
+ * Owner: all memory is the caller's; a device owns its threads. No operation allocates after device creation,
+ * except where it says so. Thread: one step at a time per device, from one thread; operations spread over the
+ * device's threads and return when done. Units: elements unless named _bytes. Errors: shapes are asserted
+ * (our bug): they were checked when the model was opened. Source: own design. */
+#ifndef GW_KERNELS_OP_H
+#define GW_KERNELS_OP_H
+
+#include <stdint.h>
+
+#include "base/err.h"
+
+enum gw_dtype { GW_F32 = 1, GW_BF16, GW_F16 };
+
+/* Bytes of one element. */
+size_t gw_dtype_bytes(enum gw_dtype type);
+
+struct gw_device; /* threads (CPU) or streams (CUDA) */
+
+/* A packed weight matrix [n, k]: y = x · wᵀ. What is inside is the backend's affair. */
+struct gw_weight {
+    uint32_t n, k;
+    void *data; /* pack_bytes(n, k) bytes, 64-byte aligned, the caller's */
+};
+
+/* The KV pages of one layer. One page = block_tokens tokens × heads_per_cell KV heads × layers of the group,
+ * contiguous:
+ *
+ *     page: [layer in group][K, V][head in cell][token in block][head_dim]
+ *
+ * Slot s of cell c lives at arena[c] + s * page_bytes; arena[] is already advanced to this layer. */
+struct gw_kv_layer {
+    uint8_t *const *arena; /* [cells] */
+    size_t page_bytes;
+    uint32_t cells, heads_per_cell; /* cells * heads_per_cell = KV heads of this rank */
+    uint32_t head_dim, block_tokens;
+};
+
+/* Consecutive rows of a batch that belong to one sequence. */
+struct gw_seq_rows {
+    uint32_t row, rows;     /* first row in the batch, number of rows */
+    uint32_t position;      /* of the first row in its sequence */
+    const uint32_t *blocks; /* slot of each block, from position 0; covers position + rows */
+};
+
+#define GW_ATTN_CHUNK 256 /* KV positions per partial softmax; enters the model fingerprint */
+
+struct gw_ops {
+    const char *name;    /* e.g. "cpu-avx512" */
+    const char *profile; /* e.g. "cpu-bf16dot-1" */
+    enum gw_dtype act, kv, weight;
+
+    /* Packing, done once. src: n rows of k elements, row_stride elements apart, of any gw_dtype (converted:
+     * f16, bf16 → f32 is exact; f32 → bf16 never happens: such models get an f32 profile). */
+    size_t (*pack_bytes)(uint32_t n, uint32_t k);
+    void (*pack)(void *dst, const void *src, enum gw_dtype src_type, uint32_t n, uint32_t k,
+                 size_t row_stride);
+
+    /* y[m, hidden] f32 = table[ids[m]] (copied, never summed); table is a plain [vocab, hidden] array of
+     * table_type. */
+    void (*embed)(struct gw_device *dev, float *y, const void *table, enum gw_dtype table_type,
+                  const uint32_t *ids, uint32_t m, uint32_t hidden);
+
+    /* y[m, k] act = x * rsqrt(mean(x²) + eps) * w; x f32, w f32 [k]. 1/sqrt by division and sqrt, both
+     * correctly rounded. */
+    void (*rmsnorm)(struct gw_device *dev, void *y, const float *x, const float *w, float eps, uint32_t m,
+                    uint32_t k);
+
+    /* y[m, n] f32 (rows y_stride apart) = x[m, k] act (rows x_stride elements apart) · wᵀ. */
+    void (*matmul)(struct gw_device *dev, float *y, size_t y_stride, const void *x, size_t x_stride,
+                   const struct gw_weight *w, uint32_t m);
+
+    /* Row-parallel product over shares: x[m, shares * k] act, w[shares] each [n, k]; each share is summed on
+     * its own (scratch: shares * m * n floats), then the fixed binary tree over shares: pairs (0,1)(2,3)…,
+     * then pairs of those; an odd one moves up unchanged. residual[m, n] f32 += that sum. */
+    void (*matmul_tree_add)(struct gw_device *dev, float *residual, const void *x, const struct gw_weight *w,
+                            uint32_t shares, uint32_t m, float *scratch);
+
+    /* RoPE on q[m, heads, head_dim] in place and on k, then k, v (as stored: rounded to kv type) into their
+     * pages. Half-split form (Hugging Face Llama). qkv: f32 rows of stride qkv_stride holding q | k | v at
+     * the three offsets. cos_sin: [context][head_dim/2][2] f32, cos then sin. */
+    void (*rope_append)(struct gw_device *dev, float *qkv, size_t qkv_stride, size_t q_at, size_t k_at,
+                        size_t v_at, uint32_t heads, const struct gw_kv_layer *kv, const float *cos_sin,
+                        const struct gw_seq_rows *seqs, uint32_t seqs_len);
+
+    /* Causal attention over pages: out[m, heads * head_dim] act. q as rope_append left it. Query head h reads
+     * KV head h * kv_heads / heads. Chunks of GW_ATTN_CHUNK from position 0; a row's partial (max, sum,
+     * output) of a chunk is computed the same way whatever M is; chunks merge ascending; positions behind the
+     * row's own are never loaded. */
+    void (*attention)(struct gw_device *dev, void *out, const float *qkv, size_t qkv_stride, size_t q_at,
+                      uint32_t heads, const struct gw_kv_layer *kv, float scale,
+                      const struct gw_seq_rows *seqs, uint32_t seqs_len);
+
+    /* y[m, f] act = silu(gate) * up; gate_up f32 [m, 2 f]: row = per share: gate columns of the share | up
+     * columns of the share (share_cols each), shares in order; f = shares * share_cols. */
+    void (*silu_mul)(struct gw_device *dev, void *y, const float *gate_up, uint32_t m, uint32_t shares,
+                     uint32_t share_cols);
+
+    /* Softmax statistics of f32 rows logits[m, vocab]: out_max[m], out_sum[m] = sum of exp(logit - max); per
+     * vocabulary share
+     * ([floor(i·vocab/shares), floor((i+1)·vocab/shares))) then the tree over shares. */
+    void (*softmax_stats)(struct gw_device *dev, const float *logits, uint32_t m, uint32_t vocab,
+                          uint32_t shares, float *out_max, float *out_sum);
+};
+
+/* ISA names, best first: "avx512bf16", "avx512", "c". (AVX2 comes later.) */
+enum gw_isa { GW_ISA_AUTO, GW_ISA_AVX512BF16, GW_ISA_AVX512, GW_ISA_C };
+
+/* The table for a profile; GW_ISA_AUTO takes the best this machine has. GW_ERR_NOT_FOUND if this machine or
+ * build has none, with a text that says which CPU flag is missing. */
+gw_err_t gw_ops_cpu(const char *profile, enum gw_isa isa, const struct gw_ops **out,
+                    struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* A CPU device with `threads` threads (0 = as many as there are cores this process may use), the caller's
+ * among them; pin = each to a core of the process's affinity mask. Spins shortly between operations, then
+ * sleeps (cores may be oversubscribed). */
+gw_err_t gw_device_cpu_create(int threads, bool pin, struct gw_device **out,
+                              struct gw_err_ctx *ctx) GW_MUST_USE;
+void gw_device_destroy(struct gw_device *dev);
+int gw_device_threads(const struct gw_device *dev);
+
+/* Sets FTZ and DAZ in the calling thread: call it in every thread that runs operations or samples. */
+void gw_device_enter_thread(void);
+
+#endif
