@@ -26,7 +26,7 @@ LIBS     := -levent_openssl -levent_pthreads -levent -lcjson -lssl -lcrypto -lpc
 # ---- sources, a list per folder ------------------------------------------------------------------------------
 
 BASE := base/err.c base/log.c base/clock.c base/buf.c base/utf8.c base/file.c base/json.c base/hash.c base/rng.c \
-        base/args.c base/frame.c base/pool.c
+        base/args.c base/frame.c base/pool.c base/sockaddr.c
 MIGRATE :=
 KERNELS :=
 WORKER :=

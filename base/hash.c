@@ -40,6 +40,11 @@ int gw_bytes_equal_ct(const void *a, const void *b, size_t len)
     return CRYPTO_memcmp(a, b, len) == 0;
 }
 
+void gw_bytes_wipe(void *bytes, size_t len)
+{
+    OPENSSL_cleanse(bytes, len);
+}
+
 uint64_t gw_hash64(const void *bytes, size_t len, uint64_t seed)
 {
     const uint8_t *p = bytes;

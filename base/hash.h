@@ -24,6 +24,9 @@ void gw_hmac_sha256(const void *key, size_t key_len, const void *bytes, size_t l
 /* Equal in constant time? For secrets. 1 = equal. */
 int gw_bytes_equal_ct(const void *a, const void *b, size_t len);
 
+/* Overwrites a secret; the compiler may not drop it. */
+void gw_bytes_wipe(void *bytes, size_t len);
+
 /* A good 64-bit mix of one word. */
 static inline uint64_t gw_mix64(uint64_t x)
 {
