@@ -27,7 +27,7 @@ LIBS     := -levent_openssl -levent_pthreads -levent -lcjson -lssl -lcrypto -lpc
 
 BASE := base/err.c base/log.c base/clock.c base/buf.c base/utf8.c base/file.c base/json.c base/hash.c base/rng.c \
         base/args.c base/frame.c base/pool.c base/sockaddr.c
-MIGRATE :=
+MIGRATE := migrate/request.c migrate/wire.c migrate/wire_session.c migrate/wire_request.c
 KERNELS :=
 WORKER :=
 CORE :=
@@ -44,7 +44,7 @@ $(foreach v,release asan,build/$(v)/%_avx2.o): ISA := -mavx2 -mfma
 # ---- unit tests, a list per set of libraries that they link ----------------------------------------------------
 
 UNIT_BASE := test_base_frame
-UNIT_MIGRATE :=
+UNIT_MIGRATE := test_request test_wire
 UNIT_KERNELS :=
 UNIT_WORKER :=
 UNIT_CORE :=

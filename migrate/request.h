@@ -26,6 +26,7 @@
 #define GW_REQUEST_BIAS_MAX     1024
 #define GW_REQUEST_TOP_MAX      20 /* top_logprobs */
 #define GW_REQUEST_TENANT_BYTES 16
+#define GW_REQUEST_TOTAL_MAX    4000000u /* prompt_len + n * max_tokens: with its logs it fits in one frame */
 
 struct gw_logit_bias {
     uint32_t id;
@@ -98,7 +99,7 @@ void gw_request_destroy(struct gw_request *request);
 void gw_request_fini(struct gw_request *request);
 
 /* All limits and ranges above hold? vocab and context are the model's (prompt_len < context; ids < vocab;
- * prompt_len + max_tokens <= context). */
+ * prompt_len + max_tokens <= context). top_logprobs > 0 needs logprobs. */
 gw_err_t gw_request_check(const struct gw_request *request, uint32_t vocab, uint32_t context,
                           struct gw_err_ctx *ctx) GW_MUST_USE;
 

@@ -1,0 +1,55 @@
+/* The pieces that wire.c puts together: an encoder, a decoder and a destructor per message.
+ *
+ * put_ writes a payload (sticky error in the buffer). get_ reads one: short or excess bytes show in the
+ * reader's sticky error, wrong values as a returned error; what was allocated until then is in the struct
+ * and is freed by fini_.
+ *
+ * Owner: as in wire.h. Thread: plain functions. Units: bytes. Errors: GW_ERR_PROTO, GW_ERR_MEMORY.
+ * Source: own design. */
+#ifndef GW_MIGRATE_WIRE_INTERNAL_H
+#define GW_MIGRATE_WIRE_INTERNAL_H
+
+#include "migrate/wire.h"
+
+/* wire_session.c: who is there */
+void wire_put_challenge(const struct gw_msg *m, struct gw_buf *b);
+void wire_put_hello(const struct gw_msg *m, struct gw_buf *b);
+void wire_put_welcome(const struct gw_msg *m, struct gw_buf *b);
+void wire_put_refuse(const struct gw_msg *m, struct gw_buf *b);
+void wire_put_heartbeat(const struct gw_msg *m, struct gw_buf *b);
+void wire_put_ping(const struct gw_msg *m, struct gw_buf *b);
+void wire_put_notice(const struct gw_msg *m, struct gw_buf *b);
+void wire_put_goodbye(const struct gw_msg *m, struct gw_buf *b);
+gw_err_t wire_get_challenge(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
+gw_err_t wire_get_hello(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
+gw_err_t wire_get_welcome(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
+gw_err_t wire_get_refuse(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
+gw_err_t wire_get_heartbeat(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
+gw_err_t wire_get_ping(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
+gw_err_t wire_get_notice(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
+gw_err_t wire_get_goodbye(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
+
+/* wire_request.c: what is to be computed, and what was */
+void wire_put_submit(const struct gw_msg *m, struct gw_buf *b);
+void wire_put_cancel(const struct gw_msg *m, struct gw_buf *b);
+void wire_put_tokens(const struct gw_msg *m, struct gw_buf *b);
+void wire_put_reject(const struct gw_msg *m, struct gw_buf *b);
+void wire_put_cutover(const struct gw_msg *m, struct gw_buf *b);
+void wire_put_handoff(const struct gw_msg *m, struct gw_buf *b);
+gw_err_t wire_get_submit(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
+gw_err_t wire_get_cancel(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
+gw_err_t wire_get_tokens(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
+gw_err_t wire_get_reject(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
+gw_err_t wire_get_cutover(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
+gw_err_t wire_get_handoff(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
+void wire_fini_submit(struct gw_msg *m);
+void wire_fini_tokens(struct gw_msg *m);
+void wire_fini_cutover(struct gw_msg *m);
+void wire_fini_handoff(struct gw_msg *m);
+
+/* Text of a fixed array: u32 length, bytes. Reading checks the length against max, refuses NUL and malformed
+ * UTF-8, and ends with a NUL: out holds max + 1. */
+void wire_put_text(struct gw_buf *b, const char *text, size_t max);
+void wire_get_text(struct gw_reader *r, char *out, size_t max);
+
+#endif
