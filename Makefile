@@ -34,7 +34,7 @@ CORE :=
 TEXT :=
 FRONT :=
 CONTROLLER :=
-CLI :=
+CLI := controller/cli/up.c controller/cli/fleet.c controller/cli/procs.c
 
 # Kernels for one instruction set: the file's suffix names the flags.
 $(foreach v,release asan,build/$(v)/%_avx512.o): ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
@@ -50,6 +50,7 @@ UNIT_WORKER :=
 UNIT_CORE :=
 UNIT_TEXT :=
 UNIT_FRONT :=
+UNIT_CLI := test_cli_fleet
 
 # ---- rules -----------------------------------------------------------------------------------------------------
 
@@ -83,6 +84,7 @@ $(call unit_rule,$(1),UNIT_WORKER,WORKER KERNELS MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_CORE,CORE MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_TEXT,TEXT BASE)
 $(call unit_rule,$(1),UNIT_FRONT,FRONT TEXT CORE MIGRATE BASE)
+$(call unit_rule,$(1),UNIT_CLI,CLI BASE)
 endef
 
 # $(call unit_rule,variant,TEST LIST,FOLDERS): one binary per test file
@@ -102,7 +104,7 @@ $(PROGRAMS:%=build/%): build/%: build/release/%
 
 asan: $(PROGRAMS:%=build/asan/%) ## build the programs with ASan and UBSan, under build/asan
 
-UNIT := $(UNIT_BASE) $(UNIT_MIGRATE) $(UNIT_KERNELS) $(UNIT_WORKER) $(UNIT_CORE) $(UNIT_TEXT) $(UNIT_FRONT)
+UNIT := $(UNIT_BASE) $(UNIT_MIGRATE) $(UNIT_KERNELS) $(UNIT_WORKER) $(UNIT_CORE) $(UNIT_TEXT) $(UNIT_FRONT) $(UNIT_CLI)
 unit: $(UNIT:%=build/asan/tests/unit/%) ## build and run the unit tests (ASan + UBSan)
 	@tests/run.py $^
 

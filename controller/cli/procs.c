@@ -1,0 +1,88 @@
+#include "controller/cli/procs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define END_POLL_MS 10
+
+/* In the child, between fork and exec: async-signal-safe calls only. */
+static void become(char *const *argv, int log_fd, pid_t parent)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    setsid();
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) _exit(127);
+    dup2(log_fd, STDOUT_FILENO);
+    dup2(log_fd, STDERR_FILENO);
+    execv(argv[0], argv);
+    _exit(127);
+}
+
+gw_err_t gw_proc_start(char *const *argv, const char *log_path, pid_t *pid, struct gw_err_ctx *ctx)
+{
+    if (access(argv[0], X_OK) != 0)
+        return gw_fail(ctx, GW_ERR_IO, "%s: %s (is it built and installed beside godwit?)", argv[0],
+                       strerror(errno));
+    int log_fd = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (log_fd < 0) return gw_fail(ctx, GW_ERR_IO, "%s: %s", log_path, strerror(errno));
+    pid_t parent = getpid();
+    pid_t child = fork();
+    if (child == 0) become(argv, log_fd, parent);
+    close(log_fd);
+    if (child < 0) return gw_fail(ctx, GW_ERR_IO, "fork: %s", strerror(errno));
+    *pid = child;
+    return GW_OK;
+}
+
+bool gw_proc_reap(pid_t *pid, char *how, size_t how_size)
+{
+    int status;
+    pid_t done = waitpid(-1, &status, WNOHANG);
+    if (done <= 0) return false;
+    *pid = done;
+    if (WIFSIGNALED(status))
+        snprintf(how, how_size, "killed by signal %d", WTERMSIG(status));
+    else
+        snprintf(how, how_size, "exit status %d", WEXITSTATUS(status));
+    return true;
+}
+
+static void sleep_ms(int ms)
+{
+    struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+    nanosleep(&t, NULL);
+}
+
+/* Forgets the pids that have ended; returns how many live on. */
+static size_t reap_listed(pid_t *pids, size_t len, int flags)
+{
+    size_t alive = 0;
+    for (size_t i = 0; i < len; i++) {
+        if (pids[i] > 0 && waitpid(pids[i], NULL, flags) != 0) pids[i] = 0;
+        if (pids[i] > 0) alive++;
+    }
+    return alive;
+}
+
+void gw_procs_end(pid_t *pids, size_t len, int signal, int grace_ms)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (pids[i] <= 0) continue;
+        kill(pids[i], signal);
+        kill(pids[i], SIGCONT);
+    }
+    for (int waited = 0; reap_listed(pids, len, WNOHANG) > 0 && waited < grace_ms; waited += END_POLL_MS)
+        sleep_ms(END_POLL_MS);
+    for (size_t i = 0; i < len; i++)
+        if (pids[i] > 0) kill(pids[i], SIGKILL);
+    reap_listed(pids, len, 0);
+}

@@ -1,0 +1,28 @@
+/* Child processes of `godwit up`: start, watch, end.
+ *
+ * Each child gets its own standard error (a log file), dies with its parent (PR_SET_PDEATHSIG), and keeps
+ * its signals to itself: it runs in a session of its own, so that ^C reaches `up` alone.
+ *
+ * Owner: caller memory. Thread: the main thread only (PDEATHSIG is tied to it).
+ * Units: milliseconds. Errors: GW_ERR_IO. Source: own design. */
+#ifndef GW_CONTROLLER_CLI_PROCS_H
+#define GW_CONTROLLER_CLI_PROCS_H
+
+#include <sys/types.h>
+
+#include "base/err.h"
+
+/* Starts argv[0] (a path) with argv (NULL-terminated). Standard error and output go to log_path (appended).
+ */
+gw_err_t gw_proc_start(char *const *argv, const char *log_path, pid_t *pid,
+                       struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* Takes one ended child without waiting: its pid and a readable end ("exit status 3", "killed by signal 9");
+ * false if none. */
+bool gw_proc_reap(pid_t *pid, char *how, size_t how_size);
+
+/* Sends SIGCONT and `signal` to each live pid (0 entries are skipped), waits at most grace_ms, then SIGKILLs
+ * and reaps what is left. */
+void gw_procs_end(pid_t *pids, size_t len, int signal, int grace_ms);
+
+#endif

@@ -1,0 +1,542 @@
+#include "controller/cli/up.h"
+
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/event.h>
+#include <event2/http.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/args.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/rng.h"
+#include "controller/cli/fleet.h"
+#include "controller/cli/procs.h"
+
+#define POLL_MS         100 /* how stale the state file may be */
+#define START_TIMEOUT_S 120 /* hashing a large model takes long the first time */
+#define END_GRACE_MS    3000
+#define VIEW_MAX        (4u << 20)
+#define PATH_BYTES      (PATH_MAX + 64)
+#define WORKER_ARGS_MAX 32
+
+struct options {
+    const char *model, *host, *state, *log_dir, *worker_connect, *isa, *api_keys;
+    int64_t workers, port, admin_port, worker_port, threads, kv_tokens;
+    double replace_after_s, term_grace_s;
+};
+
+struct up {
+    struct options o;
+    struct event_base *loop;
+    struct event *tick;
+    struct fleet fleet;
+    char bin_dir[PATH_MAX]; /* where our sibling programs are */
+    char dir[PATH_MAX];     /* private: cluster key, ready file; removed at the end */
+    char log_dir[PATH_MAX];
+    bool own_log_dir;
+    char model_name[128];
+    pid_t controller;
+    int port, admin_port, worker_port; /* 0 until the controller is ready */
+    cJSON *view;                       /* what the controller last said of its workers */
+    struct evhttp_connection *admin;
+    bool asking, announced;
+    int64_t started_us;
+    int exit_status;
+};
+
+static void give_up(struct up *up, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void give_up(struct up *up, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    fprintf(stderr, "godwit up: ");
+    vfprintf(stderr, fmt, ap);
+    fprintf(stderr, "\n");
+    va_end(ap);
+    up->exit_status = 1;
+    event_base_loopbreak(up->loop);
+}
+
+/* The last line of a child's log: why it ended, most likely. */
+static void last_line(const char *path, char *out, size_t size)
+{
+    char *text = NULL;
+    size_t len = 0;
+    out[0] = '\0';
+    if (gw_file_read(path, 16u << 20, &text, &len, NULL) != GW_OK) return;
+    while (len > 0 && text[len - 1] == '\n') text[--len] = '\0';
+    const char *line = strrchr(text, '\n');
+    snprintf(out, size, "%s", line ? line + 1 : text);
+    free(text);
+}
+
+/* ---- what it starts ---- */
+
+static gw_err_t start_controller(struct up *up, struct gw_err_ctx *ctx)
+{
+    char program[PATH_BYTES], key[PATH_BYTES], ready[PATH_BYTES], log[PATH_BYTES];
+    char port[16], admin[80], worker[80];
+    snprintf(program, sizeof program, "%s/godwit-controller", up->bin_dir);
+    snprintf(key, sizeof key, "%s/cluster-key", up->dir);
+    snprintf(ready, sizeof ready, "%s/ready.json", up->dir);
+    snprintf(log, sizeof log, "%s/controller.log", up->log_dir);
+    snprintf(port, sizeof port, "%lld", (long long)up->o.port);
+    snprintf(admin, sizeof admin, "127.0.0.1:%lld", (long long)up->o.admin_port);
+    snprintf(worker, sizeof worker, "127.0.0.1:%lld", (long long)up->o.worker_port);
+    char *argv[] = {program,
+                    "--model",
+                    (char *)up->o.model,
+                    "--host",
+                    (char *)up->o.host,
+                    "--port",
+                    port,
+                    "--admin-listen",
+                    admin,
+                    "--worker-listen",
+                    worker,
+                    "--cluster-key-file",
+                    key,
+                    "--ready-file",
+                    ready,
+                    up->o.api_keys ? "--api-keys" : NULL,
+                    (char *)up->o.api_keys,
+                    NULL};
+    return gw_proc_start(argv, log, &up->controller, ctx);
+}
+
+static gw_err_t start_worker(struct up *up, struct fleet_worker *w, struct gw_err_ctx *ctx)
+{
+    char program[PATH_BYTES], key[PATH_BYTES], log[PATH_BYTES];
+    char endpoint[96], instance[FLEET_ID_MAX + 8], threads[16], grace[32], kv_tokens[24];
+    snprintf(program, sizeof program, "%s/godwit-worker", up->bin_dir);
+    snprintf(key, sizeof key, "%s/cluster-key", up->dir);
+    snprintf(log, sizeof log, "%s/%s.log", up->log_dir, w->id);
+    snprintf(endpoint, sizeof endpoint, "127.0.0.1:%d", up->worker_port);
+    snprintf(instance, sizeof instance, "i-%s", w->id);
+    snprintf(threads, sizeof threads, "%lld", (long long)up->o.threads);
+    snprintf(grace, sizeof grace, "%g", up->o.term_grace_s);
+    snprintf(kv_tokens, sizeof kv_tokens, "%lld", (long long)up->o.kv_tokens);
+    char *argv[WORKER_ARGS_MAX] = {program,
+                                   "--model",
+                                   (char *)up->o.model,
+                                   "--controller",
+                                   up->o.worker_connect ? (char *)up->o.worker_connect : endpoint,
+                                   "--worker-id",
+                                   w->id,
+                                   "--instance-id",
+                                   instance,
+                                   "--cluster-key-file",
+                                   key,
+                                   "--threads",
+                                   threads,
+                                   "--term-grace-s",
+                                   grace,
+                                   "--isa",
+                                   (char *)up->o.isa,
+                                   up->o.kv_tokens > 0 ? "--kv-tokens" : NULL,
+                                   kv_tokens,
+                                   NULL};
+    up->fleet.changed = true;
+    return gw_proc_start(argv, log, &w->pid, ctx);
+}
+
+/* ---- what it tells ---- */
+
+static void write_state(struct up *up)
+{
+    struct gw_buf b;
+    struct gw_err_ctx ctx = {0};
+    gw_buf_init(&b, 1u << 20);
+    gw_buf_printf(&b, "{\"url\": \"http://%s:%d\", \"admin_url\": \"http://127.0.0.1:%d\", \"model\": ",
+                  up->o.host, up->port, up->admin_port);
+    gw_json_put_string(&b, up->model_name, strlen(up->model_name));
+    gw_buf_printf(&b, ", \"controller_pid\": %d, \"worker_endpoint\": \"127.0.0.1:%d\", \"log_dir\": ",
+                  (int)up->controller, up->worker_port);
+    gw_json_put_string(&b, up->log_dir, strlen(up->log_dir));
+    gw_buf_puts(&b, ", \"workers\": [");
+    const char *comma = "";
+    for (size_t i = 0; i < up->fleet.len; i++) {
+        const struct fleet_worker *w = &up->fleet.workers[i];
+        if (w->state == FLEET_FREE) continue;
+        gw_buf_printf(&b, "%s{\"id\": \"%s\", \"pid\": %d, \"state\": \"%s\"}", comma, w->id, (int)w->pid,
+                      fleet_state_name(w->state));
+        comma = ", ";
+    }
+    gw_buf_puts(&b, "]}\n");
+    if (b.err != GW_OK || gw_file_replace(up->o.state, b.data, b.len, 0644, &ctx) != GW_OK)
+        give_up(up, "cannot write --state: %s", ctx.text);
+    gw_buf_fini(&b);
+}
+
+static void print_ready(struct up *up)
+{
+    printf("godwit up: %s is served at http://%s:%d/v1 by %zu workers (%.1f s)\n", up->model_name, up->o.host,
+           up->port, fleet_up(&up->fleet), (double)(gw_clock_mono_us() - up->started_us) / 1e6);
+    printf("  admin and metrics  http://127.0.0.1:%d (/admin/workers, /admin/events, /metrics)\n",
+           up->admin_port);
+    printf("  logs               %s\n", up->log_dir);
+    printf("  try it             curl -N http://%s:%d/v1/chat/completions -H 'Content-Type: "
+           "application/json' -d "
+           "'{\"model\": \"%s\", \"stream\": true, \"messages\": [{\"role\": \"user\", \"content\": \"Tell "
+           "me a story about a bird.\"}]}'\n",
+           up->o.host, up->port, up->model_name);
+    printf("  be the cloud       kill -9 PID takes a worker away; it is replaced after %g s\n",
+           up->o.replace_after_s);
+    for (size_t i = 0; i < up->fleet.len; i++)
+        if (up->fleet.workers[i].pid)
+            printf("  worker %-12s pid %d\n", up->fleet.workers[i].id, (int)up->fleet.workers[i].pid);
+    printf("Ctrl-C ends everything.\n");
+    fflush(stdout);
+}
+
+static void print_changes(struct up *up, const struct fleet *before)
+{
+    for (size_t i = 0; i < up->fleet.len; i++) {
+        const struct fleet_worker *w = &up->fleet.workers[i];
+        if (w->state != FLEET_FREE && (i >= before->len || w->state != before->workers[i].state ||
+                                       strcmp(w->id, before->workers[i].id) != 0))
+            printf("  worker %-12s %s%s\n", w->id, fleet_state_name(w->state),
+                   w->state == FLEET_LOST ? " (frozen or cut off)" : "");
+    }
+    fflush(stdout);
+}
+
+/* ---- what it hears ---- */
+
+static const char *view_state_of(void *arg, const char *id)
+{
+    const struct up *up = arg;
+    const cJSON *item;
+    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(up->view, "workers"))
+    {
+        const cJSON *name = cJSON_GetObjectItemCaseSensitive(item, "worker");
+        const cJSON *state = cJSON_GetObjectItemCaseSensitive(item, "state");
+        if (cJSON_IsString(name) && cJSON_IsString(state) && strcmp(name->valuestring, id) == 0)
+            return state->valuestring;
+    }
+    return NULL;
+}
+
+static void on_view(struct evhttp_request *req, void *arg)
+{
+    struct up *up = arg;
+    up->asking = false;
+    if (!req || evhttp_request_get_response_code(req) != 200) return; /* the next tick asks again */
+    struct evbuffer *body = evhttp_request_get_input_buffer(req);
+    size_t len = evbuffer_get_length(body);
+    cJSON *view = NULL;
+    if (gw_json_parse((const char *)evbuffer_pullup(body, -1), len, VIEW_MAX, &view, NULL) != GW_OK) return;
+    cJSON_Delete(up->view);
+    up->view = view;
+    fleet_on_view(&up->fleet, view_state_of, up, gw_clock_mono_us());
+}
+
+static void ask_controller(struct up *up)
+{
+    if (up->asking) return;
+    if (!up->admin) {
+        up->admin = evhttp_connection_base_new(up->loop, NULL, "127.0.0.1", (uint16_t)up->admin_port);
+        if (!up->admin) return;
+        evhttp_connection_set_timeout(up->admin, 2);
+    }
+    struct evhttp_request *req = evhttp_request_new(on_view, up);
+    if (!req) return;
+    evhttp_add_header(evhttp_request_get_output_headers(req), "Host", "127.0.0.1");
+    up->asking = evhttp_make_request(up->admin, req, EVHTTP_REQ_GET, "/admin/workers") == 0;
+}
+
+static void reap_children(struct up *up)
+{
+    pid_t pid;
+    char how[64], why[400], log[PATH_BYTES];
+    while (gw_proc_reap(&pid, how, sizeof how)) {
+        if (pid == up->controller) {
+            up->controller = 0;
+            snprintf(log, sizeof log, "%s/controller.log", up->log_dir);
+            last_line(log, why, sizeof why);
+            give_up(up, "the controller ended (%s): %s", how, why);
+            return;
+        }
+        struct fleet_worker *w = fleet_on_exit(&up->fleet, pid, gw_clock_mono_us());
+        if (w && w->fast_exits >= FAST_EXITS_MAX) {
+            snprintf(log, sizeof log, "%s/%s.log", up->log_dir, w->id);
+            last_line(log, why, sizeof why);
+            give_up(up, "worker %s does not come up (%s): %s", w->id, how, why);
+        } else if (w && w->fast_exits > 0) {
+            w->replace_at_us = gw_clock_mono_us(); /* it never served: no reason to wait */
+        }
+    }
+}
+
+/* ---- its clock ---- */
+
+/* The controller's ready file has appeared: learn the ports. */
+static void look_for_ready(struct up *up)
+{
+    char path[PATH_BYTES];
+    cJSON *ready = NULL;
+    int64_t port = 0, admin = 0, worker = 0;
+    snprintf(path, sizeof path, "%s/ready.json", up->dir);
+    if (access(path, F_OK) != 0) return;
+    if (gw_json_parse_file(path, 4096, &ready, NULL) != GW_OK) return;
+    if (gw_json_int(ready, "port", 1, 65535, &port, NULL) == GW_OK &&
+        gw_json_int(ready, "admin_port", 1, 65535, &admin, NULL) == GW_OK &&
+        gw_json_int(ready, "worker_port", 1, 65535, &worker, NULL) == GW_OK) {
+        up->port = (int)port;
+        up->admin_port = (int)admin;
+        up->worker_port = (int)worker;
+    }
+    cJSON_Delete(ready);
+}
+
+static void start_due_workers(struct up *up)
+{
+    struct fleet_worker *w;
+    struct gw_err_ctx ctx = {0};
+    while ((w = fleet_next_start(&up->fleet, gw_clock_mono_us()))) {
+        if (start_worker(up, w, &ctx) == GW_OK) continue;
+        give_up(up, "cannot start worker %s: %s", w->id, ctx.text);
+        return;
+    }
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct up *up = arg;
+    struct fleet before = up->fleet;
+    reap_children(up);
+    if (up->exit_status) return;
+    if (!up->port) look_for_ready(up);
+    if (up->port) {
+        start_due_workers(up);
+        ask_controller(up);
+    }
+    if (!up->announced && up->port && fleet_up(&up->fleet) >= (size_t)up->o.workers) {
+        up->announced = true;
+        up->fleet.changed = true;
+        print_ready(up);
+    } else if (up->announced) {
+        print_changes(up, &before);
+    }
+    if (!up->announced && gw_clock_mono_us() - up->started_us > START_TIMEOUT_S * GW_US_PER_S)
+        give_up(up, "not ready after %d s; the logs in %s say more", START_TIMEOUT_S, up->log_dir);
+    if (up->announced && up->fleet.changed && up->o.state) write_state(up);
+    if (up->announced) up->fleet.changed = false;
+}
+
+static void on_end_signal(evutil_socket_t sig, short what, void *arg)
+{
+    (void)sig;
+    (void)what;
+    struct up *up = arg;
+    event_base_loopbreak(up->loop);
+}
+
+/* ---- start and end ---- */
+
+static gw_err_t find_bin_dir(struct up *up, struct gw_err_ctx *ctx)
+{
+    ssize_t n = readlink("/proc/self/exe", up->bin_dir, sizeof up->bin_dir - 1);
+    if (n <= 0) return gw_fail(ctx, GW_ERR_IO, "/proc/self/exe: %s", strerror(errno));
+    up->bin_dir[n] = '\0';
+    *strrchr(up->bin_dir, '/') = '\0';
+    return GW_OK;
+}
+
+static gw_err_t write_cluster_key(struct up *up, struct gw_err_ctx *ctx)
+{
+    uint8_t key[32];
+    char hex[2 * sizeof key + 1], path[PATH_BYTES];
+    gw_random_bytes(key, sizeof key);
+    gw_hex(key, sizeof key, hex);
+    snprintf(path, sizeof path, "%s/cluster-key", up->dir);
+    return gw_file_replace(path, hex, sizeof hex - 1, 0600, ctx);
+}
+
+static gw_err_t make_dirs(struct up *up, struct gw_err_ctx *ctx)
+{
+    const char *tmp = getenv("TMPDIR");
+    snprintf(up->dir, sizeof up->dir, "%s/godwit-up-XXXXXX", tmp && *tmp ? tmp : "/tmp");
+    if (!mkdtemp(up->dir)) return gw_fail(ctx, GW_ERR_IO, "%s: %s", up->dir, strerror(errno));
+    up->own_log_dir = !up->o.log_dir;
+    snprintf(up->log_dir, sizeof up->log_dir, "%s", up->own_log_dir ? up->dir : up->o.log_dir);
+    if (!up->own_log_dir && mkdir(up->log_dir, 0755) != 0 && errno != EEXIST)
+        return gw_fail(ctx, GW_ERR_IO, "%s: %s", up->log_dir, strerror(errno));
+    return write_cluster_key(up, ctx);
+}
+
+static void name_model(struct up *up)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s", up->o.model);
+    size_t len = strlen(path);
+    while (len > 1 && path[len - 1] == '/') path[--len] = '\0';
+    const char *slash = strrchr(path, '/');
+    snprintf(up->model_name, sizeof up->model_name, "%s", slash ? slash + 1 : path);
+}
+
+/* Removes what we made in our private directory; keeps the logs if something went wrong. */
+static void remove_dir(struct up *up)
+{
+    char path[PATH_BYTES];
+    const char *const files[] = {"cluster-key", "ready.json", "controller.log"};
+    bool keep_logs = up->own_log_dir && up->exit_status != 0;
+    for (size_t i = 0; i < sizeof files / sizeof *files - (keep_logs ? 1 : 0); i++) {
+        snprintf(path, sizeof path, "%s/%s", up->dir, files[i]);
+        unlink(path);
+    }
+    for (size_t i = 0; !keep_logs && up->own_log_dir && i < up->fleet.len; i++) {
+        snprintf(path, sizeof path, "%s/%s.log", up->dir, up->fleet.workers[i].id);
+        unlink(path);
+    }
+    if (keep_logs)
+        fprintf(stderr, "godwit up: the logs are in %s\n", up->dir);
+    else
+        rmdir(up->dir);
+}
+
+static void end_everything(struct up *up)
+{
+    pid_t pids[FLEET_MAX + 1];
+    size_t len = 0;
+    for (size_t i = 0; i < up->fleet.len; i++) pids[len++] = up->fleet.workers[i].pid;
+    gw_procs_end(pids, len, SIGINT, END_GRACE_MS);
+    gw_procs_end(&up->controller, 1, SIGTERM, END_GRACE_MS);
+    if (up->o.state) unlink(up->o.state);
+    if (up->dir[0]) remove_dir(up);
+}
+
+static gw_err_t add_workers(struct up *up, struct gw_err_ctx *ctx)
+{
+    struct fleet_worker *ignored;
+    for (int64_t i = 0; i < up->o.workers; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "w%lld", (long long)i);
+        if (fleet_add(&up->fleet, id, &ignored) != GW_OK)
+            return gw_fail(ctx, GW_ERR_LIMIT, "too many workers");
+    }
+    return GW_OK;
+}
+
+static gw_err_t run(struct up *up, struct gw_err_ctx *ctx)
+{
+    struct timeval poll = {.tv_usec = POLL_MS * 1000};
+    struct event *sigint = evsignal_new(up->loop, SIGINT, on_end_signal, up);
+    struct event *sigterm = evsignal_new(up->loop, SIGTERM, on_end_signal, up);
+    gw_err_t err = GW_OK;
+    if (!sigint || !sigterm || !up->tick) err = gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
+    if (err == GW_OK) err = start_controller(up, ctx);
+    if (err == GW_OK) {
+        event_add(sigint, NULL);
+        event_add(sigterm, NULL);
+        event_add(up->tick, &poll);
+        event_base_dispatch(up->loop);
+    }
+    if (up->admin) evhttp_connection_free(up->admin);
+    if (sigint) event_free(sigint);
+    if (sigterm) event_free(sigterm);
+    return err;
+}
+
+static gw_err_t up_start(struct up *up, struct gw_err_ctx *ctx)
+{
+    if (!up->o.model)
+        return gw_fail(ctx, GW_ERR_INPUT, "--model DIR is needed (try tests/models/tattler-3m)");
+    name_model(up);
+    up->started_us = gw_clock_mono_us();
+    fleet_init(&up->fleet, (int64_t)(up->o.replace_after_s * 1e6));
+    TRY(add_workers(up, ctx));
+    TRY(find_bin_dir(up, ctx));
+    TRY(make_dirs(up, ctx));
+    up->loop = event_base_new();
+    if (!up->loop) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
+    up->tick = event_new(up->loop, -1, EV_PERSIST, on_tick, up);
+    return run(up, ctx);
+}
+
+static int default_threads(int64_t workers)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return cores > workers ? (int)(cores / workers) : 1;
+}
+
+static gw_err_t parse(struct up *up, int argc, char **argv, bool *help, struct gw_err_ctx *ctx)
+{
+    struct options *o = &up->o;
+    const struct gw_flag flags[] = {
+        {"model", GW_FLAG_STRING, &o->model, "DIR", "model directory in Hugging Face form", 0, 0},
+        {"workers", GW_FLAG_INT, &o->workers, "N", "CPU workers", 1, 64},
+        {"host", GW_FLAG_STRING, &o->host, "ADDR", "address of the HTTP front", 0, 0},
+        {"port", GW_FLAG_INT, &o->port, "PORT", "its port, 0 = any free one", 0, 65535},
+        {"admin-port", GW_FLAG_INT, &o->admin_port, "PORT", "port of the admin listener, 0 = any free one", 0,
+         65535},
+        {"worker-port", GW_FLAG_INT, &o->worker_port, "PORT", "port that workers dial, 0 = any free one", 0,
+         65535},
+        {"worker-connect", GW_FLAG_STRING, &o->worker_connect, "HOST:PORT",
+         "what workers dial instead (a proxy before the worker port)", 0, 0},
+        {"state", GW_FLAG_STRING, &o->state, "FILE", "write a JSON state file once ready and at each change",
+         0, 0},
+        {"replace-after", GW_FLAG_DOUBLE, &o->replace_after_s, "S",
+         "a lost worker is replaced after so many seconds", 0, 86400},
+        {"threads-per-worker", GW_FLAG_INT, &o->threads, "N", "threads of each worker, 0 = cores / workers",
+         0, 256},
+        {"term-grace-s", GW_FLAG_DOUBLE, &o->term_grace_s, "S", "notice that a worker gets by SIGTERM", 0,
+         3600},
+        {"kv-tokens", GW_FLAG_INT, &o->kv_tokens, "N",
+         "KV capacity of each worker in tokens, 0 = its default", 0, 1e9},
+        {"isa", GW_FLAG_STRING, &o->isa, "ISA", "auto, avx512bf16, avx512 or c", 0, 0},
+        {"api-keys", GW_FLAG_STRING, &o->api_keys, "FILE", "lines tenant:key; without it no key is asked for",
+         0, 0},
+        {"log-dir", GW_FLAG_STRING, &o->log_dir, "DIR", "keep logs there (default: a temporary directory)", 0,
+         0},
+        {0}};
+    TRY(gw_args_parse(argc, argv, flags, NULL, 0, NULL, help, ctx));
+    if (*help)
+        gw_args_help("godwit up --model DIR [flags]",
+                     "Starts a controller and workers on this machine and plays the cloud: a worker that is\n"
+                     "killed, frozen or reclaimed (kill -TERM) is replaced. Ends everything on Ctrl-C.",
+                     flags);
+    if (o->threads == 0) o->threads = default_threads(o->workers);
+    return GW_OK;
+}
+
+int gw_up_main(int argc, char **argv)
+{
+    struct gw_err_ctx ctx = {0};
+    bool help = false;
+    struct up *up = calloc(1, sizeof *up);
+    if (!up) return 1;
+    up->o = (struct options){.host = "127.0.0.1",
+                             .workers = 4,
+                             .port = 8000,
+                             .admin_port = 8001,
+                             .replace_after_s = 3,
+                             .term_grace_s = 30,
+                             .isa = "auto"};
+    signal(SIGPIPE, SIG_IGN);
+    gw_err_t err = parse(up, argc, argv, &help, &ctx);
+    if (err == GW_OK && !help) {
+        err = up_start(up, &ctx);
+        if (err != GW_OK) up->exit_status = 1;
+        end_everything(up);
+    }
+    if (err != GW_OK) fprintf(stderr, "godwit up: %s\n", ctx.text);
+    int status = err != GW_OK ? 1 : up->exit_status;
+    cJSON_Delete(up->view);
+    if (up->tick) event_free(up->tick);
+    if (up->loop) event_base_free(up->loop);
+    free(up);
+    return status;
+}
