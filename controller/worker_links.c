@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/listener.h>
 #include <netinet/in.h>
@@ -13,9 +14,9 @@
 #include "base/rng.h"
 #include "base/sockaddr.h"
 
-#define HELLO_TIMEOUT_S 5            /* a LAN round trip takes milliseconds; a slow-loris gets no more */
-#define CLOSE_TIMEOUT_S 1            /* for a REFUSE to reach a peer that reads */
-#define OUT_MAX         (64u << 20)  /* queued to one worker: thousands of SUBMITs with long prompts */
+#define HELLO_TIMEOUT_S 5           /* a LAN round trip takes milliseconds; a slow-loris gets no more */
+#define CLOSE_TIMEOUT_S 1           /* for a REFUSE to reach a peer that reads */
+#define OUT_MAX         ((size_t)64 << 20) /* queued to one worker: thousands of SUBMITs with long prompts */
 #define KEY_MAX         4096
 
 enum link_state { LINK_HELLO, LINK_OPEN, LINK_FAILED, LINK_CLOSING };
@@ -26,7 +27,7 @@ struct link {
     uint64_t id;
     enum link_state state;
     struct bufferevent *bev;
-    struct event *failed; /* fires from the loop when a send found the queue too long */
+    struct event *failed;                    /* fires from the loop when a send found the queue too long */
     uint8_t nonce[GW_WIRE_NONCE_BYTES];      /* ours */
     uint8_t peer_nonce[GW_WIRE_NONCE_BYTES]; /* the worker's: WELCOME proves our key over it */
     char name[GW_WIRE_NAME_MAX + 1];         /* for the log */
@@ -45,8 +46,10 @@ struct gw_links {
 static void link_free(struct link *l)
 {
     struct gw_links *links = l->links;
-    if (l->prev) l->prev->next = l->next;
-    else links->first = l->next;
+    if (l->prev)
+        l->prev->next = l->next;
+    else
+        links->first = l->next;
     if (l->next) l->next->prev = l->prev;
     links->count--;
     if (l->failed) event_free(l->failed);
@@ -83,8 +86,10 @@ static bool hello_is_authentic(const struct link *l, const struct gw_msg_hello *
 
 static void refuse_auth(struct link *l)
 {
-    struct gw_msg msg = {.type = GW_MSG_REFUSE, .refuse = {.code = GW_REFUSE_AUTH, .text = "wrong cluster key"}};
-    gw_logf(l->links->config.log, GW_LOG_WARN, "link=%llu refused: wrong cluster key", (unsigned long long)l->id);
+    struct gw_msg msg = {.type = GW_MSG_REFUSE,
+                         .refuse = {.code = GW_REFUSE_AUTH, .text = "wrong cluster key"}};
+    gw_logf(l->links->config.log, GW_LOG_WARN, "link=%llu refused: wrong cluster key",
+            (unsigned long long)l->id);
     gw_links_send(l->links, l->id, &msg);
     gw_links_close(l->links, l->id, "wrong cluster key");
 }
@@ -164,9 +169,12 @@ static void on_link_event(struct bufferevent *bev, short what, void *arg)
         link_free(l);
         return;
     }
-    if (what & BEV_EVENT_TIMEOUT) link_down(l, "no HELLO in time");
-    else if (what & BEV_EVENT_EOF) link_down(l, "closed by the worker");
-    else if (what & BEV_EVENT_ERROR) link_down(l, evutil_socket_error_to_string(EVUTIL_SOCKET_ERROR()));
+    if (what & BEV_EVENT_TIMEOUT)
+        link_down(l, "no HELLO in time");
+    else if (what & BEV_EVENT_EOF)
+        link_down(l, "closed by the worker");
+    else if (what & BEV_EVENT_ERROR)
+        link_down(l, evutil_socket_error_to_string(EVUTIL_SOCKET_ERROR()));
 }
 
 static void on_failed(evutil_socket_t fd, short what, void *arg)
@@ -186,8 +194,10 @@ static struct link *link_create(struct gw_links *links, evutil_socket_t fd)
     l->failed = event_new(links->loop, -1, 0, on_failed, l);
     if (!l->bev || !l->failed) {
         if (l->failed) event_free(l->failed);
-        if (l->bev) bufferevent_free(l->bev); /* closes fd */
-        else evutil_closesocket(fd);
+        if (l->bev)
+            bufferevent_free(l->bev); /* closes fd */
+        else
+            evutil_closesocket(fd);
         free(l);
         return NULL;
     }
@@ -207,7 +217,8 @@ static void send_challenge(struct link *l)
     gw_links_send(l->links, l->id, &msg);
 }
 
-static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *addr, int len, void *arg)
+static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *addr, int len,
+                      void *arg)
 {
     (void)listener;
     (void)addr;
@@ -246,8 +257,9 @@ gw_err_t gw_links_create(struct event_base *loop, const struct gw_links_config *
     links->loop = loop;
     links->config = *config;
     memcpy(links->key, config->key, config->key_len);
-    links->listener = evconnlistener_new_bind(loop, on_accept, links, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_REUSEABLE,
-                                              -1, (struct sockaddr *)&addr, (int)addr_len);
+    links->listener =
+        evconnlistener_new_bind(loop, on_accept, links, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_REUSEABLE, -1,
+                                (struct sockaddr *)&addr, (int)addr_len);
     if (!links->listener) {
         gw_err_t err = gw_fail(ctx, GW_ERR_IO, "cannot listen for workers on %s port %u: %s", config->host,
                                config->port, strerror(errno));
