@@ -33,7 +33,7 @@ WORKER :=
 CORE :=
 TEXT :=
 FRONT :=
-CONTROLLER :=
+CONTROLLER := controller/worker_links.c controller/hub.c controller/model_info.c
 CLI := controller/cli/up.c controller/cli/fleet.c controller/cli/procs.c
 
 # Kernels for one instruction set: the file's suffix names the flags.
@@ -51,11 +51,12 @@ UNIT_CORE :=
 UNIT_TEXT :=
 UNIT_FRONT :=
 UNIT_CLI := test_cli_fleet
+UNIT_CONTROLLER := test_worker_links
 
 # ---- rules -----------------------------------------------------------------------------------------------------
 
 FOLDERS := BASE MIGRATE KERNELS WORKER CORE TEXT FRONT CONTROLLER CLI
-PROGRAMS := $(if $(CLI),godwit) $(if $(CONTROLLER),godwit-controller) $(if $(WORKER),godwit-worker)
+PROGRAMS := godwit $(if $(wildcard controller/main_controller.c),godwit-controller) $(if $(wildcard worker/main_worker.c),godwit-worker)
 
 # $(call libs,variant,FOLDER...) - the archives, in link order
 libs = $(foreach f,$(2),$(if $($(f)),build/$(1)/lib$(f).a))
@@ -85,6 +86,7 @@ $(call unit_rule,$(1),UNIT_CORE,CORE MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_TEXT,TEXT BASE)
 $(call unit_rule,$(1),UNIT_FRONT,FRONT TEXT CORE MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_CLI,CLI BASE)
+$(call unit_rule,$(1),UNIT_CONTROLLER,CONTROLLER CORE MIGRATE BASE)
 endef
 
 # $(call unit_rule,variant,TEST LIST,FOLDERS): one binary per test file
@@ -95,7 +97,7 @@ endef
 
 $(eval $(call variant,release))
 $(eval $(call variant,asan))
--include $(shell find build -name '*.d' 2>/dev/null)
+-include $(shell find build/release build/asan -name '*.d' 2>/dev/null)
 
 .PHONY: all asan unit help clean
 all: $(PROGRAMS:%=build/%) ## build the programs (release): build/godwit, build/godwit-controller, build/godwit-worker
@@ -104,9 +106,62 @@ $(PROGRAMS:%=build/%): build/%: build/release/%
 
 asan: $(PROGRAMS:%=build/asan/%) ## build the programs with ASan and UBSan, under build/asan
 
-UNIT := $(UNIT_BASE) $(UNIT_MIGRATE) $(UNIT_KERNELS) $(UNIT_WORKER) $(UNIT_CORE) $(UNIT_TEXT) $(UNIT_FRONT) $(UNIT_CLI)
+UNIT := $(UNIT_BASE) $(UNIT_MIGRATE) $(UNIT_KERNELS) $(UNIT_WORKER) $(UNIT_CORE) $(UNIT_TEXT) $(UNIT_FRONT) $(UNIT_CLI) $(UNIT_CONTROLLER)
 unit: $(UNIT:%=build/asan/tests/unit/%) ## build and run the unit tests (ASan + UBSan)
-	@tests/run.py $^
+	@$(RUN) --jobs $(JOBS) $^
+
+# ---- what is run, and how ----------------------------------------------------------------------------------------
+
+# Unit tests that also run on the -O3 build (bit-exactness); those of the kernels always do.
+EXACT :=
+# End-to-end scripts: PATH[,ARG...][@seconds allowed]. SHORT are part of `make check`, LONG of `make test-full` only.
+E2E_SHORT := tests/lint/test_lint.py@120
+E2E :=
+E2E_LONG :=
+
+JOBS ?= $(shell nproc)
+# Commands that call make again use the outer make's job slots where it has them, else all processors.
+SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(JOBS))
+RUN = PATH="$(CURDIR)/build/venv/bin:$$PATH" tests/run.py
+TESTS_ASAN := $(UNIT:%=build/asan/tests/unit/%)
+TESTS_RELEASE := $(patsubst %,build/release/tests/unit/%,$(sort $(UNIT_KERNELS) $(EXACT)))
+ifneq ($(SIM),)
+SIM_PROGRAM := build/asan/tests/sim/godwit-sim
+SIM_SHORT := $(SIM_PROGRAM),--tap,--seeds,20
+SIM_TEST := $(SIM_PROGRAM),--tap,--seeds,200
+SIM_LONG := $(SIM_PROGRAM),--tap,--seeds,5000@3600
+endif
+
+.PHONY: deps lint format check test test-full test-build
+deps: ## install what building and testing need (Debian 12; root or sudo)
+	@.ci/deps build test lint demo
+
+lint: ## format, include directions, shape of the code, static analysis (ONLY=check,check)
+	@tests/lint/lint.py $(if $(ONLY),--only $(ONLY))
+
+format: ## rewrite the C sources by clang-format
+	git ls-files -z '*.c' '*.h' | xargs -0 clang-format -i
+
+check: ## what to run before a commit: lint, unit tests, short simulator and end-to-end runs (4 minutes at most)
+	@.ci/deps build test lint
+	@tests/lint/lint.py
+	@+$(SUBMAKE) all asan $(TESTS_ASAN) $(SIM_PROGRAM)
+	@$(RUN) --jobs $(JOBS) $(TESTS_ASAN) $(SIM_SHORT) --serial $(E2E_SHORT)
+
+test-build: all asan $(TESTS_ASAN) $(TESTS_RELEASE) $(SIM_PROGRAM)
+
+test: ## install what the tests need, build release and ASan + UBSan, run everything but the long runs
+	@.ci/deps build test
+	@+$(SUBMAKE) test-build
+	@$(RUN) --jobs $(JOBS) --report build/test-report.jsonl $(TESTS_ASAN) $(TESTS_RELEASE) $(SIM_TEST) \
+		--serial $(E2E_SHORT) $(E2E)
+
+test-full: ## the same and the long runs
+	@.ci/deps build test lint
+	@tests/lint/lint.py
+	@+$(SUBMAKE) test-build
+	@$(RUN) --jobs $(JOBS) --report build/test-report.jsonl $(TESTS_ASAN) $(TESTS_RELEASE) $(SIM_LONG) \
+		--serial $(E2E_SHORT) $(E2E) $(E2E_LONG)
 
 clean: ## remove everything that was built
 	rm -rf build
