@@ -1,5 +1,6 @@
 #include "base/frame.h"
 
+#include <event2/buffer.h>
 #include <string.h>
 
 #include "base/buf.h"

@@ -19,10 +19,11 @@
 #ifndef GW_BASE_FRAME_H
 #define GW_BASE_FRAME_H
 
-#include <event2/buffer.h>
 #include <stdint.h>
 
 #include "base/err.h"
+
+struct evbuffer; /* <event2/buffer.h>; only named here, so that sans-I/O code may include this header */
 
 #define GW_FRAME_HEAD_BYTES  36
 #define GW_FRAME_PAYLOAD_MAX (16u << 20)
