@@ -32,9 +32,12 @@ MIGRATE += migrate/block_name.c migrate/model_files.c migrate/fingerprint.c
 KERNELS :=
 WORKER :=
 CORE :=
-TEXT :=
+TEXT := controller/text/tokenizer.c controller/text/tokenizer_load.c controller/text/tokenizer_stages.c \
+        controller/text/tokenizer_config.c controller/text/vocab.c controller/text/byte_alphabet.c controller/text/bpe.c \
+        controller/text/added.c controller/text/onig.c controller/text/split.c controller/text/nfc.c \
+        controller/text/detok.c controller/text/stops.c
 FRONT :=
-CONTROLLER := controller/worker_links.c controller/hub.c controller/model_info.c
+CONTROLLER := controller/worker_links.c controller/hub.c controller/model_info.c controller/options.c
 CLI := controller/cli/up.c controller/cli/fleet.c controller/cli/procs.c
 
 # Kernels for one instruction set: the file's suffix names the flags.
@@ -49,7 +52,7 @@ UNIT_MIGRATE := test_request test_wire
 UNIT_KERNELS :=
 UNIT_WORKER :=
 UNIT_CORE :=
-UNIT_TEXT :=
+UNIT_TEXT := test_tokenizer test_detok test_stops
 UNIT_FRONT :=
 UNIT_CLI := test_cli_fleet
 UNIT_CONTROLLER := test_worker_links

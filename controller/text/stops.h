@@ -5,8 +5,11 @@
  * The earliest match in the text wins; of matches that end at the same byte the one that began first. The
  * result does not depend on how the text was cut into pieces.
  *
+ * Each string runs its own Knuth-Morris-Pratt automaton, so that a byte costs O(strings) on average, whatever
+ * text and strings are. What is held is the longest beginning of a stop string that the text ends with.
+ *
  * Owner: init/fini; the strings are copied. Thread: one. Units: bytes.
- * Errors: GW_ERR_LIMIT, GW_ERR_MEMORY. Source: own design. */
+ * Errors: GW_ERR_LIMIT, GW_ERR_MEMORY. Source: Knuth, Morris, Pratt 1977; own design. */
 #ifndef GW_CONTROLLER_STOPS_H
 #define GW_CONTROLLER_STOPS_H
 
@@ -18,11 +21,15 @@
 struct gw_stops {
     char *strings[GW_STOPS_MAX];
     size_t lens[GW_STOPS_MAX];
+    uint16_t *borders[GW_STOPS_MAX]; /* borders[i][k]: longest proper border of the first k + 1 bytes */
+    size_t matched[GW_STOPS_MAX];    /* so many first bytes of strings[i] end the text so far */
     int len;
     bool include_stop, hit;
     struct gw_buf held; /* may be the beginning of a stop string */
 };
 
+/* Copies len strings (at most GW_STOPS_MAX, each of 1 to GW_STOPS_BYTES_MAX bytes; else GW_ERR_LIMIT). On
+ * error nothing is held, and fini is harmless. */
 gw_err_t gw_stops_init(struct gw_stops *s, const char *const *strings, int len,
                        bool include_stop) GW_MUST_USE;
 void gw_stops_fini(struct gw_stops *s);
