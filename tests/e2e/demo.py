@@ -1,0 +1,268 @@
+#!/usr/bin/env python3
+"""The demo: chat completions that stream on while their workers are reclaimed, killed and frozen.
+
+Starts a controller and four CPU workers with the shipped model. Runs a list of chat requests in peace, which gives the
+reference; then again, while one worker is reclaimed with notice, one is killed, one is frozen and thawed. Every stream
+is compared with the reference, token record by token record. On a terminal it shows texts and timeline live; elsewhere it
+logs lines. All figures of the closing line are measured on the client's side.
+"""
+import argparse
+import collections
+import contextlib
+import os
+import signal
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
+import cluster  # noqa: E402
+import load  # noqa: E402
+import screen  # noqa: E402
+import workload  # noqa: E402
+
+FRAME_S = 0.1
+PANES = 4
+PAUSE_S = 2.5    # from everything well to the next fault, so that a person can follow
+FROZEN_S = 3.0   # longer than the controller waits for a heartbeat (1 s)
+SETTLE_S = 30.0  # a fault whose worker is not replaced by then fails the demo
+GRACE_S = 4      # notice that a reclaimed worker gets
+TEXTS_LOGGED = 8
+MOVED_TOGETHER_S = 0.3
+
+Fault = collections.namedtuple("Fault", "name signal done")
+FAULTS = [Fault("reclaimed with notice", signal.SIGTERM, "SIGTERM, notice of %d s" % GRACE_S),
+          Fault("killed", signal.SIGKILL, "SIGKILL, no notice"),
+          Fault("frozen", signal.SIGSTOP, "SIGSTOP, thawed after %.0f s" % FROZEN_S)]
+KINDS = {"worker_up": "good", "worker_left": "info", "worker_doomed": "warn", "worker_lost": "bad", "diverged": "bad",
+         "worker_refused": "bad"}
+
+
+class Show:
+    """What the person sees: a live screen on a terminal, lines elsewhere. The timeline is kept either way."""
+
+    def __init__(self, out):
+        self.out, self.live = out, screen.Screen(out) if out.isatty() else None
+        self.start_s, self.timeline, self.title = time.monotonic(), [], "godwit demo"
+        self._events_seen = self._texts_logged = 0
+        self._panes = []
+        self._moved, self._moved_s = 0, 0.0  # requests that moved together, not in the timeline yet; when the first did
+
+    def __enter__(self):
+        if self.live:
+            self.live.__enter__()
+        return self
+
+    def __exit__(self, *exc):
+        if self.live:
+            self.live.__exit__(*exc)
+
+    def say(self, text, kind="", at_s=None):
+        """A line of the timeline."""
+        self._flush_moved()
+        self.timeline.append(((at_s or time.monotonic()) - self.start_s, kind, text))
+        if not self.live:
+            print(f"[{self.timeline[-1][0]:5.1f} s] {text}", file=self.out, flush=True)
+
+    def hear(self, events):
+        """Takes new events of the controller into the timeline."""
+        for e in events[self._events_seen:]:
+            if e["kind"] == "request_moved":
+                self._moved, self._moved_s = self._moved + 1, self._moved_s or e["at_s"]
+            else:
+                text = f"{e['worker']}: {e['kind'].replace('_', ' ')}"
+                self.say(f"{text}: {e['text']}" if e.get("text") else text, KINDS.get(e["kind"], ""), e["at_s"])
+        self._events_seen = len(events)
+        if time.monotonic() - self._moved_s > MOVED_TOGETHER_S:
+            self._flush_moved()
+
+    def _flush_moved(self):
+        """Requests that moved together make one line."""
+        if self._moved:
+            count, at_s, self._moved, self._moved_s = self._moved, self._moved_s, 0, 0.0
+            self.say(f"{count} request{'s' if count > 1 else ''} moved to other workers", "info", at_s)
+
+    def frame(self, work, up):
+        """Draws the screen, or logs the texts that have ended."""
+        streams = list(work.streams)
+        if not self.live:
+            self._log_texts(streams)
+            return
+        panes = [(f"stream {i + 1} · {s.tokens()} tokens · {self._prompt(s)}", s.choices[0].text if 0 in s.choices else "")
+                 for i, s in self._shown(streams)]
+        tint = {"up": "good", "doomed": "warn", "starting": "info"}
+        workers = [(tint.get(w["state"], "bad"), f"{w['id']} {w['state']}") for w in up.state()["workers"]]
+        done = sum(s.closed for _, s in streams)
+        self.live.draw(self.title, panes, self.timeline, workers, f"{done} done, {len(streams) - done} open, {work.tokens()} tokens")
+
+    def _shown(self, streams):
+        """The streams in the panes: one keeps its pane until it has ended and another one is there to take it."""
+        waiting = [(i, s) for i, s in streams if not s.closed and all(s is not shown for _, shown in self._panes)]
+        if not any(s is shown for _, s in streams for _, shown in self._panes[:1]):
+            self._panes = []
+        for k in range(PANES):
+            if k == len(self._panes) and waiting:
+                self._panes.append(waiting.pop(0))
+            elif k < len(self._panes) and self._panes[k][1].closed and waiting:
+                self._panes[k] = waiting.pop(0)
+        return self._panes
+
+    def _log_texts(self, streams):
+        for i, s in streams[self._texts_logged:TEXTS_LOGGED]:
+            if not s.closed:
+                break
+            self._texts_logged += 1
+            first = s.choices[0].text.strip().split("\n")[0][:90] if 0 in s.choices else ""
+            print(f"          stream {i + 1} ({s.tokens()} tokens): {first}", file=self.out, flush=True)
+
+    @staticmethod
+    def _prompt(stream):
+        return stream.body["messages"][-1]["content"]
+
+
+class Demo:
+    """One cluster, the load on it, and what is done to it."""
+
+    def __init__(self, args, show, up):
+        self.args, self.show, self.up, self.work = args, show, up, None
+        self.requests = workload.stories(args.requests, args.seed, args.tokens)
+        self.report = []  # (fault, worker, time, index of the first event)
+
+    def tick(self):
+        self.show.hear(self.up.events.list)
+        self.show.frame(self.work, self.up)
+        time.sleep(FRAME_S)
+
+    def watch(self, condition, deadline_s, what):
+        """Draws on until condition() holds; TimeoutError after deadline_s."""
+        end = time.monotonic() + deadline_s
+        while not condition():
+            if time.monotonic() > end:
+                raise TimeoutError(f"after {deadline_s:.0f} s it does not hold that {what}")
+            self.tick()
+
+    def watch_for(self, seconds):
+        end = time.monotonic() + seconds
+        self.watch(lambda: time.monotonic() >= end, seconds + 60, "time passes")
+
+    def drain(self):
+        """Lets the open streams end, drawing on; no new ones."""
+        self.work.stop()
+        self.watch(self.work.ended, self.args.timeout, "all streams have ended")
+
+    def run_undisturbed(self):
+        """The reference: {index: stream}."""
+        self.show.say(f"{len(self.requests)} chat requests without churn: the reference")
+        self.work = load.Load(self.up.http, self.requests, self.args.concurrency).start(len(self.requests))
+        self.watch(self.work.ended, self.args.timeout, "all streams have ended")
+        bad = [s for _, s in self.work.streams if not s.whole()]
+        if bad:
+            raise RuntimeError(f"a stream failed without churn: {bad[0].error}")
+        self.show.say(f"reference complete: {self.work.tokens()} tokens", "good")
+        return dict(self.work.streams)
+
+    def run_with_churn(self):
+        self.show.title = "godwit demo: the same requests, while workers vanish"
+        self.show.say("the same requests again, with churn")
+        self.work = load.Load(self.up.http, self.requests, self.args.concurrency).start()
+        for fault in FAULTS:
+            self.watch_for(PAUSE_S)
+            self.strike(fault)
+        self.watch_for(PAUSE_S)
+        self.drain()
+        self.show.say("all streams have ended", "good")
+
+    def strike(self, fault):
+        """Does one fault to the worker with the most requests and waits until the fleet is whole again."""
+        worker, requests = self.busiest()
+        pid = self.up.kill(worker, fault.signal)
+        first_event = len(self.up.events.list)
+        self.report.append((fault, worker, time.monotonic(), first_event))
+        self.show.say(f"{worker} (pid {pid}, {requests} requests) is {fault.name}: {fault.done}", "warn")
+        if fault.signal == signal.SIGSTOP:
+            self.watch_for(FROZEN_S)
+            os.kill(pid, signal.SIGCONT)
+            self.show.say(f"{worker} is thawed", "info")
+        gone = {"worker_lost", "worker_left"}
+        self.watch(lambda: any(e["kind"] in gone and e["worker"] == worker for e in self.up.events.list[first_event:]),
+                   SETTLE_S, f"{worker} is found lost")
+        self.watch(lambda: len(self.up.workers("up")) >= self.args.workers, SETTLE_S, f"{worker} is replaced")
+
+    def busiest(self):
+        """(id, requests) of the worker that is up and has the most requests: at least one."""
+        found = []
+
+        def look():
+            on, up = self.up.requests_on(), self.up.workers("up")
+            found[:] = sorted((on[w], w) for w in up if on.get(w))
+            return found
+        self.watch(look, SETTLE_S, "a worker has requests")
+        return found[-1][1], found[-1][0]
+
+    def table(self):
+        """Per fault: what happened, how many requests moved, the longest gap of the streams that were open."""
+        lines = [f"{'worker':<8}{'what happened':<46}{'requests moved':>15}{'longest gap':>14}"]
+        ends = [r[2] for r in self.report[1:]] + [float("inf")]
+        event_ends = [r[3] for r in self.report[1:]] + [None]
+        for (fault, worker, at_s, first), end_s, last in zip(self.report, ends, event_ends):
+            moved = sum(e["kind"] == "request_moved" for e in self.up.events.list[first:last])
+            gap = max((s.longest_gap_s(at_s, end_s) for _, s in self.work.streams), default=0.0)
+            lines.append(f"{worker:<8}{fault.name + ' (' + fault.done + ')':<46}{moved:>15}{gap * 1000:>11.0f} ms")
+        return lines
+
+
+def closing_line(verdict):
+    return (f"demo: {'PASS' if verdict.good() else 'FAIL'} requests={verdict.requests} tokens={verdict.tokens} lost={verdict.lost} "
+            f"duplicated={verdict.duplicated} errors={verdict.errors} identical={verdict.identical}/{verdict.requests} "
+            f"max_gap_ms={verdict.max_gap_s * 1000:.0f}")
+
+
+def run(args):
+    """The whole demo; returns (verdict, lines of the table, timeline)."""
+    with Show(sys.stdout) as show:
+        show.say(f"starting a controller and {args.workers} workers")
+        godwit = os.path.abspath(os.path.join(args.build, "godwit"))
+        with cluster.Cluster(variant="release", workers=args.workers, model=args.model, term_grace_s=GRACE_S, godwit=godwit) as up:
+            show.say(f"serving at http://{up.host}:{up.port}/v1", "good")
+            demo = Demo(args, show, up)
+            reference = demo.run_undisturbed()
+            demo.run_with_churn()
+            return demo.work.judge(reference), demo.table(), show.timeline
+
+
+def parse():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--build", default=os.path.join(cluster.ROOT, "build"), help="directory of the programs")
+    ap.add_argument("--model", default=cluster.MODEL, help="model directory")
+    ap.add_argument("--workers", type=int, default=4)
+    ap.add_argument("--requests", type=int, default=24, help="length of the list of requests")
+    ap.add_argument("--concurrency", type=int, default=12, help="streams open at any time")
+    ap.add_argument("--tokens", type=int, default=300, help="max_tokens of a request")
+    ap.add_argument("--seed", type=int, default=7, help="of prompts and sampling")
+    ap.add_argument("--timeout", type=float, default=120, help="seconds that one run of the requests may take")
+    return ap.parse_args()
+
+
+def main():
+    args = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        verdict, table, timeline = run(args)
+    except KeyboardInterrupt:
+        print("demo: FAIL interrupted")
+        return 130
+    except Exception as e:
+        print(f"demo: FAIL {e}")
+        return 1
+    if sys.stdout.isatty():
+        print("\n".join(f"[{t:5.1f} s] {text}" for t, _, text in timeline))
+    print()
+    print("\n".join(table))
+    if verdict.first_trouble:
+        print(f"first trouble: {verdict.first_trouble}")
+    print(closing_line(verdict))
+    return 0 if verdict.good() else 1
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(BrokenPipeError):
+        sys.exit(main())
