@@ -30,7 +30,8 @@ BASE := base/err.c base/log.c base/clock.c base/buf.c base/utf8.c base/file.c ba
 MIGRATE := migrate/request.c migrate/wire.c migrate/wire_session.c migrate/wire_request.c
 MIGRATE += migrate/block_name.c migrate/model_files.c migrate/fingerprint.c
 KERNELS :=
-WORKER :=
+WORKER := worker/link.c worker/link_queue.c worker/safetensors.c worker/model_config.c worker/cells.c worker/model.c worker/weights.c worker/rope.c \
+          worker/page_pool.c worker/block_manager.c
 CORE :=
 TEXT := controller/text/tokenizer.c controller/text/tokenizer_load.c controller/text/tokenizer_stages.c \
         controller/text/tokenizer_config.c controller/text/vocab.c controller/text/byte_alphabet.c controller/text/bpe.c \
@@ -47,7 +48,7 @@ $(foreach v,release asan,build/$(v)/%_avx2.o): ISA := -mavx2 -mfma
 
 # ---- unit tests, a list per set of libraries that they link ----------------------------------------------------
 
-UNIT_BASE := test_base_frame
+UNIT_BASE := test_base_frame test_base_buf test_base_json
 UNIT_MIGRATE := test_request test_wire
 UNIT_KERNELS :=
 UNIT_WORKER :=
