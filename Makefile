@@ -31,7 +31,7 @@ MIGRATE := migrate/request.c migrate/wire.c migrate/wire_session.c migrate/wire_
 MIGRATE += migrate/block_name.c migrate/model_files.c migrate/fingerprint.c
 KERNELS :=
 WORKER := worker/link.c worker/link_queue.c worker/safetensors.c worker/model_config.c worker/cells.c worker/model.c worker/weights.c worker/rope.c \
-          worker/page_pool.c worker/block_manager.c
+          worker/page_pool.c worker/block_manager.c worker/truncate.c worker/sampler.c
 CORE :=
 TEXT := controller/text/tokenizer.c controller/text/tokenizer_load.c controller/text/tokenizer_stages.c \
         controller/text/tokenizer_config.c controller/text/vocab.c controller/text/byte_alphabet.c controller/text/bpe.c \

@@ -9,8 +9,9 @@
 
 #include "worker/link.h"
 
-#define LINK_QUEUE_MAX 16384 /* items: every request of a large cluster at once, and room for their cancels  \
-                              */
+#define LINK_QUEUE_MAX                                                                                       \
+    16384 /* items: every request of a large cluster at once, and room for their cancels                     \
+           */
 
 struct link_queue {
     pthread_mutex_t lock;

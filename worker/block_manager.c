@@ -1,0 +1,183 @@
+#include "worker/block_manager.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NONE UINT32_MAX
+
+struct slot {
+    struct gw_block_name name;
+    uint32_t refs;
+    uint32_t chain;      /* next slot in the same bucket of the name table */
+    uint32_t prev, next; /* in the LRU list, while cached */
+    bool named;
+};
+
+struct gw_blocks {
+    struct gw_page_pool *pool;
+    struct slot *slots;
+    uint32_t *free_stack;
+    uint32_t *buckets; /* name → first slot of a chain */
+    uint32_t total, free_len, cached_len, bucket_mask;
+    uint32_t oldest, newest; /* LRU list */
+};
+
+static uint32_t bucket_count(uint32_t slots)
+{
+    uint32_t n = 16;
+    while (n < slots) n *= 2;
+    return n;
+}
+
+gw_err_t gw_blocks_create(uint32_t slots, struct gw_page_pool *pool, struct gw_blocks **out)
+{
+    assert(slots > 0 && slots <= GW_BLOCKS_MAX);
+    uint32_t buckets = bucket_count(slots);
+    struct gw_blocks *b = calloc(1, sizeof *b);
+    if (!b) return GW_ERR_MEMORY;
+    b->slots = calloc(slots, sizeof *b->slots);
+    b->free_stack = calloc(slots, sizeof *b->free_stack);
+    b->buckets = calloc(buckets, sizeof *b->buckets);
+    if (!b->slots || !b->free_stack || !b->buckets) {
+        gw_blocks_destroy(b);
+        return GW_ERR_MEMORY;
+    }
+    b->pool = pool;
+    b->total = slots;
+    b->bucket_mask = buckets - 1;
+    b->oldest = b->newest = NONE;
+    memset(b->buckets, 0xFF, buckets * sizeof *b->buckets); /* NONE */
+    for (uint32_t i = 0; i < slots; i++) b->free_stack[b->free_len++] = slots - 1 - i;
+    *out = b;
+    return GW_OK;
+}
+
+void gw_blocks_destroy(struct gw_blocks *b)
+{
+    if (!b) return;
+    free(b->slots);
+    free(b->free_stack);
+    free(b->buckets);
+    free(b);
+}
+
+uint32_t gw_blocks_total(const struct gw_blocks *b)
+{
+    return b->total;
+}
+
+uint32_t gw_blocks_available(const struct gw_blocks *b)
+{
+    return b->free_len + b->cached_len;
+}
+
+/* Names are HMACs: any of their bytes are a good hash. */
+static uint32_t *bucket_of(const struct gw_blocks *b, const struct gw_block_name *name)
+{
+    uint32_t h;
+    memcpy(&h, name->bytes, sizeof h);
+    return &b->buckets[h & b->bucket_mask];
+}
+
+bool gw_blocks_find(const struct gw_blocks *b, const struct gw_block_name *name, uint32_t *slot)
+{
+    for (uint32_t i = *bucket_of(b, name); i != NONE; i = b->slots[i].chain) {
+        if (memcmp(b->slots[i].name.bytes, name->bytes, sizeof name->bytes) != 0) continue;
+        *slot = i;
+        return true;
+    }
+    return false;
+}
+
+static void drop_name(struct gw_blocks *b, uint32_t slot)
+{
+    uint32_t *link = bucket_of(b, &b->slots[slot].name);
+    while (*link != slot) link = &b->slots[*link].chain;
+    *link = b->slots[slot].chain;
+    b->slots[slot].named = false;
+}
+
+static void lru_remove(struct gw_blocks *b, uint32_t slot)
+{
+    const struct slot *s = &b->slots[slot];
+    *(s->prev == NONE ? &b->oldest : &b->slots[s->prev].next) = s->next;
+    *(s->next == NONE ? &b->newest : &b->slots[s->next].prev) = s->prev;
+    b->cached_len--;
+}
+
+static void lru_append(struct gw_blocks *b, uint32_t slot)
+{
+    struct slot *s = &b->slots[slot];
+    s->prev = b->newest;
+    s->next = NONE;
+    *(s->prev == NONE ? &b->oldest : &b->slots[s->prev].next) = slot;
+    b->newest = slot;
+    b->cached_len++;
+}
+
+static void forget(struct gw_blocks *b, uint32_t slot)
+{
+    if (b->pool) gw_page_pool_forget(b->pool, slot);
+}
+
+gw_err_t gw_blocks_take(struct gw_blocks *b, uint32_t *out)
+{
+    uint32_t slot;
+    if (b->free_len > 0) {
+        slot = b->free_stack[--b->free_len];
+    } else if (b->oldest != NONE) {
+        slot = b->oldest;
+        lru_remove(b, slot);
+        drop_name(b, slot);
+        forget(b, slot);
+    } else {
+        return GW_ERR_LIMIT;
+    }
+    b->slots[slot].refs = 1;
+    *out = slot;
+    return GW_OK;
+}
+
+void gw_blocks_ref(struct gw_blocks *b, uint32_t slot)
+{
+    struct slot *s = &b->slots[slot];
+    assert(s->refs > 0 || s->named);
+    if (s->refs++ == 0) lru_remove(b, slot);
+}
+
+void gw_blocks_unref(struct gw_blocks *b, uint32_t slot)
+{
+    struct slot *s = &b->slots[slot];
+    assert(s->refs > 0);
+    if (--s->refs > 0) return;
+    if (s->named) {
+        lru_append(b, slot);
+        return;
+    }
+    forget(b, slot);
+    b->free_stack[b->free_len++] = slot;
+}
+
+uint32_t gw_blocks_refs(const struct gw_blocks *b, uint32_t slot)
+{
+    return b->slots[slot].refs;
+}
+
+uint32_t gw_blocks_seal(struct gw_blocks *b, uint32_t slot, const struct gw_block_name *name)
+{
+    struct slot *s = &b->slots[slot];
+    uint32_t twin;
+    assert(s->refs > 0 && !s->named);
+    if (gw_blocks_find(b, name, &twin)) {
+        gw_blocks_ref(b, twin);
+        gw_blocks_unref(b, slot);
+        return twin;
+    }
+    uint32_t *bucket = bucket_of(b, name);
+    s->name = *name;
+    s->named = true;
+    s->chain = *bucket;
+    *bucket = slot;
+    return slot;
+}

@@ -1,0 +1,45 @@
+/* Keyed random numbers: what a sampler draws for (seed, branch, position, token id), without any state.
+ *
+ * A 64-bit mix of the first three is the start of a splitmix64 stream, of which each token id takes its own
+ * element. u = (52 bits + 1/2) / 2^52 lies in (0, 1) and is exact; -ln(-ln u) is a Gumbel variate, and the id
+ * with the largest logit + variate is a draw from the softmax (the Gumbel-max trick).
+ *
+ * Owner: plain values. Thread: any. Errors: none. Source: Gumbel 1954; splitmix64, Steele et al. 2014. */
+#ifndef GW_WORKER_KEYED_RANDOM_H
+#define GW_WORKER_KEYED_RANDOM_H
+
+#include "base/hash.h"
+#include "kernels/vmath.h"
+
+#define GW_KEYED_BITS 52
+#define GW_LN2        0.6931471805599453
+
+/* Start of the stream of one draw. */
+static inline uint64_t gw_keyed_stream(uint64_t seed, uint32_t branch, uint32_t position)
+{
+    return gw_mix64(gw_mix64(gw_mix64(seed) + branch) + position);
+}
+
+/* GW_KEYED_BITS random bits for one id. */
+static inline uint64_t gw_keyed_bits(uint64_t stream, uint32_t id)
+{
+    return gw_mix64(stream + id * 0x9E3779B97F4A7C15u) >> (64 - GW_KEYED_BITS);
+}
+
+static inline double gw_gumbel(uint64_t bits)
+{
+    double u = ((double)bits + 0.5) * 0x1p-52;
+    return -gw_log(-gw_log(u));
+}
+
+/* No less than gw_gumbel(bits), and cheap: -ln(-ln u) <= -ln(1 - u), and 1 - u = (c + 1/2) / 2^52 with
+ * c = 2^52 - 1 - bits >= 2^floor(log2 c) for c > 0, 1/2 for c = 0; one more ln 2 covers both and all
+ * rounding. */
+static inline double gw_gumbel_bound(uint64_t bits)
+{
+    uint64_t c = (((uint64_t)1 << GW_KEYED_BITS) - 1 - bits) | 1;
+    int log2_c = 63 - __builtin_clzll(c);
+    return (GW_KEYED_BITS - log2_c + 1) * GW_LN2;
+}
+
+#endif

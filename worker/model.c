@@ -1,0 +1,104 @@
+#include "worker/model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define TENSOR_NAME_MAX 96 /* "model.layers.1023.post_attention_layernorm.weight" has 49 */
+
+/* Finds a tensor and checks its shape; rows = 0 stands for a vector [columns]. */
+static gw_err_t need(struct gw_model *m, const char *name, uint32_t rows, uint32_t columns,
+                     const struct gw_tensor **out, struct gw_err_ctx *ctx)
+{
+    const struct gw_tensor *t = gw_safetensors_find(m->files, name);
+    if (!t) return gw_fail(ctx, GW_ERR_INPUT, "tensor '%s' is missing", name);
+    if (!t->type) return gw_fail(ctx, GW_ERR_INPUT, "tensor '%s': type is not f32, bf16 or f16", name);
+    bool ok = rows ? t->dims == 2 && t->shape[0] == rows && t->shape[1] == columns
+                   : t->dims == 1 && t->shape[0] == columns;
+    if (!ok && rows)
+        return gw_fail(ctx, GW_ERR_INPUT, "tensor '%s': shape is not [%u, %u]", name, rows, columns);
+    if (!ok) return gw_fail(ctx, GW_ERR_INPUT, "tensor '%s': shape is not [%u]", name, columns);
+    if (rows && t->type != GW_BF16) m->all_bf16 = false;
+    *out = t;
+    return GW_OK;
+}
+
+static gw_err_t need_layer(struct gw_model *m, uint32_t layer, const char *part, uint32_t rows,
+                           uint32_t columns, const struct gw_tensor **out, struct gw_err_ctx *ctx)
+{
+    char name[TENSOR_NAME_MAX];
+    snprintf(name, sizeof name, "model.layers.%u.%s.weight", layer, part);
+    return need(m, name, rows, columns, out, ctx);
+}
+
+/* Matrices that are packed as one must be of one type. */
+static gw_err_t same_type(const struct gw_tensor *a, const struct gw_tensor *b, struct gw_err_ctx *ctx)
+{
+    if (a->type == b->type) return GW_OK;
+    return gw_fail(ctx, GW_ERR_INPUT, "tensors '%s' and '%s' are of different types", a->name, b->name);
+}
+
+static gw_err_t find_layer(struct gw_model *m, uint32_t i, struct gw_err_ctx *ctx)
+{
+    const struct gw_model_config *c = &m->config;
+    struct gw_model_layer *l = &m->layers[i];
+    uint32_t q_rows = c->heads * c->head_dim, kv_rows = c->kv_heads * c->head_dim;
+    TRY(need_layer(m, i, "input_layernorm", 0, c->hidden, &l->norm_attn, ctx));
+    TRY(need_layer(m, i, "post_attention_layernorm", 0, c->hidden, &l->norm_ffn, ctx));
+    TRY(need_layer(m, i, "self_attn.q_proj", q_rows, c->hidden, &l->q, ctx));
+    TRY(need_layer(m, i, "self_attn.k_proj", kv_rows, c->hidden, &l->k, ctx));
+    TRY(need_layer(m, i, "self_attn.v_proj", kv_rows, c->hidden, &l->v, ctx));
+    TRY(need_layer(m, i, "self_attn.o_proj", c->hidden, q_rows, &l->o, ctx));
+    TRY(need_layer(m, i, "mlp.gate_proj", c->intermediate, c->hidden, &l->gate, ctx));
+    TRY(need_layer(m, i, "mlp.up_proj", c->intermediate, c->hidden, &l->up, ctx));
+    TRY(need_layer(m, i, "mlp.down_proj", c->hidden, c->intermediate, &l->down, ctx));
+    TRY(same_type(l->q, l->k, ctx));
+    TRY(same_type(l->q, l->v, ctx));
+    return same_type(l->gate, l->up, ctx);
+}
+
+static gw_err_t find_tensors(struct gw_model *m, struct gw_err_ctx *ctx)
+{
+    const struct gw_model_config *c = &m->config;
+    m->all_bf16 = true;
+    m->layers = calloc(c->layers, sizeof *m->layers);
+    if (!m->layers) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
+    TRY(need(m, "model.embed_tokens.weight", c->vocab, c->hidden, &m->embed, ctx));
+    TRY(need(m, "model.norm.weight", 0, c->hidden, &m->norm_final, ctx));
+    m->head = m->embed;
+    if (!c->tied) TRY(need(m, "lm_head.weight", c->vocab, c->hidden, &m->head, ctx));
+    for (uint32_t i = 0; i < c->layers; i++) TRY(find_layer(m, i, ctx));
+    return GW_OK;
+}
+
+gw_err_t gw_model_open(const char *dir, struct gw_model **out, struct gw_err_ctx *ctx)
+{
+    gw_err_t err = GW_OK;
+    struct gw_model *m = calloc(1, sizeof *m);
+    if (!m) return gw_fail(ctx, GW_ERR_MEMORY, "%s: out of memory", dir);
+    TRY_GOTO(gw_model_config_read(dir, &m->config, ctx), out);
+    m->cells = gw_cells_of(&m->config);
+    TRY_GOTO(gw_safetensors_open(dir, &m->files, ctx), out);
+    err = find_tensors(m, ctx);
+    if (err != GW_OK) {
+        gw_fail_prefix(ctx, err, "%s", dir);
+        goto out;
+    }
+    *out = m;
+    m = NULL;
+out:
+    gw_model_close(m);
+    return err;
+}
+
+void gw_model_close(struct gw_model *m)
+{
+    if (!m) return;
+    gw_safetensors_close(m->files);
+    free(m->layers);
+    free(m);
+}
+
+const char *gw_model_profile(const struct gw_model *m)
+{
+    return m->all_bf16 ? "cpu-bf16dot-1" : "cpu-f32-1";
+}

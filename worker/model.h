@@ -1,0 +1,39 @@
+/* Model: an opened model directory whose tensors have the names, shapes and types that its config promises.
+ *
+ * Owner: gw_model_close frees; tensors live in the mapped files until then. Thread: const after open.
+ * Units: elements. Errors: GW_ERR_INPUT, GW_ERR_NOT_FOUND, GW_ERR_IO, GW_ERR_LIMIT, one line that names the
+ * file or tensor; on error *out is unchanged. Source: own design; tensor names of Hugging Face Llama. */
+#ifndef GW_WORKER_MODEL_H
+#define GW_WORKER_MODEL_H
+
+#include "worker/cells.h"
+#include "worker/safetensors.h"
+
+/* Row-major [rows, columns] as in the file; norms are [columns]. */
+struct gw_model_layer {
+    const struct gw_tensor *norm_attn, *norm_ffn; /* [hidden] */
+    const struct gw_tensor *q, *k,
+        *v;                    /* [heads · head_dim, hidden], k and v: [kv_heads · head_dim, hidden] */
+    const struct gw_tensor *o; /* [hidden, heads · head_dim] */
+    const struct gw_tensor *gate, *up; /* [intermediate, hidden] */
+    const struct gw_tensor *down;      /* [hidden, intermediate] */
+};
+
+struct gw_model {
+    struct gw_model_config config;
+    struct gw_cells cells;
+    struct gw_safetensors *files;
+    const struct gw_tensor *embed, *head; /* [vocab, hidden]; the same tensor if tied */
+    const struct gw_tensor *norm_final;   /* [hidden] */
+    struct gw_model_layer *layers;        /* [config.layers] */
+    bool all_bf16;                        /* every matrix is bf16 */
+};
+
+gw_err_t gw_model_open(const char *dir, struct gw_model **out, struct gw_err_ctx *ctx) GW_MUST_USE;
+void gw_model_close(struct gw_model *model);
+
+/* The numerics profile of the model's own weight type: cpu-bf16dot-1 if every matrix is bf16, else cpu-f32-1.
+ */
+const char *gw_model_profile(const struct gw_model *model);
+
+#endif

@@ -1,0 +1,140 @@
+#include "worker/page_pool.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "migrate/block_name.h"
+
+#define POISON 0xFF /* repeated, it is a NaN in f32, bf16 and f16 */
+
+struct arena {
+    uint8_t *base;
+    size_t page_bytes;
+};
+
+struct gw_page_pool {
+    struct arena *arenas; /* [groups][cells] */
+    uint32_t arenas_len, slots;
+    bool poison;
+    struct gw_kv_layer *layers; /* [layers] */
+    uint8_t **layer_arenas;     /* [layers][cells], what gw_kv_layer.arena points into */
+};
+
+static uint32_t heads_per_cell(const struct gw_model_config *c, const struct gw_cells *cells)
+{
+    return c->kv_heads > cells->shares ? c->kv_heads / cells->shares : 1;
+}
+
+static size_t layer_bytes(const struct gw_model_config *c, const struct gw_cells *cells, enum gw_dtype kv)
+{
+    return gw_dtype_bytes(kv) * 2 * heads_per_cell(c, cells) * GW_BLOCK_TOKENS * c->head_dim;
+}
+
+static uint32_t layers_of_group(const struct gw_model_config *c, const struct gw_cells *cells, uint32_t group)
+{
+    uint32_t left = c->layers - group * cells->group_layers;
+    return left < cells->group_layers ? left : cells->group_layers;
+}
+
+size_t gw_page_pool_slot_bytes(const struct gw_model_config *c, const struct gw_cells *cells,
+                               enum gw_dtype kv)
+{
+    return layer_bytes(c, cells, kv) * c->layers * (c->kv_heads / heads_per_cell(c, cells));
+}
+
+static gw_err_t map_arena(struct arena *a, size_t page_bytes, uint32_t slots, struct gw_err_ctx *ctx)
+{
+    size_t bytes = page_bytes * slots;
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) return gw_fail(ctx, GW_ERR_MEMORY, "no %zu bytes of memory for KV pages", bytes);
+    a->base = p;
+    a->page_bytes = page_bytes;
+    return GW_OK;
+}
+
+static gw_err_t map_arenas(struct gw_page_pool *pool, const struct gw_model_config *c,
+                           const struct gw_cells *cells, enum gw_dtype kv, struct gw_err_ctx *ctx)
+{
+    uint32_t kv_cells = c->kv_heads / heads_per_cell(c, cells);
+    pool->arenas = calloc((size_t)cells->groups * kv_cells, sizeof *pool->arenas);
+    if (!pool->arenas) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
+    pool->arenas_len = cells->groups * kv_cells;
+    for (uint32_t i = 0; i < pool->arenas_len; i++) {
+        size_t page_bytes = layer_bytes(c, cells, kv) * layers_of_group(c, cells, i / kv_cells);
+        TRY(map_arena(&pool->arenas[i], page_bytes, pool->slots, ctx));
+        if (pool->poison) memset(pool->arenas[i].base, POISON, page_bytes * pool->slots);
+    }
+    return GW_OK;
+}
+
+static gw_err_t describe_layers(struct gw_page_pool *pool, const struct gw_model_config *c,
+                                const struct gw_cells *cells, enum gw_dtype kv, struct gw_err_ctx *ctx)
+{
+    uint32_t per_cell = heads_per_cell(c, cells), kv_cells = c->kv_heads / per_cell;
+    pool->layers = calloc(c->layers, sizeof *pool->layers);
+    pool->layer_arenas = calloc((size_t)c->layers * kv_cells, sizeof *pool->layer_arenas);
+    if (!pool->layers || !pool->layer_arenas) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
+    for (uint32_t l = 0; l < c->layers; l++) {
+        const struct arena *arenas = pool->arenas + (size_t)(l / cells->group_layers) * kv_cells;
+        uint8_t **bases = pool->layer_arenas + (size_t)l * kv_cells;
+        for (uint32_t k = 0; k < kv_cells; k++)
+            bases[k] = arenas[k].base + layer_bytes(c, cells, kv) * (l % cells->group_layers);
+        pool->layers[l] = (struct gw_kv_layer){.arena = bases,
+                                               .page_bytes = arenas->page_bytes,
+                                               .cells = kv_cells,
+                                               .heads_per_cell = per_cell,
+                                               .head_dim = c->head_dim,
+                                               .block_tokens = GW_BLOCK_TOKENS};
+    }
+    return GW_OK;
+}
+
+gw_err_t gw_page_pool_create(const struct gw_model_config *c, const struct gw_cells *cells, enum gw_dtype kv,
+                             uint32_t slots, bool poison, struct gw_page_pool **out, struct gw_err_ctx *ctx)
+{
+    struct gw_page_pool *pool = calloc(1, sizeof *pool);
+    if (!pool) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
+    pool->slots = slots;
+    pool->poison = poison;
+    gw_err_t err = map_arenas(pool, c, cells, kv, ctx);
+    if (err == GW_OK) err = describe_layers(pool, c, cells, kv, ctx);
+    if (err == GW_OK)
+        *out = pool;
+    else
+        gw_page_pool_destroy(pool);
+    return err;
+}
+
+void gw_page_pool_destroy(struct gw_page_pool *pool)
+{
+    if (!pool) return;
+    for (uint32_t i = 0; i < pool->arenas_len; i++)
+        if (pool->arenas[i].base) munmap(pool->arenas[i].base, pool->arenas[i].page_bytes * pool->slots);
+    free(pool->arenas);
+    free(pool->layers);
+    free(pool->layer_arenas);
+    free(pool);
+}
+
+const struct gw_kv_layer *gw_page_pool_layer(const struct gw_page_pool *pool, uint32_t layer)
+{
+    return &pool->layers[layer];
+}
+
+void gw_page_pool_copy(struct gw_page_pool *pool, uint32_t from, uint32_t to)
+{
+    for (uint32_t i = 0; i < pool->arenas_len; i++) {
+        const struct arena *a = &pool->arenas[i];
+        memcpy(a->base + a->page_bytes * to, a->base + a->page_bytes * from, a->page_bytes);
+    }
+}
+
+void gw_page_pool_forget(struct gw_page_pool *pool, uint32_t slot)
+{
+    if (!pool->poison) return;
+    for (uint32_t i = 0; i < pool->arenas_len; i++) {
+        const struct arena *a = &pool->arenas[i];
+        memset(a->base + a->page_bytes * slot, POISON, a->page_bytes);
+    }
+}

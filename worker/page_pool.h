@@ -1,0 +1,41 @@
+/* Page pool: the memory of KV blocks, cut into pages.
+ *
+ * A block takes one slot; slot s of the pool is one page in each arena, and there is an arena per cell that
+ * this rank holds KV for: (layer group, KV cell). KV heads that several shares use are paged once, so a KV
+ * cell is max(1, KV heads / shares) heads.
+ *
+ *     arena (g, c):  | page of slot 0 | page of slot 1 | …          page_bytes(g) apart
+ *     page:          [layer in group][K, V][head in cell][token in block][head_dim]      (kernels/op.h)
+ *
+ * With poison on (tests, sanitizer builds) bytes that hold no KV are NaN in every type, so that an operation
+ * which reads what it must not shows in its output.
+ *
+ * Owner: gw_page_pool_destroy frees. Thread: one. Units: slots, bytes. Errors: GW_ERR_MEMORY; on error *out
+ * is unchanged. Source: own design; DESIGN parts 2 and 4. */
+#ifndef GW_WORKER_PAGE_POOL_H
+#define GW_WORKER_PAGE_POOL_H
+
+#include "kernels/op.h"
+#include "worker/cells.h"
+
+struct gw_page_pool;
+
+/* Bytes of one slot over all arenas. */
+size_t gw_page_pool_slot_bytes(const struct gw_model_config *config, const struct gw_cells *cells,
+                               enum gw_dtype kv);
+
+gw_err_t gw_page_pool_create(const struct gw_model_config *config, const struct gw_cells *cells,
+                             enum gw_dtype kv, uint32_t slots, bool poison, struct gw_page_pool **out,
+                             struct gw_err_ctx *ctx) GW_MUST_USE;
+void gw_page_pool_destroy(struct gw_page_pool *pool);
+
+/* What operations want for one layer. */
+const struct gw_kv_layer *gw_page_pool_layer(const struct gw_page_pool *pool, uint32_t layer);
+
+/* Copies all pages of a slot. */
+void gw_page_pool_copy(struct gw_page_pool *pool, uint32_t from, uint32_t to);
+
+/* The slot's content is dead: with poison on, its bytes become NaN. */
+void gw_page_pool_forget(struct gw_page_pool *pool, uint32_t slot);
+
+#endif

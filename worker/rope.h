@@ -1,0 +1,21 @@
+/* RoPE tables: cos and sin of every (position, frequency), plain or llama3-scaled.
+ *
+ *     inv_freq[i] = theta^(-2i / head_dim)                                  i in [0, head_dim / 2)
+ *     llama3      wavelength > original / low: inv_freq / factor; < original / high: as it is; between:
+ *                 smoothly from one to the other
+ *     angle       = position · inv_freq[i]
+ *
+ * Frequencies and angles are rounded to f32 where transformers rounds them, for that is what models were
+ * trained with; the functions are the project's own in f64, so that every machine has the same table.
+ *
+ * Owner: the caller frees with free(). Thread: any. Units: positions. Errors: GW_ERR_MEMORY.
+ * Source: Su et al. 2021 (RoFormer); transformers, modeling_rope_utils._compute_llama3_parameters. */
+#ifndef GW_WORKER_ROPE_H
+#define GW_WORKER_ROPE_H
+
+#include "worker/model_config.h"
+
+/* *out: [positions][head_dim / 2][2] f32, cos then sin; positions <= config->context. */
+gw_err_t gw_rope_table(const struct gw_model_config *config, uint32_t positions, float **out) GW_MUST_USE;
+
+#endif
