@@ -57,6 +57,7 @@ UNIT_TEXT := test_tokenizer test_detok test_stops
 UNIT_FRONT :=
 UNIT_CLI := test_cli_fleet
 UNIT_CONTROLLER := test_worker_links
+UNIT_LINKS := test_link_both_ends
 
 # ---- rules -----------------------------------------------------------------------------------------------------
 
@@ -92,6 +93,7 @@ $(call unit_rule,$(1),UNIT_TEXT,TEXT BASE)
 $(call unit_rule,$(1),UNIT_FRONT,FRONT TEXT CORE MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_CLI,CLI BASE)
 $(call unit_rule,$(1),UNIT_CONTROLLER,CONTROLLER CORE MIGRATE BASE)
+$(call unit_rule,$(1),UNIT_LINKS,CONTROLLER WORKER MIGRATE BASE)
 endef
 
 # $(call unit_rule,variant,TEST LIST,FOLDERS): one binary per test file
@@ -111,7 +113,7 @@ $(PROGRAMS:%=build/%): build/%: build/release/%
 
 asan: $(PROGRAMS:%=build/asan/%) ## build the programs with ASan and UBSan, under build/asan
 
-UNIT := $(UNIT_BASE) $(UNIT_MIGRATE) $(UNIT_KERNELS) $(UNIT_WORKER) $(UNIT_CORE) $(UNIT_TEXT) $(UNIT_FRONT) $(UNIT_CLI) $(UNIT_CONTROLLER)
+UNIT := $(UNIT_BASE) $(UNIT_MIGRATE) $(UNIT_KERNELS) $(UNIT_WORKER) $(UNIT_CORE) $(UNIT_TEXT) $(UNIT_FRONT) $(UNIT_CLI) $(UNIT_CONTROLLER) $(UNIT_LINKS)
 unit: $(UNIT:%=build/asan/tests/unit/%) ## build and run the unit tests (ASan + UBSan)
 	@$(RUN) --jobs $(JOBS) $^
 
