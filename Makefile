@@ -14,7 +14,7 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 WARN     := -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes -Wmissing-prototypes \
-            -Wvla -Wno-format-truncation -Wpointer-arith -Wcast-align=strict -Wundef
+            -Wvla -Wno-format-truncation -Wno-missing-field-initializers -Wpointer-arith -Wcast-align=strict -Wundef
 CPPFLAGS := -I. -D_GNU_SOURCE
 CFLAGS_release := -O3 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2
 CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
@@ -29,10 +29,17 @@ BASE := base/err.c base/log.c base/clock.c base/buf.c base/utf8.c base/file.c ba
         base/args.c base/frame.c base/pool.c base/sockaddr.c base/secret.c
 MIGRATE := migrate/request.c migrate/wire.c migrate/wire_session.c migrate/wire_request.c
 MIGRATE += migrate/block_name.c migrate/model_files.c migrate/fingerprint.c
-KERNELS :=
+KERNELS := kernels/convert.c kernels/cpu/device.c kernels/cpu/ops.c kernels/cpu/pack.c kernels/cpu/embed.c \
+           kernels/cpu/rmsnorm_c.c kernels/cpu/rmsnorm_avx512.c kernels/cpu/matmul.c kernels/cpu/matmul_c.c \
+           kernels/cpu/matmul_avx512.c kernels/cpu/matmul_avx512bf16.c kernels/cpu/rope_append.c \
+           kernels/cpu/rope_append_c.c kernels/cpu/rope_append_avx512.c kernels/cpu/attention.c \
+           kernels/cpu/attention_c.c kernels/cpu/attention_avx512.c kernels/cpu/silu_mul_c.c \
+           kernels/cpu/silu_mul_avx512.c kernels/cpu/softmax_stats_c.c kernels/cpu/softmax_stats_avx512.c
 WORKER := worker/link.c worker/link_queue.c worker/safetensors.c worker/model_config.c worker/cells.c worker/model.c worker/weights.c worker/rope.c \
           worker/page_pool.c worker/block_manager.c worker/truncate.c worker/sampler.c
-CORE :=
+CORE := controller/core/core.c controller/core/core_actions.c controller/core/core_workers.c \
+        controller/core/core_requests.c controller/core/core_tokens.c controller/core/core_route.c \
+        controller/core/core_moves.c controller/core/core_notices.c controller/core/core_log.c controller/core/core_map.c
 TEXT := controller/text/tokenizer.c controller/text/tokenizer_load.c controller/text/tokenizer_stages.c \
         controller/text/tokenizer_config.c controller/text/vocab.c controller/text/byte_alphabet.c controller/text/bpe.c \
         controller/text/added.c controller/text/onig.c controller/text/split.c controller/text/nfc.c \
@@ -48,7 +55,7 @@ $(foreach v,release asan,build/$(v)/%_avx2.o): ISA := -mavx2 -mfma
 
 # ---- unit tests, a list per set of libraries that they link ----------------------------------------------------
 
-UNIT_BASE := test_base_frame test_base_buf test_base_json
+UNIT_BASE := test_base_frame test_base_buf test_base_json test_base_args test_base_pool
 UNIT_MIGRATE := test_request test_wire
 UNIT_KERNELS :=
 UNIT_WORKER :=

@@ -1,3 +1,4 @@
+/* clang-format off */
 /* The core: a sans-I/O state machine that holds the truth about requests and decides where they run.
  *
  *     gw_core_step(core, now_us, event)  →  actions
@@ -12,47 +13,63 @@
  *
  * Worker states (one link = one incarnation of one worker):
  *
- *     state     event                       next      what is done
- *     ───────   ─────────────────────────   ───────   ──────────────────────────────────────────────
- *     -         HELLO good                  UP        WELCOME, generation + 1; queue is dispatched
- *     -         HELLO bad                   -         REFUSE, close
- *     -         HELLO, same name is UP      (old GONE) old incarnation is lost, new one comes UP (its process
- * restarted faster than we noticed) UP        heartbeat in time           UP        deadline moves UP
- * NOTICE(deadline)            DOOMED    no new work; CUTOVER as soon as another worker is UP, at the latest
- * deadline - margin UP        link down · GOODBYE         GONE      unannounced loss: its requests are
- * resubmitted UP        no frame until deadline     GONE      the same, link closed (frozen, cut off) DOOMED
- * HANDOFF(request)            DOOMED    attempt + 1, request submitted elsewhere (announced) DOOMED    no
- * HANDOFF until deadline   DOOMED    request taken as lost: attempt + 1, submitted elsewhere DOOMED    NOTICE
- * cancel               UP        before CUTOVER: nothing moved; after: what moved stays moved DOOMED    link
- * down · deadline        GONE      what it still holds is resubmitted; announced: never counted DOOMED
- * deadline + 30 s, alive      UP        the notice was wrong GONE      anything                    GONE
- * ignored, link is closed
+ *     state    event                       next      what is done
+ *     ──────   ─────────────────────────   ───────   ──────────────────────────────────────────────────────
+ *     -        HELLO good                  UP        WELCOME, generation + 1; queue is dispatched
+ *     -        HELLO bad                   -         REFUSE, close
+ *     -        HELLO, same worker and      UP        the old incarnation is lost, the new one comes UP (its
+ *              instance registered                   process restarted faster than we noticed)
+ *     -        HELLO, same worker, other   -         REFUSE: two processes share a name
+ *              instance
+ *     -        HELLO, announced instance   DOOMED    comes UP, then NOTICE with the deadline known
+ *     UP       any frame in time           UP        the silence deadline moves
+ *     UP       NOTICE(deadline)            DOOMED    no new work; CUTOVER as soon as another worker could
+ *                                                    take it, at the latest deadline - margin
+ *     UP       link down · GOODBYE         GONE      unannounced loss: its requests are resubmitted
+ *     UP       no frame until deadline     GONE      the same, link closed (frozen, cut off)
+ *     DOOMED   NOTICE again                DOOMED    the deadline moves
+ *     DOOMED   HANDOFF(request)            DOOMED    request queued (announced), submitted elsewhere
+ *     DOOMED   no HANDOFF until deadline   DOOMED    request taken as lost, CANCEL, submitted elsewhere
+ *     DOOMED   NOTICE cancel               UP        before CUTOVER: nothing moved; after: what moved stays
+ *                                                    moved, HANDOFFs are still awaited
+ *     DOOMED   link down · silence         GONE      what it still holds is resubmitted; announced, never counted
+ *     DOOMED   deadline + grace, alive     UP        the notice was wrong
+ *     GONE     anything                    GONE      ignored; its link is closed
+ *
+ * Silence: judged on TICK only, after the program has fed every frame that has arrived. A step much later than
+ * gw_core_next_deadline_us had said moves all silence deadlines by the delay. More than half of the fleet
+ * (of two or more) quiet at once: those due get mass_loss_recheck_us more.
  *
  * Request states:
  *
- *     state     event                       next      what is done
- *     ───────   ─────────────────────────   ───────   ──────────────────────────────────────────────
- *     -         SUBMIT, room                QUEUED    GW_ACT_ACCEPTED
- *     -         SUBMIT, queue full          -         GW_ACT_FAILED (LIMIT)
- *     QUEUED    a worker has room           RUNNING   attempt + 1, SUBMIT with the logs
- *     QUEUED    max_queue_wait passed       -         GW_ACT_FAILED (LIMIT): one clear error
- *     RUNNING   TOKENS                      RUNNING   logs grow; GW_ACT_TOKENS; GW_ACT_FINISH per branch
- *     RUNNING   last branch finished        -         CANCEL to the worker if it may still run; GW_ACT_DONE
- *     RUNNING   worker lost                 QUEUED    at the queue's front; counted if it had started and
- * nothing was committed since the last loss RUNNING   counted twice               ALONE     it waits for a
- * worker to itself; lost there too: GW_ACT_FAILED RUNNING   CUTOVER sent                MOVING    HANDOFF or
- * its deadline → QUEUED (front) → other worker any       client CANCEL               -         CANCEL to the
- * worker any       front STOP(branch, keep)    same      that branch's log is cut to keep records and
- * finished
+ *     state     event                      next      what is done
+ *     ───────   ────────────────────────   ───────   ──────────────────────────────────────────────────────
+ *     -         SUBMIT, room               QUEUED    GW_ACT_ACCEPTED
+ *     -         SUBMIT, queue full         -         GW_ACT_FAILED (LIMIT)
+ *     QUEUED    a worker has room          RUNNING   attempt + 1, SUBMIT with the logs
+ *     QUEUED    max_queue_wait passed      -         GW_ACT_FAILED (LIMIT): one clear error
+ *     RUNNING   TOKENS                     RUNNING   logs grow; GW_ACT_TOKENS; GW_ACT_FINISH per branch
+ *     RUNNING   last branch finished       -         CANCEL to the worker if it may still run; GW_ACT_DONE
+ *     RUNNING   worker lost                QUEUED    served before new ones; counted if it had started and
+ *                                                    nothing was committed since the last loss (a commit
+ *                                                    sets the count back)
+ *     RUNNING   counted twice              QUEUED    GW_NOTE_REQUEST_ALONE: it waits for a worker to itself
+ *     RUNNING   alone, counted again       -         GW_ACT_FAILED (INTERNAL)
+ *     RUNNING   REJECT                     -         GW_ACT_FAILED with the worker's code and text
+ *     RUNNING   CUTOVER sent               MOVING    TOKENS are still taken
+ *     MOVING    HANDOFF · its deadline     QUEUED    served before new ones; never counted
+ *     any       client CANCEL              -         CANCEL to the worker
+ *     any       front STOP(branch, keep)   same      that branch's log is cut to keep records and finished
  *
  * Lost messages: every loss is the loss of a link (wire.h), handled by "worker lost". A SUBMIT that was lost
  * died with its link. TOKENS of an old attempt, of a branch that is finished, or for an unknown request are
- * dropped.
+ * dropped and counted as stale.
  *
  * Owner: the core owns requests handed in by EV_SUBMIT; actions and all they point to live until the next
  * gw_core_step. Thread: one. Units: microseconds on the caller's monotonic clock.
  * Errors: steps do not fail; trouble is an action. Allocation failure in a step: the request concerned fails.
  * Source: own design; DESIGN part 6. */
+/* clang-format on */
 #ifndef GW_CONTROLLER_CORE_H
 #define GW_CONTROLLER_CORE_H
 
@@ -66,10 +83,9 @@ struct gw_core_config {
     /* Is this the right digest for that profile? A pure function (a constant table); NULL accepts all
      * (tests). */
     bool (*digest_ok)(const char *profile, const uint8_t digest[GW_DIGEST_BYTES]);
-    int64_t heartbeat_us;         /* asked of workers; default 250 ms */
-    int64_t heartbeat_timeout_us; /* silence that means loss; default 1 s */
-    int64_t
-        mass_loss_recheck_us; /* over half of the fleet silent at once: wait so much longer; default 2 s */
+    int64_t heartbeat_us;            /* asked of workers; default 250 ms */
+    int64_t heartbeat_timeout_us;    /* silence that means loss; default 1 s */
+    int64_t mass_loss_recheck_us;    /* over half of the fleet silent: wait so much longer; default 2 s */
     int64_t controller_timeout_us;   /* told to workers; default 5 s */
     int64_t cutover_margin_us;       /* CUTOVER at the latest so long before the deadline; default 1 s */
     int64_t handoff_timeout_us;      /* default 2 s, never past the deadline */
@@ -79,13 +95,15 @@ struct gw_core_config {
     uint32_t max_workers;            /* default 1024 */
     uint32_t worker_branches_target; /* branches in flight per worker before requests wait in the core's
                                         queue; default 4096 (workers queue well themselves) */
+    bool profile_loss_continue;      /* no worker of a request's numerics profile is left: go on with another
+                                        (bits may change) instead of waiting; default false */
 };
 
 /* Fills in the defaults above (term and fingerprint stay zero). */
 void gw_core_config_default(struct gw_core_config *config);
 
 enum gw_event_type {
-    GW_EV_TICK,      /* time has passed; due deadlines fire (they fire on every other event too) */
+    GW_EV_TICK,      /* time has passed: due deadlines fire (all but silence fire on every other event too) */
     GW_EV_HELLO,     /* an authenticated worker introduces itself on `link` (mac was checked outside) */
     GW_EV_MSG,       /* any later message on `link` */
     GW_EV_LINK_DOWN, /* the link is gone; fires at most once per link and never after ACT_CLOSE */

@@ -1,0 +1,173 @@
+#include "controller/core/core_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+void gw_core_config_default(struct gw_core_config *config)
+{
+    *config = (struct gw_core_config){.heartbeat_us = GW_US_PER_S / 4,
+                                      .heartbeat_timeout_us = GW_US_PER_S,
+                                      .mass_loss_recheck_us = 2 * GW_US_PER_S,
+                                      .controller_timeout_us = 5 * GW_US_PER_S,
+                                      .cutover_margin_us = GW_US_PER_S,
+                                      .handoff_timeout_us = 2 * GW_US_PER_S,
+                                      .doom_grace_us = 30 * GW_US_PER_S,
+                                      .max_queue_wait_us = 600 * GW_US_PER_S,
+                                      .max_queued = 4096,
+                                      .max_workers = 1024,
+                                      .worker_branches_target = 4096};
+}
+
+static bool config_good(const struct gw_core_config *c)
+{
+    return c->term > 0 && c->heartbeat_us >= 1000 && c->heartbeat_timeout_us > c->heartbeat_us &&
+           c->controller_timeout_us > c->heartbeat_us * CORE_PING_EVERY && c->mass_loss_recheck_us >= 0 &&
+           c->cutover_margin_us >= 0 && c->handoff_timeout_us >= 0 && c->doom_grace_us >= 0 &&
+           c->max_queue_wait_us > 0 && c->max_queued > 0 && c->max_workers > 0 &&
+           c->worker_branches_target > 0;
+}
+
+gw_err_t gw_core_create(const struct gw_core_config *config, struct gw_core **out)
+{
+    if (!config_good(config)) return GW_ERR_INPUT;
+    struct gw_core *core = calloc(1, sizeof *core);
+    if (!core) return GW_ERR_MEMORY;
+    core->config = *config;
+    core->silence_due_us = core->moves_due_us = core->ping_due_us = core->announced_us = INT64_MAX;
+    core->workers = calloc(config->max_workers, sizeof(struct core_worker *));
+    if (!core->workers || core_actions_reserve(core, 0, 0) != GW_OK) {
+        gw_core_destroy(core);
+        return GW_ERR_MEMORY;
+    }
+    *out = core;
+    return GW_OK;
+}
+
+static void list_free(struct core_list *list)
+{
+    while (list->first) {
+        struct core_request *r = list->first;
+        core_list_remove(r);
+        core_request_free(r);
+    }
+}
+
+void gw_core_destroy(struct gw_core *core)
+{
+    if (!core) return;
+    core_actions_reset(core);
+    list_free(&core->fresh);
+    list_free(&core->alone);
+    for (size_t p = 0; p <= CORE_PROFILES_MAX; p++) list_free(&core->retry[p]);
+    for (uint32_t i = 0; i < core->workers_end; i++) {
+        if (core->workers[i]) list_free(&core->workers[i]->requests);
+        free(core->workers[i]);
+    }
+    core_map_fini(&core->requests);
+    core_map_fini(&core->links);
+    free(core->workers);
+    free(core->actions);
+    free(core);
+}
+
+/* A loop that was not run for long has heard nobody: that is not the workers' silence. */
+static void forgive_lateness(struct gw_core *core, int64_t now_us)
+{
+    if (core->announced_us == INT64_MAX) return;
+    int64_t late_us = now_us - core->announced_us;
+    if (late_us > core->config.heartbeat_timeout_us / 2) core_silence_extend(core, late_us);
+}
+
+static void on_event(struct gw_core *core, int64_t now_us, const struct gw_event *e)
+{
+    switch (e->type) {
+    case GW_EV_TICK: core_silence_tick(core, now_us); break;
+    case GW_EV_HELLO: core_on_hello(core, now_us, e->link.link, e->link.msg); break;
+    case GW_EV_MSG: core_on_msg(core, now_us, e->link.link, e->link.msg); break;
+    case GW_EV_LINK_DOWN: core_on_link_down(core, now_us, e->link.link); break;
+    case GW_EV_SUBMIT: core_on_submit(core, now_us, e->submit.request); break;
+    case GW_EV_CANCEL: core_on_cancel(core, e->cancel.request); break;
+    case GW_EV_STOP: core_on_stop(core, e->stop.request, e->stop.branch, e->stop.keep); break;
+    case GW_EV_NOTICE:
+        core_on_notice(core, now_us, e->notice.name, e->notice.kind, e->notice.deadline_us);
+        break;
+    }
+}
+
+void gw_core_step(struct gw_core *core, int64_t now_us, const struct gw_event *event)
+{
+    core_actions_reset(core);
+    forgive_lateness(core, now_us);
+    on_event(core, now_us, event);
+    core_moves_tick(core, now_us);
+    core_queues_tick(core, now_us);
+    core_ping_tick(core, now_us);
+    core_dispatch(core);
+    core_moves_review(core, now_us);
+    core->announced_us = gw_core_next_deadline_us(core);
+}
+
+const struct gw_action *gw_core_actions(const struct gw_core *core, size_t *count)
+{
+    *count = core->actions_len;
+    return core->actions;
+}
+
+static int64_t min_us(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+int64_t gw_core_next_deadline_us(const struct gw_core *core)
+{
+    int64_t due_us = min_us(core->silence_due_us, core->moves_due_us);
+    return min_us(due_us, min_us(core->ping_due_us, core_queues_due_us(core)));
+}
+
+/* ---- views ---- */
+
+void gw_core_stats(const struct gw_core *core, struct gw_core_stats *out)
+{
+    *out = core->stats;
+    out->workers_up = core->workers_up;
+    out->workers_doomed = core->workers_len - core->workers_up;
+    out->queued = core_queues_len(core);
+    out->running = (uint32_t)core->requests.len - out->queued;
+}
+
+static void view_of(const struct core_worker *w, struct gw_core_worker_view *v)
+{
+    memset(v, 0, sizeof *v);
+    memcpy(v->worker, w->hello.worker, sizeof v->worker);
+    memcpy(v->instance, w->hello.instance, sizeof v->instance);
+    memcpy(v->profile, w->hello.profile, sizeof v->profile);
+    v->state = w->state == CORE_UP ? "up" : "doomed";
+    v->pipeline = w->pipeline;
+    v->generation = w->generation;
+    v->requests = w->requests.len;
+    v->pid = w->hello.pid;
+    v->deadline_us = w->notice_deadline_us;
+    v->last = w->last;
+}
+
+size_t gw_core_workers(const struct gw_core *core, struct gw_core_worker_view *out, size_t max)
+{
+    size_t count = 0;
+    for (uint32_t i = 0; i < core->workers_end; i++) {
+        if (!core->workers[i]) continue;
+        if (count < max) view_of(core->workers[i], &out[count]);
+        count++;
+    }
+    return count;
+}
+
+bool gw_core_log(const struct gw_core *core, uint64_t request, uint32_t branch, struct gw_tokens *out)
+{
+    const struct core_request *r = core_map_get(&core->requests, request);
+    if (!r || branch >= r->request->n) return false;
+    const struct core_log *log = &r->logs[branch];
+    *out = core_log_view(log, 0, log->len, r->request->sampling.top_logprobs);
+    return true;
+}

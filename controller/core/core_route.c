@@ -1,0 +1,193 @@
+#include "controller/core/core_internal.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/hash.h"
+
+/* BACKGROUND: a worker keeps KV of prompts that it has served (prefix cache). A request whose prompt begins
+ * like an earlier one is cheap there and dear elsewhere.
+ *
+ * BEHAVIOR: prompts are hashed at 1, 2, 4, … 64 blocks of 16 tokens; a bounded table remembers which worker
+ * last got each hash. The worker of the longest known prefix is taken unless it is much busier than the least
+ * busy one (twice its load and a little); else the least busy one, the lowest pipeline of equals.
+ *
+ * Load counts branches; prompt tokens that wait for prefill count as PREFILL_PER_BRANCH each to a branch: a
+ * chunk of prefill in a step takes about as long as so many decodes. */
+#define BLOCK_TOKENS       16
+#define PREFIXES           7 /* 1 … 64 blocks: system prompts are rarely beyond 1024 tokens */
+#define PREFILL_PER_BRANCH 64
+#define AFFINITY_FACTOR    2
+#define AFFINITY_SLACK     4
+#define ALONE_FRACTION     2 /* at most 1/so many workers are kept for poison suspects, but one always may */
+
+static uint64_t load_of(const struct core_worker *w)
+{
+    return w->branches + w->prefill_tokens / PREFILL_PER_BRANCH;
+}
+
+/* Fills in hashes of the prompt's prefixes, shortest first; returns how many there are. */
+static uint32_t prefix_hashes(const struct gw_request *q, uint64_t hashes[PREFIXES])
+{
+    uint64_t h = gw_hash64(q->tenant, sizeof q->tenant, 0);
+    uint32_t count = 0, done = 0;
+    for (uint32_t end = BLOCK_TOKENS; count < PREFIXES && end <= q->prompt_len; end *= 2) {
+        h = gw_hash64(q->prompt + done, (end - done) * sizeof *q->prompt, h);
+        hashes[count++] = h ? h : 1;
+        done = end;
+    }
+    return count;
+}
+
+static struct core_affinity *affinity_slot(struct gw_core *core, uint64_t prefix)
+{
+    return &core->affinity[prefix & (CORE_AFFINITY_CAP - 1)];
+}
+
+/* The live worker that last got the longest known prefix, or NULL. */
+static struct core_worker *affine_worker(struct gw_core *core, const uint64_t *hashes, uint32_t count)
+{
+    while (count > 0) {
+        const struct core_affinity *a = affinity_slot(core, hashes[--count]);
+        if (a->prefix != hashes[count]) continue;
+        struct core_worker *w = core->workers[a->pipeline];
+        if (w && w->generation == a->generation) return w;
+    }
+    return NULL;
+}
+
+static void remember(struct gw_core *core, const uint64_t *hashes, uint32_t count,
+                     const struct core_worker *w)
+{
+    for (uint32_t i = 0; i < count; i++)
+        *affinity_slot(core, hashes[i]) = (struct core_affinity){hashes[i], w->pipeline, w->generation};
+}
+
+/* May r run on w at all, now? */
+static bool eligible(const struct gw_core *core, const struct core_request *r, const struct core_worker *w)
+{
+    if (w->state != CORE_UP || w->alone) return false;
+    if (r->alone) return true; /* it waits until the worker is empty */
+    return w->branches == 0 || w->branches + r->open <= core->config.worker_branches_target;
+}
+
+static bool same_profile(const struct gw_core *core, const struct core_request *r,
+                         const struct core_worker *w)
+{
+    return r->profile == CORE_PROFILE_NONE || r->profile == w->profile || core->config.profile_loss_continue;
+}
+
+/* Can w's pages hold r to its last token, as far as we know? */
+static bool fits(const struct core_request *r, const struct core_worker *w)
+{
+    uint64_t need = (uint64_t)r->request->prompt_len + r->request->sampling.max_tokens;
+    return w->hello.kv_tokens == 0 || need <= w->hello.kv_tokens;
+}
+
+static struct core_worker *least_loaded(const struct gw_core *core, const struct core_request *r)
+{
+    struct core_worker *best = NULL;
+    for (uint32_t i = 0; i < core->workers_end; i++) {
+        struct core_worker *w = core->workers[i];
+        if (!w || !eligible(core, r, w) || !same_profile(core, r, w)) continue;
+        bool better = !best || fits(r, w) > fits(r, best) ||
+                      (fits(r, w) == fits(r, best) && load_of(w) < load_of(best));
+        if (better) best = w;
+    }
+    return best;
+}
+
+static struct core_worker *pick(struct gw_core *core, const struct core_request *r, const uint64_t *hashes,
+                                uint32_t count)
+{
+    struct core_worker *least = least_loaded(core, r);
+    struct core_worker *affine = affine_worker(core, hashes, count);
+    if (!least || !affine || !eligible(core, r, affine) || !same_profile(core, r, affine)) return least;
+    if (fits(r, affine) < fits(r, least)) return least;
+    return load_of(affine) <= AFFINITY_FACTOR * load_of(least) + AFFINITY_SLACK ? affine : least;
+}
+
+/* ---- submission ---- */
+
+static void note_move(struct gw_core *core, const struct core_worker *w, const struct core_request *r)
+{
+    if (r->attempt == 1) return;
+    struct gw_note *n = core_note(core, GW_NOTE_REQUEST_MOVED, w, r, "");
+    n->announced = r->announced;
+    n->count = core_request_committed(r);
+    if (r->announced)
+        core->stats.announced_moves++;
+    else
+        core->stats.unannounced_moves++;
+}
+
+/* A view of r for the wire: shares all arrays with the core's own. */
+static gw_err_t submit_message(struct gw_core *core, const struct core_worker *w,
+                               const struct core_request *r)
+{
+    struct gw_branch_log *logs = core_arena_alloc(core, r->request->n * sizeof *logs);
+    struct gw_msg *m = logs ? core_send(core, w, GW_MSG_SUBMIT) : NULL;
+    if (!m) return GW_ERR_MEMORY;
+    for (uint32_t i = 0; i < r->request->n; i++)
+        logs[i] = (struct gw_branch_log){r->logs[i].len, r->logs[i].done, r->logs[i].ids};
+    m->submit.attempt = r->attempt;
+    m->submit.request = *r->request;
+    m->submit.logs = logs;
+    return GW_OK;
+}
+
+static void assign(struct gw_core *core, struct core_request *r, struct core_worker *w)
+{
+    core_request_attach(r, w);
+    note_move(core, w, r);
+    if (submit_message(core, w, r) != GW_OK) core_request_fail(core, r, GW_ERR_MEMORY, "out of memory");
+}
+
+/* ---- queues ---- */
+
+/* In order; the first that finds no room keeps the others waiting. */
+static void dispatch_list(struct gw_core *core, struct core_list *list)
+{
+    uint64_t hashes[PREFIXES];
+    while (list->first) {
+        uint32_t count = prefix_hashes(list->first->request, hashes);
+        struct core_worker *w = pick(core, list->first, hashes, count);
+        if (!w) return;
+        remember(core, hashes, count, w);
+        assign(core, list->first, w);
+    }
+}
+
+static void reserve(struct gw_core *core, struct core_request *r)
+{
+    struct core_worker *w = least_loaded(core, r);
+    if (!w) return;
+    w->alone = r;
+    r->reserved = w;
+    core->workers_reserved++;
+}
+
+/* Poison suspects: keep workers free for the first few, and start those whose worker has become empty. */
+static void dispatch_alone(struct gw_core *core)
+{
+    uint32_t most = core->workers_up / ALONE_FRACTION;
+    if (most == 0) most = 1;
+    for (struct core_request *r = core->alone.first; r && core->workers_reserved < most; r = r->next)
+        if (!r->reserved) reserve(core, r);
+    if (core->workers_reserved == 0) return;
+    for (uint32_t i = 0; i < core->workers_end; i++) {
+        struct core_worker *w = core->workers[i];
+        if (w && w->alone && w->alone->state == CORE_QUEUED && w->requests.len == 0)
+            assign(core, w->alone, w);
+    }
+}
+
+void core_dispatch(struct gw_core *core)
+{
+    while (core->dispatch_due) {
+        core->dispatch_due = false;
+        dispatch_alone(core);
+        for (uint32_t p = 0; p <= core->profiles_len; p++) dispatch_list(core, &core->retry[p]);
+        dispatch_list(core, &core->fresh);
+    }
+}

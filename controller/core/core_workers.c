@@ -1,0 +1,266 @@
+#include "controller/core/core_internal.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+/* ---- registration ---- */
+
+static struct core_worker *worker_named(const struct gw_core *core, const char *name)
+{
+    for (uint32_t i = 0; i < core->workers_end; i++)
+        if (core->workers[i] && strcmp(core->workers[i]->hello.worker, name) == 0) return core->workers[i];
+    return NULL;
+}
+
+/* 0 if it is new and the table is full. */
+static uint8_t profile_number(struct gw_core *core, const char *profile)
+{
+    for (uint8_t p = 1; p <= core->profiles_len; p++)
+        if (strcmp(core->profiles[p], profile) == 0) return p;
+    if (core->profiles_len == CORE_PROFILES_MAX) return 0;
+    memcpy(core->profiles[++core->profiles_len], profile, GW_WIRE_NAME_MAX + 1);
+    return core->profiles_len;
+}
+
+/* 0 = welcome, else why not, with a text for its log. */
+static enum gw_refuse_code judge(struct gw_core *core, const struct gw_msg_hello *h, const char **text)
+{
+    const struct gw_core_config *c = &core->config;
+    const struct core_worker *same = worker_named(core, h->worker);
+    *text = "no common protocol version";
+    if (h->proto < GW_WIRE_PROTO_MIN || h->proto > GW_WIRE_PROTO) return GW_REFUSE_PROTO;
+    *text = "this cluster serves another model";
+    if (memcmp(h->fingerprint, c->fingerprint, sizeof c->fingerprint) != 0) return GW_REFUSE_MODEL;
+    *text = "unknown numerics profile, or wrong digest for it";
+    if (c->digest_ok && !c->digest_ok(h->profile, h->digest)) return GW_REFUSE_DIGEST;
+    *text = "the worker has served a controller of a higher term";
+    if (h->max_term > c->term) return GW_REFUSE_TERM;
+    /* On the same instance a process restarted faster than we noticed; elsewhere two share a name. */
+    *text = "a live worker on another instance has this name";
+    if (same && strcmp(same->hello.instance, h->instance) != 0) return GW_REFUSE_DUPLICATE;
+    *text = "too many workers";
+    if (!same && core->workers_len >= c->max_workers) return GW_REFUSE_LIMIT;
+    *text = "too many numerics profiles";
+    if (profile_number(core, h->profile) == CORE_PROFILE_NONE) return GW_REFUSE_LIMIT;
+    return 0;
+}
+
+static void refuse(struct gw_core *core, uint64_t link, const struct gw_msg_hello *h,
+                   enum gw_refuse_code code, const char *text)
+{
+    struct core_worker stranger = {.link = link};
+    struct gw_msg *m = core_send(core, &stranger, GW_MSG_REFUSE);
+    if (m) {
+        m->refuse.code = (uint16_t)code;
+        snprintf(m->refuse.text, sizeof m->refuse.text, "%s", text);
+    }
+    char *name = core_arena_alloc(core, sizeof h->worker);
+    if (name) memcpy(name, h->worker, sizeof h->worker);
+    core_note(core, GW_NOTE_WORKER_REFUSED, NULL, NULL, text)->worker = name ? name : "";
+    struct gw_action *a = core_act(core, GW_ACT_CLOSE);
+    a->link.link = link;
+    a->link.reason = text;
+}
+
+/* Makes room in the tables; the lowest free slot keeps the choice deterministic. */
+static gw_err_t worker_create(struct gw_core *core, uint64_t link, struct core_worker **out)
+{
+    TRY(core_actions_reserve(core, core->requests.len, core->workers_len + 1));
+    struct core_worker *w = calloc(1, sizeof *w);
+    if (!w) return GW_ERR_MEMORY;
+    gw_err_t err = core_map_put(&core->links, link, w);
+    if (err != GW_OK) {
+        free(w);
+        return err;
+    }
+    while (core->workers[w->pipeline]) w->pipeline++;
+    assert(w->pipeline < core->config.max_workers);
+    core->workers[w->pipeline] = w;
+    if (w->pipeline >= core->workers_end) core->workers_end = w->pipeline + 1;
+    core->workers_len++;
+    w->link = link;
+    w->generation = ++core->last_generation;
+    w->state = CORE_DOOMED; /* until core_worker_set_state */
+    *out = w;
+    return GW_OK;
+}
+
+static void heard(struct gw_core *core, struct core_worker *w, int64_t now_us)
+{
+    w->heard_us = now_us;
+    w->silent_at_us = now_us + core->config.heartbeat_timeout_us;
+    w->rechecked = false;
+    if (w->silent_at_us < core->silence_due_us) core->silence_due_us = w->silent_at_us;
+}
+
+static int64_t ping_interval_us(const struct gw_core *core)
+{
+    return core->config.heartbeat_us * CORE_PING_EVERY;
+}
+
+static void welcome(struct gw_core *core, struct core_worker *w)
+{
+    struct gw_msg *m = core_send(core, w, GW_MSG_WELCOME);
+    if (!m) return; /* it will hear nothing and try again */
+    m->welcome.heartbeat_ms = (uint32_t)(core->config.heartbeat_us / GW_US_PER_MS);
+    m->welcome.controller_timeout_ms = (uint32_t)(core->config.controller_timeout_us / GW_US_PER_MS);
+}
+
+void core_on_hello(struct gw_core *core, int64_t now_us, uint64_t link, const struct gw_msg *msg)
+{
+    const struct gw_msg_hello *h = &msg->hello;
+    const char *text;
+    struct core_worker *w = NULL;
+    assert(msg->type == GW_MSG_HELLO && !core_map_get(&core->links, link));
+    enum gw_refuse_code code = judge(core, h, &text);
+    if (code != 0) {
+        refuse(core, link, h, code, text);
+        return;
+    }
+    struct core_worker *same = worker_named(core, h->worker);
+    if (same) core_worker_lost(core, same, now_us, "it came back on a new link", true);
+    if (worker_create(core, link, &w) != GW_OK) {
+        refuse(core, link, h, GW_REFUSE_LIMIT, "the controller is out of memory");
+        return;
+    }
+    w->hello = *h;
+    w->profile = profile_number(core, h->profile);
+    heard(core, w, now_us);
+    if (core->ping_due_us == INT64_MAX) core->ping_due_us = now_us + ping_interval_us(core);
+    welcome(core, w);
+    core_worker_set_state(core, w, CORE_UP);
+    core_note(core, GW_NOTE_WORKER_UP, w, NULL, "");
+    core_moves_greet(core, w, now_us);
+}
+
+void core_worker_set_state(struct gw_core *core, struct core_worker *w, enum core_worker_state state)
+{
+    if (w->state == state) return;
+    w->state = state;
+    if (state == CORE_UP)
+        core->workers_up++;
+    else
+        core->workers_up--;
+    core->fleet_changed = true;
+    core->dispatch_due = true;
+}
+
+/* ---- loss ---- */
+
+void core_worker_lost(struct gw_core *core, struct core_worker *w, int64_t now_us, const char *why,
+                      bool close_link)
+{
+    bool announced = w->state == CORE_DOOMED;
+    bool left = announced && w->requests.len == 0;
+    struct gw_note *n = core_note(core, left ? GW_NOTE_WORKER_LEFT : GW_NOTE_WORKER_LOST, w, NULL, why);
+    n->announced = announced;
+    n->count = w->requests.len;
+    if (!announced) core->stats.losses++;
+    if (close_link) {
+        struct gw_action *a = core_act(core, GW_ACT_CLOSE);
+        a->link.link = w->link;
+        a->link.reason = why;
+    }
+    core_worker_set_state(core, w, CORE_DOOMED);
+    if (w->alone) core_release(core, w->alone);
+    core_map_remove(&core->links, w->link);
+    core->workers[w->pipeline] = NULL;
+    core->workers_len--;
+    core->fleet_changed = true;
+    while (w->requests.first) core_request_lost(core, w->requests.first, now_us, announced);
+    w->next_dead = core->dead_workers;
+    core->dead_workers = w;
+}
+
+void core_on_link_down(struct gw_core *core, int64_t now_us, uint64_t link)
+{
+    struct core_worker *w = core_map_get(&core->links, link);
+    if (w) core_worker_lost(core, w, now_us, "its link went down", false);
+}
+
+/* ---- frames ---- */
+
+static void on_goodbye(struct gw_core *core, struct core_worker *w, int64_t now_us,
+                       const struct gw_msg_goodbye *m)
+{
+    char *text = core_arena_alloc(core, sizeof m->text);
+    if (text) memcpy(text, m->text, sizeof m->text);
+    core_worker_lost(core, w, now_us, text ? text : "goodbye", true);
+}
+
+void core_on_msg(struct gw_core *core, int64_t now_us, uint64_t link, const struct gw_msg *msg)
+{
+    struct core_worker *w = core_map_get(&core->links, link);
+    if (!w || msg->term != core->config.term || msg->pipeline != w->pipeline ||
+        msg->generation != w->generation) {
+        core->stats.stale_frames++;
+        return;
+    }
+    heard(core, w, now_us);
+    switch (msg->type) {
+    case GW_MSG_TOKENS: core_on_tokens(core, w, now_us, &msg->tokens); break;
+    case GW_MSG_REJECT: core_on_reject(core, w, &msg->reject); break;
+    case GW_MSG_HEARTBEAT: w->last = msg->heartbeat; break;
+    case GW_MSG_NOTICE: core_on_worker_notice(core, w, now_us, &msg->notice); break;
+    case GW_MSG_HANDOFF: core_on_handoff(core, w, now_us, &msg->handoff); break;
+    case GW_MSG_GOODBYE: on_goodbye(core, w, now_us, &msg->goodbye); break;
+    default: core_worker_lost(core, w, now_us, "sent what only a controller sends", true); break;
+    }
+}
+
+/* ---- silence ---- */
+
+/* Is more than half of the fleet quiet at the same moment? Heartbeats are staggered, so a worker that has
+ * missed half of its time counts. That points to our side (a stopped loop, a switch): worth a second look. */
+static bool mass_silence(const struct gw_core *core, int64_t now_us)
+{
+    uint32_t quiet = 0;
+    for (uint32_t i = 0; i < core->workers_end; i++) {
+        const struct core_worker *w = core->workers[i];
+        if (w && now_us - w->heard_us >= core->config.heartbeat_timeout_us / 2) quiet++;
+    }
+    return core->workers_len >= 2 && quiet * 2 > core->workers_len;
+}
+
+void core_silence_tick(struct gw_core *core, int64_t now_us)
+{
+    if (now_us < core->silence_due_us) return;
+    bool mass = mass_silence(core, now_us);
+    int64_t due_us = INT64_MAX;
+    for (uint32_t i = 0; i < core->workers_end; i++) {
+        struct core_worker *w = core->workers[i];
+        if (!w) continue;
+        if (w->silent_at_us <= now_us && mass && !w->rechecked) {
+            w->rechecked = true;
+            w->silent_at_us = now_us + core->config.mass_loss_recheck_us;
+        }
+        if (w->silent_at_us <= now_us)
+            core_worker_lost(core, w, now_us, "no frame in time", true);
+        else if (w->silent_at_us < due_us)
+            due_us = w->silent_at_us;
+    }
+    core->silence_due_us = due_us;
+}
+
+void core_silence_extend(struct gw_core *core, int64_t late_us)
+{
+    for (uint32_t i = 0; i < core->workers_end; i++)
+        if (core->workers[i]) core->workers[i]->silent_at_us += late_us;
+    if (core->silence_due_us != INT64_MAX) core->silence_due_us += late_us;
+}
+
+void core_ping_tick(struct gw_core *core, int64_t now_us)
+{
+    if (now_us < core->ping_due_us) return;
+    core->ping_due_us = core->workers_len > 0 ? now_us + ping_interval_us(core) : INT64_MAX;
+    core->ping_sequence++;
+    for (uint32_t i = 0; i < core->workers_end; i++) {
+        if (!core->workers[i]) continue;
+        struct gw_msg *m = core_send(core, core->workers[i], GW_MSG_PING);
+        if (m) m->ping.sequence = core->ping_sequence;
+    }
+}
