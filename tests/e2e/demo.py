@@ -87,7 +87,7 @@ class Show:
         if not self.live:
             self._log_texts(streams)
             return
-        panes = [(f"stream {i + 1} · {s.tokens()} tokens · {self._prompt(s)}", s.choices[0].text if 0 in s.choices else "")
+        panes = [(f"{i + 1}: {self._prompt(s)}", s.choices[0].text if 0 in s.choices else "")
                  for i, s in self._shown(streams)]
         tint = {"up": "good", "doomed": "warn", "starting": "info"}
         workers = [(tint.get(w["state"], "bad"), f"{w['id']} {w['state']}") for w in up.state()["workers"]]

@@ -10,12 +10,14 @@
 One thread, one selector. Bytes are never lost or reordered on a link that lives: the ends see what TCP would show them.
 """
 import contextlib
+import random
 import selectors
 import socket
 import struct
 import threading
 
 PIECE_BYTES = 1 << 16
+SERVER_PORTS = (15000, 30000)
 HELD_MAX = 1 << 20  # bytes held per direction before reading stops, as a full socket buffer would
 
 
@@ -63,6 +65,17 @@ class Proxy:
                 self.cut(link)
         self._listener.close()
         self._selector.close()
+
+    def target_port(self):
+        """Chooses a port on which nothing listens, to be given to the server, and makes it the target.
+
+        Outside the range from which the system takes ports for outgoing connections, so that it stays free.
+        """
+        while True:
+            port = random.SystemRandom().randrange(*SERVER_PORTS)
+            with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+                self.target = ("127.0.0.1", port)
+                return port
 
     def links(self):
         """The links that live, oldest first."""

@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""Churn: 200 concurrent streams over 4 workers, which are killed, reclaimed, frozen and restarted every second for 30 s.
+
+Every stream must be identical with its undisturbed run (content, token records, finish_reason, usage) and end by
+finish_reason and [DONE]. Then the same for streams whose workers' links to the controller are cut, stalled and refused.
+The requests are of every kind; the list goes round, so that the churn always meets 200 open streams. Their length is
+fitted to the machine first. `--seed` (printed by every run) and `--tokens` replay a schedule and its requests.
+"""
+import contextlib
+import os
+import random
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
+import churn  # noqa: E402
+import load  # noqa: E402
+import tap  # noqa: E402
+import workload  # noqa: E402
+from cluster import Cluster  # noqa: E402
+from proxy import Proxy  # noqa: E402
+from tap import check  # noqa: E402
+
+WORKERS = 4
+REPLACE_S = 1.0
+GRACE_S = 3           # notice by SIGTERM
+REFERENCE_S = 14.0    # the undisturbed run should take about so long
+PROBE_TOKENS = 16     # of each stream of the probe that measures the machine
+TOKENS = (24, 700)    # bounds of the fitted max_tokens
+DRAIN_S = 180.0       # for what is open when the churn ends, on a slow machine
+
+
+def cluster(args, **kw):
+    return Cluster(variant=args.variant, workers=WORKERS, replace_after_s=REPLACE_S, term_grace_s=GRACE_S, **kw)
+
+
+def fit_tokens(up, args, seconds):
+    """max_tokens with which one undisturbed round should take `seconds` on this machine."""
+    if args.tokens:
+        return args.tokens
+    probe = workload.mixed(args.streams, args.seed, PROBE_TOKENS)
+    start = time.monotonic()
+    streams = load.run_once(up.http, probe, args.streams, DRAIN_S)
+    taken = time.monotonic() - start
+    fitted = int(PROBE_TOKENS * seconds / max(taken, 0.1))
+    tap.note(f"probe: {sum(s.tokens() for s in streams.values())} tokens in {taken:.1f} s, so --tokens {fitted}")
+    return min(max(fitted, TOKENS[0]), TOKENS[1])
+
+
+def run_churn(up, requests, references, args, plan, hand):
+    """The load under the plan; checks everything that a client sees. Returns the load."""
+    concurrency = len(requests)
+    work = load.Load(up.http, requests, concurrency).start()
+    open_counts = []
+    churn.carry_out(plan, hand, lambda: open_counts.append(sum(not s.closed for _, s in work.streams)))
+    at_end = time.monotonic()
+    work.finish(DRAIN_S)
+    verdict = work.judge(references)
+    tap.note(f"seed {args.seed}: {' · '.join(hand.done)}")
+    tap.note(f"{verdict.requests} streams, {verdict.tokens} tokens, {min(open_counts)} to {max(open_counts)} open at any time; "
+             f"longest gap {verdict.max_gap_s:.2f} s; drained in {time.monotonic() - at_end:.1f} s")
+    check(min(open_counts[len(open_counts) // 20:]) >= concurrency * 9 // 10, "the churn did not meet a full load")
+    check(verdict.good(), f"lost={verdict.lost} duplicated={verdict.duplicated} errors={verdict.errors} "
+                          f"identical={verdict.identical}/{verdict.requests}; first: {verdict.first_trouble}")
+    return work
+
+
+def check_quiet(up):
+    """Nothing is left in controller and workers, and all workers are there again."""
+    up.wait_workers(WORKERS, 60)
+    up.wait(lambda: (s := up.admin("/admin/stats")) and s["running"] == 0 and s["queued"] == 0, 10, "the controller holds no request")
+
+
+def moved(up):
+    return sum(e["kind"] == "request_moved" for e in up.events.list)
+
+
+def test_200_streams_survive_killed_reclaimed_and_frozen_workers(args):
+    with cluster(args) as up:
+        requests = workload.mixed(args.streams, args.seed, fit_tokens(up, args, REFERENCE_S))
+        references = load.run_once(up.http, requests, args.streams, DRAIN_S)
+        check(moved(up) == 0, "a request was moved in the undisturbed run")
+        plan = churn.schedule(args.seed, args.seconds, churn.WORKER_ACTIONS, args.seconds // 2, "kill_all")
+        before = set(up.workers().values())
+        run_churn(up, requests, references, args, plan, churn.WorkerChurn(up))
+        check_quiet(up)
+        check(moved(up) >= args.seconds, f"only {moved(up)} requests were moved")
+        check(not before & set(up.workers("up").values()), "a worker of the start has outlived the kill of all")
+        check(not any(e["kind"] == "diverged" for e in up.events.list), "a worker's tokens differed from the log")
+
+
+def test_streams_survive_cut_and_healed_links(args):
+    with Proxy() as proxy, cluster(args, worker_connect=proxy.endpoint, worker_port=proxy.target_port()) as up:
+        requests = workload.mixed(args.link_streams, args.seed + 1, fit_tokens(up, args, REFERENCE_S / 4))
+        references = load.run_once(up.http, requests, args.link_streams, DRAIN_S)
+        plan = churn.schedule(args.seed + 1, args.link_seconds, churn.LINK_ACTIONS)
+        run_churn(up, requests, references, args, plan, churn.LinkChurn(proxy))
+        check_quiet(up)
+        check(moved(up) > 0, "no request was moved")
+
+
+def arguments(ap):
+    ap.add_argument("--seed", type=int, default=1, help="of schedule and requests; 0 = by chance")
+    ap.add_argument("--tokens", type=int, default=0, help="max_tokens of the requests (default: fitted to the machine)")
+    ap.add_argument("--streams", type=int, default=200)
+    ap.add_argument("--seconds", type=int, default=30, help="of churn")
+    ap.add_argument("--link-streams", type=int, default=60)
+    ap.add_argument("--link-seconds", type=int, default=12)
+
+
+@contextlib.contextmanager
+def setup(args):
+    if args.seed == 0:
+        args.seed = random.SystemRandom().randrange(1, 1 << 31)
+    tap.note(f"seed {args.seed} (replay with --seed {args.seed})")
+    yield args
+
+
+if __name__ == "__main__":
+    sys.exit(tap.main(__doc__, [test_200_streams_survive_killed_reclaimed_and_frozen_workers, test_streams_survive_cut_and_healed_links],
+                      arguments, setup))
