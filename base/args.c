@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/file.h"
 
@@ -81,17 +82,39 @@ static gw_err_t config_line(char *line, const struct gw_flag *flags, struct gw_e
     return set_flag(f, value, ctx);
 }
 
-/* The text stays allocated: string targets point into it until exit. */
-static gw_err_t config_file(const char *path, const struct gw_flag *flags, struct gw_err_ctx *ctx)
+/* Moves text to memory that lives until exit: string targets point into it. Pages of their own and not the
+ * heap's, so that nobody has to hold what a leak checker would ask for. */
+static gw_err_t keep_text(char *text, size_t len, char **out, struct gw_err_ctx *ctx)
 {
-    char *text, *save = NULL;
-    size_t len;
-    TRY(gw_file_read(path, CONFIG_FILE_MAX, &text, &len, ctx));
-    for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+    char *kept = mmap(NULL, len + 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (kept != MAP_FAILED) memcpy(kept, text, len + 1);
+    free(text);
+    if (kept == MAP_FAILED) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
+    *out = kept;
+    return GW_OK;
+}
+
+static gw_err_t config_lines(char *text, const struct gw_flag *flags, const char *path,
+                             struct gw_err_ctx *ctx)
+{
+    int number = 0;
+    for (char *line; (line = strsep(&text, "\n"));) {
+        number++;
         gw_err_t err = config_line(line, flags, ctx);
-        if (err != GW_OK) return gw_fail_prefix(ctx, err, "%s", path);
+        if (err != GW_OK) return gw_fail_prefix(ctx, err, "%s:%d", path, number);
     }
     return GW_OK;
+}
+
+static gw_err_t config_file(const char *path, const struct gw_flag *flags, struct gw_err_ctx *ctx)
+{
+    char *text;
+    size_t len;
+    TRY(gw_file_read(path, CONFIG_FILE_MAX, &text, &len, ctx));
+    bool has_nul = memchr(text, '\0', len) != NULL;
+    TRY(keep_text(text, len, &text, ctx));
+    if (has_nul) return gw_fail(ctx, GW_ERR_INPUT, "%s: not a text file", path);
+    return config_lines(text, flags, path, ctx);
 }
 
 /* One "--name[=value] [value]" at argv[*i]; moves *i over what it used. apply = false only skips. */
@@ -107,7 +130,8 @@ static gw_err_t take_flag(int argc, char **argv, int *i, const struct gw_flag *f
     const char *value = eq ? eq + 1 : NULL;
     if (!value && f && f->type == GW_FLAG_BOOL) value = "true";
     if (!value) {
-        if (*i + 1 >= argc) return gw_fail(ctx, GW_ERR_INPUT, "--%s needs a value", name);
+        if (*i + 1 >= argc || strncmp(argv[*i + 1], "--", 2) == 0)
+            return gw_fail(ctx, GW_ERR_INPUT, "--%s needs a value", name);
         value = argv[++*i];
     }
     if (is_config)
@@ -117,15 +141,19 @@ static gw_err_t take_flag(int argc, char **argv, int *i, const struct gw_flag *f
     return GW_OK;
 }
 
+static bool wants_help(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return true;
+    return false;
+}
+
+/* Goes over argv once; apply = false looks for --config and mistakes only. */
 static gw_err_t walk(int argc, char **argv, const struct gw_flag *flags, bool apply, const char **config,
-                     const char **words, int max_words, int *nwords, bool *help, struct gw_err_ctx *ctx)
+                     const char **words, int max_words, int *nwords, struct gw_err_ctx *ctx)
 {
     *nwords = 0;
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            *help = true;
-            return GW_OK;
-        }
         if (strncmp(argv[i], "--", 2) == 0) {
             TRY(take_flag(argc, argv, &i, flags, config, apply, ctx));
             continue;
@@ -141,12 +169,13 @@ gw_err_t gw_args_parse(int argc, char **argv, const struct gw_flag *flags, const
 {
     const char *config = NULL;
     int ignored_count;
-    *help = false;
     if (!nwords) nwords = &ignored_count;
-    TRY(walk(argc, argv, flags, false, &config, words, max_words, nwords, help, ctx));
+    *nwords = 0;
+    *help = wants_help(argc, argv);
     if (*help) return GW_OK;
+    TRY(walk(argc, argv, flags, false, &config, words, max_words, nwords, ctx));
     if (config) TRY(config_file(config, flags, ctx));
-    return walk(argc, argv, flags, true, &config, words, max_words, nwords, help, ctx);
+    return walk(argc, argv, flags, true, &config, words, max_words, nwords, ctx);
 }
 
 static void print_default(const struct gw_flag *f)

@@ -5,11 +5,10 @@
  *         {"model", GW_FLAG_STRING, &o.model, "DIR", "model directory (Hugging Face form)"},
  *         {0}};
  *
- * `--name value`, `--name=value`; booleans: `--name` or `--name=false`. `--config FILE` holds lines `name =
- * value`
- * (# comments); flags on the command line win over the file, whatever their order. Defaults are what the
- * targets hold before the call;
- * --help shows them. Secrets are never flags: a flag names the file that holds one.
+ * `--name value`, `--name=value` (needed when the value begins with --); booleans: `--name` or
+ * `--name=false`. Given twice, the last one counts. `--config FILE` holds lines `name = value` (# comments);
+ * flags on the command line win over the file, whatever their order. Defaults are what the targets hold
+ * before the call; --help shows them. Secrets are never flags: a flag names the file that holds one.
  *
  * Owner: strings point into argv or into memory kept until exit. Thread: start-up only.
  * Errors: GW_ERR_INPUT with a text that says what to do. Source: own design. */

@@ -28,14 +28,15 @@ void gw_buf_reset(struct gw_buf *b)
 static bool reserve(struct gw_buf *b, size_t n)
 {
     if (b->err != GW_OK) return false;
-    if (n > b->max - b->len) {
+    if (n > b->max - b->len || n == SIZE_MAX - b->len) {
         b->err = GW_ERR_LIMIT;
         return false;
     }
     size_t need = b->len + n + 1;
     if (need <= b->cap) return true;
     size_t cap = b->cap ? b->cap : BUF_FIRST_CAP;
-    while (cap < need) cap *= 2;
+    while (cap < need) cap = cap > SIZE_MAX / 2 ? need : cap * 2;
+    if (cap - 1 > b->max) cap = b->max + 1;
     uint8_t *data = realloc(b->data, cap);
     if (!data) {
         b->err = GW_ERR_MEMORY;
@@ -65,6 +66,7 @@ void gw_buf_printf(struct gw_buf *b, const char *fmt, ...)
     va_copy(again, ap);
     int n = vsnprintf(NULL, 0, fmt, ap);
     va_end(ap);
+    if (n < 0 && b->err == GW_OK) b->err = GW_ERR_INTERNAL;
     if (n > 0 && reserve(b, (size_t)n)) {
         vsnprintf((char *)b->data + b->len, (size_t)n + 1, fmt, again);
         b->len += (size_t)n;

@@ -4,10 +4,10 @@
  * serializer writes all its fields and looks once at the end. gw_reader walks over bytes that a peer sent:
  * reading past the end is sticky too and yields zeros, so a parser reads all its fields and looks once.
  *
- * Invariants: len <= cap <= max; data is NULL iff cap == 0. pos <= len; after failure pos == len.
- * Owner: gw_buf owns its bytes (gw_buf_fini frees); gw_reader borrows.
- * Thread: one at a time. Units: bytes; integers are little-endian. Errors: sticky `err`.
- * Source: own design, after s2n_stuffer. */
+ * Invariants: len <= max; len < cap <= max + 1 once there is data (room for a NUL); data is NULL iff cap ==
+ * 0. pos <= len; after failure pos == len. Owner: gw_buf owns its bytes (gw_buf_fini frees); gw_reader
+ * borrows. Thread: one at a time. Units: bytes; integers are little-endian. Errors: sticky `err`. Source: own
+ * design, after s2n_stuffer. */
 #ifndef GW_BASE_BUF_H
 #define GW_BASE_BUF_H
 

@@ -69,6 +69,7 @@ gw_err_t gw_frame_put(struct evbuffer *out, const struct gw_frame *frame)
 {
     struct gw_buf head;
     gw_err_t err = GW_OK;
+    if (frame->len > GW_FRAME_PAYLOAD_MAX) return GW_ERR_LIMIT;
     gw_buf_init(&head, GW_FRAME_HEAD_BYTES);
     gw_buf_u32(&head, FRAME_MAGIC);
     gw_buf_u16(&head, frame->type);

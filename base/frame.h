@@ -45,7 +45,8 @@ gw_err_t gw_frame_take(struct evbuffer *in, uint32_t max_payload, struct gw_fram
 /* Removes the frame that gw_frame_take showed. */
 void gw_frame_drop(struct evbuffer *in, const struct gw_frame *frame);
 
-/* Appends one frame. frame->payload is copied. */
+/* Appends one frame whole, or nothing: GW_ERR_LIMIT beyond GW_FRAME_PAYLOAD_MAX, GW_ERR_MEMORY.
+ * frame->payload is copied. */
 gw_err_t gw_frame_put(struct evbuffer *out, const struct gw_frame *frame) GW_MUST_USE;
 
 #endif

@@ -10,7 +10,8 @@
 struct gw_sha256 *gw_sha256_create(void)
 {
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    assert(ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1);
+    int ok = ctx ? EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) : 0;
+    assert(ok == 1);
     return (struct gw_sha256 *)ctx;
 }
 
@@ -57,7 +58,7 @@ uint64_t gw_hash64(const void *bytes, size_t len, uint64_t seed)
         len -= 8;
     }
     uint64_t tail = 0;
-    memcpy(&tail, p, len);
+    if (len > 0) memcpy(&tail, p, len);
     return gw_mix64(h ^ tail);
 }
 

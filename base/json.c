@@ -7,14 +7,22 @@
 #include "base/file.h"
 #include "base/utf8.h"
 
-/* cJSON recurses; we look at the depth before it does. Brackets inside strings do not count. */
-static bool depth_ok(const char *text, size_t len)
+static bool is_escaped_nul(const char *backslash, size_t len)
+{
+    return len >= 6 && memcmp(backslash, "\\u0000", 6) == 0;
+}
+
+/* What has to be known before cJSON sees the text: it recurses, and it hands out C strings. Brackets inside
+ * strings do not count. */
+static gw_err_t check_text(const char *text, size_t len, struct gw_err_ctx *ctx)
 {
     int depth = 0;
     bool in_string = false;
     for (size_t i = 0; i < len; i++) {
         char c = text[i];
         if (in_string) {
+            if (c == '\\' && is_escaped_nul(text + i, len - i))
+                return gw_fail(ctx, GW_ERR_INPUT, "a string holds \\u0000, which is not accepted");
             if (c == '\\')
                 i++;
             else if (c == '"')
@@ -22,15 +30,17 @@ static bool depth_ok(const char *text, size_t len)
         } else if (c == '"') {
             in_string = true;
         } else if (c == '{' || c == '[') {
-            if (++depth > GW_JSON_DEPTH_MAX) return false;
+            if (++depth > GW_JSON_DEPTH_MAX)
+                return gw_fail(ctx, GW_ERR_INPUT, "JSON is nested deeper than %d levels", GW_JSON_DEPTH_MAX);
         } else if (c == '}' || c == ']') {
             depth--;
         }
     }
-    return true;
+    return GW_OK;
 }
 
-/* 1e999 parses to infinity in cJSON; "NaN" does not parse. Iterative over the depth-bounded tree. */
+/* 1e999 parses to infinity in cJSON; "NaN" does not parse. The recursion is as deep as the tree, which is
+ * bounded. */
 static bool numbers_finite(const cJSON *node)
 {
     for (; node; node = node->next) {
@@ -66,10 +76,10 @@ gw_err_t gw_json_parse(const char *text, size_t len, size_t max_bytes, cJSON **o
 {
     if (len > max_bytes)
         return gw_fail(ctx, GW_ERR_LIMIT, "JSON of %zu bytes, at most %zu are read", len, max_bytes);
+    if (len == 0) return gw_fail(ctx, GW_ERR_INPUT, "not valid JSON: it is empty");
     if (memchr(text, '\0', len)) return gw_fail(ctx, GW_ERR_INPUT, "not valid JSON: a NUL byte");
     if (!gw_utf8_valid(text, len)) return gw_fail(ctx, GW_ERR_INPUT, "not valid JSON: not UTF-8");
-    if (!depth_ok(text, len))
-        return gw_fail(ctx, GW_ERR_INPUT, "JSON is nested deeper than %d levels", GW_JSON_DEPTH_MAX);
+    TRY(check_text(text, len, ctx));
     return parse_bounded(text, len, out, ctx);
 }
 

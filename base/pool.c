@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #define POOL_THREADS_MAX 16
+#define POOL_QUEUED_MAX  (1 << 20) /* 24 MiB of ring; more waiting work than any loop should promise */
 
 /* A ring of jobs; capacity = max_queued. Both rings are guarded by the pool's lock. */
 struct ring {
@@ -100,7 +101,7 @@ static gw_err_t start_threads(struct gw_pool *pool, int threads, struct gw_err_c
 gw_err_t gw_pool_create(struct event_base *loop, int threads, int max_queued, struct gw_pool **out,
                         struct gw_err_ctx *ctx)
 {
-    if (threads < 1 || threads > POOL_THREADS_MAX || max_queued < 1)
+    if (threads < 1 || threads > POOL_THREADS_MAX || max_queued < 1 || max_queued > POOL_QUEUED_MAX)
         return gw_fail(ctx, GW_ERR_INPUT, "job pool: %d threads, %d jobs", threads, max_queued);
     struct gw_pool *pool = calloc(1, sizeof *pool);
     if (!pool) return gw_fail(ctx, GW_ERR_MEMORY, "job pool: out of memory");
@@ -127,7 +128,7 @@ gw_err_t gw_pool_create(struct event_base *loop, int threads, int max_queued, st
 gw_err_t gw_pool_submit(struct gw_pool *pool, struct gw_job job)
 {
     pthread_mutex_lock(&pool->lock);
-    bool room = pool->accepted < pool->waiting.cap;
+    bool room = !pool->stopping && pool->accepted < pool->waiting.cap;
     if (room) {
         pool->accepted++;
         ring_push(&pool->waiting, job);

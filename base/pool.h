@@ -2,7 +2,7 @@
  *
  * The loop submits a job; `work` runs on a pool thread; `done` runs later on the loop's thread. Both run
  * exactly once for each accepted job, in order of completion. The queue is bounded: submit says LIMIT when
- * full.
+ * full, and to jobs that a done submits while the pool is being destroyed.
  *
  * Owner: the job's arg belongs to the job until done. destroy waits for running jobs, then calls done for all
  * that were accepted (work may have been skipped: *skipped is true). Thread: create, submit, destroy on the
