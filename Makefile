@@ -19,6 +19,8 @@ CPPFLAGS := -I. -D_GNU_SOURCE
 CFLAGS_release := -O3 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2
 CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 LDFLAGS_asan   := -fsanitize=address,undefined
+CFLAGS_tsan    := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+LDFLAGS_tsan   := -fsanitize=thread
 # -ffp-contract=off: arithmetic is what the source says; an fma is written as one (exactness rule, DESIGN part 4)
 CFLAGS   := -std=gnu17 -ffp-contract=off -fno-strict-aliasing -pthread $(WARN)
 LIBS     := -levent_openssl -levent_pthreads -levent -lcjson -lssl -lcrypto -lpcre2-8 -lutf8proc -lcurl -lm -pthread
@@ -49,13 +51,14 @@ CONTROLLER := controller/worker_links.c controller/hub.c controller/model_info.c
 CLI := controller/cli/up.c controller/cli/fleet.c controller/cli/procs.c
 
 # Kernels for one instruction set: the file's suffix names the flags.
-$(foreach v,release asan,build/$(v)/%_avx512.o): ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
-$(foreach v,release asan,build/$(v)/%_avx512bf16.o): ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mavx512bf16
-$(foreach v,release asan,build/$(v)/%_avx2.o): ISA := -mavx2 -mfma
+$(foreach v,release asan tsan,build/$(v)/%_avx512.o): ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
+$(foreach v,release asan tsan,build/$(v)/%_avx512bf16.o): ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mavx512bf16
+$(foreach v,release asan tsan,build/$(v)/%_avx2.o): ISA := -mavx2 -mfma
 
 # ---- unit tests, a list per set of libraries that they link ----------------------------------------------------
 
-UNIT_BASE := test_base_frame test_base_buf test_base_json test_base_args test_base_pool
+UNIT_BASE := test_base_frame test_base_buf test_base_json test_base_args test_base_pool test_base_utf8 test_base_hash \
+             test_base_file test_base_sockaddr
 UNIT_MIGRATE := test_request test_wire
 UNIT_KERNELS :=
 UNIT_WORKER :=
@@ -111,7 +114,8 @@ endef
 
 $(eval $(call variant,release))
 $(eval $(call variant,asan))
--include $(shell find build/release build/asan -name '*.d' 2>/dev/null)
+$(eval $(call variant,tsan))
+-include $(shell find build/release build/asan build/tsan -name '*.d' 2>/dev/null)
 
 .PHONY: all asan unit help clean
 all: $(PROGRAMS:%=build/%) ## build the programs (release): build/godwit, build/godwit-controller, build/godwit-worker
@@ -128,6 +132,8 @@ unit: $(UNIT:%=build/asan/tests/unit/%) ## build and run the unit tests (ASan + 
 
 # Unit tests that also run on the -O3 build (bit-exactness); those of the kernels always do.
 EXACT :=
+# Unit tests that also run under ThreadSanitizer: where threads meet.
+TSAN := test_base_pool
 # End-to-end scripts: PATH[,ARG...][@seconds allowed]. SHORT are part of `make check`, LONG of `make test-full` only.
 E2E_SHORT := tests/lint/test_lint.py@120
 E2E :=
@@ -139,6 +145,7 @@ SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAG
 RUN = PATH="$(CURDIR)/build/venv/bin:$$PATH" tests/run.py
 TESTS_ASAN := $(UNIT:%=build/asan/tests/unit/%)
 TESTS_RELEASE := $(patsubst %,build/release/tests/unit/%,$(sort $(UNIT_KERNELS) $(EXACT)))
+TESTS_TSAN := $(TSAN:%=build/tsan/tests/unit/%)
 ifneq ($(SIM),)
 SIM_PROGRAM := build/asan/tests/sim/godwit-sim
 SIM_SHORT := $(SIM_PROGRAM),--tap,--seeds,20
@@ -162,19 +169,20 @@ check: ## what to run before a commit: lint, unit tests, short simulator and end
 	@+$(SUBMAKE) all asan $(TESTS_ASAN) $(SIM_PROGRAM)
 	@$(RUN) --jobs $(JOBS) $(TESTS_ASAN) $(SIM_SHORT) --serial $(E2E_SHORT)
 
-test-build: all asan $(TESTS_ASAN) $(TESTS_RELEASE) $(SIM_PROGRAM)
+TESTS = $(TESTS_ASAN) $(TESTS_RELEASE) $(TESTS_TSAN)
+test-build: all asan $(TESTS) $(SIM_PROGRAM)
 
 test: ## install what the tests need, build release and ASan + UBSan, run everything but the long runs
 	@.ci/deps build test
 	@+$(SUBMAKE) test-build
-	@$(RUN) --jobs $(JOBS) --report build/test-report.jsonl $(TESTS_ASAN) $(TESTS_RELEASE) $(SIM_TEST) \
+	@$(RUN) --jobs $(JOBS) --report build/test-report.jsonl $(TESTS) $(SIM_TEST) \
 		--serial $(E2E_SHORT) $(E2E)
 
 test-full: ## the same and the long runs
 	@.ci/deps build test lint
 	@tests/lint/lint.py
 	@+$(SUBMAKE) test-build
-	@$(RUN) --jobs $(JOBS) --report build/test-report.jsonl $(TESTS_ASAN) $(TESTS_RELEASE) $(SIM_LONG) \
+	@$(RUN) --jobs $(JOBS) --report build/test-report.jsonl $(TESTS) $(SIM_LONG) \
 		--serial $(E2E_SHORT) $(E2E) $(E2E_LONG)
 
 clean: ## remove everything that was built

@@ -1,6 +1,7 @@
 #include "base/hash.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -32,7 +33,10 @@ void gw_hmac_sha256(const void *key, size_t key_len, const void *bytes, size_t l
                     uint8_t out[GW_SHA256_BYTES])
 {
     unsigned int out_len = GW_SHA256_BYTES;
-    const unsigned char *done = HMAC(EVP_sha256(), key, (int)key_len, bytes, len, out, &out_len);
+    assert(key_len <= INT_MAX);
+    /* OpenSSL takes NULL for "as last time", not for "nothing". */
+    const unsigned char *done = HMAC(EVP_sha256(), key ? key : "", (int)key_len,
+                                     bytes ? bytes : (const unsigned char *)"", len, out, &out_len);
     assert(done && out_len == GW_SHA256_BYTES);
 }
 

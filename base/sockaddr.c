@@ -24,7 +24,8 @@ gw_err_t gw_sockaddr_parse(const char *host, uint16_t port, struct sockaddr_stor
     return gw_fail(ctx, GW_ERR_INPUT, "'%.100s' is not a numeric address (e.g. 127.0.0.1)", host);
 }
 
-gw_err_t gw_sockaddr_split(const char *text, char *host, size_t host_size, uint16_t *port, struct gw_err_ctx *ctx)
+gw_err_t gw_sockaddr_split(const char *text, char *host, size_t host_size, uint16_t *port,
+                           struct gw_err_ctx *ctx)
 {
     const char *colon = strrchr(text, ':');
     char *end = NULL;

@@ -96,8 +96,9 @@ def check_arrow(path, header, ours, known):
 def check_order(path, text, known):
     """A module's own header comes first, so that it is seen to stand alone."""
     own = path[:-2] + ".h"
+    inner = (path[:-2] + "_internal.h", path[:-2] + "_impl.h")  # what a module of several sources shares
     first = next(includes(text), None)
-    if path.endswith(".c") and own in known and first and first[1] not in (own, own[:-2] + "_internal.h"):
+    if path.endswith(".c") and own in known and first and first[1] not in (own, *inner):
         return [tree.finding(path, first[0], f'"{own}" comes first in its own source')]
     return []
 

@@ -8,6 +8,7 @@ import tree
 
 CPPCHECK = ["cppcheck", "-j2", "--quiet", "--error-exitcode=1", "--inline-suppr", "--std=c11", "--language=c",
             "--enable=warning,portability,performance", "--library=posix", "-D_GNU_SOURCE", "-DGW_VERSION=\"lint\"",
+            "--include=tests/lint/cppcheck_macros.h",
             "--suppressions-list=tests/lint/cppcheck.txt", "--cppcheck-build-dir=build/cppcheck", "-I."]
 FORMAT_BATCH = 20
 
