@@ -60,7 +60,7 @@ $(foreach v,release asan tsan,build/$(v)/%_avx2.o): ISA := -mavx2 -mfma
 UNIT_BASE := test_base_frame test_base_buf test_base_json test_base_args test_base_pool test_base_utf8 test_base_hash \
              test_base_file test_base_sockaddr
 UNIT_MIGRATE := test_request test_wire
-UNIT_KERNELS :=
+UNIT_KERNELS := test_kernels_matmul
 UNIT_WORKER :=
 UNIT_CORE :=
 UNIT_TEXT := test_tokenizer test_detok test_stops

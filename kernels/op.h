@@ -62,6 +62,7 @@ struct gw_seq_rows {
 };
 
 #define GW_ATTN_CHUNK 256 /* KV positions per partial softmax; enters the model fingerprint */
+#define GW_SHARES_MAX 128 /* shares of a tree; 128 query heads are the most that models have */
 
 struct gw_ops {
     const char *name;    /* e.g. "cpu-avx512" */

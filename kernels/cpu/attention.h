@@ -1,0 +1,72 @@
+/* Causal attention over pages: the walk that all variants share, and the arithmetic that they must agree on.
+ *
+ * For one query (row at position p, head h), chunk c = positions 256 c .. min(256 c + 255, p), j from 0:
+ *
+ *     s_j = scale * dot(q, k_j)            dot over 16 virtual lanes (lane = d mod 16)
+ *     m   = max s_j                        over 16 virtual lanes (lane = j mod 16), from -FLT_MAX
+ *     e_j = exp(s_j - m),  l = sum e_j     likewise
+ *     o_d = fma(e_j, v_j[d], o_d)          j ascending, from 0
+ *
+ * The first chunk's (m, l, o) is the state; each later chunk merges into it:
+ *
+ *     M = max(state.m, m), a = exp(state.m - M), b = exp(m - M)
+ *     state = (M, fma(state.l, a, l b), fma(state.o, a, o b))
+ *
+ * and the row is state.o * (1 / state.l). K and V are read as stored; positions behind p are never loaded.
+ *
+ * An item is up to GW_ATTN_QUERIES queries of one sequence and one KV head: query i is (row i / group, head
+ * i mod group), group = query heads of that KV head; so that K and V are read once for all of them. */
+#ifndef GW_KERNELS_CPU_ATTENTION_H
+#define GW_KERNELS_CPU_ATTENTION_H
+
+#include "kernels/cpu/device.h"
+#include "kernels/cpu/kv.h"
+
+#define GW_ATTN_QUERIES      16u
+#define GW_ATTN_HEAD_DIM_MAX 256u
+
+struct gw_attn_job;
+
+struct gw_attn_item {
+    const struct gw_seq_rows *seq;
+    uint32_t kv_head;
+    uint32_t first_head, group; /* query heads [first_head, first_head + group) read kv_head */
+    uint32_t first_query, queries;
+};
+
+typedef void gw_attn_item_fn(const struct gw_attn_job *job, const struct gw_attn_item *item, void *scratch);
+
+struct gw_attn_job {
+    gw_attn_item_fn *attend;
+    enum gw_dtype kv_type, act;
+    double fma_ns;
+    void *out; /* [m, heads, head_dim] act */
+    const float *qkv;
+    size_t qkv_stride, q_at;
+    uint32_t heads;
+    const struct gw_kv_layer *kv;
+    float scale;
+    const struct gw_seq_rows *seqs;
+    uint32_t seqs_len;
+};
+
+void gw_attention_run(struct gw_device *dev, const struct gw_attn_job *job);
+
+struct gw_attn_query {
+    const float *q;  /* [head_dim] */
+    size_t out_at;   /* element of out */
+    uint32_t length; /* positions that it sees: its own + 1 */
+};
+
+static inline struct gw_attn_query gw_attn_query(const struct gw_attn_job *job,
+                                                 const struct gw_attn_item *item, uint32_t i)
+{
+    uint32_t index = (item->first_query + i) / item->group;
+    size_t head = item->first_head + (item->first_query + i) % item->group;
+    size_t row = item->seq->row + index, hd = job->kv->head_dim;
+    return (struct gw_attn_query){.q = job->qkv + row * job->qkv_stride + job->q_at + head * hd,
+                                  .out_at = (row * job->heads + head) * hd,
+                                  .length = item->seq->position + index + 1};
+}
+
+#endif

@@ -1,0 +1,106 @@
+#include "kernels/cpu/attention.h"
+
+#include <assert.h>
+#include <float.h>
+
+#include "kernels/cpu/simd_c.h"
+#include "kernels/cpu/variants.h"
+#include "kernels/vmath.h"
+
+struct softmax_state {
+    float max, sum;
+    float out[GW_ATTN_HEAD_DIM_MAX];
+};
+
+struct scratch {
+    float p[GW_ATTN_CHUNK];
+    struct softmax_state state, part;
+};
+static_assert(sizeof(struct scratch) <= GW_SCRATCH_BYTES, "scratch of a thread");
+
+static float score(const float *q, const void *k, enum gw_dtype type, uint32_t head_dim, float scale)
+{
+    float lanes[GW_LANES] = {0};
+    for (uint32_t d = 0; d < head_dim; d++)
+        lanes[d % GW_LANES] = fmaf(q[d], gw_f32_at(k, type, d), lanes[d % GW_LANES]);
+    return gw_fold_sum_c(lanes) * scale;
+}
+
+/* p[n] scores → e^(score - max); their max and sum into *part. */
+static void exponentials(float *p, uint32_t n, struct softmax_state *part)
+{
+    float lanes[GW_LANES];
+    for (int i = 0; i < GW_LANES; i++) lanes[i] = -FLT_MAX;
+    for (uint32_t j = 0; j < n; j++) lanes[j % GW_LANES] = gw_max_c(lanes[j % GW_LANES], p[j]);
+    part->max = gw_fold_max_c(lanes);
+    for (int i = 0; i < GW_LANES; i++) lanes[i] = 0.0f;
+    for (uint32_t j = 0; j < n; j++) {
+        p[j] = gw_expf(p[j] - part->max);
+        lanes[j % GW_LANES] += p[j];
+    }
+    part->sum = gw_fold_sum_c(lanes);
+}
+
+/* Chunk of positions [first, first + n) of one query into s->part. */
+static void attend_chunk(const struct gw_attn_job *job, const struct gw_attn_item *item, const float *q,
+                         uint32_t first, uint32_t n, struct scratch *s)
+{
+    const struct gw_kv_layer *kv = job->kv;
+    for (uint32_t j = 0; j < n; j++)
+        s->p[j] = score(q, gw_kv_at(kv, job->kv_type, GW_KV_K, item->kv_head, item->seq->blocks, first + j),
+                        job->kv_type, kv->head_dim, job->scale);
+    exponentials(s->p, n, &s->part);
+    for (uint32_t d = 0; d < kv->head_dim; d++) s->part.out[d] = 0.0f;
+    for (uint32_t j = 0; j < n; j++) {
+        const void *v = gw_kv_at(kv, job->kv_type, GW_KV_V, item->kv_head, item->seq->blocks, first + j);
+        for (uint32_t d = 0; d < kv->head_dim; d++)
+            s->part.out[d] = fmaf(s->p[j], gw_f32_at(v, job->kv_type, d), s->part.out[d]);
+    }
+}
+
+static void merge(struct softmax_state *state, const struct softmax_state *part, uint32_t head_dim)
+{
+    float max = gw_max_c(state->max, part->max);
+    float a = gw_expf(state->max - max), b = gw_expf(part->max - max);
+    state->max = max;
+    state->sum = fmaf(state->sum, a, part->sum * b);
+    for (uint32_t d = 0; d < head_dim; d++) state->out[d] = fmaf(state->out[d], a, part->out[d] * b);
+}
+
+static void attend_item(const struct gw_attn_job *job, const struct gw_attn_item *item, void *scratch)
+{
+    struct scratch *s = scratch;
+    uint32_t head_dim = job->kv->head_dim;
+    for (uint32_t i = 0; i < item->queries; i++) {
+        struct gw_attn_query query = gw_attn_query(job, item, i);
+        for (uint32_t first = 0; first < query.length; first += GW_ATTN_CHUNK) {
+            uint32_t left = query.length - first;
+            attend_chunk(job, item, query.q, first, left < GW_ATTN_CHUNK ? left : GW_ATTN_CHUNK, s);
+            if (first == 0)
+                s->state = s->part;
+            else
+                merge(&s->state, &s->part, head_dim);
+        }
+        float inverse = 1.0f / s->state.sum;
+        for (uint32_t d = 0; d < head_dim; d++)
+            gw_f32_put(job->out, job->act, query.out_at + d, s->state.out[d] * inverse);
+    }
+}
+
+void gw_cpu_attention_bf16_c(struct gw_device *dev, void *out, const float *qkv, size_t qkv_stride,
+                             size_t q_at, uint32_t heads, const struct gw_kv_layer *kv, float scale,
+                             const struct gw_seq_rows *seqs, uint32_t seqs_len)
+{
+    struct gw_attn_job job = {attend_item, GW_BF16, GW_BF16, 5,     out,  qkv,     qkv_stride,
+                              q_at,        heads,   kv,      scale, seqs, seqs_len};
+    gw_attention_run(dev, &job);
+}
+
+void gw_cpu_attention_f32_c(struct gw_device *dev, void *out, const float *qkv, size_t qkv_stride,
+                            size_t q_at, uint32_t heads, const struct gw_kv_layer *kv, float scale,
+                            const struct gw_seq_rows *seqs, uint32_t seqs_len)
+{
+    struct gw_attn_job job = {attend_item, GW_F32, GW_F32, 5,     out,  qkv,     qkv_stride,
+                              q_at,        heads,  kv,     scale, seqs, seqs_len};
+    gw_attention_run(dev, &job);
+}

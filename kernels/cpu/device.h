@@ -1,0 +1,25 @@
+/* The CPU device inside the backend: its threads share out the items of one job at a time.
+ *
+ * gw_device_parallel(job, items) runs fn over [0, items) in ranges, on the caller's thread and on whichever
+ * helper threads are awake in time; it returns when all ranges are done. A helper that wakes late finds the
+ * job closed and is not waited for, so that a thread without a core costs nothing. Which thread takes which
+ * range is chance: fn's results may not depend on it.
+ *
+ * Owner: the device owns its threads and one scratch area per thread. Thread: one caller at a time, FTZ and
+ * DAZ on (asserted). Units: ns for cost. Errors: none. Source: own design. */
+#ifndef GW_KERNELS_CPU_DEVICE_H
+#define GW_KERNELS_CPU_DEVICE_H
+
+#include "kernels/op.h"
+
+/* Per thread; the largest user is attention (kernels/cpu/attention_avx512.c). */
+#define GW_SCRATCH_BYTES (96 * 1024)
+
+/* Handles items [first, last). scratch: GW_SCRATCH_BYTES, 64-byte aligned, the thread's own, of any content.
+ */
+typedef void gw_work_fn(const void *arg, void *scratch, size_t first, size_t last);
+
+/* item_ns: about how long one item takes on one thread; small jobs run on the caller alone. */
+void gw_device_parallel(struct gw_device *dev, gw_work_fn *fn, const void *arg, size_t items, double item_ns);
+
+#endif

@@ -1,0 +1,103 @@
+/* Products with AVX-512F. bf16 without the dot instruction: a register of 16 pairs is two of f32 (the odd
+ * elements by masking, the even ones by shifting), and two fused multiply-adds do what VDPBF16PS does. */
+#include "kernels/cpu/micro_avx512.h"
+
+#include "kernels/cpu/variants.h"
+
+static void fill_f32(void *panel, const void *x, size_t x_stride, uint32_t rows, uint32_t k_len)
+{
+    for (uint32_t r = 0; r < rows; r++)
+        memcpy((float *)panel + (size_t)r * GW_PANEL_STRIDE, (const float *)x + r * x_stride,
+               k_len * sizeof(float));
+}
+
+/* Rows of the panel have room for 16 words behind k: whole registers are stored, zeros behind the last. */
+static void fill_bf16(void *panel, const void *x, size_t x_stride, uint32_t rows, uint32_t k_len)
+{
+    for (uint32_t r = 0; r < rows; r++) {
+        float *to = (float *)panel + (size_t)r * GW_PANEL_STRIDE;
+        const uint16_t *from = (const uint16_t *)x + r * x_stride;
+        uint32_t i = 0;
+        for (; i + 16 <= k_len; i += 16) _mm512_storeu_ps(to + i, gw_load16(from, GW_BF16, i, 0xFFFF));
+        _mm512_storeu_ps(to + i, gw_load16(from, GW_BF16, i, gw_lanes_mask(k_len - i)));
+    }
+}
+
+GW_INLINE void micro_rows_f32(float *y, size_t y_stride, const uint32_t rows, uint32_t cols,
+                              const void *panel, const void *w, uint32_t steps, bool first)
+{
+    struct gw_micro_acc acc;
+    gw_micro_load(&acc, y, y_stride, rows, cols, first);
+    const float *x = panel, *ws = w;
+    for (uint32_t s = 0; s < steps; s++, x++, ws += GW_TILE_N) {
+        __m512 wv[4];
+#pragma GCC unroll 4
+        for (uint32_t j = 0; j < 4; j++) wv[j] = _mm512_load_ps(ws + 16 * j);
+        gw_micro_fma(&acc, x, wv, rows);
+    }
+    gw_micro_store(&acc, y, y_stride, rows, cols);
+}
+
+GW_INLINE void micro_rows_bf16(float *y, size_t y_stride, const uint32_t rows, uint32_t cols,
+                               const void *panel, const void *w, uint32_t steps, bool first)
+{
+    const __m512i odd = _mm512_set1_epi32((int)0xFFFF0000u);
+    struct gw_micro_acc acc;
+    gw_micro_load(&acc, y, y_stride, rows, cols, first);
+    const float *x = panel;
+    const uint32_t *ws = w;
+    for (uint32_t s = 0; s < steps; s++, x += 2, ws += GW_TILE_N) {
+        __m512 wv[4];
+#pragma GCC unroll 4
+        for (uint32_t j = 0; j < 4; j++)
+            wv[j] = _mm512_castsi512_ps(_mm512_and_si512(_mm512_load_si512(ws + 16 * j), odd));
+        gw_micro_fma(&acc, x + 1, wv, rows);
+#pragma GCC unroll 4
+        for (uint32_t j = 0; j < 4; j++)
+            wv[j] = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_load_si512(ws + 16 * j), 16));
+        gw_micro_fma(&acc, x, wv, rows);
+    }
+    gw_micro_store(&acc, y, y_stride, rows, cols);
+}
+
+static void micro_f32(float *y, size_t y_stride, uint32_t rows, uint32_t cols, const void *panel,
+                      const void *w, uint32_t steps, bool first)
+{
+    gw_micro_dispatch(micro_rows_f32, y, y_stride, rows, cols, panel, w, steps, first);
+}
+
+static void micro_bf16(float *y, size_t y_stride, uint32_t rows, uint32_t cols, const void *panel,
+                       const void *w, uint32_t steps, bool first)
+{
+    gw_micro_dispatch(micro_rows_bf16, y, y_stride, rows, cols, panel, w, steps, first);
+}
+
+static const struct gw_matmul_kernel kernel_f32 = {
+    .act = GW_F32, .k_per_step = 1, .fma_ns = 0.015, .fill = fill_f32, .micro = micro_f32};
+static const struct gw_matmul_kernel kernel_bf16 = {
+    .act = GW_BF16, .k_per_step = 2, .fma_ns = 0.015, .fill = fill_bf16, .micro = micro_bf16};
+
+void gw_cpu_matmul_f32_avx512(struct gw_device *dev, float *y, size_t y_stride, const void *x,
+                              size_t x_stride, const struct gw_weight *w, uint32_t m)
+{
+    gw_matmul_run(&kernel_f32, dev, y, y_stride, x, x_stride, w, m);
+}
+
+void gw_cpu_matmul_bf16_avx512(struct gw_device *dev, float *y, size_t y_stride, const void *x,
+                               size_t x_stride, const struct gw_weight *w, uint32_t m)
+{
+    gw_matmul_run(&kernel_bf16, dev, y, y_stride, x, x_stride, w, m);
+}
+
+void gw_cpu_matmul_tree_add_f32_avx512(struct gw_device *dev, float *residual, const void *x,
+                                       const struct gw_weight *w, uint32_t shares, uint32_t m, float *scratch)
+{
+    gw_matmul_tree_add_run(&kernel_f32, dev, residual, x, w, shares, m, scratch);
+}
+
+void gw_cpu_matmul_tree_add_bf16_avx512(struct gw_device *dev, float *residual, const void *x,
+                                        const struct gw_weight *w, uint32_t shares, uint32_t m,
+                                        float *scratch)
+{
+    gw_matmul_tree_add_run(&kernel_bf16, dev, residual, x, w, shares, m, scratch);
+}

@@ -1,0 +1,62 @@
+/* bf16 products by VDPBF16PS, for CPUs that have AVX512-BF16 (Zen 4 and later, Cooper Lake, Sapphire Rapids).
+ *
+ * On Zen 5 the instruction was found equal to the two fused multiply-adds of matmul_avx512.c; other CPUs may
+ * round between the two products differently. Nothing here finds out: gw_ops_digest does, and a worker whose
+ * digest is not the profile's is refused. */
+#include "kernels/cpu/micro_avx512.h"
+
+#include "kernels/cpu/variants.h"
+#include <string.h>
+
+/* Pairs as they lie in memory; an odd last element is paired with zero. */
+static void fill(void *panel, const void *x, size_t x_stride, uint32_t rows, uint32_t k_len)
+{
+    for (uint32_t r = 0; r < rows; r++) {
+        uint8_t *to = (uint8_t *)panel + (size_t)r * GW_PANEL_STRIDE * 4;
+        memcpy(to, (const uint16_t *)x + r * x_stride, (size_t)k_len * 2);
+        if (k_len % 2) memset(to + (size_t)k_len * 2, 0, 2);
+    }
+}
+
+GW_INLINE void micro_rows(float *y, size_t y_stride, const uint32_t rows, uint32_t cols, const void *panel,
+                          const void *w, uint32_t steps, bool first)
+{
+    struct gw_micro_acc acc;
+    gw_micro_load(&acc, y, y_stride, rows, cols, first);
+    const int32_t *x = panel;
+    const uint32_t *ws = w;
+    for (uint32_t s = 0; s < steps; s++, x++, ws += GW_TILE_N) {
+        __m512i wv[4];
+#pragma GCC unroll 4
+        for (uint32_t j = 0; j < 4; j++) wv[j] = _mm512_load_si512(ws + 16 * j);
+#pragma GCC unroll 6
+        for (uint32_t r = 0; r < rows; r++) {
+            __m512bh xr = (__m512bh)_mm512_set1_epi32(x[r * GW_PANEL_STRIDE]);
+#pragma GCC unroll 4
+            for (uint32_t j = 0; j < 4; j++) acc.v[r][j] = _mm512_dpbf16_ps(acc.v[r][j], xr, (__m512bh)wv[j]);
+        }
+    }
+    gw_micro_store(&acc, y, y_stride, rows, cols);
+}
+
+static void micro(float *y, size_t y_stride, uint32_t rows, uint32_t cols, const void *panel, const void *w,
+                  uint32_t steps, bool first)
+{
+    gw_micro_dispatch(micro_rows, y, y_stride, rows, cols, panel, w, steps, first);
+}
+
+static const struct gw_matmul_kernel kernel = {
+    .act = GW_BF16, .k_per_step = 2, .fma_ns = 0.008, .fill = fill, .micro = micro};
+
+void gw_cpu_matmul_bf16_avx512bf16(struct gw_device *dev, float *y, size_t y_stride, const void *x,
+                                   size_t x_stride, const struct gw_weight *w, uint32_t m)
+{
+    gw_matmul_run(&kernel, dev, y, y_stride, x, x_stride, w, m);
+}
+
+void gw_cpu_matmul_tree_add_bf16_avx512bf16(struct gw_device *dev, float *residual, const void *x,
+                                            const struct gw_weight *w, uint32_t shares, uint32_t m,
+                                            float *scratch)
+{
+    gw_matmul_tree_add_run(&kernel, dev, residual, x, w, shares, m, scratch);
+}

@@ -1,0 +1,29 @@
+/* The layout of packed weights: n-tiles of 64 columns, inside a tile k ascending.
+ *
+ *     tile t = columns 64 t .. 64 t + 63, steps in order, 256 bytes each:
+ *
+ *         f32    step = one k:        64 x f32                      lane j = w[64 t + j, k]
+ *         bf16   step = a pair of k:  64 x (bf16 even, bf16 odd)    lane j = w[64 t + j, 2 s], w[.., 2 s + 1]
+ *
+ * Columns behind n and the odd k behind the last one are zeros; the zeros of k take part in the sum (x is
+ * padded alike), those of n are computed and dropped. */
+#ifndef GW_KERNELS_CPU_PACK_H
+#define GW_KERNELS_CPU_PACK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define GW_TILE_N     64u
+#define GW_STEP_BYTES 256u
+
+static inline uint32_t gw_tiles(uint32_t n)
+{
+    return (n + GW_TILE_N - 1) / GW_TILE_N;
+}
+
+static inline uint32_t gw_steps(uint32_t k, uint32_t k_per_step)
+{
+    return (k + k_per_step - 1) / k_per_step;
+}
+
+#endif

@@ -1,0 +1,42 @@
+#include "kernels/cpu/rope_append.h"
+
+#include <assert.h>
+
+static void append_row(const struct gw_rope_job *job, const struct gw_seq_rows *seq, uint32_t index)
+{
+    const struct gw_rope_isa *isa = job->isa;
+    const struct gw_kv_layer *kv = job->kv;
+    uint32_t position = seq->position + index, hd = kv->head_dim;
+    float *row = job->qkv + (size_t)(seq->row + index) * job->qkv_stride;
+    const float *cos_sin = job->cos_sin + (size_t)position * hd;
+    for (uint32_t h = 0; h < job->heads; h++) {
+        float *q = row + job->q_at + (size_t)h * hd;
+        isa->rotate(q, GW_F32, q, cos_sin, hd / 2);
+    }
+    for (uint32_t h = 0; h < gw_kv_heads(kv); h++) {
+        const float *k = row + job->k_at + (size_t)h * hd, *v = row + job->v_at + (size_t)h * hd;
+        isa->rotate(gw_kv_at(kv, isa->kv_type, GW_KV_K, h, seq->blocks, position), isa->kv_type, k, cos_sin,
+                    hd / 2);
+        isa->store(gw_kv_at(kv, isa->kv_type, GW_KV_V, h, seq->blocks, position), isa->kv_type, v, hd);
+    }
+}
+
+/* Items count the sequences' rows one after the other. */
+static void append_items(const void *arg, void *scratch, size_t first, size_t last)
+{
+    (void)scratch;
+    const struct gw_rope_job *job = arg;
+    size_t before = 0;
+    for (uint32_t i = 0; i < job->seqs_len && before < last; before += job->seqs[i++].rows)
+        for (uint32_t r = 0; r < job->seqs[i].rows; r++)
+            if (before + r >= first && before + r < last) append_row(job, &job->seqs[i], r);
+}
+
+void gw_rope_append_run(struct gw_device *dev, const struct gw_rope_job *job)
+{
+    assert(job->kv->head_dim % 8 == 0);
+    size_t items = 0;
+    for (uint32_t i = 0; i < job->seqs_len; i++) items += job->seqs[i].rows;
+    double elements = (job->heads + 2.0 * gw_kv_heads(job->kv)) * job->kv->head_dim;
+    gw_device_parallel(dev, append_items, job, items, elements * job->isa->element_ns);
+}

@@ -1,0 +1,33 @@
+/* RoPE, then K and V into their pages: the walk that all variants share. An item is one row of the batch.
+ *
+ *     half-split form, i < head_dim / 2, (c, s) = cos_sin[position][i]:
+ *     y[i] = fma(x[i], c, -(x[i + half] * s))        y[i + half] = fma(x[i + half], c, x[i] * s) */
+#ifndef GW_KERNELS_CPU_ROPE_APPEND_H
+#define GW_KERNELS_CPU_ROPE_APPEND_H
+
+#include "kernels/cpu/device.h"
+#include "kernels/cpu/kv.h"
+
+struct gw_rope_isa {
+    enum gw_dtype kv_type;
+    double element_ns;
+    /* out[2 half] of `type` = rotated x[2 half]; out may be x. cos_sin [half][2]. */
+    void (*rotate)(void *out, enum gw_dtype type, const float *x, const float *cos_sin, uint32_t half);
+    /* out[len] of `type` = x[len] */
+    void (*store)(void *out, enum gw_dtype type, const float *x, uint32_t len);
+};
+
+struct gw_rope_job {
+    const struct gw_rope_isa *isa;
+    float *qkv;
+    size_t qkv_stride, q_at, k_at, v_at;
+    uint32_t heads;
+    const struct gw_kv_layer *kv;
+    const float *cos_sin;
+    const struct gw_seq_rows *seqs;
+    uint32_t seqs_len;
+};
+
+void gw_rope_append_run(struct gw_device *dev, const struct gw_rope_job *job);
+
+#endif

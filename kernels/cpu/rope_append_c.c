@@ -1,0 +1,41 @@
+#include "kernels/cpu/rope_append.h"
+
+#include "kernels/cpu/variants.h"
+#include "kernels/vmath.h"
+
+static void rotate(void *out, enum gw_dtype type, const float *x, const float *cos_sin, uint32_t half)
+{
+    for (uint32_t i = 0; i < half; i++) {
+        float a = x[i], b = x[half + i], c = cos_sin[2 * i], s = cos_sin[2 * i + 1];
+        gw_f32_put(out, type, i, fmaf(a, c, -(b * s)));
+        gw_f32_put(out, type, half + i, fmaf(b, c, a * s));
+    }
+}
+
+static void store(void *out, enum gw_dtype type, const float *x, uint32_t len)
+{
+    for (uint32_t i = 0; i < len; i++) gw_f32_put(out, type, i, x[i]);
+}
+
+static const struct gw_rope_isa isa_bf16 = {
+    .kv_type = GW_BF16, .element_ns = 6, .rotate = rotate, .store = store};
+static const struct gw_rope_isa isa_f32 = {
+    .kv_type = GW_F32, .element_ns = 6, .rotate = rotate, .store = store};
+
+void gw_cpu_rope_append_bf16_c(struct gw_device *dev, float *qkv, size_t qkv_stride, size_t q_at, size_t k_at,
+                               size_t v_at, uint32_t heads, const struct gw_kv_layer *kv,
+                               const float *cos_sin, const struct gw_seq_rows *seqs, uint32_t seqs_len)
+{
+    struct gw_rope_job job = {&isa_bf16, qkv, qkv_stride, q_at, k_at,    v_at,
+                              heads,     kv,  cos_sin,    seqs, seqs_len};
+    gw_rope_append_run(dev, &job);
+}
+
+void gw_cpu_rope_append_f32_c(struct gw_device *dev, float *qkv, size_t qkv_stride, size_t q_at, size_t k_at,
+                              size_t v_at, uint32_t heads, const struct gw_kv_layer *kv, const float *cos_sin,
+                              const struct gw_seq_rows *seqs, uint32_t seqs_len)
+{
+    struct gw_rope_job job = {&isa_f32, qkv, qkv_stride, q_at, k_at,    v_at,
+                              heads,    kv,  cos_sin,    seqs, seqs_len};
+    gw_rope_append_run(dev, &job);
+}
