@@ -5,6 +5,7 @@ Four workers, 16 endless streams, one SIGKILL a round. Which streams ran on the 
 the controller's timeline says how many were moved, and those that waited longest are taken: never too good a figure.
 Prints a `bench` line for the median and one for the longest wait; the reference is the aim of 2 s.
 """
+
 import argparse
 import os
 import signal
@@ -18,8 +19,8 @@ from cluster import Cluster  # noqa: E402
 
 AIM_S = 2.0
 STREAMS = 16
-TOKENS = 1900         # more than a stream can make in a round
-FIRST_TOKENS = 10     # each stream is well under way at the kill
+TOKENS = 1900  # more than a stream can make in a round
+FIRST_TOKENS = 10  # each stream is well under way at the kill
 ROUND_S = 60.0
 
 
@@ -32,7 +33,9 @@ def one_round(up, seed):
     killed_s = time.monotonic()
     up.kill(victim, signal.SIGKILL)
     up.wait_event(lambda e: e["kind"] == "worker_lost" and e["worker"] == victim, ROUND_S, "the kill is found", known)
-    up.wait(lambda: all(s.closed or s.times[-1] > killed_s for s in streams) and moved(up, known), ROUND_S, "streams go on")
+    up.wait(
+        lambda: all(s.closed or s.times[-1] > killed_s for s in streams) and moved(up, known), ROUND_S, "streams go on"
+    )
     waits = sorted(next((t for t in s.times if t > killed_s), s.closed_s) - killed_s for s in streams)
     count = moved(up, known)
     for s in streams:

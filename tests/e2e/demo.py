@@ -6,6 +6,7 @@ reference; then again, while one worker is reclaimed with notice, one is killed,
 is compared with the reference, token record by token record. On a terminal it shows texts and timeline live; elsewhere it
 logs lines. All figures of the closing line are measured on the client's side.
 """
+
 import argparse
 import collections
 import contextlib
@@ -22,19 +23,27 @@ import workload  # noqa: E402
 
 FRAME_S = 0.1
 PANES = 4
-PAUSE_S = 2.5    # from everything well to the next fault, so that a person can follow
-FROZEN_S = 3.0   # longer than the controller waits for a heartbeat (1 s)
+PAUSE_S = 2.5  # from everything well to the next fault, so that a person can follow
+FROZEN_S = 3.0  # longer than the controller waits for a heartbeat (1 s)
 SETTLE_S = 30.0  # a fault whose worker is not replaced by then fails the demo
-GRACE_S = 4      # notice that a reclaimed worker gets
+GRACE_S = 4  # notice that a reclaimed worker gets
 TEXTS_LOGGED = 8
 MOVED_TOGETHER_S = 0.3
 
 Fault = collections.namedtuple("Fault", "name signal done")
-FAULTS = [Fault("reclaimed with notice", signal.SIGTERM, "SIGTERM, notice of %d s" % GRACE_S),
-          Fault("killed", signal.SIGKILL, "SIGKILL, no notice"),
-          Fault("frozen", signal.SIGSTOP, "SIGSTOP, thawed after %.0f s" % FROZEN_S)]
-KINDS = {"worker_up": "good", "worker_left": "info", "worker_doomed": "warn", "worker_lost": "bad", "diverged": "bad",
-         "worker_refused": "bad"}
+FAULTS = [
+    Fault("reclaimed with notice", signal.SIGTERM, "SIGTERM, notice of %d s" % GRACE_S),
+    Fault("killed", signal.SIGKILL, "SIGKILL, no notice"),
+    Fault("frozen", signal.SIGSTOP, "SIGSTOP, thawed after %.0f s" % FROZEN_S),
+]
+KINDS = {
+    "worker_up": "good",
+    "worker_left": "info",
+    "worker_doomed": "warn",
+    "worker_lost": "bad",
+    "diverged": "bad",
+    "worker_refused": "bad",
+}
 
 
 class Show:
@@ -65,7 +74,7 @@ class Show:
 
     def hear(self, events):
         """Takes new events of the controller into the timeline."""
-        for e in events[self._events_seen:]:
+        for e in events[self._events_seen :]:
             if e["kind"] == "request_moved":
                 self._moved, self._moved_s = self._moved + 1, self._moved_s or e["at_s"]
             else:
@@ -87,12 +96,20 @@ class Show:
         if not self.live:
             self._log_texts(streams)
             return
-        panes = [(f"{i + 1}: {self._prompt(s)}", s.choices[0].text if 0 in s.choices else "")
-                 for i, s in self._shown(streams)]
+        panes = [
+            (f"{i + 1}: {self._prompt(s)}", s.choices[0].text if 0 in s.choices else "")
+            for i, s in self._shown(streams)
+        ]
         tint = {"up": "good", "doomed": "warn", "starting": "info"}
         workers = [(tint.get(w["state"], "bad"), f"{w['id']} {w['state']}") for w in up.state()["workers"]]
         done = sum(s.closed for _, s in streams)
-        self.live.draw(self.title, panes, self.timeline, workers, f"{done} done, {len(streams) - done} open, {work.tokens()} tokens")
+        self.live.draw(
+            self.title,
+            panes,
+            self.timeline,
+            workers,
+            f"{done} done, {len(streams) - done} open, {work.tokens()} tokens",
+        )
 
     def _shown(self, streams):
         """The streams in the panes: one keeps its pane until it has ended and another one is there to take it."""
@@ -107,7 +124,7 @@ class Show:
         return self._panes
 
     def _log_texts(self, streams):
-        for i, s in streams[self._texts_logged:TEXTS_LOGGED]:
+        for i, s in streams[self._texts_logged : TEXTS_LOGGED]:
             if not s.closed:
                 break
             self._texts_logged += 1
@@ -183,8 +200,11 @@ class Demo:
             os.kill(pid, signal.SIGCONT)
             self.show.say(f"{worker} is thawed", "info")
         gone = {"worker_lost", "worker_left"}
-        self.watch(lambda: any(e["kind"] in gone and e["worker"] == worker for e in self.up.events.list[first_event:]),
-                   SETTLE_S, f"{worker} is found lost")
+        self.watch(
+            lambda: any(e["kind"] in gone and e["worker"] == worker for e in self.up.events.list[first_event:]),
+            SETTLE_S,
+            f"{worker} is found lost",
+        )
         self.watch(lambda: len(self.up.workers("up")) >= self.args.workers, SETTLE_S, f"{worker} is replaced")
 
     def busiest(self):
@@ -195,6 +215,7 @@ class Demo:
             on, up = self.up.requests_on(), self.up.workers("up")
             found[:] = sorted((on[w], w) for w in up if on.get(w))
             return found
+
         self.watch(look, SETTLE_S, "a worker has requests")
         return found[-1][1], found[-1][0]
 
@@ -211,9 +232,11 @@ class Demo:
 
 
 def closing_line(verdict):
-    return (f"demo: {'PASS' if verdict.good() else 'FAIL'} requests={verdict.requests} tokens={verdict.tokens} lost={verdict.lost} "
-            f"duplicated={verdict.duplicated} errors={verdict.errors} identical={verdict.identical}/{verdict.requests} "
-            f"max_gap_ms={verdict.max_gap_s * 1000:.0f}")
+    return (
+        f"demo: {'PASS' if verdict.good() else 'FAIL'} requests={verdict.requests} tokens={verdict.tokens} lost={verdict.lost} "
+        f"duplicated={verdict.duplicated} errors={verdict.errors} identical={verdict.identical}/{verdict.requests} "
+        f"max_gap_ms={verdict.max_gap_s * 1000:.0f}"
+    )
 
 
 def run(args):
@@ -221,7 +244,9 @@ def run(args):
     with Show(sys.stdout) as show:
         show.say(f"starting a controller and {args.workers} workers")
         godwit = os.path.abspath(os.path.join(args.build, "godwit"))
-        with cluster.Cluster(variant="release", workers=args.workers, model=args.model, term_grace_s=GRACE_S, godwit=godwit) as up:
+        with cluster.Cluster(
+            variant="release", workers=args.workers, model=args.model, term_grace_s=GRACE_S, godwit=godwit
+        ) as up:
             show.say(f"serving at http://{up.host}:{up.port}/v1", "good")
             demo = Demo(args, show, up)
             reference = demo.run_undisturbed()

@@ -4,6 +4,7 @@
 Given to the worker, the controller and `godwit up`: each must end with a status that is not zero and say why in one line, without a
 crash or a sanitizer report.
 """
+
 import contextlib
 import json
 import os
@@ -44,15 +45,45 @@ class Context:
     def run(self, name, *arguments):
         """Runs a program to its end: (status, lines of its standard error)."""
         env = {**os.environ, **cluster.sanitizer_env(self.dir)}
-        done = subprocess.run([cluster.program(name, self.variant), *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              timeout=END_S, env=env)
+        done = subprocess.run(
+            [cluster.program(name, self.variant), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            timeout=END_S,
+            env=env,
+        )
         return done.returncode, [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
 
     def worker(self, model):
-        return self.run("godwit-worker", "--model", model, "--controller", "127.0.0.1:1", "--cluster-key-file", self.key, "--worker-id", "w0", "--instance-id", "i-0")
+        return self.run(
+            "godwit-worker",
+            "--model",
+            model,
+            "--controller",
+            "127.0.0.1:1",
+            "--cluster-key-file",
+            self.key,
+            "--worker-id",
+            "w0",
+            "--instance-id",
+            "i-0",
+        )
 
     def controller(self, model):
-        return self.run("godwit-controller", "--model", model, "--cluster-key-file", self.key, "--port", "0", "--admin-listen", "127.0.0.1:0", "--worker-listen", "127.0.0.1:0")
+        return self.run(
+            "godwit-controller",
+            "--model",
+            model,
+            "--cluster-key-file",
+            self.key,
+            "--port",
+            "0",
+            "--admin-listen",
+            "127.0.0.1:0",
+            "--worker-listen",
+            "127.0.0.1:0",
+        )
 
     def up(self, model):
         return self.run("godwit", "up", "--model", model, "--workers", "2", "--port", "0", "--admin-port", "0")
@@ -79,22 +110,26 @@ def change(path, name, function):
 
 def change_json(path, name, function):
     """Lets function change a JSON file's object in place."""
+
     def edit(data):
         obj = json.loads(data)
         function(obj)
         return json.dumps(obj).encode()
+
     change(path, name, edit)
 
 
 def change_header(path, function):
     """Lets function change the header of the weights in place; the length in front is made to fit."""
+
     def edit(data):
         size = struct.unpack("<Q", data[:8])[0]
-        header = json.loads(data[8:8 + size])
+        header = json.loads(data[8 : 8 + size])
         function(header)
         text = json.dumps(header).encode()
         text += b" " * (-len(text) % 8)
-        return struct.pack("<Q", len(text)) + text + data[8 + size:]
+        return struct.pack("<Q", len(text)) + text + data[8 + size :]
+
     change(path, WEIGHTS, edit)
 
 
@@ -121,14 +156,18 @@ WEIGHT_DAMAGE = {
     "empty weights": lambda p: change(p, WEIGHTS, lambda d: b""),
     "weights cut in the length": lambda p: change(p, WEIGHTS, lambda d: d[:5]),
     "weights cut in the header": lambda p: change(p, WEIGHTS, lambda d: d[:100]),
-    "weights cut in the data": lambda p: change(p, WEIGHTS, lambda d: d[:len(d) // 2]),
+    "weights cut in the data": lambda p: change(p, WEIGHTS, lambda d: d[: len(d) // 2]),
     "weights with bytes behind": lambda p: change(p, WEIGHTS, lambda d: d + b"x" * 1000),
     "header length 0": lambda p: change(p, WEIGHTS, lambda d: bytes(8) + d[8:]),
     "header length 2^63": lambda p: change(p, WEIGHTS, lambda d: struct.pack("<Q", 1 << 63) + d[8:]),
     "header length 2^64-1": lambda p: change(p, WEIGHTS, lambda d: b"\xff" * 8 + d[8:]),
     "header is no JSON": lambda p: change(p, WEIGHTS, lambda d: d[:8] + b"\xff" * 64 + d[72:]),
-    "header is a depth bomb": lambda p: change(p, WEIGHTS, lambda d: struct.pack("<Q", 1 << 20) + b"[" * (1 << 20) + d[8:]),
-    "tensor missing": lambda p: change_header(p, lambda h: h.pop(next(k for k in sorted(h) if k.endswith("q_proj.weight")))),
+    "header is a depth bomb": lambda p: change(
+        p, WEIGHTS, lambda d: struct.pack("<Q", 1 << 20) + b"[" * (1 << 20) + d[8:]
+    ),
+    "tensor missing": lambda p: change_header(
+        p, lambda h: h.pop(next(k for k in sorted(h) if k.endswith("q_proj.weight")))
+    ),
     "offsets beyond the file": set_tensor(data_offsets=[0, 1 << 40]),
     "offsets backwards": set_tensor(data_offsets=[4096, 0]),
     "offsets negative": set_tensor(data_offsets=[-4096, 0]),
@@ -158,14 +197,22 @@ CONFIG_DAMAGE = {
 }
 TEXT_DAMAGE = {
     "no tokenizer": lambda p: os.remove(os.path.join(p, "tokenizer.json")),
-    "tokenizer cut": lambda p: change(p, "tokenizer.json", lambda d: d[:len(d) // 2]),
+    "tokenizer cut": lambda p: change(p, "tokenizer.json", lambda d: d[: len(d) // 2]),
     "tokenizer is a depth bomb": lambda p: change(p, "tokenizer.json", lambda d: b"[" * 500_000),
     "other tokenizer": lambda p: change_json(p, "tokenizer.json", lambda t: t["model"].update(type="WordPiece")),
-    "merges of nothing": lambda p: change_json(p, "tokenizer.json", lambda t: t["model"].update(merges=[["no", "such"]])),
-    "ids beyond the vocabulary": lambda p: change_json(p, "tokenizer.json", lambda t: t["model"]["vocab"].update({"a": 1 << 40})),
+    "merges of nothing": lambda p: change_json(
+        p, "tokenizer.json", lambda t: t["model"].update(merges=[["no", "such"]])
+    ),
+    "ids beyond the vocabulary": lambda p: change_json(
+        p, "tokenizer.json", lambda t: t["model"]["vocab"].update({"a": 1 << 40})
+    ),
     "added token without id": lambda p: change_json(p, "tokenizer.json", lambda t: t["added_tokens"][0].pop("id")),
-    "regex does not compile": lambda p: change_json(p, "tokenizer.json", lambda t: t["pre_tokenizer"]["pretokenizers"][0]["pattern"].update(Regex="(((")),
-    "template does not parse": lambda p: change_json(p, "tokenizer_config.json", lambda t: t.update(chat_template="{% for x in %}")),
+    "regex does not compile": lambda p: change_json(
+        p, "tokenizer.json", lambda t: t["pre_tokenizer"]["pretokenizers"][0]["pattern"].update(Regex="(((")
+    ),
+    "template does not parse": lambda p: change_json(
+        p, "tokenizer_config.json", lambda t: t.update(chat_template="{% for x in %}")
+    ),
 }
 
 

@@ -6,6 +6,7 @@ finish_reason and [DONE]. Then the same for streams whose workers' links to the 
 The requests are of every kind; the list goes round, so that the churn always meets 200 open streams. Their length is
 fitted to the machine first. `--seed` (printed by every run) and `--tokens` replay a schedule and its requests.
 """
+
 import contextlib
 import os
 import random
@@ -23,11 +24,11 @@ from tap import check  # noqa: E402
 
 WORKERS = 4
 REPLACE_S = 1.0
-GRACE_S = 3           # notice by SIGTERM
-REFERENCE_S = 14.0    # the undisturbed run should take about so long
-PROBE_TOKENS = 16     # of each stream of the probe that measures the machine
-TOKENS = (24, 700)    # bounds of the fitted max_tokens
-DRAIN_S = 180.0       # for what is open when the churn ends, on a slow machine
+GRACE_S = 3  # notice by SIGTERM
+REFERENCE_S = 14.0  # the undisturbed run should take about so long
+PROBE_TOKENS = 16  # of each stream of the probe that measures the machine
+TOKENS = (24, 700)  # bounds of the fitted max_tokens
+DRAIN_S = 180.0  # for what is open when the churn ends, on a slow machine
 
 
 def cluster(args, **kw):
@@ -57,18 +58,27 @@ def run_churn(up, requests, references, args, plan, hand):
     work.finish(DRAIN_S)
     verdict = work.judge(references)
     tap.note(f"seed {args.seed}: {' · '.join(hand.done)}")
-    tap.note(f"{verdict.requests} streams, {verdict.tokens} tokens, {min(open_counts)} to {max(open_counts)} open at any time; "
-             f"longest gap {verdict.max_gap_s:.2f} s; drained in {time.monotonic() - at_end:.1f} s")
-    check(min(open_counts[len(open_counts) // 20:]) >= concurrency * 9 // 10, "the churn did not meet a full load")
-    check(verdict.good(), f"lost={verdict.lost} duplicated={verdict.duplicated} errors={verdict.errors} "
-                          f"identical={verdict.identical}/{verdict.requests}; first: {verdict.first_trouble}")
+    tap.note(
+        f"{verdict.requests} streams, {verdict.tokens} tokens, {min(open_counts)} to {max(open_counts)} open at any time; "
+        f"longest gap {verdict.max_gap_s:.2f} s; drained in {time.monotonic() - at_end:.1f} s"
+    )
+    check(min(open_counts[len(open_counts) // 20 :]) >= concurrency * 9 // 10, "the churn did not meet a full load")
+    check(
+        verdict.good(),
+        f"lost={verdict.lost} duplicated={verdict.duplicated} errors={verdict.errors} "
+        f"identical={verdict.identical}/{verdict.requests}; first: {verdict.first_trouble}",
+    )
     return work
 
 
 def check_quiet(up):
     """Nothing is left in controller and workers, and all workers are there again."""
     up.wait_workers(WORKERS, 60)
-    up.wait(lambda: (s := up.admin("/admin/stats")) and s["running"] == 0 and s["queued"] == 0, 10, "the controller holds no request")
+    up.wait(
+        lambda: (s := up.admin("/admin/stats")) and s["running"] == 0 and s["queued"] == 0,
+        10,
+        "the controller holds no request",
+    )
 
 
 def moved(up):
@@ -117,5 +127,11 @@ def setup(args):
 
 
 if __name__ == "__main__":
-    sys.exit(tap.main(__doc__, [test_200_streams_survive_killed_reclaimed_and_frozen_workers, test_streams_survive_cut_and_healed_links],
-                      arguments, setup))
+    sys.exit(
+        tap.main(
+            __doc__,
+            [test_200_streams_survive_killed_reclaimed_and_frozen_workers, test_streams_survive_cut_and_healed_links],
+            arguments,
+            setup,
+        )
+    )

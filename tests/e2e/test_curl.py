@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """curl: the line that `godwit up` prints works as it stands, and the bytes on the wire are those of DESIGN part 8."""
+
 import contextlib
 import json
 import os
@@ -39,7 +40,9 @@ def events_of(body):
 def test_the_printed_line_works(up):
     line = re.search(r"^\s*try it\s+(curl .*)$", up.output(), re.M)
     check(line, f"`up` printed no curl line:\n{up.output()}")
-    out = subprocess.run(["bash", "-c", line[1] + f" -sS --max-time {CURL_S}"], capture_output=True, timeout=CURL_S + 10)
+    out = subprocess.run(
+        ["bash", "-c", line[1] + f" -sS --max-time {CURL_S}"], capture_output=True, timeout=CURL_S + 10
+    )
     check_equal(out.returncode, 0, f"exit status ({out.stderr.decode(errors='replace')})")
     events = events_of(out.stdout)
     check_equal(events[-1], b"[DONE]", "last event")
@@ -48,32 +51,74 @@ def test_the_printed_line_works(up):
 
 
 def test_chat_stream_bytes(up):
-    head, body = curl(up, "/v1/chat/completions", {"model": "tattler-3m", "stream": True, "max_tokens": 8, "temperature": 0, "ignore_eos": True,
-                                                   "messages": [{"role": "user", "content": "Hello!"}], "stream_options": {"include_usage": True}})
+    head, body = curl(
+        up,
+        "/v1/chat/completions",
+        {
+            "model": "tattler-3m",
+            "stream": True,
+            "max_tokens": 8,
+            "temperature": 0,
+            "ignore_eos": True,
+            "messages": [{"role": "user", "content": "Hello!"}],
+            "stream_options": {"include_usage": True},
+        },
+    )
     check(head.startswith(b"HTTP/1.1 200 OK\r\n"), f"status line {head[:40]!r}")
-    check(re.search(rb"(?mi)^content-type: text/event-stream(; charset=utf-8)?\r?$", head), f"no event stream: {head!r}")
-    check(re.search(rb"(?mi)^cache-control: .*no-cache", head) or re.search(rb"(?mi)^cache-control: .*no-store", head), f"may be cached: {head!r}")
+    check(
+        re.search(rb"(?mi)^content-type: text/event-stream(; charset=utf-8)?\r?$", head), f"no event stream: {head!r}"
+    )
+    check(
+        re.search(rb"(?mi)^cache-control: .*no-cache", head) or re.search(rb"(?mi)^cache-control: .*no-store", head),
+        f"may be cached: {head!r}",
+    )
     *chunks, last, done = events_of(body)
     check_equal(done, b"[DONE]", "last event")
     chunks, last = [json.loads(c) for c in chunks], json.loads(last)
     check_equal(last["choices"], [], "choices of the usage chunk")
     check_equal(last["usage"]["completion_tokens"], 8, "completion_tokens")
     for c in chunks:
-        check_equal((c["object"], c["model"], c["id"], len(c["choices"])), ("chat.completion.chunk", "tattler-3m", chunks[0]["id"], 1), "a chunk")
+        check_equal(
+            (c["object"], c["model"], c["id"], len(c["choices"])),
+            ("chat.completion.chunk", "tattler-3m", chunks[0]["id"], 1),
+            "a chunk",
+        )
         check(not c.get("usage"), f"usage before the usage chunk: {c}")
     check_equal(chunks[0]["choices"][0]["delta"].get("role"), "assistant", "role of the first chunk")
-    check_equal([c["choices"][0]["finish_reason"] for c in chunks if c["choices"][0]["finish_reason"]], ["length"], "finish reasons")
+    check_equal(
+        [c["choices"][0]["finish_reason"] for c in chunks if c["choices"][0]["finish_reason"]],
+        ["length"],
+        "finish reasons",
+    )
 
 
 def test_text_stream_bytes(up):
-    _, body = curl(up, "/v1/completions", {"model": "tattler-3m", "stream": True, "max_tokens": 8, "temperature": 0, "prompt": "The sea ", "ignore_eos": True})
+    _, body = curl(
+        up,
+        "/v1/completions",
+        {
+            "model": "tattler-3m",
+            "stream": True,
+            "max_tokens": 8,
+            "temperature": 0,
+            "prompt": "The sea ",
+            "ignore_eos": True,
+        },
+    )
     *chunks, done = events_of(body)
     check_equal(done, b"[DONE]", "last event")
-    check(all(json.loads(c)["object"] == "text_completion" and json.loads(c)["choices"] for c in chunks), "a usage chunk nobody asked for, or no completion")
+    check(
+        all(json.loads(c)["object"] == "text_completion" and json.loads(c)["choices"] for c in chunks),
+        "a usage chunk nobody asked for, or no completion",
+    )
 
 
 def test_plain_answer_has_a_length(up):
-    head, body = curl(up, "/v1/chat/completions", {"model": "tattler-3m", "max_tokens": 4, "messages": [{"role": "user", "content": "Hello!"}]})
+    head, body = curl(
+        up,
+        "/v1/chat/completions",
+        {"model": "tattler-3m", "max_tokens": 4, "messages": [{"role": "user", "content": "Hello!"}]},
+    )
     check(re.search(rb"(?mi)^content-type: application/json\r?$", head), f"not JSON: {head!r}")
     length = re.search(rb"(?mi)^content-length: (\d+)\r?$", head)
     check(length and int(length[1]) == len(body), f"length {length and length[1]}, body {len(body)}")
@@ -99,8 +144,25 @@ def test_plain_routes(up):
 
 def test_one_connection_many_requests(up):
     url = f"http://{up.host}:{up.port}/v1/models"
-    out = subprocess.run(["curl", "-sS", "--max-time", str(CURL_S), "-w", "%{num_connects}\n", "-o", "/dev/null", url, "-o", "/dev/null", url], capture_output=True,
-                         text=True, timeout=CURL_S + 10)
+    out = subprocess.run(
+        [
+            "curl",
+            "-sS",
+            "--max-time",
+            str(CURL_S),
+            "-w",
+            "%{num_connects}\n",
+            "-o",
+            "/dev/null",
+            url,
+            "-o",
+            "/dev/null",
+            url,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=CURL_S + 10,
+    )
     check_equal(out.stdout.split(), ["1", "0"], "new connections per request")
 
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """The real `openai` Python package against a cluster: what its users do, and which exceptions they get."""
+
 import asyncio
 import contextlib
 import math
@@ -26,10 +27,14 @@ class Context:
         self.api = openai.OpenAI(base_url=f"http://{up.host}:{up.port}/v1", api_key="none", max_retries=0, timeout=120)
 
     def chat(self, **kw):
-        return self.api.chat.completions.create(**{"model": MODEL, "messages": STORY, "max_tokens": 24, "temperature": 0, **kw})
+        return self.api.chat.completions.create(
+            **{"model": MODEL, "messages": STORY, "max_tokens": 24, "temperature": 0, **kw}
+        )
 
     def text(self, **kw):
-        return self.api.completions.create(**{"model": MODEL, "prompt": "The little bird ", "max_tokens": 16, "temperature": 0, **kw})
+        return self.api.completions.create(
+            **{"model": MODEL, "prompt": "The little bird ", "max_tokens": 16, "temperature": 0, **kw}
+        )
 
 
 def raises(kind, function, *args, **kw):
@@ -68,7 +73,9 @@ def test_chat_stream_equals_plain_answer(ctx):
     text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
     check_equal(text, plain.choices[0].message.content, "streamed text")
     check_equal(chunks[0].choices[0].delta.role, "assistant", "role of the first chunk")
-    check_equal([c.choices[0].finish_reason for c in chunks if c.choices][-1], plain.choices[0].finish_reason, "finish_reason")
+    check_equal(
+        [c.choices[0].finish_reason for c in chunks if c.choices][-1], plain.choices[0].finish_reason, "finish_reason"
+    )
     check_equal([c for c in chunks if not c.choices], chunks[-1:], "chunks without choices")
     check_equal(chunks[-1].usage.completion_tokens, plain.usage.completion_tokens, "completion_tokens")
     check_equal(len({c.id for c in chunks}), 1, "number of ids")
@@ -117,12 +124,19 @@ def test_chat_logprobs(ctx):
     got = ctx.chat(logprobs=True, top_logprobs=3)
     records = got.choices[0].logprobs.content
     check_equal(len(records), got.usage.completion_tokens, "records")
-    check_equal(b"".join(bytes(r.bytes) for r in records).decode(), got.choices[0].message.content, "bytes of all records")
+    check_equal(
+        b"".join(bytes(r.bytes) for r in records).decode(), got.choices[0].message.content, "bytes of all records"
+    )
     for r in records:
         check(math.isfinite(r.logprob) and r.logprob <= 0, f"logprob {r.logprob}")
         check_equal(len(r.top_logprobs), 3, "top_logprobs")
-        check_equal((r.top_logprobs[0].token, r.top_logprobs[0].logprob), (r.token, r.logprob), "best token of a greedy step")
-        check(r.top_logprobs[0].logprob >= r.top_logprobs[1].logprob >= r.top_logprobs[2].logprob, "top_logprobs out of order")
+        check_equal(
+            (r.top_logprobs[0].token, r.top_logprobs[0].logprob), (r.token, r.logprob), "best token of a greedy step"
+        )
+        check(
+            r.top_logprobs[0].logprob >= r.top_logprobs[1].logprob >= r.top_logprobs[2].logprob,
+            "top_logprobs out of order",
+        )
     check(ctx.chat().choices[0].logprobs is None, "logprobs although none were asked for")
 
 
@@ -131,17 +145,20 @@ def test_completion_logprobs(ctx):
     lp = got.logprobs
     check_equal("".join(lp.tokens), got.text, "tokens together")
     check_equal({len(lp.tokens), len(lp.token_logprobs), len(lp.top_logprobs), len(lp.text_offset)}, {16}, "lengths")
-    check(all(t in top and math.isclose(top[t], p) for t, p, top in zip(lp.tokens, lp.token_logprobs, lp.top_logprobs)), "greedy token not in its top")
+    check(
+        all(t in top and math.isclose(top[t], p) for t, p, top in zip(lp.tokens, lp.token_logprobs, lp.top_logprobs)),
+        "greedy token not in its top",
+    )
 
 
 def test_stop_strings_end_the_text(ctx):
     whole = ctx.chat(max_tokens=80).choices[0].message.content
     stop = whole[20:26]
     got = ctx.chat(max_tokens=80, stop=[stop, "never said"])
-    check_equal(got.choices[0].message.content, whole[:whole.index(stop)], "text before the stop string")
+    check_equal(got.choices[0].message.content, whole[: whole.index(stop)], "text before the stop string")
     check_equal(got.choices[0].finish_reason, "stop", "finish_reason")
     text = "".join(c.choices[0].delta.content or "" for c in ctx.chat(max_tokens=80, stop=stop, stream=True))
-    check_equal(text, whole[:whole.index(stop)], "streamed text before the stop string")
+    check_equal(text, whole[: whole.index(stop)], "streamed text before the stop string")
 
 
 def test_answer_ends_by_itself(ctx):
@@ -156,31 +173,50 @@ def test_max_completion_tokens(ctx):
 
 
 def test_logit_bias_and_penalties(ctx):
-    first = ctx.up.post("/tokenize", {"model": MODEL, "prompt": ctx.chat(max_tokens=1).choices[0].message.content, "add_special_tokens": False})[2]["tokens"][0]
-    check(ctx.chat(max_tokens=1, logit_bias={str(first): -100}).choices[0].message.content != ctx.chat(max_tokens=1).choices[0].message.content,
-          "a forbidden token was chosen")
+    first = ctx.up.post(
+        "/tokenize",
+        {"model": MODEL, "prompt": ctx.chat(max_tokens=1).choices[0].message.content, "add_special_tokens": False},
+    )[2]["tokens"][0]
+    check(
+        ctx.chat(max_tokens=1, logit_bias={str(first): -100}).choices[0].message.content
+        != ctx.chat(max_tokens=1).choices[0].message.content,
+        "a forbidden token was chosen",
+    )
     plain, punished = ctx.chat(max_tokens=150), ctx.chat(max_tokens=150, presence_penalty=2.0, frequency_penalty=2.0)
     check(plain.choices[0].message.content != punished.choices[0].message.content, "penalties change nothing")
 
 
 def test_conversation_with_system_message(ctx):
-    got = ctx.chat(messages=[{"role": "system", "content": "You are a helpful assistant."}, {"role": "user", "content": "Hello!"},
-                             {"role": "assistant", "content": "Hello! How can I help you?"},
-                             {"role": "user", "content": [{"type": "text", "text": "Who are you?"}]}])
+    got = ctx.chat(
+        messages=[
+            {"role": "system", "content": "You are a helpful assistant."},
+            {"role": "user", "content": "Hello!"},
+            {"role": "assistant", "content": "Hello! How can I help you?"},
+            {"role": "user", "content": [{"type": "text", "text": "Who are you?"}]},
+        ]
+    )
     check(got.choices[0].message.content.strip(), "empty content")
 
 
 def test_async_streams_together(ctx):
     async def one(api, seed):
-        stream = await api.chat.completions.create(model=MODEL, messages=STORY, max_tokens=40, temperature=1.0, seed=seed, stream=True)
+        stream = await api.chat.completions.create(
+            model=MODEL, messages=STORY, max_tokens=40, temperature=1.0, seed=seed, stream=True
+        )
         return "".join([c.choices[0].delta.content or "" async for c in stream if c.choices])
 
     async def all_of_them():
-        async with openai.AsyncOpenAI(base_url=f"http://{ctx.up.host}:{ctx.up.port}/v1", api_key="none", max_retries=0, timeout=120) as api:
+        async with openai.AsyncOpenAI(
+            base_url=f"http://{ctx.up.host}:{ctx.up.port}/v1", api_key="none", max_retries=0, timeout=120
+        ) as api:
             return await asyncio.gather(*[one(api, seed) for seed in range(8)])
 
     for seed, text in enumerate(asyncio.run(all_of_them())):
-        check_equal(ctx.chat(max_tokens=40, temperature=1.0, seed=seed).choices[0].message.content, text, f"text for seed {seed}")
+        check_equal(
+            ctx.chat(max_tokens=40, temperature=1.0, seed=seed).choices[0].message.content,
+            text,
+            f"text for seed {seed}",
+        )
 
 
 def test_errors_have_their_classes(ctx):
@@ -206,7 +242,9 @@ def test_wrong_key_is_refused(ctx):
         base = f"http://{up.host}:{up.port}/v1"
         right = openai.OpenAI(base_url=base, api_key="sk-right", max_retries=0)
         check_equal([m.id for m in right.models.list().data], [MODEL], "models for the right key")
-        e = raises(openai.AuthenticationError, openai.OpenAI(base_url=base, api_key="sk-wrong", max_retries=0).models.list)
+        e = raises(
+            openai.AuthenticationError, openai.OpenAI(base_url=base, api_key="sk-wrong", max_retries=0).models.list
+        )
         check_equal(e.status_code, 401, "status for a wrong key")
 
 

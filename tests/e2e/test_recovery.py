@@ -4,6 +4,7 @@
 One cluster serves all tests but the last ones; every test leaves four workers up. Streams are compared with the
 undisturbed run of the same requests.
 """
+
 import contextlib
 import os
 import signal
@@ -24,8 +25,8 @@ STREAMS = 12
 TOKENS = 160
 REPLACE_S = 1.0
 GRACE_S = 5.0
-FOUND_IDLE_S = 1.5   # a frozen worker is found within this on an idle machine
-FOUND_BUSY_S = 6.0   # and within this on any
+FOUND_IDLE_S = 1.5  # a frozen worker is found within this on an idle machine
+FOUND_BUSY_S = 6.0  # and within this on any
 EVENT_S = 20.0
 STREAMS_S = 120.0
 PREFILL_TRIES = 5
@@ -43,15 +44,20 @@ class Context:
         """Starts all requests; returns {index: stream} once each has so many tokens."""
         streams = {i: self.up.submit(path, body) for i, (path, body) in enumerate(self.requests)}
         if tokens_first:
-            self.up.http.wait_for(lambda: all(s.closed or s.tokens() >= tokens_first for s in streams.values()), STREAMS_S)
+            self.up.http.wait_for(
+                lambda: all(s.closed or s.tokens() >= tokens_first for s in streams.values()), STREAMS_S
+            )
         return streams
 
     def finish(self, streams, references=None):
         """Waits for the end of all streams; they must equal their references."""
         self.up.http.wait(streams.values(), STREAMS_S)
         verdict = compare.judge(references or self.references, streams)
-        check(verdict.good(), f"lost={verdict.lost} duplicated={verdict.duplicated} errors={verdict.errors} "
-                              f"identical={verdict.identical}/{verdict.requests}; first: {verdict.first_trouble}")
+        check(
+            verdict.good(),
+            f"lost={verdict.lost} duplicated={verdict.duplicated} errors={verdict.errors} "
+            f"identical={verdict.identical}/{verdict.requests}; first: {verdict.first_trouble}",
+        )
         return verdict
 
     def mark(self):
@@ -70,8 +76,12 @@ class Context:
         return self.up.admin("/admin/stats")
 
     def wait_lost(self, worker, mark):
-        return self.up.wait_event(lambda e: e["kind"] in ("worker_lost", "worker_left") and e["worker"] == worker, EVENT_S,
-                                  f"{worker} is found lost", mark)
+        return self.up.wait_event(
+            lambda e: e["kind"] in ("worker_lost", "worker_left") and e["worker"] == worker,
+            EVENT_S,
+            f"{worker} is found lost",
+            mark,
+        )
 
 
 def test_kill_during_decode_moves_its_requests(ctx):
@@ -92,15 +102,29 @@ def test_kill_during_decode_moves_its_requests(ctx):
 def long_prompts(attempt):
     """Requests with prompts of about 1,500 tokens whose first words are new each time, so that no prefix cache has them."""
     story = " ".join(workload.ANSWERS) * 14
-    return [(workload.CHAT, {"messages": [{"role": "user", "content": f"{attempt} and {i}: {story}"}], "max_tokens": 24, "temperature": 0.8,
-                             "seed": i, "logprobs": True, "ignore_eos": True}) for i in range(8)]
+    return [
+        (
+            workload.CHAT,
+            {
+                "messages": [{"role": "user", "content": f"{attempt} and {i}: {story}"}],
+                "max_tokens": 24,
+                "temperature": 0.8,
+                "seed": i,
+                "logprobs": True,
+                "ignore_eos": True,
+            },
+        )
+        for i in range(8)
+    ]
 
 
 def test_kill_during_prefill_moves_its_requests(ctx):
     for attempt in range(PREFILL_TRIES):
         requests, mark = long_prompts(attempt), ctx.mark()
         streams = {i: ctx.up.submit(path, body) for i, (path, body) in enumerate(requests)}
-        victim = ctx.up.wait(lambda: next((w for w, n in ctx.up.requests_on().items() if n), None), EVENT_S, "a request is on a worker")
+        victim = ctx.up.wait(
+            lambda: next((w for w, n in ctx.up.requests_on().items() if n), None), EVENT_S, "a request is on a worker"
+        )
         ctx.up.kill(victim, signal.SIGKILL)
         ctx.up.http.wait(streams.values(), STREAMS_S)
         ctx.up.wait_workers(WORKERS)
@@ -118,7 +142,9 @@ def test_freeze_is_found_and_thaw_is_harmless(ctx):
     frozen_s = time.monotonic()
     pid = ctx.up.kill(victim, signal.SIGSTOP)
     found_s = ctx.wait_lost(victim, mark)["at_s"] - frozen_s
-    tap.note(f"frozen worker found after {found_s:.2f} s (aim {FOUND_IDLE_S} s on an idle machine; load here {os.getloadavg()[0]:.1f})")
+    tap.note(
+        f"frozen worker found after {found_s:.2f} s (aim {FOUND_IDLE_S} s on an idle machine; load here {os.getloadavg()[0]:.1f})"
+    )
     check(found_s < FOUND_BUSY_S, f"found after {found_s:.2f} s")
     ctx.up.wait(lambda: len(ctx.up.workers("up")) >= WORKERS, EVENT_S, "the frozen worker is replaced")
     check(cluster.alive(pid), "the frozen process was ended although it may thaw")
@@ -142,7 +168,10 @@ def test_freeze_is_found_in_time_when_idle(ctx):
     finally:
         os.kill(pid, signal.SIGKILL)
     tap.note(f"idle frozen worker found after {found_s:.2f} s")
-    check(found_s < (FOUND_BUSY_S if os.getloadavg()[0] > (os.cpu_count() or 1) else FOUND_IDLE_S), f"found after {found_s:.2f} s")
+    check(
+        found_s < (FOUND_BUSY_S if os.getloadavg()[0] > (os.cpu_count() or 1) else FOUND_IDLE_S),
+        f"found after {found_s:.2f} s",
+    )
     ctx.up.wait_workers(WORKERS)
 
 
@@ -152,7 +181,9 @@ def test_notice_moves_requests_before_the_deadline(ctx):
     victim = ctx.busiest()
     given_s, deadline_s = time.monotonic(), 10.0
     ctx.up.admin("/admin/notice", {"worker": victim, "kind": "preempt", "deadline_s": deadline_s})
-    ctx.up.wait_event(lambda e: e["kind"] == "worker_doomed" and e["worker"] == victim, EVENT_S, "the notice is heard", mark)
+    ctx.up.wait_event(
+        lambda e: e["kind"] == "worker_doomed" and e["worker"] == victim, EVENT_S, "the notice is heard", mark
+    )
     ctx.up.wait(lambda: ctx.up.requests_on().get(victim, 0) == 0, deadline_s, f"nothing is left on {victim}")
     check(time.monotonic() - given_s < deadline_s, "requests were moved after the deadline")
     moved = ctx.events_since(mark, "request_moved")
@@ -170,7 +201,9 @@ def test_sigterm_is_a_notice(ctx):
     streams, mark = ctx.start(tokens_first=10), ctx.mark()
     victim = ctx.busiest()
     pid = ctx.up.kill(victim, signal.SIGTERM)
-    ctx.up.wait_event(lambda e: e["kind"] == "worker_doomed" and e["worker"] == victim, EVENT_S, "the notice is heard", mark)
+    ctx.up.wait_event(
+        lambda e: e["kind"] == "worker_doomed" and e["worker"] == victim, EVENT_S, "the notice is heard", mark
+    )
     ctx.up.wait(lambda: not cluster.alive(pid), GRACE_S + EVENT_S, "the reclaimed worker ends")
     ctx.finish(streams)
     check_equal(ctx.stats()["unannounced_moves"], before["unannounced_moves"], "unannounced moves")
@@ -183,7 +216,9 @@ def test_cancelled_notice_brings_the_worker_back(ctx):
     ctx.up.admin("/admin/notice", {"worker": victim, "kind": "preempt", "deadline_s": 60})
     ctx.up.wait(lambda: victim in ctx.up.workers("doomed"), EVENT_S, f"{victim} is doomed")
     ctx.up.admin("/admin/notice", {"worker": victim, "kind": "cancel", "deadline_s": 0})
-    ctx.up.wait_event(lambda e: e["kind"] == "notice_cancelled" and e["worker"] == victim, EVENT_S, "the cancel is heard", mark)
+    ctx.up.wait_event(
+        lambda e: e["kind"] == "notice_cancelled" and e["worker"] == victim, EVENT_S, "the cancel is heard", mark
+    )
     ctx.up.wait(lambda: victim in ctx.up.workers("up"), EVENT_S, f"{victim} is up")
     streams = ctx.start(tokens_first=1)
     check(ctx.up.requests_on().get(victim, 0) > 0 or all(s.closed for s in streams.values()), f"{victim} gets no work")
@@ -240,10 +275,18 @@ def setup(args):
         yield Context(up)
 
 
-TESTS = [test_kill_during_decode_moves_its_requests, test_kill_during_prefill_moves_its_requests, test_freeze_is_found_and_thaw_is_harmless,
-         test_freeze_is_found_in_time_when_idle, test_notice_moves_requests_before_the_deadline, test_sigterm_is_a_notice,
-         test_cancelled_notice_brings_the_worker_back, test_all_workers_gone_requests_wait, test_disconnect_cancels_the_work,
-         test_end_of_up_leaves_no_process]
+TESTS = [
+    test_kill_during_decode_moves_its_requests,
+    test_kill_during_prefill_moves_its_requests,
+    test_freeze_is_found_and_thaw_is_harmless,
+    test_freeze_is_found_in_time_when_idle,
+    test_notice_moves_requests_before_the_deadline,
+    test_sigterm_is_a_notice,
+    test_cancelled_notice_brings_the_worker_back,
+    test_all_workers_gone_requests_wait,
+    test_disconnect_cancels_the_work,
+    test_end_of_up_leaves_no_process,
+]
 
 if __name__ == "__main__":
     sys.exit(tap.main(__doc__, TESTS, setup=setup))

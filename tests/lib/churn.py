@@ -3,6 +3,7 @@
 A schedule is a list of (seconds, action, pick). It depends on the seed alone; `pick` in [0, 1) chooses among the workers
 (or links) that are there when the time has come. So a seed replays the same blows, though not the same microseconds.
 """
+
 import contextlib
 import os
 import random
@@ -12,7 +13,7 @@ import time
 WORKER_ACTIONS = ["kill"] * 4 + ["term"] * 3 + ["stop"] * 3 + ["restart"] * 2
 LINK_ACTIONS = ["cut"] * 4 + ["stall"] * 2 + ["refuse"] * 2 + ["cut_all"]
 SIGNALS = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "restart": signal.SIGINT}
-STOP_S = (0.2, 2.5)   # frozen for so long: shorter and longer than what makes a worker lost
+STOP_S = (0.2, 2.5)  # frozen for so long: shorter and longer than what makes a worker lost
 STALL_S = (0.2, 2.0)
 
 

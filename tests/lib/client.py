@@ -8,6 +8,7 @@ Raw sockets under one selector: an event costs some tens of microseconds. HTTP i
 part of what is tested: whatever is not as RFC 9112 (chunked coding) and DESIGN part 8 (events) say becomes the stream's
 error. Stream objects are written by the client's thread only; others read them.
 """
+
 import collections
 import http.client
 import json
@@ -56,7 +57,7 @@ class Body:
         end = self._raw.find(b"\r\n")
         if end < 0:
             return None
-        line, self._raw = self._raw[:end], self._raw[end + 2:]
+        line, self._raw = self._raw[:end], self._raw[end + 2 :]
         return line
 
     def _head(self, out):
@@ -65,7 +66,7 @@ class Body:
             if len(self._raw) > HEAD_MAX:
                 raise ProtocolError("endless response head")
             return False
-        lines, self._raw = self._raw[:end].decode("latin-1").split("\r\n"), self._raw[end + 4:]
+        lines, self._raw = self._raw[:end].decode("latin-1").split("\r\n"), self._raw[end + 4 :]
         parts = lines[0].split(" ", 2)
         if len(parts) < 2 or not parts[0].startswith("HTTP/1.") or not parts[1].isdigit():
             raise ProtocolError(f"not a status line: {lines[0]!r}")
@@ -84,7 +85,7 @@ class Body:
         return True
 
     def _fixed(self, out):
-        piece, self._raw = self._raw[:self._left], self._raw[self._left:]
+        piece, self._raw = self._raw[: self._left], self._raw[self._left :]
         self._left -= len(piece)
         out.append(piece)
         self.ended = self._left == 0
@@ -106,10 +107,10 @@ class Body:
     def _chunk(self, out):
         if len(self._raw) < self._left + 2:
             return False
-        if self._raw[self._left:self._left + 2] != b"\r\n":
+        if self._raw[self._left : self._left + 2] != b"\r\n":
             raise ProtocolError("a chunk is longer than it says")
-        out.append(self._raw[:self._left])
-        self._raw, self._mode = self._raw[self._left + 2:], "size"
+        out.append(self._raw[: self._left])
+        self._raw, self._mode = self._raw[self._left + 2 :], "size"
         return True
 
     def _trailer(self, out):
@@ -126,10 +127,10 @@ class EventStream:
     def __init__(self, path, body=None, headers=()):
         self.path, self.body, self.headers = path, body, dict(headers)
         self.status, self.head, self.error = None, {}, None
-        self.closed = False                # nothing more will come
-        self.ended = False                 # [DONE] was seen
+        self.closed = False  # nothing more will come
+        self.ended = False  # [DONE] was seen
         self.sent_s = self.closed_s = 0.0  # monotonic
-        self.times = []                    # arrival of each event
+        self.times = []  # arrival of each event
         self.pings = 0
         self._http, self._text = Body(), b""
 
@@ -138,7 +139,9 @@ class EventStream:
         head = {"Host": host, "Accept": "text/event-stream", "Connection": "close", **self.headers}
         if self.body is not None:
             head.update({"Content-Type": "application/json", "Content-Length": str(len(payload))})
-        lines = [f"{'GET' if self.body is None else 'POST'} {self.path} HTTP/1.1"] + [f"{k}: {v}" for k, v in head.items()]
+        lines = [f"{'GET' if self.body is None else 'POST'} {self.path} HTTP/1.1"] + [
+            f"{k}: {v}" for k, v in head.items()
+        ]
         return "\r\n".join(lines).encode() + b"\r\n\r\n" + payload
 
     def feed(self, data, now_s):
@@ -193,8 +196,15 @@ class Choice:
 
 def chat_records(logprobs):
     """Records (token, logprob, bytes, ((token, logprob), ...)) of a chat choice's `logprobs`."""
-    return [(e["token"], e["logprob"], tuple(e["bytes"] or ()), tuple((t["token"], t["logprob"]) for t in e.get("top_logprobs") or ()))
-            for e in (logprobs or {}).get("content") or ()]
+    return [
+        (
+            e["token"],
+            e["logprob"],
+            tuple(e["bytes"] or ()),
+            tuple((t["token"], t["logprob"]) for t in e.get("top_logprobs") or ()),
+        )
+        for e in (logprobs or {}).get("content") or ()
+    ]
 
 
 def text_records(logprobs):
@@ -202,8 +212,10 @@ def text_records(logprobs):
     if not logprobs:
         return []
     tops = logprobs.get("top_logprobs") or [None] * len(logprobs["tokens"])
-    return [(token, lp, (), tuple(sorted((top or {}).items())))
-            for token, lp, top in zip(logprobs["tokens"], logprobs["token_logprobs"], tops)]
+    return [
+        (token, lp, (), tuple(sorted((top or {}).items())))
+        for token, lp, top in zip(logprobs["tokens"], logprobs["token_logprobs"], tops)
+    ]
 
 
 class Completion(EventStream):
@@ -250,15 +262,25 @@ class Completion(EventStream):
 
     def whole(self):
         """Ended as a stream should: every choice by a finish_reason, then [DONE], no error."""
-        wanted = self.body.get("n", 1) * (len(self.body["prompt"]) if isinstance(self.body.get("prompt"), list) and
-                                          isinstance(self.body["prompt"][0], (str, list)) else 1)
-        return self.error is None and self.ended and len(self.choices) == wanted and \
-            all(c.finish for c in self.choices.values())
+        wanted = self.body.get("n", 1) * (
+            len(self.body["prompt"])
+            if isinstance(self.body.get("prompt"), list) and isinstance(self.body["prompt"][0], (str, list))
+            else 1
+        )
+        return (
+            self.error is None
+            and self.ended
+            and len(self.choices) == wanted
+            and all(c.finish for c in self.choices.values())
+        )
 
     def result(self):
         """What must be identical whatever happened to the workers: content, token records, finish reasons, usage."""
         usage = {k: v for k, v in (self.usage or {}).items() if k.endswith("_tokens")}
-        return {"choices": [(i, c.text, tuple(c.records), c.finish) for i, c in sorted(self.choices.items())], "usage": usage}
+        return {
+            "choices": [(i, c.text, tuple(c.records), c.finish) for i, c in sorted(self.choices.items())],
+            "usage": usage,
+        }
 
     def tokens(self):
         """Tokens that were received, counted by records; by usage where no records were asked for."""
@@ -314,8 +336,11 @@ class Client:
 
     def wait(self, streams, deadline_s, what="streams"):
         """Waits until all have closed; raises TimeoutError after deadline_s seconds."""
-        self.wait_for(lambda: all(s.closed for s in streams), deadline_s,
-                      lambda: f"{sum(not s.closed for s in streams)} of {len(streams)} {what} are still open")
+        self.wait_for(
+            lambda: all(s.closed for s in streams),
+            deadline_s,
+            lambda: f"{sum(not s.closed for s in streams)} of {len(streams)} {what} are still open",
+        )
 
     def wait_for(self, condition, deadline_s, what=lambda: "condition"):
         """Waits until condition() holds; it is looked at after every batch of events."""
@@ -401,11 +426,20 @@ def call(host, port, method, path, body=None, headers=(), timeout_s=60.0):
     conn = http.client.HTTPConnection(host, port, timeout=timeout_s)
     try:
         payload = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
-        conn.request(method, path, payload, {**({"Content-Type": "application/json"} if payload is not None else {}), **dict(headers)})
+        conn.request(
+            method,
+            path,
+            payload,
+            {**({"Content-Type": "application/json"} if payload is not None else {}), **dict(headers)},
+        )
         response = conn.getresponse()
         raw = response.read()
         head = {k.lower(): v for k, v in response.getheaders()}
         text = raw.decode(errors="replace")
-        return response.status, head, json.loads(text) if head.get("content-type", "").startswith("application/json") else text
+        return (
+            response.status,
+            head,
+            json.loads(text) if head.get("content-type", "").startswith("application/json") else text,
+        )
     finally:
         conn.close()

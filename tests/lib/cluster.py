@@ -8,6 +8,7 @@
 The end of the block is a test of its own: `up` must end by SIGTERM with status 0, no process that it started may be left
 (frozen ones included), and no sanitizer may have reported anything.
 """
+
 import contextlib
 import glob
 import json
@@ -68,8 +69,11 @@ def alive(pid):
 def sanitizer_env(directory):
     """Environment that makes sanitizer reports files in `directory`, whoever's standard error is where."""
     common = f"log_path={directory}/sanitizer:abort_on_error=0:exitcode=99"
-    return {"ASAN_OPTIONS": f"{common}:detect_stack_use_after_return=1:malloc_context_size=12",
-            "UBSAN_OPTIONS": f"{common}:print_stacktrace=1", "LSAN_OPTIONS": common}
+    return {
+        "ASAN_OPTIONS": f"{common}:detect_stack_use_after_return=1:malloc_context_size=12",
+        "UBSAN_OPTIONS": f"{common}:print_stacktrace=1",
+        "LSAN_OPTIONS": common,
+    }
 
 
 def sanitizer_reports(directory):
@@ -99,15 +103,46 @@ class Events(client.EventStream):
 class Cluster:
     """`godwit up` as a context manager. Attributes once entered: host, port, admin_port, pid."""
 
-    def __init__(self, variant=None, workers=4, model=MODEL, replace_after_s=3.0, threads_per_worker=1, term_grace_s=None,
-                 worker_connect=None, worker_port=0, extra=(), ready_s=READY_S, godwit=None):
+    def __init__(
+        self,
+        variant=None,
+        workers=4,
+        model=MODEL,
+        replace_after_s=3.0,
+        threads_per_worker=1,
+        term_grace_s=None,
+        worker_connect=None,
+        worker_port=0,
+        extra=(),
+        ready_s=READY_S,
+        godwit=None,
+    ):
         self.variant, self.ready_s = variant_of(variant), ready_s
         self.dir = tempfile.mkdtemp(prefix="godwit-test-")
         self.mark = uuid.uuid4().hex
         self.state_path = os.path.join(self.dir, "state.json")
-        self.argv = [godwit or program("godwit", self.variant), "up", "--model", model, "--workers", str(workers), "--port", "0",
-                     "--admin-port", "0", "--state", self.state_path, "--replace-after", str(replace_after_s),
-                     "--threads-per-worker", str(threads_per_worker), "--log-dir", self.dir, "--worker-port", str(worker_port)]
+        self.argv = [
+            godwit or program("godwit", self.variant),
+            "up",
+            "--model",
+            model,
+            "--workers",
+            str(workers),
+            "--port",
+            "0",
+            "--admin-port",
+            "0",
+            "--state",
+            self.state_path,
+            "--replace-after",
+            str(replace_after_s),
+            "--threads-per-worker",
+            str(threads_per_worker),
+            "--log-dir",
+            self.dir,
+            "--worker-port",
+            str(worker_port),
+        ]
         if term_grace_s is not None:
             self.argv += ["--term-grace-s", str(term_grace_s)]
         if worker_connect:
@@ -121,8 +156,14 @@ class Cluster:
         out = open(os.path.join(self.dir, "up.out"), "wb")
         env = {**os.environ, **sanitizer_env(self.dir), MARK: self.mark}
         with out:
-            self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=env,
-                                            start_new_session=True)
+            self.process = subprocess.Popen(
+                self.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=env,
+                start_new_session=True,
+            )
         self.pid = self.process.pid
         try:
             self._wait_ready()
@@ -195,7 +236,9 @@ class Cluster:
 
     def workers(self, *states):
         """{id: pid} of the workers in one of `states` (all, when none is named) that have a process."""
-        return {w["id"]: w["pid"] for w in self.state()["workers"] if w["pid"] > 0 and (not states or w["state"] in states)}
+        return {
+            w["id"]: w["pid"] for w in self.state()["workers"] if w["pid"] > 0 and (not states or w["state"] in states)
+        }
 
     def kill(self, worker, sig):
         """Sends a signal to a worker's process, by its id; returns the pid."""
@@ -211,14 +254,18 @@ class Cluster:
             if value:
                 return value
             if self.process.poll() is not None:
-                raise RuntimeError(f"`up` ended with status {self.process.returncode} while waiting until {what}\n{self.output()[-2000:]}")
+                raise RuntimeError(
+                    f"`up` ended with status {self.process.returncode} while waiting until {what}\n{self.output()[-2000:]}"
+                )
             if time.monotonic() > end:
                 raise TimeoutError(f"after {deadline_s:.0f} s it does not hold that {what}")
             time.sleep(0.01)
 
     def wait_workers(self, count, deadline_s=30.0):
         """Waits until at least so many workers are up; returns {id: pid}."""
-        return self.wait(lambda: (up := self.workers("up")) and len(up) >= count and up, deadline_s, f"{count} workers are up")
+        return self.wait(
+            lambda: (up := self.workers("up")) and len(up) >= count and up, deadline_s, f"{count} workers are up"
+        )
 
     def wait_event(self, match, deadline_s, what="the event is there", since=0):
         """The first timeline event from index `since` on for which match(event) holds."""
@@ -260,7 +307,9 @@ class Cluster:
 
     def submit(self, path, body, **kw):
         """Starts a streamed request; returns its client.Completion."""
-        return self.http.submit(client.Completion(path, {**body, "stream": True, "stream_options": {"include_usage": True}}, **kw))
+        return self.http.submit(
+            client.Completion(path, {**body, "stream": True, "stream_options": {"include_usage": True}}, **kw)
+        )
 
 
 def split_url(url):

@@ -1,4 +1,5 @@
 """Compares what clients got under churn with what they got without: records lost and duplicated, results identical."""
+
 import dataclasses
 import difflib
 
@@ -9,9 +10,9 @@ class Verdict:
 
     requests: int = 0
     tokens: int = 0
-    lost: int = 0        # records of the reference that are missing
+    lost: int = 0  # records of the reference that are missing
     duplicated: int = 0  # records that the reference does not have, or has not so often
-    errors: int = 0      # streams that did not end by finish_reason and [DONE]
+    errors: int = 0  # streams that did not end by finish_reason and [DONE]
     identical: int = 0
     max_gap_s: float = 0.0
     first_trouble: str = ""

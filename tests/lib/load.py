@@ -4,6 +4,7 @@ A list has an undisturbed run (`run_once`), whose streams are the reference; the
 the churn is over, so that the load lasts however fast the machine is, and each stream is compared with the reference of
 its request.
 """
+
 import threading
 
 import client
@@ -16,7 +17,7 @@ class Load:
     def __init__(self, http, requests, concurrency):
         self.http, self.requests, self.concurrency = http, requests, concurrency
         self.streams, self._limit = [], None  # None: in a circle without end
-        self._lock = threading.Lock()         # _next runs in the client's thread
+        self._lock = threading.Lock()  # _next runs in the client's thread
 
     def start(self, limit=None):
         """Opens the first `concurrency` streams; each that ends is followed by the next, `limit` in all."""
@@ -51,8 +52,12 @@ class Load:
     def finish(self, deadline_s):
         """Starts no more, waits for what is open; TimeoutError after deadline_s."""
         self.stop()
-        self.http.wait_for(self.ended, deadline_s, lambda: f"{sum(not s.closed for _, s in list(self.streams))} of "
-                                                           f"{len(self.streams)} streams are still open")
+        self.http.wait_for(
+            self.ended,
+            deadline_s,
+            lambda: f"{sum(not s.closed for _, s in list(self.streams))} of "
+            f"{len(self.streams)} streams are still open",
+        )
         self.http.on_closed = None
 
     def tokens(self):
@@ -60,8 +65,10 @@ class Load:
 
     def judge(self, references):
         """compare.Verdict over all streams; `references` maps a request's index to its undisturbed stream."""
-        return compare.judge({f"request {i} (stream {k})": references[i] for k, (i, _) in enumerate(self.streams)},
-                             {f"request {i} (stream {k})": s for k, (i, s) in enumerate(self.streams)})
+        return compare.judge(
+            {f"request {i} (stream {k})": references[i] for k, (i, _) in enumerate(self.streams)},
+            {f"request {i} (stream {k})": s for k, (i, s) in enumerate(self.streams)},
+        )
 
 
 def run_once(http, requests, concurrency, deadline_s):
@@ -70,5 +77,7 @@ def run_once(http, requests, concurrency, deadline_s):
     load.finish(deadline_s)
     for index, stream in load.streams:
         if not stream.whole():
-            raise AssertionError(f"undisturbed request {index} is not whole: error={stream.error} status={stream.status}")
+            raise AssertionError(
+                f"undisturbed request {index} is not whole: error={stream.error} status={stream.status}"
+            )
     return dict(load.streams)

@@ -9,6 +9,7 @@
 
 One thread, one selector. Bytes are never lost or reordered on a link that lives: the ends see what TCP would show them.
 """
+
 import contextlib
 import random
 import selectors
@@ -167,7 +168,7 @@ class Proxy:
             return
         try:
             if mask & selectors.EVENT_WRITE:
-                link.held[end] = link.held[end][end.send(link.held[end]):]
+                link.held[end] = link.held[end][end.send(link.held[end]) :]
             if mask & selectors.EVENT_READ:
                 data = end.recv(PIECE_BYTES)
                 if not data:

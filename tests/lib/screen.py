@@ -3,6 +3,7 @@
 Draws whole frames with ANSI sequences on the terminal's alternate screen, at the size that the terminal has at that
 moment, and gives the terminal back as it was, whatever ends the program.
 """
+
 import os
 import shutil
 import textwrap
@@ -20,7 +21,7 @@ def plain(text):
 def cell(text, width):
     """Exactly `width` columns."""
     text = plain(text)
-    return text[:width - 1] + "…" if len(text) > width else text.ljust(width)
+    return text[: width - 1] + "…" if len(text) > width else text.ljust(width)
 
 
 class Screen:
@@ -61,7 +62,7 @@ class Screen:
             share = (height - len(lines)) // (len(panes) - k)
             wrapped = textwrap.wrap(plain(text), width) or [""]
             lines.append(f"{DIM}{cell(heading, width)}{RESET}")
-            lines += [cell(t, width) for t in wrapped[-max(share - 2, 1):]]
+            lines += [cell(t, width) for t in wrapped[-max(share - 2, 1) :]]
             lines += [" " * width] * (share - 1 - min(len(wrapped), max(share - 2, 1)))
         return (lines + [" " * width] * height)[:height]
 

@@ -7,6 +7,7 @@
 A test passes by returning, is skipped by raising Skip(reason), and fails by raising anything else. `setup(args)` is a
 context manager whose value every test gets; if it cannot be entered, all tests fail with its reason, or are skipped.
 """
+
 import argparse
 import contextlib
 import sys
@@ -94,7 +95,9 @@ def main(doc, tests, arguments=None, setup=None):
     """Parses the command line, runs the tests that it selects, returns the exit status."""
     ap = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--only", metavar="TEXT", default="", help="run only the tests whose name contains TEXT")
-    ap.add_argument("--variant", choices=["release", "asan"], help="which build to run on (default: $GODWIT_VARIANT or asan)")
+    ap.add_argument(
+        "--variant", choices=["release", "asan"], help="which build to run on (default: $GODWIT_VARIANT or asan)"
+    )
     if arguments:
         arguments(ap)
     args = ap.parse_args()

@@ -1,16 +1,42 @@
 """Requests for tests and demo: a fixed list for a seed, of the kinds that clients send, in words the shipped model knows."""
+
 import random
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 
-HEROES = ["a fox named Lily", "a lighthouse keeper", "a godwit named Pip", "a bear and a bee", "a girl named Emma and her boat", "an old sailor",
-          "a hare named Hugo", "two friends and a storm", "a small whale", "a baker named Rosa", "an owl who could not sleep", "a dog named Max"]
-QUESTIONS = ["Tell me about whales.", "How do I make tomato soup?", "What can you tell me about godwits?", "Describe a harbour.",
-             "How can I sleep better?", "Write a poem about the sea.", "Name four birds.", "What is your favourite colour?",
-             "Do you like winter?", "Who are you?", "Tell me about foxes.", "I am going to Norway."]
-ANSWERS = ["Once upon a time a small bird stood at the edge of the sea and looked at the waves. It was a long way to the south, and the wind was cold.",
-           "Whales are the largest animals in the sea. They breathe air and must come up to the surface.",
-           "You need tomatoes, an onion, some salt and a little time. Cut the onion, cook it slowly, and add the tomatoes."]
+HEROES = [
+    "a fox named Lily",
+    "a lighthouse keeper",
+    "a godwit named Pip",
+    "a bear and a bee",
+    "a girl named Emma and her boat",
+    "an old sailor",
+    "a hare named Hugo",
+    "two friends and a storm",
+    "a small whale",
+    "a baker named Rosa",
+    "an owl who could not sleep",
+    "a dog named Max",
+]
+QUESTIONS = [
+    "Tell me about whales.",
+    "How do I make tomato soup?",
+    "What can you tell me about godwits?",
+    "Describe a harbour.",
+    "How can I sleep better?",
+    "Write a poem about the sea.",
+    "Name four birds.",
+    "What is your favourite colour?",
+    "Do you like winter?",
+    "Who are you?",
+    "Tell me about foxes.",
+    "I am going to Norway.",
+]
+ANSWERS = [
+    "Once upon a time a small bird stood at the edge of the sea and looked at the waves. It was a long way to the south, and the wind was cold.",
+    "Whales are the largest animals in the sea. They breathe air and must come up to the surface.",
+    "You need tomatoes, an onion, some salt and a little time. Cut the onion, cook it slowly, and add the tomatoes.",
+]
 STOPS = [["The end"], ["sea", "storm"], ["home."], ["\n\n", "never"], [" and then"]]
 
 
@@ -18,24 +44,47 @@ def stories(count, seed, max_tokens):
     """Chat requests for long stories, sampled at temperature 0.8 with a seed each, and logprobs: what the demo shows."""
     r = random.Random(seed)
     heroes = r.sample(HEROES, len(HEROES))
-    return [(CHAT, {"model": "tattler-3m", "messages": [{"role": "user", "content": f"Tell me a long story about {heroes[i % len(heroes)]}."}],
-                    "temperature": 0.8, "seed": seed * 1000 + i, "max_tokens": max_tokens, "ignore_eos": True, "logprobs": True,
-                    "stream": True, "stream_options": {"include_usage": True}}) for i in range(count)]
+    return [
+        (
+            CHAT,
+            {
+                "model": "tattler-3m",
+                "messages": [{"role": "user", "content": f"Tell me a long story about {heroes[i % len(heroes)]}."}],
+                "temperature": 0.8,
+                "seed": seed * 1000 + i,
+                "max_tokens": max_tokens,
+                "ignore_eos": True,
+                "logprobs": True,
+                "stream": True,
+                "stream_options": {"include_usage": True},
+            },
+        )
+        for i in range(count)
+    ]
 
 
 def history(r, turns):
     """A conversation of so many finished turns and an open question: a long prompt."""
     messages = [{"role": "system", "content": "You are a helpful assistant."}] if r.random() < 0.5 else []
     for _ in range(turns):
-        messages += [{"role": "user", "content": r.choice(QUESTIONS)}, {"role": "assistant", "content": " ".join(r.choices(ANSWERS, k=3))}]
+        messages += [
+            {"role": "user", "content": r.choice(QUESTIONS)},
+            {"role": "assistant", "content": " ".join(r.choices(ANSWERS, k=3))},
+        ]
     return messages + [{"role": "user", "content": f"Tell me a story about {r.choice(HEROES)}."}]
 
 
 def mixed_one(i, r, max_tokens):
     """Request i: every kind of sampling comes up, alone and together."""
-    body = {"model": "tattler-3m", "max_tokens": r.randint(max(1, max_tokens // 3), max_tokens), "seed": r.getrandbits(31),
-            "stream": True, "stream_options": {"include_usage": True}, "ignore_eos": True,
-            "temperature": r.choice([0, 0, 0.7, 1.0, 1.3])}
+    body = {
+        "model": "tattler-3m",
+        "max_tokens": r.randint(max(1, max_tokens // 3), max_tokens),
+        "seed": r.getrandbits(31),
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "ignore_eos": True,
+        "temperature": r.choice([0, 0, 0.7, 1.0, 1.3]),
+    }
     if i % 5 == 0:
         path, body["prompt"] = TEXT, f"The {r.choice(['storm', 'old harbour', 'winter', 'little bird'])} "
         body["logprobs"] = r.choice([1, 3])
