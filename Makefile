@@ -8,7 +8,8 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
 
-VERSION  := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+RELEASE  := 0.1.0
+VERSION  := $(RELEASE)+$(shell git describe --always --dirty=.dirty --exclude '*' 2>/dev/null || echo unknown)
 CC       ?= gcc
 ifeq ($(origin CC),default)
 CC := gcc
@@ -38,7 +39,8 @@ KERNELS := kernels/convert.c kernels/cpu/device.c kernels/cpu/ops.c kernels/cpu/
            kernels/cpu/attention_c.c kernels/cpu/attention_avx512.c kernels/cpu/silu_mul_c.c \
            kernels/cpu/silu_mul_avx512.c kernels/cpu/softmax_stats_c.c kernels/cpu/softmax_stats_avx512.c
 WORKER := worker/link.c worker/link_queue.c worker/safetensors.c worker/model_config.c worker/cells.c worker/model.c worker/weights.c worker/rope.c \
-          worker/page_pool.c worker/block_manager.c worker/truncate.c worker/sampler.c
+          worker/page_pool.c worker/block_manager.c worker/truncate.c worker/sampler.c \
+          worker/job.c worker/scheduler.c worker/forward.c worker/engine.c
 CORE := controller/core/core.c controller/core/core_actions.c controller/core/core_workers.c \
         controller/core/core_requests.c controller/core/core_tokens.c controller/core/core_route.c \
         controller/core/core_moves.c controller/core/core_notices.c controller/core/core_log.c controller/core/core_map.c
@@ -60,8 +62,8 @@ $(foreach v,release asan tsan,build/$(v)/%_avx2.o): ISA := -mavx2 -mfma
 UNIT_BASE := test_base_frame test_base_buf test_base_json test_base_args test_base_pool test_base_utf8 test_base_hash \
              test_base_file test_base_sockaddr
 UNIT_MIGRATE := test_request test_wire
-UNIT_KERNELS := test_kernels_matmul
-UNIT_WORKER :=
+UNIT_KERNELS := test_kernels_matmul test_kernels_attention
+UNIT_WORKER := test_engine_golden
 UNIT_CORE :=
 UNIT_TEXT := test_tokenizer test_detok test_stops
 UNIT_FRONT :=
@@ -115,6 +117,12 @@ endef
 $(eval $(call variant,release))
 $(eval $(call variant,asan))
 $(eval $(call variant,tsan))
+# The version is compiled into the programs' main files alone; they follow it.
+$(foreach v,release asan tsan,$(addprefix build/$(v)/,controller/cli/main_godwit.o controller/main_controller.o worker/main_worker.o)): build/version
+build/version: force
+	@mkdir -p build && { echo '$(VERSION)' | cmp -s - $@ || echo '$(VERSION)' >$@; }
+.PHONY: force
+
 -include $(shell find build/release build/asan build/tsan -name '*.d' 2>/dev/null)
 
 .PHONY: all asan unit help clean
@@ -136,7 +144,7 @@ EXACT :=
 TSAN := test_base_pool
 # End-to-end scripts: PATH[,ARG...][@seconds allowed]. SHORT are part of `make check`, LONG of `make test-full` only.
 E2E_SHORT := tests/lint/test_lint.py@120
-E2E :=
+E2E := tests/e2e/test_install.py@600
 E2E_LONG :=
 
 JOBS ?= $(shell nproc)
@@ -184,6 +192,47 @@ test-full: ## the same and the long runs
 	@+$(SUBMAKE) test-build
 	@$(RUN) --jobs $(JOBS) --report build/test-report.jsonl $(TESTS) $(SIM_LONG) \
 		--serial $(E2E_SHORT) $(E2E) $(E2E_LONG)
+
+# ---- installing --------------------------------------------------------------------------------------------------
+
+PREFIX     ?= /usr/local
+SYSCONFDIR ?= /etc
+BINDIR     := $(PREFIX)/bin
+DATADIR    := $(PREFIX)/share
+DOCDIR     := $(DATADIR)/doc/godwit
+UNITDIR    := $(PREFIX)/lib/systemd/system
+INSTALL    ?= install
+STRIP_FLAG ?=
+MODEL      := tests/models/tattler-3m
+UNITS      := controller/godwit-controller.service worker/godwit-worker.service
+CONFS      := controller/controller.conf worker/worker.conf
+# Units and configuration name their files by @PATHS@.
+SUBST_PATHS := sed -e 's|@BINDIR@|$(BINDIR)|g' -e 's|@DATADIR@|$(DATADIR)|g' -e 's|@DOCDIR@|$(DOCDIR)|g' \
+               -e 's|@SYSCONFDIR@|$(SYSCONFDIR)|g'
+
+.PHONY: install uninstall deb
+install: all ## install programs, model, units and documents (PREFIX=/usr/local SYSCONFDIR=/etc DESTDIR=)
+	$(INSTALL) -d $(addprefix '$(DESTDIR)',$(BINDIR) $(UNITDIR) $(DOCDIR) $(DATADIR)/godwit/models/$(notdir $(MODEL)) $(SYSCONFDIR)/godwit)
+	$(INSTALL) -m 755 $(STRIP_FLAG) $(PROGRAMS:%=build/release/%) '$(DESTDIR)$(BINDIR)'
+	$(INSTALL) -m 644 $(wildcard $(MODEL)/*) '$(DESTDIR)$(DATADIR)/godwit/models/$(notdir $(MODEL))'
+	$(INSTALL) -m 644 $(wildcard README.md LICENSE) '$(DESTDIR)$(DOCDIR)'
+	@for f in $(UNITS); do \
+		$(SUBST_PATHS) $$f | $(INSTALL) -m 644 /dev/stdin '$(DESTDIR)$(UNITDIR)'/$${f##*/} || exit; done
+	@# What an administrator has edited stays.
+	@for f in $(CONFS); do t='$(DESTDIR)$(SYSCONFDIR)/godwit'/$${f##*/}; test -e "$$t" || \
+		$(SUBST_PATHS) $$f | $(INSTALL) -m 644 /dev/stdin "$$t" || exit; done
+
+uninstall: ## remove what install put there, but the configuration
+	rm -f $(PROGRAMS:%='$(DESTDIR)$(BINDIR)/%') $(foreach u,$(UNITS),'$(DESTDIR)$(UNITDIR)/$(notdir $(u))')
+	rm -rf '$(DESTDIR)$(DATADIR)/godwit' '$(DESTDIR)$(DOCDIR)'
+
+DEB := build/godwit_$(VERSION)_amd64.deb
+deb: ## build a Debian package, build/godwit_<version>_amd64.deb
+	@.ci/deps build deb
+	@+$(SUBMAKE) all
+	@rm -rf build/deb build/godwit_*.deb
+	@$(MAKE) -s install DESTDIR=$(CURDIR)/build/deb/root PREFIX=/usr SYSCONFDIR=/etc STRIP_FLAG=-s
+	@.ci/debian/package build/deb/root '$(VERSION)' $(DEB)
 
 clean: ## remove everything that was built
 	rm -rf build
