@@ -164,6 +164,11 @@ uint32_t gw_blocks_refs(const struct gw_blocks *b, uint32_t slot)
     return b->slots[slot].refs;
 }
 
+void gw_blocks_copy(struct gw_blocks *b, uint32_t from, uint32_t to)
+{
+    if (b->pool) gw_page_pool_copy(b->pool, from, to);
+}
+
 uint32_t gw_blocks_seal(struct gw_blocks *b, uint32_t slot, const struct gw_block_name *name)
 {
     struct slot *s = &b->slots[slot];

@@ -40,6 +40,9 @@ void gw_blocks_unref(struct gw_blocks *blocks, uint32_t slot);
 /* How many references the slot has. */
 uint32_t gw_blocks_refs(const struct gw_blocks *blocks, uint32_t slot);
 
+/* Copies the pages of one slot to another. */
+void gw_blocks_copy(struct gw_blocks *blocks, uint32_t from, uint32_t to);
+
 /* Is there a block of this name? *slot is set, nothing is referenced. */
 bool gw_blocks_find(const struct gw_blocks *blocks, const struct gw_block_name *name, uint32_t *slot);
 

@@ -1,0 +1,101 @@
+/* Engine: runs requests, one step at a time, and says each token as it is decided.
+ *
+ *     submit(request, logs) ─► scheduler ─► step: plan → forward → logits → sampler ─► sink.tokens
+ *
+ * Everything the engine holds is a cache of (request, logs): it may forget a request between any two steps,
+ * and another engine of the same profile goes on with the same bits.
+ *
+ * A branch ends when gw_request_finish_at says so of its newest record; a request is forgotten when its last
+ * branch ends.
+ *
+ * Owner: gw_engine_destroy frees; the model must outlive the engine. Sink callbacks get pointers that are
+ * valid during the call and must not call the engine. Thread: one, the creator's, which has FTZ and DAZ on
+ * from then on. Units: tokens; microseconds. Errors: GW_ERR_INPUT and GW_ERR_LIMIT from submit mean that this
+ * request cannot run here, nor on an equal engine; a step does not fail. Source: own design. */
+#ifndef GW_WORKER_ENGINE_H
+#define GW_WORKER_ENGINE_H
+
+#include "kernels/op.h"
+#include "migrate/block_name.h"
+#include "migrate/wire.h"
+#include "worker/model.h"
+
+#define GW_ENGINE_JOBS_MAX 65536 /* requests held at once: 16 times what the core gives one worker */
+
+struct gw_engine;
+
+struct gw_engine_sink {
+    void *arg;
+    /* The first step with this request begins. */
+    void (*started)(void *arg, uint64_t request, uint32_t attempt);
+    /* New records of one branch. */
+    void (*tokens)(void *arg, uint64_t request, uint32_t attempt, uint32_t branch,
+                   const struct gw_tokens *tokens);
+    /* The logit row [vocab] that `position` of a branch is drawn from; NULL unless a test looks. */
+    void (*logits)(void *arg, uint64_t request, uint32_t branch, uint32_t position, const float *row);
+};
+
+struct gw_engine_config {
+    const struct gw_model *model;
+    const char *profile; /* NULL: gw_model_profile's */
+    enum gw_isa isa;
+    int threads; /* 0: as many as there are cores */
+    bool pin;
+    uint32_t kv_tokens; /* capacity of the page pool, rounded up to blocks */
+    uint32_t max_batch_tokens, max_sequences;
+    uint32_t max_chunk; /* rows of one prefilling branch per step; 0 = no limit of its own */
+    bool poison;        /* unused page bytes are NaN */
+    const void *key;    /* cluster key: block names */
+    size_t key_len;
+    uint8_t fingerprint[GW_FINGERPRINT_BYTES];
+    struct gw_engine_sink sink;
+};
+
+struct gw_engine_stats {
+    struct gw_msg_heartbeat progress;
+    uint64_t tokens;    /* drawn since the start */
+    uint64_t rows;      /* computed */
+    uint64_t busy_us;   /* spent in steps */
+    uint64_t kernel_us; /* of that, inside operations */
+};
+
+/* How many KV tokens fit in so many bytes. */
+uint32_t gw_engine_kv_tokens_in(const struct gw_model *model, const char *profile, uint64_t bytes);
+
+gw_err_t gw_engine_create(const struct gw_engine_config *config, struct gw_engine **out,
+                          struct gw_err_ctx *ctx) GW_MUST_USE;
+void gw_engine_destroy(struct gw_engine *e);
+
+const struct gw_ops *gw_engine_ops(const struct gw_engine *e);
+struct gw_device *gw_engine_device(const struct gw_engine *e);
+/* Longest sequence that can be served: the model's context or the pool's capacity, whichever is smaller. */
+uint32_t gw_engine_context(const struct gw_engine *e);
+uint32_t gw_engine_kv_tokens(const struct gw_engine *e);
+
+/* Takes the request over (submit->request is empty afterwards); logs stay the caller's. An older attempt of
+ * the same request is dropped; a submission that is not newer than what runs is ignored. On error submit is
+ * unchanged. */
+gw_err_t gw_engine_submit(struct gw_engine *e, struct gw_msg_submit *submit,
+                          struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* Forgets a branch or the whole request (GW_BRANCH_ALL), unless a newer attempt runs. Unknown ones are fine.
+ */
+void gw_engine_cancel(struct gw_engine *e, uint64_t request, uint32_t attempt, uint32_t branch);
+
+/* Stops and forgets the request for good. False if it is not here in that attempt; else log_len[0 .. *n) are
+ * the lengths of its logs. */
+bool gw_engine_hand_off(struct gw_engine *e, uint64_t request, uint32_t attempt,
+                        uint32_t log_len[GW_REQUEST_BRANCHES_MAX], uint32_t *n);
+
+/* Forgets all requests; sealed pages stay in the prefix cache. */
+void gw_engine_reset(struct gw_engine *e);
+
+/* Runs one step. False if there was nothing to do. */
+bool gw_engine_step(struct gw_engine *e);
+
+/* Requests that are here. */
+uint32_t gw_engine_jobs(const struct gw_engine *e);
+
+void gw_engine_stats(const struct gw_engine *e, struct gw_engine_stats *out);
+
+#endif

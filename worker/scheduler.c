@@ -1,0 +1,323 @@
+#include "worker/scheduler.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+/* A list in ascending order of `order`. */
+struct list {
+    struct gw_branch *first, *last;
+    uint32_t len;
+};
+
+struct gw_scheduler {
+    struct gw_scheduler_config config;
+    struct gw_blocks *blocks;
+    const struct gw_block_namer *namer;
+    struct list running, waiting;
+    uint32_t held;
+    struct gw_step step; /* items: [max_sequences] */
+    bool preempted;      /* during the current plan */
+    struct gw_scheduler_stats stats;
+};
+
+gw_err_t gw_scheduler_create(const struct gw_scheduler_config *config, struct gw_blocks *blocks,
+                             const struct gw_block_namer *namer, struct gw_scheduler **out)
+{
+    assert(config->max_batch_tokens > 0 && config->max_sequences > 0);
+    struct gw_scheduler *s = calloc(1, sizeof *s);
+    if (!s) return GW_ERR_MEMORY;
+    s->config = *config;
+    if (s->config.max_sequences > s->config.max_batch_tokens)
+        s->config.max_sequences = s->config.max_batch_tokens;
+    if (s->config.max_chunk == 0) s->config.max_chunk = s->config.max_batch_tokens;
+    s->blocks = blocks;
+    s->namer = namer;
+    s->step.items = calloc(s->config.max_sequences, sizeof *s->step.items);
+    if (!s->step.items) {
+        gw_scheduler_destroy(s);
+        return GW_ERR_MEMORY;
+    }
+    *out = s;
+    return GW_OK;
+}
+
+void gw_scheduler_destroy(struct gw_scheduler *s)
+{
+    if (!s) return;
+    free(s->step.items);
+    free(s);
+}
+
+/* ---- lists ---- */
+
+static void list_insert_after(struct list *l, struct gw_branch *at, struct gw_branch *b)
+{
+    b->prev = at;
+    b->next = at ? at->next : l->first;
+    *(b->prev ? &b->prev->next : &l->first) = b;
+    *(b->next ? &b->next->prev : &l->last) = b;
+    l->len++;
+}
+
+/* Newcomers are the youngest: found at once from the end. */
+static void list_insert_from_end(struct list *l, struct gw_branch *b)
+{
+    struct gw_branch *at = l->last;
+    while (at && at->order > b->order) at = at->prev;
+    list_insert_after(l, at, b);
+}
+
+/* Preempted ones are older than nearly all that wait: found at once from the beginning. */
+static void list_insert_from_start(struct list *l, struct gw_branch *b)
+{
+    struct gw_branch *at = NULL, *next = l->first;
+    while (next && next->order < b->order) {
+        at = next;
+        next = next->next;
+    }
+    list_insert_after(l, at, b);
+}
+
+static void list_remove(struct list *l, struct gw_branch *b)
+{
+    *(b->prev ? &b->prev->next : &l->first) = b->next;
+    *(b->next ? &b->next->prev : &l->last) = b->prev;
+    b->prev = b->next = NULL;
+    l->len--;
+}
+
+/* ---- blocks of a branch ---- */
+
+/* Last block first: a chain is evicted from its end (block_manager.h). */
+static void release_blocks(struct gw_scheduler *s, struct gw_branch *b)
+{
+    while (b->blocks_len > 0) gw_blocks_unref(s->blocks, b->blocks[--b->blocks_len]);
+    b->computed = b->sealed = 0;
+}
+
+static const struct gw_block_name *name_of(struct gw_scheduler *s, struct gw_branch *b, uint32_t block)
+{
+    for (; b->names_len <= block; b->names_len++) {
+        uint32_t ids[GW_BLOCK_TOKENS], i = b->names_len;
+        gw_branch_copy_ids(b, i * GW_BLOCK_TOKENS, GW_BLOCK_TOKENS, ids);
+        b->names[i] = gw_block_name_next(s->namer, b->job->request.tenant, i ? &b->names[i - 1] : NULL, ids);
+    }
+    return &b->names[block];
+}
+
+static void preempt(struct gw_scheduler *s, struct gw_branch *victim)
+{
+    release_blocks(s, victim);
+    list_remove(&s->running, victim);
+    victim->state = GW_BRANCH_WAITING;
+    list_insert_from_start(&s->waiting, victim);
+    s->preempted = true;
+    s->stats.preemptions++;
+}
+
+/* Gets blocks for the next `rows` positions. Returns for how many there are blocks now. */
+static uint32_t grow(struct gw_scheduler *s, struct gw_branch *b, uint32_t rows)
+{
+    uint32_t need = gw_blocks_for(b->computed + rows);
+    while (b->blocks_len < need) {
+        uint32_t slot;
+        if (gw_blocks_take(s->blocks, &slot) == GW_OK)
+            b->blocks[b->blocks_len++] = slot;
+        else if (s->running.last != b)
+            preempt(s, s->running.last);
+        else
+            break;
+    }
+    uint32_t covered = b->blocks_len * GW_BLOCK_TOKENS - b->computed;
+    return covered < rows ? covered : rows;
+}
+
+/* ---- planning ---- */
+
+static uint32_t min_u32(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint32_t rows_wanted(const struct gw_branch *b)
+{
+    return gw_branch_len(b) - b->computed;
+}
+
+static void add_item(struct gw_scheduler *s, struct gw_branch *b, uint32_t rows)
+{
+    s->step.items[s->step.items_len++] =
+        (struct gw_step_item){.branch = b, .rows = rows, .sample = rows == rows_wanted(b)};
+    s->step.rows += rows;
+}
+
+static uint32_t count_decoding(const struct gw_scheduler *s)
+{
+    uint32_t n = 0;
+    for (const struct gw_branch *b = s->running.first; b; b = b->next) n += rows_wanted(b) == 1;
+    return n;
+}
+
+/* Victims are the youngest, so none of them is in the step yet. */
+static void plan_running(struct gw_scheduler *s)
+{
+    uint32_t spare = s->config.max_batch_tokens - count_decoding(s);
+    for (struct gw_branch *b = s->running.first; b; b = b->next) {
+        uint32_t want = rows_wanted(b);
+        uint32_t rows = want == 1 ? 1 : min_u32(min_u32(want, s->config.max_chunk), spare);
+        if (rows > 0) rows = grow(s, b, rows);
+        if (rows == 0) continue;
+        if (want > 1) spare -= rows;
+        add_item(s, b, rows);
+    }
+}
+
+/* The sealed blocks that b could share, found by name. At least one token is left to compute: its logits are
+ * what the step is for. *unused = how many of them nobody references. */
+static uint32_t find_prefix(struct gw_scheduler *s, struct gw_branch *b, uint32_t *unused)
+{
+    uint32_t whole = (gw_branch_len(b) - 1) / GW_BLOCK_TOKENS, hits = 0, slot;
+    *unused = 0;
+    while (hits < whole && gw_blocks_find(s->blocks, name_of(s, b, hits), &slot)) {
+        if (gw_blocks_refs(s->blocks, slot) == 0) ++*unused;
+        b->blocks[hits++] = slot;
+    }
+    return hits;
+}
+
+static bool admit(struct gw_scheduler *s, struct gw_branch *b)
+{
+    uint32_t unused, hits = find_prefix(s, b, &unused);
+    uint64_t need = gw_blocks_for(gw_branch_len(b)) - hits;
+    if (need + s->running.len > gw_blocks_available(s->blocks) - unused) return false;
+    for (uint32_t i = 0; i < hits; i++) gw_blocks_ref(s->blocks, b->blocks[i]);
+    b->blocks_len = b->sealed = hits;
+    b->computed = hits * GW_BLOCK_TOKENS;
+    s->stats.prefix_query_tokens += gw_branch_len(b);
+    s->stats.prefix_hit_tokens += b->computed;
+    list_remove(&s->waiting, b);
+    b->state = GW_BRANCH_RUNNING;
+    list_insert_from_end(&s->running, b);
+    return true;
+}
+
+static void plan_waiting(struct gw_scheduler *s)
+{
+    while (s->waiting.first && s->running.len < s->config.max_sequences &&
+           s->step.rows < s->config.max_batch_tokens) {
+        struct gw_branch *b = s->waiting.first;
+        if (!admit(s, b)) return;
+        uint32_t spare = s->config.max_batch_tokens - s->step.rows;
+        uint32_t rows = min_u32(min_u32(rows_wanted(b), s->config.max_chunk), spare);
+        uint32_t got = grow(s, b, rows);
+        assert(got == rows); /* admission counted the blocks */
+        add_item(s, b, rows);
+    }
+}
+
+const struct gw_step *gw_scheduler_plan(struct gw_scheduler *s)
+{
+    s->step.items_len = s->step.rows = 0;
+    s->preempted = false;
+    plan_running(s);
+    if (!s->preempted) plan_waiting(s);
+    return &s->step;
+}
+
+void gw_scheduler_computed(struct gw_scheduler *s, const struct gw_step_item *item)
+{
+    struct gw_branch *b = item->branch;
+    b->computed += item->rows;
+    for (; (b->sealed + 1) * GW_BLOCK_TOKENS <= b->computed; b->sealed++)
+        b->blocks[b->sealed] = gw_blocks_seal(s->blocks, b->blocks[b->sealed], name_of(s, b, b->sealed));
+}
+
+/* ---- jobs ---- */
+
+static void hold_to_waiting(struct gw_scheduler *s, struct gw_branch *b)
+{
+    b->state = GW_BRANCH_WAITING;
+    s->held--;
+    list_insert_from_end(&s->waiting, b);
+}
+
+static struct gw_branch *first_in_state(struct gw_job *job, enum gw_branch_state state)
+{
+    for (uint32_t i = 0; i < job->request.n; i++)
+        if (job->branches[i].state == state) return &job->branches[i];
+    return NULL;
+}
+
+/* One branch at least must be on its way while others are HELD. */
+static void send_one_ahead(struct gw_scheduler *s, struct gw_job *job)
+{
+    struct gw_branch *held = first_in_state(job, GW_BRANCH_HELD);
+    if (held && !first_in_state(job, GW_BRANCH_WAITING) && !first_in_state(job, GW_BRANCH_RUNNING))
+        hold_to_waiting(s, held);
+}
+
+void gw_scheduler_add(struct gw_scheduler *s, struct gw_job *job)
+{
+    s->held += job->live;
+    send_one_ahead(s, job);
+}
+
+void gw_scheduler_finish(struct gw_scheduler *s, struct gw_branch *b)
+{
+    enum gw_branch_state was = b->state;
+    if (was == GW_BRANCH_DONE) return;
+    release_blocks(s, b);
+    if (was == GW_BRANCH_RUNNING) list_remove(&s->running, b);
+    if (was == GW_BRANCH_WAITING) list_remove(&s->waiting, b);
+    if (was == GW_BRANCH_HELD) s->held--;
+    b->state = GW_BRANCH_DONE;
+    b->job->live--;
+    send_one_ahead(s, b->job);
+}
+
+static bool copy_partial(struct gw_scheduler *s, const struct gw_branch *from, struct gw_branch *to)
+{
+    uint32_t slot;
+    if (from->blocks_len == from->sealed) return true;
+    if (gw_blocks_take(s->blocks, &slot) != GW_OK) return false;
+    gw_blocks_copy(s->blocks, from->blocks[from->sealed], slot);
+    to->blocks[to->blocks_len++] = slot;
+    return true;
+}
+
+bool gw_scheduler_fork(struct gw_scheduler *s, const struct gw_branch *from, struct gw_branch *to)
+{
+    assert(to->state == GW_BRANCH_HELD && from->computed == gw_branch_len(to));
+    if (s->running.len >= s->config.max_sequences) return false;
+    for (uint32_t i = 0; i < from->sealed; i++) {
+        gw_blocks_ref(s->blocks, from->blocks[i]);
+        to->blocks[to->blocks_len++] = from->blocks[i];
+    }
+    if (!copy_partial(s, from, to)) {
+        release_blocks(s, to);
+        return false;
+    }
+    for (; to->names_len < from->sealed; to->names_len++)
+        to->names[to->names_len] = from->names[to->names_len];
+    to->computed = from->computed;
+    to->sealed = from->sealed;
+    to->state = GW_BRANCH_RUNNING;
+    s->held--;
+    list_insert_from_end(&s->running, to);
+    return true;
+}
+
+void gw_scheduler_release(struct gw_scheduler *s, struct gw_job *job)
+{
+    struct gw_branch *b;
+    if (s->held == 0) return;
+    while ((b = first_in_state(job, GW_BRANCH_HELD)) != NULL) hold_to_waiting(s, b);
+}
+
+struct gw_scheduler_stats gw_scheduler_stats(const struct gw_scheduler *s)
+{
+    struct gw_scheduler_stats stats = s->stats;
+    stats.running = s->running.len;
+    stats.waiting = s->waiting.len + s->held;
+    return stats;
+}
