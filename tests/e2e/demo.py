@@ -3,8 +3,8 @@
 
 Starts a controller and four CPU workers with the shipped model. Runs a list of chat requests in peace, which gives the
 reference; then again, while one worker is reclaimed with notice, one is killed, one is frozen and thawed. Every stream
-is compared with the reference, token record by token record. On a terminal it shows texts and timeline live; elsewhere it
-logs lines. All figures of the closing line are measured on the client's side.
+is compared with the reference, token record by token record. On a terminal it shows texts and timeline live; elsewhere
+it logs lines. All figures of the closing line are measured on the client's side.
 """
 
 import argparse
@@ -231,11 +231,12 @@ class Demo:
         return lines
 
 
-def closing_line(verdict):
+def closing_line(v):
+    """The line that scripts look for; v is a compare.Verdict."""
     return (
-        f"demo: {'PASS' if verdict.good() else 'FAIL'} requests={verdict.requests} tokens={verdict.tokens} lost={verdict.lost} "
-        f"duplicated={verdict.duplicated} errors={verdict.errors} identical={verdict.identical}/{verdict.requests} "
-        f"max_gap_ms={verdict.max_gap_s * 1000:.0f}"
+        f"demo: {'PASS' if v.good() else 'FAIL'} requests={v.requests} tokens={v.tokens} lost={v.lost} "
+        f"duplicated={v.duplicated} errors={v.errors} identical={v.identical}/{v.requests} "
+        f"max_gap_ms={v.max_gap_s * 1000:.0f}"
     )
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Bad input from outside: request bodies, bytes on the socket. Each gets the right status in the OpenAI form, and harms nothing.
+"""Bad input from outside: request bodies, bytes on the socket. Each gets the right status in the OpenAI form.
 
-After every group of inputs one good request must still give the answer that it gave at the start. Damaged model files:
-test_bad_model.py.
+Nothing may be harmed: after every group of inputs one good request must still give the answer that it gave at the
+start, from the same processes. Damaged model files: test_bad_model.py.
 """
 
 import contextlib
@@ -280,7 +280,7 @@ def test_hostile_text_is_answered_in_time(ctx):
 
 
 def test_big_bodies_are_413(ctx):
-    head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {BODY_MAX + 1}\r\n\r\n".encode()
+    head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Length: {BODY_MAX + 1}\r\n\r\n".encode()
     status, body = exchange(ctx, head)[0]
     check_error(status, json.loads(body), (413,), "a length over the limit")
     huge = head.replace(str(BODY_MAX + 1).encode(), b"99999999999999999999999999")
@@ -293,7 +293,7 @@ def test_big_bodies_are_413(ctx):
 
 
 def exchange(ctx, data, half_close=False):
-    """Sends bytes on a connection of its own; all answers as [(status, body)], until the server closes or has answered."""
+    """Sends bytes on a connection of its own; all answers until the server closes, as [(status, body)]."""
     with socket.create_connection((ctx.up.host, ctx.up.port), timeout=ANSWER_S) as sock:
         with contextlib.suppress(ConnectionError):  # it may answer and close before it has read everything
             sock.sendall(data)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Damaged and lying model files: copies of the shipped model with bytes changed.
 
-Given to the worker, the controller and `godwit up`: each must end with a status that is not zero and say why in one line, without a
-crash or a sanitizer report.
+Given to the worker, the controller and `godwit up`: each must end with a status that is not zero and say why in one
+line, without a crash or a sanitizer report.
 """
 
 import contextlib

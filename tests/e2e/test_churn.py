@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Churn: 200 concurrent streams over 4 workers, which are killed, reclaimed, frozen and restarted every second for 30 s.
+"""Churn: 200 concurrent streams over 4 workers, one of which is killed, reclaimed, frozen or restarted every second.
 
 Every stream must be identical with its undisturbed run (content, token records, finish_reason, usage) and end by
 finish_reason and [DONE]. Then the same for streams whose workers' links to the controller are cut, stalled and refused.
@@ -59,7 +59,7 @@ def run_churn(up, requests, references, args, plan, hand):
     verdict = work.judge(references)
     tap.note(f"seed {args.seed}: {' · '.join(hand.done)}")
     tap.note(
-        f"{verdict.requests} streams, {verdict.tokens} tokens, {min(open_counts)} to {max(open_counts)} open at any time; "
+        f"{verdict.requests} streams, {verdict.tokens} tokens, {min(open_counts)} to {max(open_counts)} open at once; "
         f"longest gap {verdict.max_gap_s:.2f} s; drained in {time.monotonic() - at_end:.1f} s"
     )
     check(min(open_counts[len(open_counts) // 20 :]) >= concurrency * 9 // 10, "the churn did not meet a full load")

@@ -100,7 +100,7 @@ def test_kill_during_decode_moves_its_requests(ctx):
 
 
 def long_prompts(attempt):
-    """Requests with prompts of about 1,500 tokens whose first words are new each time, so that no prefix cache has them."""
+    """Requests of about 1,500 prompt tokens, whose first words are new each time: no prefix cache has them."""
     story = " ".join(workload.ANSWERS) * 14
     return [
         (
@@ -143,7 +143,8 @@ def test_freeze_is_found_and_thaw_is_harmless(ctx):
     pid = ctx.up.kill(victim, signal.SIGSTOP)
     found_s = ctx.wait_lost(victim, mark)["at_s"] - frozen_s
     tap.note(
-        f"frozen worker found after {found_s:.2f} s (aim {FOUND_IDLE_S} s on an idle machine; load here {os.getloadavg()[0]:.1f})"
+        f"frozen worker found after {found_s:.2f} s (aim {FOUND_IDLE_S} s on an idle machine, "
+        f"load here {os.getloadavg()[0]:.1f})"
     )
     check(found_s < FOUND_BUSY_S, f"found after {found_s:.2f} s")
     ctx.up.wait(lambda: len(ctx.up.workers("up")) >= WORKERS, EVENT_S, "the frozen worker is replaced")

@@ -1,7 +1,8 @@
-"""Churn by the clock: seeded schedules of what happens to workers or to their links, and the hand that carries them out.
+"""Churn by the clock: seeded schedules of what happens to workers or their links, and the hand that carries them out.
 
-A schedule is a list of (seconds, action, pick). It depends on the seed alone; `pick` in [0, 1) chooses among the workers
-(or links) that are there when the time has come. So a seed replays the same blows, though not the same microseconds.
+A schedule is a list of (seconds, action, pick, hold). It depends on the seed alone; `pick` in [0, 1) chooses among the
+workers (or links) that are there when the time has come, `hold` how long a freeze or stall lasts. So a seed replays the
+same blows, though not the same microseconds.
 """
 
 import contextlib

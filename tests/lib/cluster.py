@@ -1,12 +1,12 @@
-"""A whole cluster for a test: `godwit up` with its controller and workers, on free ports, gone without a trace at the end.
+"""A whole cluster for a test: `godwit up` with controller and workers, on free ports, gone without a trace at the end.
 
     with Cluster(variant="asan", workers=4) as c:
         c.post("/v1/chat/completions", {...})
         c.kill("w1", signal.SIGKILL)
         c.wait_event(lambda e: e["kind"] == "worker_lost", 5)
 
-The end of the block is a test of its own: `up` must end by SIGTERM with status 0, no process that it started may be left
-(frozen ones included), and no sanitizer may have reported anything.
+The end of the block is a test of its own: `up` must end by SIGTERM with status 0, no process that it started may be
+left (frozen ones included), and no sanitizer may have reported anything.
 """
 
 import contextlib
@@ -88,8 +88,8 @@ def sanitizer_reports(directory):
 class Events(client.EventStream):
     """The timeline of the admin listener. Each event gets `at_s`, its arrival on this process's monotonic clock.
 
-    Fields: t_ms, kind (worker_up, worker_doomed, worker_lost, worker_left, notice_cancelled, request_moved …), worker,
-    generation, request, attempt, count, announced, text.
+    Fields: time_ms, kind (worker_up, worker_doomed, worker_lost, worker_left, notice_cancelled, request_moved …),
+    worker, generation, request, attempt, count, announced, text.
     """
 
     def __init__(self):
@@ -255,7 +255,8 @@ class Cluster:
                 return value
             if self.process.poll() is not None:
                 raise RuntimeError(
-                    f"`up` ended with status {self.process.returncode} while waiting until {what}\n{self.output()[-2000:]}"
+                    f"`up` ended with status {self.process.returncode} while waiting until {what}\n"
+                    f"{self.output()[-2000:]}"
                 )
             if time.monotonic() > end:
                 raise TimeoutError(f"after {deadline_s:.0f} s it does not hold that {what}")

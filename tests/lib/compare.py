@@ -38,7 +38,8 @@ def add(verdict, name, reference, stream):
     trouble = ""
     if not stream.whole():
         verdict.errors += 1
-        trouble = f"not whole: error={stream.error} [DONE]={stream.ended} finish={[c.finish for c in stream.choices.values()]}"
+        finishes = [c.finish for c in stream.choices.values()]
+        trouble = f"not whole: error={stream.error} [DONE]={stream.ended} finish={finishes}"
     for index, choice in reference.choices.items():
         other = stream.choices[index].records if index in stream.choices else []
         lost, extra = lost_and_extra(choice.records, other)
@@ -64,7 +65,8 @@ def difference(want, got):
             return f"choice {w[0]}: {len(g[2])} records, without churn {len(w[2])}"
         if w[1] != g[1]:
             at = next((i for i, (a, b) in enumerate(zip(w[1], g[1])) if a != b), min(len(w[1]), len(g[1])))
-            return f"choice {w[0]}, character {at}: …{g[1][max(0, at - 20):at + 20]!r}, without churn …{w[1][max(0, at - 20):at + 20]!r}"
+            near = slice(max(0, at - 20), at + 20)
+            return f"choice {w[0]}, character {at}: …{g[1][near]!r}, without churn …{w[1][near]!r}"
         if w[3] != g[3]:
             return f"choice {w[0]}: finish_reason {g[3]}, without churn {w[3]}"
     return "other choices"

@@ -1,4 +1,4 @@
-"""Requests for tests and demo: a fixed list for a seed, of the kinds that clients send, in words the shipped model knows."""
+"""Requests for tests and demo: a fixed list for a seed, of the kinds that clients send, in words the model knows."""
 
 import random
 
@@ -33,7 +33,8 @@ QUESTIONS = [
     "I am going to Norway.",
 ]
 ANSWERS = [
-    "Once upon a time a small bird stood at the edge of the sea and looked at the waves. It was a long way to the south, and the wind was cold.",
+    "Once upon a time a small bird stood at the edge of the sea and looked at the waves. It was a long way to the "
+    "south, and the wind was cold.",
     "Whales are the largest animals in the sea. They breathe air and must come up to the surface.",
     "You need tomatoes, an onion, some salt and a little time. Cut the onion, cook it slowly, and add the tomatoes.",
 ]
@@ -41,7 +42,7 @@ STOPS = [["The end"], ["sea", "storm"], ["home."], ["\n\n", "never"], [" and the
 
 
 def stories(count, seed, max_tokens):
-    """Chat requests for long stories, sampled at temperature 0.8 with a seed each, and logprobs: what the demo shows."""
+    """Chat requests for long stories, sampled at temperature 0.8 with a seed each, and logprobs."""
     r = random.Random(seed)
     heroes = r.sample(HEROES, len(HEROES))
     return [
