@@ -22,6 +22,11 @@ CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -f
 LDFLAGS_asan   := -fsanitize=address,undefined
 CFLAGS_tsan    := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
 LDFLAGS_tsan   := -fsanitize=thread
+# libFuzzer is clang's; gcc's warnings have been had by then
+CFLAGS_fuzz    := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+LDFLAGS_fuzz   := -fsanitize=fuzzer,address,undefined
+build/fuzz/%: CC := clang
+build/fuzz/%: CFLAGS = -std=gnu17 -ffp-contract=off -fno-strict-aliasing -pthread
 # -ffp-contract=off: arithmetic is what the source says; an fma is written as one (exactness rule, DESIGN part 4)
 CFLAGS   := -std=gnu17 -ffp-contract=off -fno-strict-aliasing -pthread $(WARN)
 LIBS     := -levent_openssl -levent_pthreads -levent -lcjson -lssl -lcrypto -lpcre2-8 -lutf8proc -lcurl -lm -pthread
@@ -29,7 +34,7 @@ LIBS     := -levent_openssl -levent_pthreads -levent -lcjson -lssl -lcrypto -lpc
 # ---- sources, a list per folder ------------------------------------------------------------------------------
 
 BASE := base/err.c base/log.c base/clock.c base/buf.c base/utf8.c base/file.c base/json.c base/hash.c base/rng.c \
-        base/args.c base/frame.c base/pool.c base/sockaddr.c base/secret.c
+        base/args.c base/frame.c base/pool.c base/sockaddr.c base/secret.c base/id_map.c
 MIGRATE := migrate/request.c migrate/wire.c migrate/wire_session.c migrate/wire_request.c
 MIGRATE += migrate/block_name.c migrate/model_files.c migrate/fingerprint.c
 KERNELS := kernels/convert.c kernels/cpu/device.c kernels/cpu/ops.c kernels/cpu/pack.c kernels/cpu/embed.c \
@@ -40,7 +45,8 @@ KERNELS := kernels/convert.c kernels/cpu/device.c kernels/cpu/ops.c kernels/cpu/
            kernels/cpu/silu_mul_avx512.c kernels/cpu/softmax_stats_c.c kernels/cpu/softmax_stats_avx512.c
 WORKER := worker/link.c worker/link_queue.c worker/safetensors.c worker/model_config.c worker/cells.c worker/model.c worker/weights.c worker/rope.c \
           worker/page_pool.c worker/block_manager.c worker/truncate.c worker/sampler.c \
-          worker/job.c worker/scheduler.c worker/forward.c worker/engine.c
+          worker/job.c worker/scheduler.c worker/forward.c worker/engine.c \
+          worker/options.c worker/stop_signals.c worker/serve.c
 CORE := controller/core/core.c controller/core/core_actions.c controller/core/core_workers.c \
         controller/core/core_requests.c controller/core/core_tokens.c controller/core/core_route.c \
         controller/core/core_moves.c controller/core/core_notices.c controller/core/core_log.c controller/core/core_map.c
@@ -48,21 +54,27 @@ TEXT := controller/text/tokenizer.c controller/text/tokenizer_load.c controller/
         controller/text/tokenizer_config.c controller/text/vocab.c controller/text/byte_alphabet.c controller/text/bpe.c \
         controller/text/added.c controller/text/onig.c controller/text/split.c controller/text/nfc.c \
         controller/text/detok.c controller/text/stops.c
-FRONT :=
+FRONT := controller/front/http_parser.c controller/front/http_head.c controller/front/http_conn.c \
+         controller/front/http_server.c controller/front/api_keys.c controller/front/openai_error.c \
+         controller/front/openai_fields.c controller/front/openai_prompt.c controller/front/openai_sampling.c \
+         controller/front/openai_request.c controller/front/logprobs.c controller/front/choice.c \
+         controller/front/openai_response.c controller/front/completion.c controller/front/completion_send.c \
+         controller/front/text_routes.c controller/front/info_routes.c controller/front/admin.c \
+         controller/front/metrics.c controller/front/timeline.c controller/front/front.c
 CONTROLLER := controller/worker_links.c controller/hub.c controller/model_info.c controller/options.c
 CLI := controller/cli/up.c controller/cli/fleet.c controller/cli/procs.c
 
 # Kernels for one instruction set: the file's suffix names the flags.
-$(foreach v,release asan tsan,build/$(v)/%_avx512.o): ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
-$(foreach v,release asan tsan,build/$(v)/%_avx512bf16.o): ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mavx512bf16
-$(foreach v,release asan tsan,build/$(v)/%_avx2.o): ISA := -mavx2 -mfma
+$(foreach v,release asan tsan fuzz,build/$(v)/%_avx512.o): ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
+$(foreach v,release asan tsan fuzz,build/$(v)/%_avx512bf16.o): ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mavx512bf16
+$(foreach v,release asan tsan fuzz,build/$(v)/%_avx2.o): ISA := -mavx2 -mfma
 
 # ---- unit tests, a list per set of libraries that they link ----------------------------------------------------
 
 UNIT_BASE := test_base_frame test_base_buf test_base_json test_base_args test_base_pool test_base_utf8 test_base_hash \
              test_base_file test_base_sockaddr
 UNIT_MIGRATE := test_request test_wire
-UNIT_KERNELS := test_kernels_matmul test_kernels_attention
+UNIT_KERNELS := test_kernels_vmath test_kernels_matmul test_kernels_rows test_kernels_attention
 UNIT_WORKER := test_engine_golden
 UNIT_CORE :=
 UNIT_TEXT := test_tokenizer test_detok test_stops
@@ -70,6 +82,9 @@ UNIT_FRONT :=
 UNIT_CLI := test_cli_fleet
 UNIT_CONTROLLER := test_worker_links
 UNIT_LINKS := test_link_both_ends
+
+# Fuzz targets, tests/fuzz/<name>.c with a corpus in tests/fuzz/corpus/<name less fuzz_>: one per parser of outside bytes.
+FUZZ := fuzz_json fuzz_frame
 
 # ---- rules -----------------------------------------------------------------------------------------------------
 
@@ -106,6 +121,9 @@ $(call unit_rule,$(1),UNIT_FRONT,FRONT TEXT CORE MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_CLI,CLI BASE)
 $(call unit_rule,$(1),UNIT_CONTROLLER,CONTROLLER CORE MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_LINKS,CONTROLLER WORKER MIGRATE BASE)
+$(FUZZ:%=build/$(1)/tests/fuzz/%): build/$(1)/tests/fuzz/%: build/$(1)/tests/fuzz/%.o $(if $(filter fuzz,$(1)),,build/$(1)/tests/fuzz/driver.o) \
+		$(call libs,$(1),CONTROLLER FRONT TEXT CORE WORKER KERNELS MIGRATE BASE)
+	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -o $$@
 endef
 
 # $(call unit_rule,variant,TEST LIST,FOLDERS): one binary per test file
@@ -117,13 +135,14 @@ endef
 $(eval $(call variant,release))
 $(eval $(call variant,asan))
 $(eval $(call variant,tsan))
+$(eval $(call variant,fuzz))
 # The version is compiled into the programs' main files alone; they follow it.
 $(foreach v,release asan tsan,$(addprefix build/$(v)/,controller/cli/main_godwit.o controller/main_controller.o worker/main_worker.o)): build/version
 build/version: force
 	@mkdir -p build && { echo '$(VERSION)' | cmp -s - $@ || echo '$(VERSION)' >$@; }
 .PHONY: force
 
--include $(shell find build/release build/asan build/tsan -name '*.d' 2>/dev/null)
+-include $(shell find build/release build/asan build/tsan build/fuzz -name '*.d' 2>/dev/null)
 
 .PHONY: all asan unit help clean
 all: $(PROGRAMS:%=build/%) ## build the programs (release): build/godwit, build/godwit-controller, build/godwit-worker
@@ -154,6 +173,10 @@ RUN = PATH="$(CURDIR)/build/venv/bin:$$PATH" tests/run.py
 TESTS_ASAN := $(UNIT:%=build/asan/tests/unit/%)
 TESTS_RELEASE := $(patsubst %,build/release/tests/unit/%,$(sort $(UNIT_KERNELS) $(EXACT)))
 TESTS_TSAN := $(TSAN:%=build/tsan/tests/unit/%)
+FUZZ_RUNS := 20000
+FUZZ_SEED ?= 1
+FUZZ_SHORT := $(foreach f,$(FUZZ),build/asan/tests/fuzz/$(f),--runs,$(FUZZ_RUNS),--seed,$(FUZZ_SEED),tests/fuzz/corpus/$(f:fuzz_%=%))
+FUZZ_S ?= 60
 ifneq ($(SIM),)
 SIM_PROGRAM := build/asan/tests/sim/godwit-sim
 SIM_SHORT := $(SIM_PROGRAM),--tap,--seeds,20
@@ -178,20 +201,33 @@ check: ## what to run before a commit: lint, unit tests, short simulator and end
 	@$(RUN) --jobs $(JOBS) $(TESTS_ASAN) $(SIM_SHORT) --serial $(E2E_SHORT)
 
 TESTS = $(TESTS_ASAN) $(TESTS_RELEASE) $(TESTS_TSAN)
-test-build: all asan $(TESTS) $(SIM_PROGRAM)
+test-build: all asan $(TESTS) $(SIM_PROGRAM) $(FUZZ:%=build/asan/tests/fuzz/%)
 
 test: ## install what the tests need, build release and ASan + UBSan, run everything but the long runs
 	@.ci/deps build test
 	@+$(SUBMAKE) test-build
-	@$(RUN) --jobs $(JOBS) --report build/test-report.jsonl $(TESTS) $(SIM_TEST) \
+	@$(RUN) --jobs $(JOBS) --report build/test-report.jsonl $(TESTS) $(FUZZ_SHORT) $(SIM_TEST) \
 		--serial $(E2E_SHORT) $(E2E)
 
 test-full: ## the same and the long runs
 	@.ci/deps build test lint
 	@tests/lint/lint.py
 	@+$(SUBMAKE) test-build
-	@$(RUN) --jobs $(JOBS) --report build/test-report.jsonl $(TESTS) $(SIM_LONG) \
+	@$(RUN) --jobs $(JOBS) --report build/test-report.jsonl $(TESTS) $(FUZZ_SHORT) $(SIM_LONG) \
 		--serial $(E2E_SHORT) $(E2E) $(E2E_LONG)
+
+.PHONY: fuzz
+ifneq ($(shell command -v clang),)
+fuzz: $(FUZZ:%=build/fuzz/tests/fuzz/%) ## fuzz each parser for FUZZ_S seconds (60): libFuzzer where clang is, else mutations alone
+	@for f in $(FUZZ:fuzz_%=%); do echo "fuzz: $$f"; mkdir -p build/fuzz/corpus/$$f; \
+		build/fuzz/tests/fuzz/fuzz_$$f -max_total_time=$(FUZZ_S) -timeout=20 -print_final_stats=1 -verbosity=0 \
+			-artifact_prefix=build/fuzz/$$f- build/fuzz/corpus/$$f tests/fuzz/corpus/$$f || exit; done
+else
+fuzz: $(FUZZ:%=build/asan/tests/fuzz/%)
+	@for f in $(FUZZ:fuzz_%=%); do echo "fuzz: $$f"; \
+		timeout $(FUZZ_S) build/asan/tests/fuzz/fuzz_$$f --runs 1000000000 --seed $$RANDOM tests/fuzz/corpus/$$f; \
+		[ $$? = 124 ] || exit 1; done
+endif
 
 # ---- installing --------------------------------------------------------------------------------------------------
 

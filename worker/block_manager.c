@@ -116,11 +116,6 @@ static void lru_append(struct gw_blocks *b, uint32_t slot)
     b->cached_len++;
 }
 
-static void forget(struct gw_blocks *b, uint32_t slot)
-{
-    if (b->pool) gw_page_pool_forget(b->pool, slot);
-}
-
 gw_err_t gw_blocks_take(struct gw_blocks *b, uint32_t *out)
 {
     uint32_t slot;
@@ -130,10 +125,10 @@ gw_err_t gw_blocks_take(struct gw_blocks *b, uint32_t *out)
         slot = b->oldest;
         lru_remove(b, slot);
         drop_name(b, slot);
-        forget(b, slot);
     } else {
         return GW_ERR_LIMIT;
     }
+    if (b->pool) gw_page_pool_forget(b->pool, slot);
     b->slots[slot].refs = 1;
     *out = slot;
     return GW_OK;
@@ -155,7 +150,6 @@ void gw_blocks_unref(struct gw_blocks *b, uint32_t slot)
         lru_append(b, slot);
         return;
     }
-    forget(b, slot);
     b->free_stack[b->free_len++] = slot;
 }
 

@@ -63,7 +63,6 @@ static gw_err_t map_arenas(struct gw_page_pool *pool, const struct gw_model_conf
     for (uint32_t i = 0; i < pool->arenas_len; i++) {
         size_t page_bytes = layer_bytes(c, cells, kv) * layers_of_group(c, cells, i / kv_cells);
         TRY(map_arena(&pool->arenas[i], page_bytes, pool->slots, ctx));
-        if (pool->poison) memset(pool->arenas[i].base, POISON, page_bytes * pool->slots);
     }
     return GW_OK;
 }

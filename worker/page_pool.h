@@ -7,8 +7,8 @@
  *     arena (g, c):  | page of slot 0 | page of slot 1 | …          page_bytes(g) apart
  *     page:          [layer in group][K, V][head in cell][token in block][head_dim]      (kernels/op.h)
  *
- * With poison on (tests, sanitizer builds) bytes that hold no KV are NaN in every type, so that an operation
- * which reads what it must not shows in its output.
+ * With poison on (tests, sanitizer builds) the bytes of a slot that was taken and not yet written are NaN in
+ * every type, so that an operation which reads what it must not shows in its output.
  *
  * Owner: gw_page_pool_destroy frees. Thread: one. Units: slots, bytes. Errors: GW_ERR_MEMORY; on error *out
  * is unchanged. Source: own design; DESIGN parts 2 and 4. */

@@ -181,15 +181,23 @@ static int by_name(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-/* tensors[first..len) are those of one shard. */
-static gw_err_t check_overlap(struct gw_safetensors *f, uint32_t first, struct gw_err_ctx *ctx)
+/* tensors[first..len) are those of one shard. Bytes behind the last one belong to nobody: a file that lies.
+ */
+static gw_err_t check_places(struct gw_safetensors *f, uint32_t first, const struct shard *shard,
+                             struct gw_err_ctx *ctx)
 {
-    qsort(f->tensors + first, f->len - first, sizeof *f->tensors, by_place);
-    for (uint32_t i = first; i + 1 < f->len; i++) {
-        const struct gw_tensor *a = &f->tensors[i], *b = a + 1;
-        if ((const uint8_t *)a->data + a->bytes > (const uint8_t *)b->data)
-            return gw_fail(ctx, GW_ERR_INPUT, "tensors '%s' and '%s' overlap", a->name, b->name);
+    uint64_t end = 0;
+    if (f->len > first) qsort(f->tensors + first, f->len - first, sizeof *f->tensors, by_place);
+    for (uint32_t i = first; i < f->len; i++) {
+        const struct gw_tensor *t = &f->tensors[i];
+        uint64_t begin = (uint64_t)((const uint8_t *)t->data - shard->data);
+        if (begin < end)
+            return gw_fail(ctx, GW_ERR_INPUT, "tensors '%s' and '%s' overlap", t[-1].name, t->name);
+        end = begin + t->bytes;
     }
+    if (end != shard->data_bytes)
+        return gw_fail(ctx, GW_ERR_INPUT, "the tensors end at byte %llu of %llu", (unsigned long long)end,
+                       (unsigned long long)shard->data_bytes);
     return GW_OK;
 }
 
@@ -230,7 +238,7 @@ static gw_err_t parse_file(struct gw_safetensors *f, struct shard *shard, struct
         if (strcmp(item->string, "__metadata__") == 0) continue;
         TRY_GOTO(add_tensor(f, item, shard, ctx), out);
     }
-    err = check_overlap(f, first, ctx);
+    err = check_places(f, first, shard, ctx);
 out:
     cJSON_Delete(header);
     return err;

@@ -1,0 +1,146 @@
+#include "worker/options.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/args.h"
+#include "base/sockaddr.h"
+
+static const struct gw_worker_options defaults = {
+    .controller = "127.0.0.1:8002",
+    .isa_name = "auto",
+    .log_level_name = "info",
+    .max_batch_tokens = 512, /* a prefill chunk that keeps a decode step below 100 ms on a few cores */
+    .max_sequences = 256,
+    .term_grace_s = 30, /* the shortest notice that a cloud gives */
+};
+
+#define INTRO                                                                                                \
+    "Runs a model on this machine's cores for the controller that it dials, until that is told otherwise.\n" \
+    "SIGTERM announces that this machine will go: requests move to other workers, then it ends. A second "   \
+    "one, "                                                                                                  \
+    "or SIGINT, ends it at once.\n"                                                                          \
+    "Exit status: 0 ended as asked, 1 wrong flags or files; refused by the controller: 10 cluster key, 11 "  \
+    "protocol, 12 another model, 13 arithmetic of another digest."
+
+static gw_err_t parse_flags(int argc, char **argv, struct gw_worker_options *o, bool *help,
+                            struct gw_err_ctx *ctx)
+{
+    const struct gw_flag flags[] = {
+        {"model", GW_FLAG_STRING, &o->model, "DIR", "model directory in Hugging Face form (needed)", 0, 0},
+        {"cluster-key-file", GW_FLAG_STRING, &o->cluster_key_file, "FILE",
+         "secret that all programs of the cluster share (needed)", 0, 0},
+        {"controller", GW_FLAG_STRING, &o->controller, "HOST:PORT", "the controller's worker port", 0, 0},
+        {"insecure-plaintext", GW_FLAG_BOOL, &o->insecure_plaintext, NULL,
+         "allow a controller off loopback without TLS (prompts travel readable)", 0, 0},
+        {"worker-id", GW_FLAG_STRING, &o->worker_id, "ID", "unique in the cluster (default: host-pid)", 0, 0},
+        {"instance-id", GW_FLAG_STRING, &o->instance_id, "ID",
+         "the cloud's id of this machine (default: host)", 0, 0},
+        {"threads", GW_FLAG_INT, &o->threads, "N", "threads that compute, 0 = one per core", 0, 1024},
+        {"pin", GW_FLAG_BOOL, &o->pin, NULL, "pin them to cores", 0, 0},
+        {"kv-tokens", GW_FLAG_INT, &o->kv_tokens, "N", "capacity of the page pool, 0 = see --memory-limit", 0,
+         (double)UINT32_MAX / 2},
+        {"memory-limit", GW_FLAG_INT, &o->memory_limit_bytes, "BYTES",
+         "of the page pool; 0 = room for 32 contexts, at most 1/8 of the memory", 0, 0},
+        {"max-batch-tokens", GW_FLAG_INT, &o->max_batch_tokens, "N", "tokens per step", 1, 65536},
+        {"max-sequences", GW_FLAG_INT, &o->max_sequences, "N", "sequences per step", 1, 65536},
+        {"profile", GW_FLAG_STRING, &o->profile, "NAME",
+         "numerics profile (default: by the weights' type, cpu-bf16dot-1 or cpu-f32-1)", 0, 0},
+        {"isa", GW_FLAG_STRING, &o->isa_name, "NAME", "auto, avx512bf16, avx512 or c: same bits, other speed",
+         0, 0},
+        {"term-grace-s", GW_FLAG_DOUBLE, &o->term_grace_s, "S", "time from SIGTERM to the end, at most", 0,
+         86400},
+        {"digest", GW_FLAG_BOOL, &o->digest, NULL, "print profile and digest of this machine, and end", 0, 0},
+        {"log-level", GW_FLAG_STRING, &o->log_level_name, "LEVEL", "debug, info, warn, error or none", 0, 0},
+        {0}};
+    TRY(gw_args_parse(argc, argv, flags, NULL, 0, NULL, help, ctx));
+    if (*help) gw_args_help("godwit-worker --model DIR --cluster-key-file FILE [flags]", INTRO, flags);
+    return GW_OK;
+}
+
+static gw_err_t parse_isa(struct gw_worker_options *o, struct gw_err_ctx *ctx)
+{
+    static const struct {
+        const char *name;
+        enum gw_isa isa;
+    } names[] = {
+        {"auto", GW_ISA_AUTO}, {"avx512bf16", GW_ISA_AVX512BF16}, {"avx512", GW_ISA_AVX512}, {"c", GW_ISA_C}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(names[i].name, o->isa_name) != 0) continue;
+        o->isa = names[i].isa;
+        return GW_OK;
+    }
+    return gw_fail(ctx, GW_ERR_INPUT, "--isa %s: expected auto, avx512bf16, avx512 or c", o->isa_name);
+}
+
+static gw_err_t parse_controller(struct gw_worker_options *o, struct gw_err_ctx *ctx)
+{
+    char host[256];
+    uint16_t port = 0;
+    gw_err_t err = gw_sockaddr_split(o->controller, host, sizeof host, &port, ctx);
+    if (err == GW_OK) err = gw_sockaddr_parse(host, port, &o->controller_addr, &o->controller_len, ctx);
+    if (err != GW_OK) return gw_fail_prefix(ctx, err, "--controller");
+    if (gw_sockaddr_is_loopback(&o->controller_addr) || o->insecure_plaintext) return GW_OK;
+    return gw_fail(
+        ctx, GW_ERR_INPUT,
+        "--controller %s is not loopback and TLS is not there yet: say --insecure-plaintext on a network "
+        "that you trust",
+        o->controller);
+}
+
+/* Names appear in logs, metrics and HTTP: printable and without quotes. */
+static gw_err_t check_name(const char *flag, const char *name, struct gw_err_ctx *ctx)
+{
+    size_t len = strlen(name);
+    bool ok = len >= 1 && len <= GW_WIRE_NAME_MAX;
+    for (size_t i = 0; ok && i < len; i++) ok = isalnum((unsigned char)name[i]) || strchr("._:-", name[i]);
+    if (ok) return GW_OK;
+    return gw_fail(ctx, GW_ERR_INPUT, "--%s: expected 1 to %d letters, digits, '.', '_', ':', '-'", flag,
+                   GW_WIRE_NAME_MAX);
+}
+
+static gw_err_t name_it(struct gw_worker_options *o, struct gw_err_ctx *ctx)
+{
+    char host[GW_WIRE_NAME_MAX / 2];
+    if (gethostname(host, sizeof host) != 0) strcpy(host, "localhost");
+    host[sizeof host - 1] = '\0';
+    if (o->worker_id) TRY(check_name("worker-id", o->worker_id, ctx));
+    if (o->instance_id) TRY(check_name("instance-id", o->instance_id, ctx));
+    if (o->worker_id)
+        snprintf(o->worker_name, sizeof o->worker_name, "%s", o->worker_id);
+    else
+        snprintf(o->worker_name, sizeof o->worker_name, "%s-%d", host, (int)getpid());
+    snprintf(o->instance_name, sizeof o->instance_name, "%s", o->instance_id ? o->instance_id : host);
+    return GW_OK;
+}
+
+static gw_err_t check(struct gw_worker_options *o, struct gw_err_ctx *ctx)
+{
+    int level = gw_log_level_parse(o->log_level_name);
+    if (level < 0)
+        return gw_fail(ctx, GW_ERR_INPUT, "--log-level %s: expected debug, info, warn, error or none",
+                       o->log_level_name);
+    o->log_level = (enum gw_log_level)level;
+    TRY(parse_isa(o, ctx));
+    if (o->memory_limit_bytes < 0) return gw_fail(ctx, GW_ERR_INPUT, "--memory-limit must not be negative");
+    if (o->digest) return GW_OK;
+    if (!o->model) return gw_fail(ctx, GW_ERR_INPUT, "--model DIR is needed");
+    if (!o->cluster_key_file)
+        return gw_fail(
+            ctx, GW_ERR_INPUT,
+            "--cluster-key-file FILE is needed (make one: umask 077; openssl rand -hex 32 > FILE)");
+    TRY(parse_controller(o, ctx));
+    return name_it(o, ctx);
+}
+
+gw_err_t gw_worker_options_parse(int argc, char **argv, struct gw_worker_options *out, bool *help,
+                                 struct gw_err_ctx *ctx)
+{
+    struct gw_worker_options o = defaults;
+    TRY(parse_flags(argc, argv, &o, help, ctx));
+    if (!*help) TRY(check(&o, ctx));
+    *out = o;
+    return GW_OK;
+}

@@ -1,0 +1,32 @@
+/* Options of godwit-worker: flags, their defaults, and what must hold between them.
+ *
+ * Owner: strings live until exit. Thread: start-up. Units: last word of the name. Errors: GW_ERR_INPUT with a
+ * text that says what to do. Source: own design. */
+#ifndef GW_WORKER_OPTIONS_H
+#define GW_WORKER_OPTIONS_H
+
+#include <sys/socket.h>
+
+#include "base/log.h"
+#include "kernels/op.h"
+#include "migrate/wire.h"
+
+struct gw_worker_options {
+    const char *model, *controller, *cluster_key_file, *profile, *isa_name, *log_level_name;
+    const char *worker_id, *instance_id;
+    int64_t threads, kv_tokens, memory_limit_bytes, max_batch_tokens, max_sequences;
+    double term_grace_s;
+    bool pin, insecure_plaintext, digest;
+    /* what these say, parsed */
+    enum gw_isa isa;
+    enum gw_log_level log_level;
+    struct sockaddr_storage controller_addr;
+    socklen_t controller_len;
+    char worker_name[GW_WIRE_NAME_MAX + 1], instance_name[GW_WIRE_NAME_MAX + 1];
+};
+
+/* *help: the text was printed, nothing else is set. On error *out is unchanged. */
+gw_err_t gw_worker_options_parse(int argc, char **argv, struct gw_worker_options *out, bool *help,
+                                 struct gw_err_ctx *ctx) GW_MUST_USE;
+
+#endif
