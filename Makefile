@@ -62,6 +62,8 @@ FRONT := controller/front/http_parser.c controller/front/http_head.c controller/
          controller/front/text_routes.c controller/front/info_routes.c controller/front/admin.c \
          controller/front/metrics.c controller/front/timeline.c controller/front/front.c
 CONTROLLER := controller/worker_links.c controller/hub.c controller/model_info.c controller/options.c
+SIM := tests/sim/main_sim.c tests/sim/sim_world.c tests/sim/sim_queue.c tests/sim/sim_model.c tests/sim/sim_net.c \
+       tests/sim/sim_worker.c tests/sim/sim_front.c tests/sim/sim_check.c tests/sim/sim_faults.c
 CLI := controller/cli/up.c controller/cli/fleet.c controller/cli/procs.c
 
 # Kernels for one instruction set: the file's suffix names the flags.
@@ -75,7 +77,7 @@ UNIT_BASE := test_base_frame test_base_buf test_base_json test_base_args test_ba
              test_base_file test_base_sockaddr
 UNIT_MIGRATE := test_request test_wire
 UNIT_KERNELS := test_kernels_vmath test_kernels_matmul test_kernels_rows test_kernels_attention
-UNIT_WORKER := test_engine_golden
+UNIT_WORKER := test_engine_golden test_engine_exact
 UNIT_CORE :=
 UNIT_TEXT := test_tokenizer test_detok test_stops
 UNIT_FRONT :=
@@ -109,6 +111,9 @@ build/$(1)/godwit: build/$(1)/controller/cli/main_godwit.o $(call libs,$(1),CLI 
 build/$(1)/godwit-controller: build/$(1)/controller/main_controller.o $(call libs,$(1),CONTROLLER FRONT TEXT CORE MIGRATE BASE)
 	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -o $$@
 build/$(1)/godwit-worker: build/$(1)/worker/main_worker.o $(call libs,$(1),WORKER KERNELS MIGRATE BASE)
+	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -o $$@
+
+build/$(1)/tests/sim/godwit-sim: $(SIM:%.c=build/$(1)/%.o) $(call libs,$(1),CORE MIGRATE BASE)
 	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -o $$@
 
 $(call unit_rule,$(1),UNIT_BASE,BASE)

@@ -4,15 +4,17 @@
  * profile all tables (AVX-512 BF16, AVX-512, AVX2, plain C) give the same bits; kernels/digest.h proves it at
  * registration.
  *
- *     profile        weights  activations  KV pages  product of one (m, n)
- *     cpu-bf16dot-1  bf16     bf16         bf16      acc = 0; for k pairs in order: acc = fma(x[k+1], w[k+1],
- * acc); acc = fma(x[k], w[k], acc)   (= VDPBF16PS: odd first, DAZ, FTZ) cpu-f32-1      f32      f32 f32 acc =
- * 0; for k in order: acc = fma(x[k], w[k], acc)
+ *     profile        weights, activations, KV pages   product of one (m, n)
+ *     cpu-bf16dot-1  bf16                             acc = 0; for pairs of k in order:
+ *                                                         acc = fma(x[k+1], w[k+1], acc)
+ *                                                         acc = fma(x[k], w[k], acc)
+ *                                                     (= VDPBF16PS: odd first, DAZ, FTZ; odd k: zeros)
+ *     cpu-f32-1      f32                              acc = 0; for k in order: acc = fma(x[k], w[k], acc)
  *
  * All other arithmetic is f32 with explicit fma, in both: residual stream, norms, RoPE, softmax, SiLU; FTZ
  * and DAZ are on in every thread that computes. Horizontal sums run over 16 virtual lanes (lane = index mod
  * 16, each lane ascending, then lanes folded 8, 4, 2, 1) on every ISA. exp, log, sin, cos are the project's
- * own (kernels/cpu/vmath.h).
+ * own (kernels/vmath.h).
  *
  * "act" below is the profile's activation type: what products read. Rows are contiguous unless a stride is
  * given.
@@ -89,9 +91,10 @@ struct gw_ops {
     void (*matmul)(struct gw_device *dev, float *y, size_t y_stride, const void *x, size_t x_stride,
                    const struct gw_weight *w, uint32_t m);
 
-    /* Row-parallel product over shares: x[m, shares * k] act, w[shares] each [n, k]; each share is summed on
-     * its own (scratch: shares * m * n floats), then the fixed binary tree over shares: pairs (0,1)(2,3)…,
-     * then pairs of those; an odd one moves up unchanged. residual[m, n] f32 += that sum. */
+    /* Row-parallel product over shares: x[m, sum of k over shares] act (share after share, contiguous rows),
+     * w[shares] each [n, its k]; each share is summed on its own (scratch: shares * m * n floats), then the
+     * fixed binary tree over shares: pairs (0,1)(2,3)…, then pairs of those; an odd one moves up unchanged.
+     * residual[m, n] f32 += that sum. */
     void (*matmul_tree_add)(struct gw_device *dev, float *residual, const void *x, const struct gw_weight *w,
                             uint32_t shares, uint32_t m, float *scratch);
 
@@ -115,9 +118,10 @@ struct gw_ops {
     void (*silu_mul)(struct gw_device *dev, void *y, const float *gate_up, uint32_t m, uint32_t shares,
                      uint32_t share_cols);
 
-    /* Softmax statistics of f32 rows logits[m, vocab]: out_max[m], out_sum[m] = sum of exp(logit - max); per
-     * vocabulary share
-     * ([floor(i·vocab/shares), floor((i+1)·vocab/shares))) then the tree over shares. */
+    /* Softmax statistics of f32 rows logits[m, vocab]: out_max[m], out_sum[m] = sum of exp(logit - max). Each
+     * vocabulary share [floor(i·vocab/shares), floor((i+1)·vocab/shares)) has its own max and sum; the tree
+     * over shares merges pairs (kernels/cpu/softmax_stats.h). A logit of -inf counts nothing; a row of
+     * nothing else gives (-FLT_MAX, 0). shares <= GW_SHARES_MAX. */
     void (*softmax_stats)(struct gw_device *dev, const float *logits, uint32_t m, uint32_t vocab,
                           uint32_t shares, float *out_max, float *out_sum);
 };
@@ -131,8 +135,13 @@ gw_err_t gw_ops_cpu(const char *profile, enum gw_isa isa, const struct gw_ops **
                     struct gw_err_ctx *ctx) GW_MUST_USE;
 
 /* A CPU device with `threads` threads (0 = as many as there are cores this process may use), the caller's
- * among them; pin = each to a core of the process's affinity mask. Spins shortly between operations, then
- * sleeps (cores may be oversubscribed). */
+ * among them. Spins shortly between operations, then sleeps; a helper without a core is not waited for (cores
+ * may be oversubscribed).
+ *
+ * pin: each to a core of the process's affinity mask, if threads = cores of the mask; else ignored (several
+ * processes would all take the same part of it). It pins the calling thread too, until gw_device_destroy:
+ * call it on the thread that will run the operations; threads that this one starts later inherit its core.
+ * GW_ERR_INPUT for a number of threads out of range; GW_ERR_MEMORY, GW_ERR_IO. */
 gw_err_t gw_device_cpu_create(int threads, bool pin, struct gw_device **out,
                               struct gw_err_ctx *ctx) GW_MUST_USE;
 void gw_device_destroy(struct gw_device *dev);

@@ -70,8 +70,8 @@ static inline float gw_logf(float x)
 {
     uint32_t bits = gw_f32_bits(x);
     if (bits - 0x00800000u >= 0x7F000000u) { /* not a positive normal number */
-        if (x > 0.0f || x != x) return x;    /* inf, NaN */
-        return x < 0.0f ? gw_f32_of_bits(0x7FC00000u) : gw_f32_of_bits(0xFF800000u);
+        if ((bits & 0x7F800000u) == 0) return gw_f32_of_bits(0xFF800000u);
+        return bits >> 31 ? gw_f32_of_bits(0x7FC00000u) : x; /* NaN below 0; inf and NaN stay */
     }
     /* x = 2^e (1 + f), 1 + f in [sqrt(1/2), sqrt(2)) */
     uint32_t shifted = bits - 0x3F3504F3u;
