@@ -17,6 +17,13 @@ int64_t gw_clock_unix_s(void)
     return (int64_t)t.tv_sec;
 }
 
+int64_t gw_clock_unix_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
 static int64_t mono_now(void *arg)
 {
     (void)arg;

@@ -21,6 +21,8 @@ int64_t gw_clock_mono_us(void);
 
 /* Seconds since 1970 (for "created" fields and terms only; never for deadlines). */
 int64_t gw_clock_unix_s(void);
+/* The same in milliseconds (for what people read). */
+int64_t gw_clock_unix_ms(void);
 
 /* A gw_clock over gw_clock_mono_us. */
 struct gw_clock gw_clock_mono(void);

@@ -1,0 +1,87 @@
+/* Front: HTTP in, events for the core out; actions from the core in, answers out.
+ *
+ * All text lives here (chat template, tokenizer, detokenizer, stop strings): the core and the workers see
+ * token ids. Two listeners: the API (OpenAI-compatible), and the admin one (workers, notices, timeline,
+ * metrics); API keys never reach the second, and it never serves /v1.
+ *
+ *     api:    POST /v1/chat/completions /v1/completions /tokenize /detokenize
+ *             GET /v1/models /v1/models/{id} /version /health /ready
+ *     admin:  GET /admin/workers /admin/stats /admin/events /metrics /health   POST /admin/notice
+ *
+ * The front speaks to the core only through events (posted by port->post) and actions (gw_front_on_action);
+ * it may be entered again from inside post.
+ *
+ * Owner: create/destroy. Thread: the loop's; parsing, templates and tokenizing run on the pool, which must be
+ * destroyed before the front (its jobs end here). Units: microseconds, bytes. Errors: GW_ERR_IO (listening),
+ * GW_ERR_INPUT (files). Source: own design; DESIGN parts 3, 8, 10. */
+#ifndef GW_CONTROLLER_FRONT_H
+#define GW_CONTROLLER_FRONT_H
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/pool.h"
+#include "controller/core/core.h"
+#include "controller/text/chat_template.h"
+#include "controller/text/tokenizer.h"
+
+struct gw_front;
+
+/* The way to the core. */
+struct gw_front_port {
+    void (*post)(void *arg, const struct gw_event *event);
+    void (*stats)(void *arg, struct gw_core_stats *out);
+    size_t (*workers)(void *arg, struct gw_core_worker_view *out, size_t max); /* how many there are */
+    void *arg;
+};
+
+struct gw_front_text {
+    const struct gw_tokenizer *tokenizer;
+    const struct gw_chat_template *chat; /* NULL: the model has none, chat answers 400 */
+};
+
+struct gw_front_config {
+    const char *host;       /* of the API; 127.0.0.1 */
+    uint16_t port;          /* 0 = any free one; 8000 */
+    const char *admin_host; /* 127.0.0.1 */
+    uint16_t admin_port;    /* 8001 */
+    const char *model_name;
+    const char *version;          /* shown by /version */
+    uint32_t vocab, context;      /* of the model; vocab 0 = the tokenizer's */
+    const char *api_keys_file;    /* NULL = everyone may */
+    const char *admin_token_file; /* NULL = everyone who reaches the listener may */
+    uint32_t max_connections;     /* 4096; more get 503 */
+    size_t max_head_bytes;        /* 32 KiB */
+    size_t max_target_bytes;      /* 8 KiB */
+    size_t max_body_bytes;        /* 8 MiB */
+    size_t max_queued_bytes;      /* to one slow reader; 4 MiB */
+    int64_t head_timeout_us;      /* 10 s */
+    int64_t body_timeout_us;      /* 60 s */
+    int64_t idle_timeout_us;      /* 75 s */
+    int64_t stall_timeout_us;     /* 60 s */
+    int64_t sse_ping_us;          /* 15 s */
+    struct gw_clock clock;        /* the machine's */
+};
+
+/* The defaults above; names, files and the model's numbers stay zero. */
+void gw_front_config_default(struct gw_front_config *config);
+
+/* Listens from the return on. text, port, config and their strings are copied (but not what they point to
+ * further: tokenizer, template, log outlive the front). */
+gw_err_t gw_front_create(struct event_base *loop, struct gw_pool *pool, const struct gw_front_text *text,
+                         const struct gw_front_config *config, const struct gw_front_port *port,
+                         const struct gw_log *log, struct gw_front **out, struct gw_err_ctx *ctx) GW_MUST_USE;
+/* Breaks what is still being answered; posts nothing any more. */
+void gw_front_destroy(struct gw_front *front);
+
+uint16_t gw_front_http_port(const struct gw_front *front);
+uint16_t gw_front_admin_port(const struct gw_front *front);
+
+/* Takes one action of the core (ACCEPTED … NOTE; others are ignored). Never posts from inside this call. */
+void gw_front_on_action(struct gw_front *front, const struct gw_action *action);
+
+/* Graceful end: stops listening, lets requests finish for grace_us, fails the rest with 503, and calls
+ * stopped once, from the loop, when nothing is left to send. The front may be destroyed then, but not inside
+ * the call. */
+void gw_front_stop(struct gw_front *front, int64_t grace_us, void (*stopped)(void *arg), void *arg);
+
+#endif

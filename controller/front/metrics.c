@@ -1,0 +1,147 @@
+#include "controller/front/metrics.h"
+
+#include <stdio.h>
+
+/* vLLM's bucket bounds (vllm/v1/metrics/loggers.py), so that its dashboards and alerts fit. */
+static const double first_token_bounds[] = {0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5,
+                                            0.75,  1,     2.5,  5,    7.5,  10,   20,   40,  80};
+static const double inter_token_bounds[] = {0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4,
+                                            0.5,  0.75,  1,    2.5,   5,   7.5,  10,  20,  40};
+static const double request_bounds[] = {0.3, 0.5, 0.8, 1,  1.5, 2,  2.5, 5,   10,
+                                        15,  20,  30,  40, 50,  60, 120, 240, 480};
+
+#define COUNT(array) ((int)(sizeof(array) / sizeof(array)[0]))
+
+void gw_metrics_init(struct gw_metrics *m)
+{
+    *m = (struct gw_metrics){
+        .first_token_s = {.bounds = first_token_bounds, .len = COUNT(first_token_bounds)},
+        .inter_token_s = {.bounds = inter_token_bounds, .len = COUNT(inter_token_bounds)},
+        .request_s = {.bounds = request_bounds, .len = COUNT(request_bounds)},
+    };
+}
+
+void gw_histogram_add(struct gw_histogram *h, double value)
+{
+    int i = 0;
+    while (i < h->len && value > h->bounds[i]) i++;
+    h->counts[i]++;
+    h->sum += value;
+}
+
+/* ---- text
+ * -------------------------------------------------------------------------------------------------- */
+
+struct writer {
+    struct gw_buf *b;
+    const char *model;
+};
+
+/* A label value: backslash, quote and line end are escaped. */
+static void put_label(struct gw_buf *b, const char *value)
+{
+    for (const char *c = value; *c; c++) {
+        if (*c == '\\' || *c == '"') gw_buf_u8(b, '\\');
+        if (*c == '\n')
+            gw_buf_puts(b, "\\n");
+        else
+            gw_buf_u8(b, (uint8_t)*c);
+    }
+}
+
+static void put_about(const struct writer *w, const char *name, const char *type, const char *help)
+{
+    gw_buf_printf(w->b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+/* name{model_name="…",extra} value; extra is "" or one more label. */
+static void put_sample(const struct writer *w, const char *name, const char *extra, double value)
+{
+    gw_buf_printf(w->b, "%s{model_name=\"", name);
+    put_label(w->b, w->model);
+    gw_buf_printf(w->b, "\"%s%s} %.17g\n", *extra ? "," : "", extra, value);
+}
+
+static void put_one(const struct writer *w, const char *name, const char *type, const char *help,
+                    double value)
+{
+    put_about(w, name, type, help);
+    put_sample(w, name, "", value);
+}
+
+static void put_histogram(const struct writer *w, const char *name, const char *help,
+                          const struct gw_histogram *h)
+{
+    char sample[96], label[48];
+    uint64_t below = 0;
+    put_about(w, name, "histogram", help);
+    snprintf(sample, sizeof sample, "%s_bucket", name);
+    for (int i = 0; i <= h->len; i++) {
+        below += h->counts[i];
+        if (i < h->len)
+            snprintf(label, sizeof label, "le=\"%g\"", h->bounds[i]);
+        else
+            snprintf(label, sizeof label, "le=\"+Inf\"");
+        put_sample(w, sample, label, (double)below);
+    }
+    snprintf(sample, sizeof sample, "%s_sum", name);
+    put_sample(w, sample, "", h->sum);
+    snprintf(sample, sizeof sample, "%s_count", name);
+    put_sample(w, sample, "", (double)below);
+}
+
+static void put_vllm(const struct writer *w, const struct gw_metrics *m, const struct gw_metrics_now *now)
+{
+    put_one(w, "vllm:num_requests_running", "gauge", "Requests that run on a worker.", now->core.running);
+    put_one(w, "vllm:num_requests_waiting", "gauge", "Requests that wait for a worker.", now->core.queued);
+    double kv = now->kv_total_tokens ? (double)now->kv_used_tokens / (double)now->kv_total_tokens : 0;
+    put_one(w, "vllm:kv_cache_usage_perc", "gauge", "KV cache in use, 1 = all.", kv);
+    put_one(w, "vllm:num_preemptions_total", "counter", "Sequences that gave up their KV cache.",
+            (double)now->preemptions);
+    put_one(w, "vllm:prefix_cache_queries_total", "counter", "Tokens looked up in prefix caches.",
+            (double)now->prefix_query_tokens);
+    put_one(w, "vllm:prefix_cache_hits_total", "counter", "Tokens found in prefix caches.",
+            (double)now->prefix_hit_tokens);
+    put_one(w, "vllm:prompt_tokens_total", "counter", "Prompt tokens accepted.", (double)m->prompt_tokens);
+    put_one(w, "vllm:generation_tokens_total", "counter", "Tokens generated and kept.",
+            (double)m->generation_tokens);
+    put_about(w, "vllm:request_success_total", "counter", "Choices that ended, by reason.");
+    put_sample(w, "vllm:request_success_total", "finished_reason=\"stop\"", (double)m->finished_stop);
+    put_sample(w, "vllm:request_success_total", "finished_reason=\"length\"", (double)m->finished_length);
+    put_sample(w, "vllm:request_success_total", "finished_reason=\"abort\"", (double)m->aborted);
+    put_histogram(w, "vllm:time_to_first_token_seconds", "From the request to its first token.",
+                  &m->first_token_s);
+    put_histogram(w, "vllm:inter_token_latency_seconds", "Between tokens of one choice.", &m->inter_token_s);
+    put_histogram(w, "vllm:e2e_request_latency_seconds", "From the request to the end of its answer.",
+                  &m->request_s);
+}
+
+static void put_godwit(const struct writer *w, const struct gw_metrics *m, const struct gw_metrics_now *now)
+{
+    const struct gw_core_stats *s = &now->core;
+    put_one(w, "godwit:workers_up", "gauge", "Workers that serve.", s->workers_up);
+    put_one(w, "godwit:workers_doomed", "gauge", "Workers under notice.", s->workers_doomed);
+    put_one(w, "godwit:losses_total", "counter", "Workers lost without notice.", (double)s->losses);
+    put_about(w, "godwit:moves_total", "counter", "Requests moved to another worker.");
+    put_sample(w, "godwit:moves_total", "announced=\"true\"", (double)s->announced_moves);
+    put_sample(w, "godwit:moves_total", "announced=\"false\"", (double)s->unannounced_moves);
+    put_one(w, "godwit:stale_frames_total", "counter", "Frames dropped by a fence.", (double)s->stale_frames);
+    put_one(w, "godwit:diverged_total", "counter", "Workers dropped for unequal tokens.",
+            (double)s->diverged);
+    put_one(w, "godwit:requests_accepted_total", "counter", "Requests taken by the core.",
+            (double)s->accepted);
+    put_one(w, "godwit:requests_failed_total", "counter", "Requests that the core failed.",
+            (double)s->failed);
+    put_about(w, "godwit:http_errors_total", "counter", "Completion requests answered with an error.");
+    put_sample(w, "godwit:http_errors_total", "class=\"4xx\"", (double)m->failed_4xx);
+    put_sample(w, "godwit:http_errors_total", "class=\"5xx\"", (double)m->failed_5xx);
+    put_one(w, "godwit:http_connections", "gauge", "Open connections of the API.", now->connections);
+    put_one(w, "godwit:http_requests", "gauge", "Completion requests being answered.", now->requests);
+}
+
+void gw_metrics_put(const struct gw_metrics *m, const struct gw_metrics_now *now, struct gw_buf *b)
+{
+    const struct writer w = {.b = b, .model = now->model};
+    put_vllm(&w, m, now);
+    put_godwit(&w, m, now);
+}
