@@ -1,4 +1,4 @@
-#include "controller/front/completion.h"
+#include "controller/front/completion_internal.h"
 
 #include <stdlib.h>
 
@@ -425,9 +425,7 @@ void gw_completions_flush(struct gw_front *f)
 
 void gw_completions_tick(struct gw_front *f, int64_t now_us)
 {
-    struct gw_completion *c;
-    LIST_FOREACH(c, &f->completions, all)
-    {
+    for (struct gw_completion *c = LIST_FIRST(&f->completions); c; c = LIST_NEXT(c, all)) {
         bool stream = c->state == GW_COMPLETION_WAITING && c->request->options.stream;
         if (stream && now_us - c->received_us >= f->config.sse_ping_us) gw_completion_send_head(c);
     }
@@ -435,11 +433,10 @@ void gw_completions_tick(struct gw_front *f, int64_t now_us)
 
 void gw_completions_fail(struct gw_front *f)
 {
-    struct gw_completion *c;
     struct gw_openai_error error;
     (void)gw_openai_error_set(&error, 503, NULL, NULL, "the server is shutting down");
     error.retry_after_s = RETRY_AFTER_S;
-    LIST_FOREACH(c, &f->completions, all) fail(c, &error);
+    for (struct gw_completion *c = LIST_FIRST(&f->completions); c; c = LIST_NEXT(c, all)) fail(c, &error);
 }
 
 void gw_completions_destroy(struct gw_front *f)

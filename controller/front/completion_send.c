@@ -1,5 +1,5 @@
 /* What a completion sends to its client. */
-#include "controller/front/completion.h"
+#include "controller/front/completion_internal.h"
 
 #define EVENT_BYTES_MAX (GW_ANSWER_BYTES_MAX) /* one event holds one batch of records of one choice */
 

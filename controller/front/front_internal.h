@@ -1,7 +1,7 @@
 /* What the parts of the front share: included by controller/front/ alone.
  *
- * front.c makes it and wires listeners and core; completion.c, text_routes.c, info_routes.c and admin.c hold the
- * handlers. Owner: front.c. Thread: the loop's, but for `model`, which jobs read (it never changes). */
+ * front.c makes it and wires listeners and core; completion.c, text_routes.c, info_routes.c and admin.c hold
+ * the handlers. Owner: front.c. Thread: the loop's, but for `model`, which jobs read (it never changes). */
 #ifndef GW_CONTROLLER_FRONT_INTERNAL_H
 #define GW_CONTROLLER_FRONT_INTERNAL_H
 
@@ -33,7 +33,7 @@ struct gw_front {
     struct gw_api_keys *keys;
     char *admin_token;
     size_t admin_token_len;
-    int64_t created_s; /* shown as the model's age */
+    int64_t created_s;      /* shown as the model's age */
     struct gw_id_map parts; /* core request id → what waits for it (completion.c) */
     struct gw_completion_list completions;
     int completions_len;
@@ -57,7 +57,8 @@ void gw_front_respond_error(struct gw_http_conn *conn, const struct gw_openai_er
 /* Answers with JSON: takes the buffer's bytes (a broken buffer becomes a 500) and empties it. */
 void gw_front_respond_json(struct gw_http_conn *conn, int status, struct gw_buf *body);
 /* The salt of the connection's key (its request has been admitted). */
-void gw_front_tenant(const struct gw_front *f, struct gw_http_conn *conn, uint8_t tenant[GW_REQUEST_TENANT_BYTES]);
+void gw_front_tenant(const struct gw_front *f, struct gw_http_conn *conn,
+                     uint8_t tenant[GW_REQUEST_TENANT_BYTES]);
 
 /* Handlers (struct gw_http_route). arg is the front. */
 void gw_front_handle_chat(void *arg, struct gw_http_conn *conn, const char *rest);

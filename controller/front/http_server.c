@@ -346,10 +346,10 @@ gw_err_t gw_http_server_create(struct event_base *loop, struct gw_clock clock,
 
 void gw_http_server_drain(struct gw_http_server *s)
 {
-    struct node *node;
     if (s->listener) evconnlistener_free(s->listener);
     s->listener = NULL;
-    LIST_FOREACH(node, &s->live, link) gw_http_conn_drain(node->conn);
+    for (struct node *node = LIST_FIRST(&s->live); node; node = LIST_NEXT(node, link))
+        gw_http_conn_drain(node->conn);
 }
 
 void gw_http_server_destroy(struct gw_http_server *s)

@@ -9,6 +9,7 @@
 #define TEMPERATURE_MAX 2.0
 #define REPETITION_MAX  100.0
 #define BIAS_MAX        100.0
+#define TWO_POW_63      9223372036854775808.0
 
 gw_err_t gw_openai_seed_read(const cJSON *body, bool *given, uint64_t *seed, struct gw_openai_error *error)
 {
@@ -16,10 +17,10 @@ gw_err_t gw_openai_seed_read(const cJSON *body, bool *given, uint64_t *seed, str
     *given = item != NULL;
     if (!item) return GW_OK;
     double v = item->valuedouble;
-    if (!cJSON_IsNumber(item) || v != floor(v) || v < -0x1p63 || v > 0x1p63)
+    if (!cJSON_IsNumber(item) || v != floor(v) || v < -TWO_POW_63 || v > TWO_POW_63)
         return gw_openai_error_set(error, 400, NULL, "seed", "'seed' must be a 64-bit integer");
     /* INT64_MAX as a double is 2^63, one too many. */
-    int64_t whole = v >= 0x1p63 ? INT64_MAX : (int64_t)v;
+    int64_t whole = v >= TWO_POW_63 ? INT64_MAX : (int64_t)v;
     *seed = (uint64_t)whole;
     return GW_OK;
 }

@@ -14,11 +14,13 @@ struct watcher {
     struct gw_http_conn *conn;
 };
 
+LIST_HEAD(watcher_list, watcher);
+
 /* Event id i lies in kept[i % GW_TIMELINE_KEPT]; ids begin with 1. */
 struct gw_timeline {
     uint64_t last;
     struct gw_buf kept[GW_TIMELINE_KEPT];
-    LIST_HEAD(, watcher) watchers;
+    struct watcher_list watchers;
     int watchers_len;
 };
 

@@ -24,10 +24,12 @@ struct live {
     struct branch branches[GW_REQUEST_BRANCHES_MAX];
 };
 
+TAILQ_HEAD(live_list, live);
+
 struct fake_core {
     struct gw_front *front;
     struct event *turn;
-    TAILQ_HEAD(, live) live;
+    struct live_list live;
     int live_len;
     struct fake_core_plan plan;
     struct fake_core_seen seen;
@@ -160,9 +162,8 @@ static void on_submit(struct fake_core *c, struct gw_request *r)
 
 static struct live *find(const struct fake_core *c, uint64_t id)
 {
-    struct live *l;
-    TAILQ_FOREACH(l, &c->live, link)
-    if (l->request->id == id) return l;
+    for (struct live *l = TAILQ_FIRST(&c->live); l; l = TAILQ_NEXT(l, link))
+        if (l->request->id == id) return l;
     return NULL;
 }
 

@@ -23,8 +23,8 @@
  *
  * Events for the core are never posted from inside an action: they are marked, and posted from the loop
  * (gw_completions_flush), which also frees what is DONE. */
-#ifndef GW_CONTROLLER_COMPLETION_H
-#define GW_CONTROLLER_COMPLETION_H
+#ifndef GW_CONTROLLER_COMPLETION_INTERNAL_H
+#define GW_CONTROLLER_COMPLETION_INTERNAL_H
 
 #include "controller/front/choice.h"
 #include "controller/front/front_internal.h"
