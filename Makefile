@@ -36,8 +36,9 @@ LIBS     := -levent_openssl -levent_pthreads -levent -lcjson -lssl -lcrypto -lpc
 BASE := base/err.c base/log.c base/clock.c base/buf.c base/utf8.c base/file.c base/json.c base/hash.c base/rng.c \
         base/args.c base/frame.c base/pool.c base/sockaddr.c base/secret.c base/id_map.c
 MIGRATE := migrate/request.c migrate/wire.c migrate/wire_session.c migrate/wire_request.c
-MIGRATE += migrate/block_name.c migrate/model_files.c migrate/fingerprint.c
-KERNELS := kernels/convert.c kernels/cpu/device.c kernels/cpu/ops.c kernels/cpu/pack.c kernels/cpu/embed.c \
+MIGRATE += migrate/profile.c migrate/block_name.c migrate/model_files.c migrate/fingerprint.c
+KERNELS := kernels/convert.c kernels/digest.c kernels/digest_model.c \
+           kernels/cpu/device.c kernels/cpu/ops.c kernels/cpu/pack.c kernels/cpu/embed.c \
            kernels/cpu/rmsnorm_c.c kernels/cpu/rmsnorm_avx512.c kernels/cpu/matmul.c kernels/cpu/matmul_c.c \
            kernels/cpu/matmul_avx512.c kernels/cpu/matmul_avx512bf16.c kernels/cpu/rope_append.c \
            kernels/cpu/rope_append_c.c kernels/cpu/rope_append_avx512.c kernels/cpu/attention.c \
@@ -76,7 +77,7 @@ $(foreach v,release asan tsan fuzz,build/$(v)/%_avx2.o): ISA := -mavx2 -mfma
 UNIT_BASE := test_base_frame test_base_buf test_base_json test_base_args test_base_pool test_base_utf8 test_base_hash \
              test_base_file test_base_sockaddr
 UNIT_MIGRATE := test_request test_wire
-UNIT_KERNELS := test_kernels_vmath test_kernels_matmul test_kernels_rows test_kernels_attention
+UNIT_KERNELS := test_kernels_vmath test_kernels_matmul test_kernels_rows test_kernels_attention test_kernels_digest
 UNIT_WORKER := test_engine_golden test_engine_exact
 UNIT_CORE :=
 UNIT_TEXT := test_tokenizer test_detok test_stops
@@ -118,7 +119,7 @@ build/$(1)/tests/sim/godwit-sim: $(SIM:%.c=build/$(1)/%.o) $(call libs,$(1),CORE
 
 $(call unit_rule,$(1),UNIT_BASE,BASE)
 $(call unit_rule,$(1),UNIT_MIGRATE,MIGRATE BASE)
-$(call unit_rule,$(1),UNIT_KERNELS,KERNELS BASE)
+$(call unit_rule,$(1),UNIT_KERNELS,KERNELS MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_WORKER,WORKER KERNELS MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_CORE,CORE MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_TEXT,TEXT BASE)
@@ -167,9 +168,13 @@ EXACT :=
 # Unit tests that also run under ThreadSanitizer: where threads meet.
 TSAN := test_base_pool
 # End-to-end scripts: PATH[,ARG...][@seconds allowed]. SHORT are part of `make check`, LONG of `make test-full` only.
-E2E_SHORT := tests/lint/test_lint.py@120
-E2E := tests/e2e/test_install.py@600
+E2E_SHORT := tests/lint/test_lint.py@120 tests/e2e/test_harness.py@120 tests/e2e/test_curl.py@120
+E2E := tests/e2e/test_install.py@600 tests/e2e/test_openai.py@300 tests/e2e/test_bad_input.py@300 \
+       tests/e2e/test_bad_model.py@300 tests/e2e/test_recovery.py@300 tests/e2e/test_churn.py@600
 E2E_LONG :=
+# Programs that print `bench` lines: C ones (tests/bench/<name>.c, run on the release build) and scripts.
+BENCH :=
+BENCH_E2E := tests/bench/bench_recovery.py
 
 JOBS ?= $(shell nproc)
 # Commands that call make again use the outer make's job slots where it has them, else all processors.
@@ -220,6 +225,15 @@ test-full: ## the same and the long runs
 	@+$(SUBMAKE) test-build
 	@$(RUN) --jobs $(JOBS) --report build/test-report.jsonl $(TESTS) $(FUZZ_SHORT) $(SIM_LONG) \
 		--serial $(E2E_SHORT) $(E2E) $(E2E_LONG)
+
+.PHONY: demo bench
+demo: ## chat completions that stream on while workers are reclaimed, killed and frozen: build it, show it, check it
+	@.ci/deps build demo
+	@+$(SUBMAKE) all
+	@tests/e2e/demo.py
+
+bench: all $(BENCH:%=build/release/tests/bench/%) ## measure: lines `bench <name> ours=<x> ref=<y> ratio=<x/y> unit=<u>`
+	@for b in $(BENCH:%=build/release/tests/bench/%) $(BENCH_E2E); do $$b || exit; done
 
 .PHONY: fuzz
 ifneq ($(shell command -v clang),)
