@@ -81,13 +81,13 @@ UNIT_KERNELS := test_kernels_vmath test_kernels_matmul test_kernels_rows test_ke
 UNIT_WORKER := test_engine_golden test_engine_exact
 UNIT_CORE :=
 UNIT_TEXT := test_tokenizer test_detok test_stops
-UNIT_FRONT :=
+UNIT_FRONT := test_http_parser
 UNIT_CLI := test_cli_fleet
 UNIT_CONTROLLER := test_worker_links
 UNIT_LINKS := test_link_both_ends
 
 # Fuzz targets, tests/fuzz/<name>.c with a corpus in tests/fuzz/corpus/<name less fuzz_>: one per parser of outside bytes.
-FUZZ := fuzz_json fuzz_frame
+FUZZ := fuzz_json fuzz_frame fuzz_http
 
 # ---- rules -----------------------------------------------------------------------------------------------------
 

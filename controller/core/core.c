@@ -22,7 +22,7 @@ void gw_core_config_default(struct gw_core_config *config)
 
 static bool config_good(const struct gw_core_config *c)
 {
-    return c->term > 0 && c->heartbeat_us >= 1000 && c->heartbeat_timeout_us > c->heartbeat_us &&
+    return c->term > 0 && c->heartbeat_us >= 1000 && c->heartbeat_timeout_us >= c->heartbeat_us * 3 &&
            c->controller_timeout_us > c->heartbeat_us * CORE_PING_EVERY && c->mass_loss_recheck_us >= 0 &&
            c->cutover_margin_us >= 0 && c->handoff_timeout_us >= 0 && c->doom_grace_us >= 0 &&
            c->max_queue_wait_us > 0 && c->max_queued > 0 && c->max_workers > 0 &&
@@ -35,7 +35,7 @@ gw_err_t gw_core_create(const struct gw_core_config *config, struct gw_core **ou
     struct gw_core *core = calloc(1, sizeof *core);
     if (!core) return GW_ERR_MEMORY;
     core->config = *config;
-    core->silence_due_us = core->moves_due_us = core->ping_due_us = core->announced_us = INT64_MAX;
+    core->silence_due_us = core->moves_due_us = core->ping_due_us = INT64_MAX;
     core->workers = calloc(config->max_workers, sizeof(struct core_worker *));
     if (!core->workers || core_actions_reserve(core, 0, 0) != GW_OK) {
         gw_core_destroy(core);
@@ -72,12 +72,15 @@ void gw_core_destroy(struct gw_core *core)
     free(core);
 }
 
-/* A loop that was not run for long has heard nobody: that is not the workers' silence. */
+/* While there are workers, a step is due each heartbeat at the latest. A gap of over half the timeout means
+ * that we did not run (a late loop, a suspended machine) and heard nobody: that is not the workers' silence.
+ */
 static void forgive_lateness(struct gw_core *core, int64_t now_us)
 {
-    if (core->announced_us == INT64_MAX) return;
-    int64_t late_us = now_us - core->announced_us;
-    if (late_us > core->config.heartbeat_timeout_us / 2) core_silence_extend(core, late_us);
+    int64_t gap_us = now_us - core->stepped_us;
+    if (core->workers_len > 0 && gap_us > core->config.heartbeat_timeout_us / 2)
+        core_silence_extend(core, gap_us);
+    core->stepped_us = now_us;
 }
 
 static void on_event(struct gw_core *core, int64_t now_us, const struct gw_event *e)
@@ -104,9 +107,10 @@ void gw_core_step(struct gw_core *core, int64_t now_us, const struct gw_event *e
     core_moves_tick(core, now_us);
     core_queues_tick(core, now_us);
     core_ping_tick(core, now_us);
-    core_dispatch(core);
-    core_moves_review(core, now_us);
-    core->announced_us = gw_core_next_deadline_us(core);
+    while (core->dispatch_due || core->fleet_changed) {
+        core_dispatch(core);
+        core_moves_review(core, now_us);
+    }
 }
 
 const struct gw_action *gw_core_actions(const struct gw_core *core, size_t *count)
@@ -123,6 +127,7 @@ static int64_t min_us(int64_t a, int64_t b)
 int64_t gw_core_next_deadline_us(const struct gw_core *core)
 {
     int64_t due_us = min_us(core->silence_due_us, core->moves_due_us);
+    if (core->workers_len > 0) due_us = min_us(due_us, core->stepped_us + core->config.heartbeat_us);
     return min_us(due_us, min_us(core->ping_due_us, core_queues_due_us(core)));
 }
 

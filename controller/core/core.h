@@ -36,9 +36,10 @@
  *     DOOMED   deadline + grace, alive     UP        the notice was wrong
  *     GONE     anything                    GONE      ignored; its link is closed
  *
- * Silence: judged on TICK only, after the program has fed every frame that has arrived. A step much later than
- * gw_core_next_deadline_us had said moves all silence deadlines by the delay. More than half of the fleet
- * (of two or more) quiet at once: those due get mass_loss_recheck_us more.
+ * Silence: judged on TICK only, after the program has fed every frame that has arrived. While there are workers
+ * a step is due each heartbeat (gw_core_next_deadline_us); after a gap of over half the timeout without any step
+ * all silence deadlines move by the gap. More than half of the fleet (of two or more) quiet at once: those due
+ * get mass_loss_recheck_us more.
  *
  * Request states:
  *

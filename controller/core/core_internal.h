@@ -127,7 +127,7 @@ struct gw_core {
 
     /* Lower bounds of when something falls due; the scans that they start make them exact again. */
     int64_t silence_due_us, moves_due_us, ping_due_us;
-    int64_t announced_us; /* what next_deadline said after the last step */
+    int64_t stepped_us; /* the last step's time */
     uint64_t ping_sequence;
 };
 
@@ -193,7 +193,8 @@ void core_on_link_down(struct gw_core *core, int64_t now_us, uint64_t link);
 void core_worker_lost(struct gw_core *core, struct core_worker *w, int64_t now_us, const char *why,
                       bool close_link);
 void core_silence_tick(struct gw_core *core, int64_t now_us);
-void core_silence_extend(struct gw_core *core, int64_t late_us);
+/* Nobody could be heard for gap_us. */
+void core_silence_extend(struct gw_core *core, int64_t gap_us);
 void core_ping_tick(struct gw_core *core, int64_t now_us);
 void core_worker_set_state(struct gw_core *core, struct core_worker *w, enum core_worker_state state);
 

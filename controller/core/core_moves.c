@@ -112,13 +112,29 @@ static struct core_request *mark_moving(struct core_worker *w, struct core_reque
     return r;
 }
 
+/* No HANDOFF came, or will: the log is what we have. */
+static void give_up(struct gw_core *core, struct core_worker *w, int64_t now_us, bool only_moving)
+{
+    w->handoff_deadline_us = 0;
+    struct core_request *next;
+    for (struct core_request *r = w->requests.first; r; r = next) {
+        next = r->next;
+        if (only_moving && r->state != CORE_MOVING) continue;
+        core_send_cancel(core, r, GW_BRANCH_ALL);
+        core_request_lost(core, r, now_us, true);
+    }
+}
+
 /* All requests that are still scheduled on w shall leave it. Without memory for the message nobody hands off,
  * and the deadline does what it does for any lost worker. */
 static void cutover(struct gw_core *core, struct core_worker *w, int64_t now_us)
 {
     int64_t until_us = now_us + core->config.handoff_timeout_us;
-    int64_t end_us = w->notice_deadline_us > now_us ? w->notice_deadline_us : now_us;
-    if (until_us > end_us) until_us = end_us;
+    if (until_us > w->notice_deadline_us) until_us = w->notice_deadline_us;
+    if (until_us <= now_us) {
+        give_up(core, w, now_us, false);
+        return;
+    }
     struct core_request *r = w->requests.first;
     while (w->requests.len > w->moving) {
         uint32_t left = w->requests.len - w->moving, count = 0;
@@ -141,19 +157,6 @@ void core_on_handoff(struct gw_core *core, struct core_worker *w, int64_t now_us
     /* Unasked: it has stopped working on it all the same. That counts, or it could go in circles for ever. */
     core_request_lost(core, r, now_us, r->state == CORE_MOVING);
     if (w->moving == 0) w->handoff_deadline_us = 0;
-}
-
-/* No HANDOFF came: the log is what we have. */
-static void handoff_timeout(struct gw_core *core, struct core_worker *w, int64_t now_us)
-{
-    w->handoff_deadline_us = 0;
-    struct core_request *next;
-    for (struct core_request *r = w->requests.first; r; r = next) {
-        next = r->next;
-        if (r->state != CORE_MOVING) continue;
-        core_send_cancel(core, r, GW_BRANCH_ALL);
-        core_request_lost(core, r, now_us, true);
-    }
 }
 
 /* Is there a worker that what runs on w could go to? */
@@ -183,7 +186,7 @@ void core_moves_review(struct gw_core *core, int64_t now_us)
 
 static void worker_tick(struct gw_core *core, struct core_worker *w, int64_t now_us)
 {
-    if (w->handoff_deadline_us != 0 && w->handoff_deadline_us <= now_us) handoff_timeout(core, w, now_us);
+    if (w->handoff_deadline_us != 0 && w->handoff_deadline_us <= now_us) give_up(core, w, now_us, true);
     if (w->state != CORE_DOOMED) return;
     if (w->requests.len > w->moving && now_us >= w->notice_deadline_us - core->config.cutover_margin_us)
         cutover(core, w, now_us);

@@ -135,13 +135,10 @@ void core_branch_end(struct gw_core *core, struct core_request *r, uint32_t bran
  * takes the suspicion back: what kills workers at one position kills them there each time. */
 static void count_loss(struct gw_core *core, struct core_request *r)
 {
-    bool idle = r->started && !r->progressed;
+    bool counts = r->started && !r->progressed;
+    if (r->progressed) r->alone = false;
     r->progressed = false;
-    if (!idle) {
-        r->alone = r->alone && !r->started;
-        return;
-    }
-    if (++r->idle_losses < CORE_IDLE_LOSSES) return;
+    if (!counts || ++r->idle_losses < CORE_IDLE_LOSSES) return;
     r->alone = true;
     core_note(core, GW_NOTE_REQUEST_ALONE, NULL, r, "two workers were lost while it ran and nothing came");
 }

@@ -184,10 +184,9 @@ static void dispatch_alone(struct gw_core *core)
 
 void core_dispatch(struct gw_core *core)
 {
-    while (core->dispatch_due) {
-        core->dispatch_due = false;
-        dispatch_alone(core);
-        for (uint32_t p = 0; p <= core->profiles_len; p++) dispatch_list(core, &core->retry[p]);
-        dispatch_list(core, &core->fresh);
-    }
+    if (!core->dispatch_due) return;
+    core->dispatch_due = false;
+    dispatch_alone(core);
+    for (uint32_t p = 0; p <= core->profiles_len; p++) dispatch_list(core, &core->retry[p]);
+    dispatch_list(core, &core->fresh);
 }

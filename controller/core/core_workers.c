@@ -246,11 +246,14 @@ void core_silence_tick(struct gw_core *core, int64_t now_us)
     core->silence_due_us = due_us;
 }
 
-void core_silence_extend(struct gw_core *core, int64_t late_us)
+void core_silence_extend(struct gw_core *core, int64_t gap_us)
 {
-    for (uint32_t i = 0; i < core->workers_end; i++)
-        if (core->workers[i]) core->workers[i]->silent_at_us += late_us;
-    if (core->silence_due_us != INT64_MAX) core->silence_due_us += late_us;
+    for (uint32_t i = 0; i < core->workers_end; i++) {
+        if (!core->workers[i]) continue;
+        core->workers[i]->heard_us += gap_us;
+        core->workers[i]->silent_at_us += gap_us;
+    }
+    if (core->silence_due_us != INT64_MAX) core->silence_due_us += gap_us;
 }
 
 void core_ping_tick(struct gw_core *core, int64_t now_us)

@@ -1,0 +1,123 @@
+/* godwit-sim: runs seeds of the simulator. A failing seed is run again with its trace, which is printed. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/args.h"
+#include "tests/sim/sim.h"
+
+#define SEEDS_PER_TEST 10 /* of one TAP line */
+
+struct totals {
+    uint64_t events, frames, faults, cutovers, silences, alones, collateral, moved, stale, diverged, tokens;
+};
+
+static void add(struct totals *t, const struct sim *sim)
+{
+    struct gw_core_stats s;
+    gw_core_stats(sim->core, &s);
+    t->events += sim->events;
+    t->frames += sim->frames;
+    t->faults += sim->faults;
+    t->cutovers += sim->cutovers;
+    t->silences += sim->silences;
+    t->alones += sim->alones;
+    t->collateral += sim->collateral;
+    t->moved += s.announced_moves + s.unannounced_moves;
+    t->stale += s.stale_frames;
+    t->diverged += s.diverged;
+    t->tokens += s.tokens;
+}
+
+static void print_trace(const struct sim *sim)
+{
+    size_t first = sim->trace_len > SIM_TRACE_LINES ? sim->trace_len - SIM_TRACE_LINES : 0;
+    for (size_t i = first; i < sim->trace_len; i++) printf("# %s\n", sim->trace[i % SIM_TRACE_LINES]);
+}
+
+/* True if all is well. */
+static bool run_seed(struct sim *sim, uint64_t seed, const struct sim_options *options, struct totals *totals)
+{
+    bool good = sim_run(sim, seed, options, options->verbose);
+    add(totals, sim);
+    sim_fini(sim);
+    if (good) return true;
+    if (!options->verbose) {
+        sim_run(sim, seed, options, true);
+        print_trace(sim);
+        sim_fini(sim);
+    }
+    printf(
+        "# seed %llu: %s\n# replay: godwit-sim --seeds 1 --seed %llu --requests %u --workers %u --verbose\n",
+        (unsigned long long)seed, sim->failure, (unsigned long long)seed, options->requests,
+        options->workers);
+    return false;
+}
+
+static void print_totals(const struct totals *t)
+{
+    printf(
+        "# events=%llu frames=%llu tokens=%llu faults=%llu moved=%llu cutovers=%llu silences=%llu stale=%llu "
+        "diverged=%llu alone=%llu failed_beside_poison=%llu\n",
+        (unsigned long long)t->events, (unsigned long long)t->frames, (unsigned long long)t->tokens,
+        (unsigned long long)t->faults, (unsigned long long)t->moved, (unsigned long long)t->cutovers,
+        (unsigned long long)t->silences, (unsigned long long)t->stale, (unsigned long long)t->diverged,
+        (unsigned long long)t->alones, (unsigned long long)t->collateral);
+}
+
+/* Runs count seeds from first on; one TAP line per SEEDS_PER_TEST. Returns how many failed. */
+static int64_t run_seeds(struct sim *sim, uint64_t first, int64_t count, bool tap,
+                         const struct sim_options *options)
+{
+    struct totals totals = {0};
+    int64_t failed = 0;
+    int64_t tests = (count + SEEDS_PER_TEST - 1) / SEEDS_PER_TEST;
+    if (tap) printf("1..%lld\n", (long long)tests);
+    for (int64_t test = 0; test < tests; test++) {
+        uint64_t from = first + (uint64_t)(test * SEEDS_PER_TEST), end = from + SEEDS_PER_TEST;
+        if (end > first + (uint64_t)count) end = first + (uint64_t)count;
+        bool good = true;
+        for (uint64_t seed = from; seed < end; seed++) {
+            bool passed = run_seed(sim, seed, options, &totals);
+            good = good && passed;
+            failed += !passed;
+        }
+        if (tap)
+            printf("%s %lld - sim_seeds_%llu_to_%llu\n", good ? "ok" : "not ok", (long long)test + 1,
+                   (unsigned long long)from, (unsigned long long)end - 1);
+        fflush(stdout);
+    }
+    print_totals(&totals);
+    return failed;
+}
+
+int main(int argc, char **argv)
+{
+    int64_t seeds = 200, seed = 1, requests = 40, workers = 4;
+    bool tap = false, verbose = false, help = false;
+    int nwords;
+    struct gw_err_ctx ctx = {0};
+    const struct gw_flag flags[] = {
+        {"seeds", GW_FLAG_INT, &seeds, "N", "how many seeds to run", 1, 1e9},
+        {"seed", GW_FLAG_INT, &seed, "S", "the first one", 0, 9e15},
+        {"requests", GW_FLAG_INT, &requests, "R", "requests per run", 1, SIM_REQUESTS_MAX},
+        {"workers", GW_FLAG_INT, &workers, "W", "workers in the fleet", 1, SIM_WORKERS_MAX},
+        {"tap", GW_FLAG_BOOL, &tap, NULL, "report as TAP, a line per ten seeds", 0, 0},
+        {"verbose", GW_FLAG_BOOL, &verbose, NULL, "print every event", 0, 0},
+        {0}};
+    if (gw_args_parse(argc, argv, flags, NULL, 0, &nwords, &help, &ctx) != GW_OK) {
+        fprintf(stderr, "godwit-sim: %s\n", ctx.text);
+        return 2;
+    }
+    if (help) {
+        gw_args_help("godwit-sim [flags]", "Runs the controller's core in virtual time under seeded faults.",
+                     flags);
+        return 0;
+    }
+    struct sim_options options = {(uint32_t)requests, (uint32_t)workers, verbose};
+    struct sim *sim = sim_alloc(1, sizeof *sim);
+    int64_t failed = run_seeds(sim, (uint64_t)seed, seeds, tap, &options);
+    free(sim);
+    if (!tap) printf("%lld of %lld seeds failed\n", (long long)failed, (long long)seeds);
+    return failed ? 1 : 0;
+}

@@ -1,0 +1,199 @@
+#include "tests/sim/sim.h"
+
+#include <string.h>
+
+#define FAULT_EVERY_MAX_MS 600 /* between two faults */
+#define GRACE_MAX_MS       5000
+
+static int64_t ms(struct sim *sim, int64_t low, int64_t high)
+{
+    return sim_between(sim, low, high) * GW_US_PER_MS;
+}
+
+/* A random living worker, or NULL if chance hits a dead one. */
+static struct sim_worker *some_worker(struct sim *sim)
+{
+    struct sim_worker *w = &sim->workers[gw_rng_below(&sim->rng, sim->options.workers)];
+    return w->alive ? w : NULL;
+}
+
+static struct sim_link *link_of(struct sim *sim, const struct sim_worker *w)
+{
+    return sim_link_find(sim, w->link);
+}
+
+/* ---- death ---- */
+
+/* The process is killed; its kernel says so at once. */
+static void kill_process(struct sim *sim, struct sim_worker *w)
+{
+    sim_worker_die(sim, w, ms(sim, 20, 2000));
+}
+
+/* The machine is gone: no word, or a late one from a router. */
+static void vanish(struct sim *sim, struct sim_worker *w)
+{
+    struct sim_link *l = link_of(sim, w);
+    if (l) sim_link_cut(sim, l, sim_chance(sim, 3), false);
+    sim_worker_die(sim, w, ms(sim, 20, 2000));
+}
+
+static void freeze(struct sim *sim, struct sim_worker *w)
+{
+    struct sim_link *l = link_of(sim, w);
+    if (l) l->healthy = false;
+    w->frozen_until_us = sim->now_us + ms(sim, 50, 4000);
+}
+
+static void freeze_many(struct sim *sim, struct sim_worker *w)
+{
+    int64_t until_us = sim->now_us + ms(sim, 300, 4000);
+    freeze(sim, w);
+    for (uint32_t i = 0; i < sim->options.workers; i++) {
+        if (!sim->workers[i].alive || sim_chance(sim, 4)) continue;
+        freeze(sim, &sim->workers[i]);
+        sim->workers[i].frozen_until_us = until_us;
+    }
+}
+
+static void cut(struct sim *sim, struct sim_worker *w)
+{
+    struct sim_link *l = link_of(sim, w);
+    if (l) sim_link_cut(sim, l, sim_chance(sim, 2), sim_chance(sim, 2));
+}
+
+/* ---- notices ---- */
+
+/* The truth behind a notice: it comes about when it says, earlier, later, or never. */
+static void plan_reclaim(struct sim *sim, struct sim_worker *w, int64_t grace_us)
+{
+    if (sim_chance(sim, 3)) return;
+    int64_t at_us = sim->now_us + grace_us + (sim_chance(sim, 3) ? ms(sim, -500, 500) : 0);
+    if (at_us < sim->now_us) at_us = sim->now_us;
+    sim_queue_push(sim, (struct sim_event){
+                            .at_us = at_us, .type = SIM_WORKER_RECLAIM, .slot = w->slot, .life = w->life});
+}
+
+static void plan_cancel(struct sim *sim, const struct sim_worker *w)
+{
+    if (!sim_chance(sim, 4)) return;
+    sim_queue_push(sim, (struct sim_event){.at_us = sim->now_us + ms(sim, 0, 3000),
+                                           .type = SIM_NOTICE_CANCEL,
+                                           .slot = w->slot,
+                                           .life = w->life});
+}
+
+void sim_on_reclaim(struct sim *sim, const struct sim_event *e)
+{
+    struct sim_worker *w = &sim->workers[e->slot];
+    if (w->life != e->life || !w->alive) return;
+    sim_trace(sim, "fault  w%u is reclaimed", w->slot);
+    if (sim_chance(sim, 2))
+        vanish(sim, w);
+    else
+        kill_process(sim, w);
+}
+
+/* To the core by name: the instance's, sometimes the worker's, sometimes nobody's. */
+static void admin_notice(struct sim *sim, const struct sim_worker *w, uint8_t kind, int64_t grace_us)
+{
+    const char *name = sim_chance(sim, 2) ? w->instance : w->name;
+    if (sim_chance(sim, 12)) name = "i-nobody";
+    struct gw_event e = {.type = GW_EV_NOTICE,
+                         .notice = {.name = name, .kind = kind, .deadline_us = sim_core_now(sim) + grace_us}};
+    sim_trace(sim, "admin  notice kind %u for %s in %lld ms", kind, name, (long long)grace_us / 1000);
+    if (sim->now_us >= sim->stalled_until_us) sim_step(sim, &e);
+}
+
+void sim_on_notice_cancel(struct sim *sim, const struct sim_event *e)
+{
+    struct sim_worker *w = &sim->workers[e->slot];
+    if (w->life != e->life || !w->alive) return;
+    if (sim_chance(sim, 2))
+        sim_worker_send_notice(sim, w, GW_NOTICE_CANCEL, 0);
+    else
+        admin_notice(sim, w, GW_NOTICE_CANCEL, 0);
+}
+
+static void announce(struct sim *sim, struct sim_worker *w)
+{
+    int64_t grace_us = sim_chance(sim, 6) ? 0 : ms(sim, 0, GRACE_MAX_MS);
+    if (sim_chance(sim, 2)) {
+        sim_worker_send_notice(sim, w, GW_NOTICE_PREEMPT, (uint32_t)(grace_us / GW_US_PER_MS));
+        w->leaves = w->welcome && sim_chance(sim, 2);
+    } else {
+        admin_notice(sim, w, GW_NOTICE_PREEMPT, grace_us);
+    }
+    plan_reclaim(sim, w, grace_us);
+    plan_cancel(sim, w);
+}
+
+/* ---- the controller's own troubles ---- */
+
+static void stall(struct sim *sim, struct sim_worker *w)
+{
+    (void)w;
+    sim->stalled_until_us = sim->now_us + ms(sim, 100, 3000);
+}
+
+static void jump(struct sim *sim, struct sim_worker *w)
+{
+    (void)w;
+    sim->skew_us += ms(sim, 600, 5000);
+}
+
+/* ---- odd frames ---- */
+
+/* A worker that speaks of what it does not have. */
+static void stale_frame(struct sim *sim, struct sim_worker *w)
+{
+    struct sim_link *l = link_of(sim, w);
+    uint32_t id = 1, log_len = 3;
+    float logprob = 0;
+    if (!l || !w->welcome || sim_worker_frozen(sim, w)) return;
+    struct gw_msg m = {.term = w->term, .pipeline = w->pipeline, .generation = w->generation};
+    uint64_t request = 1 + gw_rng_below(&sim->rng, sim->requests_len);
+    uint32_t attempt = sim_request_by_id(sim, request)->attempt + (sim_chance(sim, 2) ? 1 : UINT32_MAX);
+    if (sim_chance(sim, 2)) {
+        m.type = GW_MSG_TOKENS;
+        m.tokens = (struct gw_msg_tokens){request, attempt, 0, {0, 1, 0, &id, &logprob, NULL}};
+    } else {
+        m.type = GW_MSG_HANDOFF;
+        m.handoff = (struct gw_msg_handoff){request, attempt, 1, &log_len};
+    }
+    if (sim_chance(sim, 4)) m.generation++;
+    if (sim_chance(sim, 8)) m.term--;
+    /* The number that is next may have been given out when the frame arrives: only what is surely stale. */
+    if (attempt == sim_request_by_id(sim, request)->attempt + 1 && m.generation == w->generation) return;
+    sim_net_to_core(sim, l, &m);
+}
+
+void sim_on_fault(struct sim *sim)
+{
+    static const struct {
+        const char *name;
+        uint32_t weight;
+        void (*act)(struct sim *sim, struct sim_worker *w);
+    } kinds[] = {{"kill", 4, kill_process}, {"vanish", 4, vanish},   {"freeze", 4, freeze},
+                 {"cut", 4, cut},           {"notice", 8, announce}, {"freeze many", 1, freeze_many},
+                 {"stall", 1, stall},       {"jump", 1, jump},       {"stale frame", 4, stale_frame}};
+    uint32_t total = 0, i = 0;
+    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) total += kinds[k].weight;
+    uint32_t pick = (uint32_t)gw_rng_below(&sim->rng, total);
+    while (pick >= kinds[i].weight) pick -= kinds[i++].weight;
+    struct sim_worker *w = some_worker(sim);
+    if (w) {
+        sim->faults++;
+        sim_trace(sim, "fault  %s w%u", kinds[i].name, w->slot);
+        kinds[i].act(sim, w);
+    }
+    int64_t next_us = sim->now_us + ms(sim, 1, FAULT_EVERY_MAX_MS);
+    if (next_us < sim->faults_end_us)
+        sim_queue_push(sim, (struct sim_event){.at_us = next_us, .type = SIM_FAULT});
+}
+
+void sim_faults_plan(struct sim *sim)
+{
+    if (sim_chance(sim, 10)) return; /* a quiet run */
+    sim_queue_push(sim, (struct sim_event){.at_us = ms(sim, 200, 1500), .type = SIM_FAULT});
+}
