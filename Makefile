@@ -50,11 +50,17 @@ WORKER := worker/link.c worker/link_queue.c worker/safetensors.c worker/model_co
           worker/options.c worker/stop_signals.c worker/serve.c
 CORE := controller/core/core.c controller/core/core_actions.c controller/core/core_workers.c \
         controller/core/core_requests.c controller/core/core_tokens.c controller/core/core_route.c \
-        controller/core/core_moves.c controller/core/core_notices.c controller/core/core_log.c controller/core/core_map.c
+        controller/core/core_moves.c controller/core/core_notices.c controller/core/core_log.c
 TEXT := controller/text/tokenizer.c controller/text/tokenizer_load.c controller/text/tokenizer_stages.c \
         controller/text/tokenizer_config.c controller/text/vocab.c controller/text/byte_alphabet.c controller/text/bpe.c \
         controller/text/added.c controller/text/onig.c controller/text/split.c controller/text/nfc.c \
-        controller/text/detok.c controller/text/stops.c
+        controller/text/detok.c controller/text/stops.c controller/text/utext.c controller/text/arena.c \
+        controller/text/chat_template.c controller/text/jinja_lex.c controller/text/jinja_parse.c \
+        controller/text/jinja_parse_expr.c controller/text/jinja_run.c controller/text/jinja_value.c \
+        controller/text/jinja_print.c controller/text/jinja_json.c controller/text/jinja_eval.c \
+        controller/text/jinja_exec.c controller/text/jinja_ops.c controller/text/jinja_access.c \
+        controller/text/jinja_filters.c controller/text/jinja_list_filters.c controller/text/jinja_methods.c \
+        controller/text/jinja_tests.c controller/text/jinja_functions.c
 FRONT := controller/front/http_parser.c controller/front/http_head.c controller/front/http_conn.c \
          controller/front/http_server.c controller/front/api_keys.c controller/front/openai_error.c \
          controller/front/openai_fields.c controller/front/openai_prompt.c controller/front/openai_sampling.c \
@@ -77,10 +83,10 @@ $(foreach v,release asan tsan fuzz,build/$(v)/%_avx2.o): ISA := -mavx2 -mfma
 UNIT_BASE := test_base_frame test_base_buf test_base_json test_base_args test_base_pool test_base_utf8 test_base_hash \
              test_base_file test_base_sockaddr
 UNIT_MIGRATE := test_request test_wire
-UNIT_KERNELS := test_kernels_vmath test_kernels_matmul test_kernels_rows test_kernels_attention test_kernels_digest
+UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_kernels_rows test_kernels_attention test_kernels_digest
 UNIT_WORKER := test_engine_golden test_engine_exact
 UNIT_CORE :=
-UNIT_TEXT := test_tokenizer test_detok test_stops
+UNIT_TEXT := test_tokenizer test_detok test_stops test_chat_template
 UNIT_FRONT := test_http_parser
 UNIT_CLI := test_cli_fleet
 UNIT_CONTROLLER := test_worker_links
@@ -166,7 +172,7 @@ unit: $(UNIT:%=build/asan/tests/unit/%) ## build and run the unit tests (ASan + 
 # Unit tests that also run on the -O3 build (bit-exactness); those of the kernels always do.
 EXACT :=
 # Unit tests that also run under ThreadSanitizer: where threads meet.
-TSAN := test_base_pool
+TSAN := test_base_pool test_kernels_device
 # End-to-end scripts: PATH[,ARG...][@seconds allowed]. SHORT are part of `make check`, LONG of `make test-full` only.
 E2E_SHORT := tests/lint/test_lint.py@120 tests/e2e/test_harness.py@120 tests/e2e/test_curl.py@120
 E2E := tests/e2e/test_install.py@600 tests/e2e/test_openai.py@300 tests/e2e/test_bad_input.py@300 \

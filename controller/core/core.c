@@ -65,8 +65,8 @@ void gw_core_destroy(struct gw_core *core)
         if (core->workers[i]) list_free(&core->workers[i]->requests);
         free(core->workers[i]);
     }
-    core_map_fini(&core->requests);
-    core_map_fini(&core->links);
+    gw_id_map_fini(&core->requests);
+    gw_id_map_fini(&core->links);
     free(core->workers);
     free(core->actions);
     free(core);
@@ -170,7 +170,7 @@ size_t gw_core_workers(const struct gw_core *core, struct gw_core_worker_view *o
 
 bool gw_core_log(const struct gw_core *core, uint64_t request, uint32_t branch, struct gw_tokens *out)
 {
-    const struct core_request *r = core_map_get(&core->requests, request);
+    const struct core_request *r = gw_id_map_get(&core->requests, request);
     if (!r || branch >= r->request->n) return false;
     const struct core_log *log = &r->logs[branch];
     *out = core_log_view(log, 0, log->len, r->request->sampling.top_logprobs);

@@ -118,12 +118,12 @@ struct gw_event {
     enum gw_event_type type;
     union {
         struct {
-            uint64_t link;
+            uint64_t link; /* not 0 */
             const struct gw_msg *msg;
         } link; /* HELLO, MSG, LINK_DOWN (msg NULL) */
         struct {
             struct gw_request *request;
-        } submit; /* request->id: unique, chosen by the front */
+        } submit; /* request->id: unique, not 0, chosen by the front */
         struct {
             uint64_t request;
         } cancel;

@@ -16,9 +16,9 @@
 #ifndef GW_CONTROLLER_CORE_INTERNAL_H
 #define GW_CONTROLLER_CORE_INTERNAL_H
 
+#include "base/id_map.h"
 #include "controller/core/core.h"
 #include "controller/core/core_log.h"
-#include "controller/core/core_map.h"
 
 #define CORE_PROFILES_MAX 16   /* numerics profiles seen in one cluster; a mixed fleet has two or three */
 #define CORE_NOTICES_MAX  256  /* announcements kept for instances that reconnect before their deadline */
@@ -107,8 +107,8 @@ struct gw_core {
     struct core_request *dead_requests; /* by next */
     struct core_worker *dead_workers;   /* by next_dead */
 
-    struct core_map requests;     /* id → core_request */
-    struct core_map links;        /* link → core_worker */
+    struct gw_id_map requests;    /* id → core_request */
+    struct gw_id_map links;       /* link → core_worker */
     struct core_worker **workers; /* [config.max_workers] by pipeline, NULL = free */
     uint32_t workers_end;         /* slots from here on have never been used */
     uint32_t workers_len, workers_up, workers_reserved;

@@ -100,7 +100,7 @@ static void forget(struct gw_core *core, struct core_request *r)
         core_release(core, r);
         if (r->list) core_list_remove(r);
     }
-    core_map_remove(&core->requests, r->request->id);
+    gw_id_map_remove(&core->requests, r->request->id);
     r->next = core->dead_requests;
     core->dead_requests = r;
 }
@@ -165,7 +165,7 @@ static gw_err_t admit(struct gw_core *core, struct gw_request *request, struct c
     TRY(core_actions_reserve(core, core->requests.len + 1, core->workers_len));
     struct core_request *r = calloc(1, sizeof *r + request->n * sizeof r->logs[0]);
     if (!r) return GW_ERR_MEMORY;
-    gw_err_t err = core_map_put(&core->requests, request->id, r);
+    gw_err_t err = gw_id_map_put(&core->requests, request->id, r);
     if (err != GW_OK) {
         free(r);
         return err;
@@ -179,7 +179,7 @@ static gw_err_t admit(struct gw_core *core, struct gw_request *request, struct c
 void core_on_submit(struct gw_core *core, int64_t now_us, struct gw_request *request)
 {
     struct core_request *r = NULL;
-    assert(request->n >= 1 && !core_map_get(&core->requests, request->id));
+    assert(request->id != 0 && request->n >= 1 && !gw_id_map_get(&core->requests, request->id));
     gw_err_t err = core->fresh.len >= core->config.max_queued ? GW_ERR_LIMIT : admit(core, request, &r);
     if (err != GW_OK) {
         struct gw_action *a = core_act(core, GW_ACT_FAILED);
@@ -199,7 +199,7 @@ void core_on_submit(struct gw_core *core, int64_t now_us, struct gw_request *req
 
 void core_on_cancel(struct gw_core *core, uint64_t request)
 {
-    struct core_request *r = core_map_get(&core->requests, request);
+    struct core_request *r = gw_id_map_get(&core->requests, request);
     if (!r) return;
     if (r->worker) core_send_cancel(core, r, GW_BRANCH_ALL);
     core->stats.cancelled++;
@@ -208,7 +208,7 @@ void core_on_cancel(struct gw_core *core, uint64_t request)
 
 void core_on_stop(struct gw_core *core, uint64_t request, uint32_t branch, uint32_t keep)
 {
-    struct core_request *r = core_map_get(&core->requests, request);
+    struct core_request *r = gw_id_map_get(&core->requests, request);
     if (!r || branch >= r->request->n || r->logs[branch].done) return;
     if (keep < r->logs[branch].len) r->logs[branch].len = keep;
     if (r->worker) core_send_cancel(core, r, r->open == 1 ? GW_BRANCH_ALL : branch);
@@ -220,7 +220,7 @@ void core_on_stop(struct gw_core *core, uint64_t request, uint32_t branch, uint3
 struct core_request *core_request_of(struct gw_core *core, const struct core_worker *w, uint64_t id,
                                      uint32_t attempt)
 {
-    struct core_request *r = core_map_get(&core->requests, id);
+    struct core_request *r = gw_id_map_get(&core->requests, id);
     if (r && r->worker == w && r->attempt == attempt) return r;
     core->stats.stale_frames++;
     return NULL;

@@ -72,7 +72,7 @@ static gw_err_t worker_create(struct gw_core *core, uint64_t link, struct core_w
     TRY(core_actions_reserve(core, core->requests.len, core->workers_len + 1));
     struct core_worker *w = calloc(1, sizeof *w);
     if (!w) return GW_ERR_MEMORY;
-    gw_err_t err = core_map_put(&core->links, link, w);
+    gw_err_t err = gw_id_map_put(&core->links, link, w);
     if (err != GW_OK) {
         free(w);
         return err;
@@ -115,7 +115,7 @@ void core_on_hello(struct gw_core *core, int64_t now_us, uint64_t link, const st
     const struct gw_msg_hello *h = &msg->hello;
     const char *text;
     struct core_worker *w = NULL;
-    assert(msg->type == GW_MSG_HELLO && !core_map_get(&core->links, link));
+    assert(link != 0 && msg->type == GW_MSG_HELLO && !gw_id_map_get(&core->links, link));
     enum gw_refuse_code code = judge(core, h, &text);
     if (code != 0) {
         refuse(core, link, h, code, text);
@@ -167,7 +167,7 @@ void core_worker_lost(struct gw_core *core, struct core_worker *w, int64_t now_u
     }
     core_worker_set_state(core, w, CORE_DOOMED);
     if (w->alone) core_release(core, w->alone);
-    core_map_remove(&core->links, w->link);
+    gw_id_map_remove(&core->links, w->link);
     core->workers[w->pipeline] = NULL;
     core->workers_len--;
     core->fleet_changed = true;
@@ -178,7 +178,7 @@ void core_worker_lost(struct gw_core *core, struct core_worker *w, int64_t now_u
 
 void core_on_link_down(struct gw_core *core, int64_t now_us, uint64_t link)
 {
-    struct core_worker *w = core_map_get(&core->links, link);
+    struct core_worker *w = gw_id_map_get(&core->links, link);
     if (w) core_worker_lost(core, w, now_us, "its link went down", false);
 }
 
@@ -194,7 +194,7 @@ static void on_goodbye(struct gw_core *core, struct core_worker *w, int64_t now_
 
 void core_on_msg(struct gw_core *core, int64_t now_us, uint64_t link, const struct gw_msg *msg)
 {
-    struct core_worker *w = core_map_get(&core->links, link);
+    struct core_worker *w = gw_id_map_get(&core->links, link);
     if (!w || msg->term != core->config.term || msg->pipeline != w->pipeline ||
         msg->generation != w->generation) {
         core->stats.stale_frames++;
