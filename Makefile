@@ -68,6 +68,8 @@ FRONT := controller/front/http_parser.c controller/front/http_head.c controller/
          controller/front/openai_response.c controller/front/completion.c controller/front/completion_send.c \
          controller/front/text_routes.c controller/front/info_routes.c controller/front/admin.c \
          controller/front/metrics.c controller/front/timeline.c controller/front/front.c
+# A fake core and an HTTP client, for the front's tests
+FRONT_TEST := tests/lib/fake_core.c tests/lib/http_client.c
 CONTROLLER := controller/worker_links.c controller/hub.c controller/model_info.c controller/options.c
 SIM := tests/sim/main_sim.c tests/sim/sim_world.c tests/sim/sim_queue.c tests/sim/sim_model.c tests/sim/sim_net.c \
        tests/sim/sim_worker.c tests/sim/sim_front.c tests/sim/sim_check.c tests/sim/sim_faults.c
@@ -97,7 +99,7 @@ FUZZ := fuzz_json fuzz_frame fuzz_http
 
 # ---- rules -----------------------------------------------------------------------------------------------------
 
-FOLDERS := BASE MIGRATE KERNELS WORKER CORE TEXT FRONT CONTROLLER CLI
+FOLDERS := BASE MIGRATE KERNELS WORKER CORE TEXT FRONT FRONT_TEST CONTROLLER CLI
 PROGRAMS := godwit $(if $(wildcard controller/main_controller.c),godwit-controller) $(if $(wildcard worker/main_worker.c),godwit-worker)
 
 # $(call libs,variant,FOLDER...) - the archives, in link order
@@ -129,7 +131,7 @@ $(call unit_rule,$(1),UNIT_KERNELS,KERNELS MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_WORKER,WORKER KERNELS MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_CORE,CORE MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_TEXT,TEXT BASE)
-$(call unit_rule,$(1),UNIT_FRONT,FRONT TEXT CORE MIGRATE BASE)
+$(call unit_rule,$(1),UNIT_FRONT,FRONT_TEST FRONT TEXT MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_CLI,CLI BASE)
 $(call unit_rule,$(1),UNIT_CONTROLLER,CONTROLLER CORE MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_LINKS,CONTROLLER WORKER MIGRATE BASE)

@@ -1,5 +1,7 @@
 /* Chat templates: the Jinja constructs that released chat templates use, compiled once, rendered per request.
  *
+ *     source ─ jinja_lex ─► tokens ─ jinja_parse ─► tree ─ jinja_exec, jinja_eval (a jinja_run) ─► text
+ *
  * Sandbox: a template sees messages, add_generation_prompt, bos_token, eos_token, date_string and what it
  * sets itself; it calls no code; steps, output bytes and nesting are bounded. trim_blocks and lstrip_blocks
  * are on, as in transformers.
@@ -28,7 +30,10 @@ struct gw_chat_vars {
     const cJSON *messages; /* array of objects with role and content */
     bool add_generation_prompt;
     const char *bos_token, *eos_token;
-    const char *date_string; /* NULL = not defined */
+    /* NULL = not defined. strftime_now(format) gives this text whatever the format, and is itself not defined
+     * where this is NULL: templates have a fallback for both. */
+    const char *date_string;
+    const cJSON *extra; /* object of more variables (chat_template_kwargs), or NULL; the ones above win */
 };
 
 gw_err_t gw_chat_template_render(const struct gw_chat_template *t, const struct gw_chat_vars *vars,
