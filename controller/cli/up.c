@@ -108,6 +108,8 @@ static gw_err_t start_controller(struct up *up, struct gw_err_ctx *ctx)
                     key,
                     "--ready-file",
                     ready,
+                    "--stop-grace-s",
+                    "0",
                     up->o.api_keys ? "--api-keys" : NULL,
                     (char *)up->o.api_keys,
                     NULL};

@@ -1,0 +1,242 @@
+/* godwit-controller: wires front, core and worker links to one event loop. */
+#include <event2/event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/pool.h"
+#include "base/secret.h"
+#include "controller/front/front.h"
+#include "controller/hub.h"
+#include "controller/model_info.h"
+#include "controller/options.h"
+#include "controller/worker_links.h"
+#include "migrate/fingerprint.h"
+#include "migrate/profile.h"
+
+#define TEXT_JOBS_MAX 8192 /* requests being templated and tokenized; more than that is refused (429) */
+#define LINKS_MAX     1024
+
+struct program {
+    struct gw_controller_options o;
+    struct gw_log log;
+    struct gw_model_info model;
+    struct gw_core_config core_config;
+    struct gw_tokenizer *tokenizer;
+    struct gw_chat_template *chat; /* NULL: the model has none */
+    struct event_base *loop;
+    struct gw_pool *pool;
+    struct gw_hub *hub;
+    struct gw_links *links;
+    struct gw_front *front;
+    struct event *sigint, *sigterm;
+    bool stopping;
+};
+
+/* ---- glue: each part sees only the hub ---- */
+
+static void post_event(void *arg, const struct gw_event *event)
+{
+    gw_hub_post(arg, event);
+}
+
+static void send_to_link(void *arg, uint64_t link, struct gw_msg *msg)
+{
+    gw_links_send(arg, link, msg);
+}
+
+static void close_link(void *arg, uint64_t link, const char *reason)
+{
+    gw_links_close(arg, link, reason);
+}
+
+static void tell_front(void *arg, const struct gw_action *action)
+{
+    gw_front_on_action(arg, action);
+}
+
+static void read_stats(void *arg, struct gw_core_stats *out)
+{
+    gw_core_stats(gw_hub_core(arg), out);
+}
+
+static size_t read_workers(void *arg, struct gw_core_worker_view *out, size_t max)
+{
+    return gw_core_workers(gw_hub_core(arg), out, max);
+}
+
+/* ---- start ---- */
+
+static gw_err_t open_model(struct program *p, struct gw_err_ctx *ctx)
+{
+    TRY(gw_model_info_read(p->o.model, p->o.model_name, &p->model, ctx));
+    TRY(gw_tokenizer_open(p->o.model, &p->tokenizer, ctx));
+    gw_err_t err = gw_chat_template_open(p->o.model, &p->chat, ctx);
+    if (err == GW_ERR_NOT_FOUND) {
+        gw_logf(&p->log, GW_LOG_WARN, "%s has no chat template: /v1/chat/completions will answer 400",
+                p->model.name);
+        gw_err_reset(ctx);
+        err = GW_OK;
+    }
+    TRY(err);
+    return gw_fingerprint_dir(p->o.model, p->core_config.fingerprint, ctx);
+}
+
+static void configure_core(struct program *p)
+{
+    struct gw_core_config *c = &p->core_config;
+    gw_core_config_default(c);
+    /* Grows with every start, even when the local clock's second is reused: a restart takes longer than that.
+     */
+    c->term = (uint64_t)gw_clock_unix_s();
+    c->digest_ok = gw_profile_digest_ok;
+    c->heartbeat_us = p->o.heartbeat_ms * GW_US_PER_MS;
+    c->heartbeat_timeout_us = p->o.heartbeat_timeout_ms * GW_US_PER_MS;
+    c->max_queue_wait_us = (int64_t)(p->o.max_queue_wait_s * 1e6);
+    c->max_queued = (uint32_t)p->o.max_queue;
+    c->max_workers = LINKS_MAX;
+}
+
+static gw_err_t create_links(struct program *p, struct gw_err_ctx *ctx)
+{
+    char *key;
+    size_t key_len;
+    TRY(gw_secret_read(p->o.cluster_key_file, &key, &key_len, ctx));
+    const struct gw_links_config config = {.host = p->o.worker.host,
+                                           .port = p->o.worker.port,
+                                           .key = key,
+                                           .key_len = key_len,
+                                           .max_links = LINKS_MAX,
+                                           .log = &p->log,
+                                           .event = post_event,
+                                           .arg = p->hub};
+    gw_err_t err = gw_links_create(p->loop, &config, &p->links, ctx);
+    gw_secret_free(key, key_len);
+    return err;
+}
+
+static gw_err_t create_front(struct program *p, struct gw_err_ctx *ctx)
+{
+    struct gw_front_config config;
+    gw_front_config_default(&config);
+    config.host = p->o.host;
+    config.port = (uint16_t)p->o.port;
+    config.admin_host = p->o.admin.host;
+    config.admin_port = p->o.admin.port;
+    config.model_name = p->model.name;
+    config.vocab = p->model.vocab;
+    config.context = p->model.context;
+    config.version = GW_VERSION;
+    config.api_keys_file = p->o.api_keys;
+    config.admin_token_file = p->o.admin_token_file;
+    config.max_connections = (uint32_t)p->o.max_connections;
+    config.max_body_bytes = (size_t)p->o.max_body_bytes;
+    config.sse_ping_us = (int64_t)(p->o.sse_ping_s * 1e6);
+    const struct gw_front_port port = {
+        .post = post_event, .stats = read_stats, .workers = read_workers, .arg = p->hub};
+    const struct gw_front_text text = {.tokenizer = p->tokenizer, .chat = p->chat};
+    return gw_front_create(p->loop, p->pool, &text, &config, &port, &p->log, &p->front, ctx);
+}
+
+static gw_err_t write_ready_file(const struct program *p, struct gw_err_ctx *ctx)
+{
+    char text[128];
+    if (!p->o.ready_file) return GW_OK;
+    int len = snprintf(text, sizeof text, "{\"port\": %u, \"admin_port\": %u, \"worker_port\": %u}\n",
+                       gw_front_http_port(p->front), gw_front_admin_port(p->front), gw_links_port(p->links));
+    return gw_file_replace(p->o.ready_file, text, (size_t)len, 0644, ctx);
+}
+
+static void on_stopped(void *arg)
+{
+    struct program *p = arg;
+    event_base_loopbreak(p->loop);
+}
+
+/* The first signal lets requests finish; the second does not wait. */
+static void on_end_signal(evutil_socket_t sig, short what, void *arg)
+{
+    (void)what;
+    struct program *p = arg;
+    gw_logf(&p->log, GW_LOG_INFO, "signal %d: ending%s", (int)sig, p->stopping ? " at once" : "");
+    if (p->stopping)
+        event_base_loopbreak(p->loop);
+    else
+        gw_front_stop(p->front, (int64_t)(p->o.stop_grace_s * 1e6), on_stopped, p);
+    p->stopping = true;
+}
+
+static gw_err_t create_loop(struct program *p, struct gw_err_ctx *ctx)
+{
+    p->loop = event_base_new();
+    if (!p->loop || event_base_priority_init(p->loop, GW_HUB_PRIORITIES) != 0)
+        return gw_fail(ctx, GW_ERR_MEMORY, "cannot make an event loop");
+    p->sigint = evsignal_new(p->loop, SIGINT, on_end_signal, p);
+    p->sigterm = evsignal_new(p->loop, SIGTERM, on_end_signal, p);
+    if (!p->sigint || !p->sigterm || event_add(p->sigint, NULL) != 0 || event_add(p->sigterm, NULL) != 0)
+        return gw_fail(ctx, GW_ERR_MEMORY, "cannot listen for signals");
+    return gw_pool_create(p->loop, (int)p->o.text_threads, TEXT_JOBS_MAX, &p->pool, ctx);
+}
+
+static gw_err_t start(struct program *p, struct gw_err_ctx *ctx)
+{
+    configure_core(p);
+    TRY(open_model(p, ctx));
+    TRY(create_loop(p, ctx));
+    TRY(gw_hub_create(p->loop, &p->core_config, &p->log, &p->hub, ctx));
+    TRY(create_links(p, ctx));
+    TRY(create_front(p, ctx));
+    const struct gw_hub_sinks sinks = {.send = send_to_link,
+                                       .close = close_link,
+                                       .links = p->links,
+                                       .front = tell_front,
+                                       .front_arg = p->front};
+    gw_hub_set_sinks(p->hub, &sinks);
+    return write_ready_file(p, ctx);
+}
+
+static void stop(struct program *p)
+{
+    gw_pool_destroy(p->pool); /* first: its jobs end in the front */
+    gw_front_destroy(p->front);
+    gw_links_destroy(p->links);
+    gw_hub_destroy(p->hub);
+    if (p->sigint) event_free(p->sigint);
+    if (p->sigterm) event_free(p->sigterm);
+    if (p->loop) event_base_free(p->loop);
+    gw_chat_template_destroy(p->chat);
+    gw_tokenizer_close(p->tokenizer);
+}
+
+int main(int argc, char **argv)
+{
+    struct program p = {0};
+    struct gw_err_ctx ctx = {0};
+    bool help = false;
+    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+        printf("godwit-controller %s\n", GW_VERSION);
+        return 0;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    gw_err_t err = gw_controller_options_parse(argc, argv, &p.o, &help, &ctx);
+    if (err == GW_OK && help) return 0;
+    if (err == GW_OK) {
+        p.log = (struct gw_log){.fd = STDERR_FILENO,
+                                .level = (enum gw_log_level)gw_log_level_parse(p.o.log_level),
+                                .program = "controller"};
+        err = start(&p, &ctx);
+    }
+    if (err == GW_OK) {
+        gw_logf(&p.log, GW_LOG_INFO, "%s is served at %s port %u, admin port %u, worker port %u, term %llu",
+                p.model.name, p.o.host, gw_front_http_port(p.front), gw_front_admin_port(p.front),
+                gw_links_port(p.links), (unsigned long long)p.core_config.term);
+        event_base_dispatch(p.loop);
+    }
+    stop(&p);
+    if (err != GW_OK) fprintf(stderr, "godwit-controller: %s\n", ctx.text);
+    return err == GW_OK ? 0 : 1;
+}
