@@ -93,11 +93,197 @@ static void test_matmul_variants_and_threads_give_the_same_bits(void **state)
     }
 }
 
+/* Each share's product by itself, [shares][m * n]. */
+static float *share_products(const struct gw_ops *ops, struct gw_device *dev, const void *x,
+                             const struct gw_weight *w, uint32_t shares, uint32_t m, uint32_t x_cols)
+{
+    float *y = take_f32((size_t)shares * m * w[0].n);
+    size_t at = 0;
+    for (uint32_t s = 0; s < shares; s++) {
+        const uint8_t *xs = (const uint8_t *)x + at * gw_dtype_bytes(ops->act);
+        ops->matmul(dev, y + (size_t)s * m * w[0].n, w[0].n, xs, x_cols, &w[s], m);
+        at += w[s].k;
+    }
+    return y;
+}
+
+/* The trees, written out. p[s]: the product of share s. */
+static float tree_sum(const float p[8], uint32_t shares)
+{
+    switch (shares) {
+    case 1: return p[0];
+    case 2: return p[0] + p[1];
+    case 3: return (p[0] + p[1]) + p[2];
+    case 5: return ((p[0] + p[1]) + (p[2] + p[3])) + p[4];
+    case 7: return ((p[0] + p[1]) + (p[2] + p[3])) + ((p[4] + p[5]) + p[6]);
+    default: return ((p[0] + p[1]) + (p[2] + p[3])) + ((p[4] + p[5]) + (p[6] + p[7]));
+    }
+}
+
+static void tree_case(struct gw_rng *r, const struct gw_ops *ops, struct gw_device *dev, struct shape s,
+                      uint32_t shares, int *chain_differs)
+{
+    struct gw_weight w[8];
+    uint32_t x_cols = 0;
+    for (uint32_t i = 0; i < shares; i++) {
+        uint32_t k = s.k + (s.k > 20 ? i % 2 : 0); /* shares may be unequal */
+        void *src = values_as(r, ops->weight, (size_t)s.n * k, false);
+        w[i] = packed(ops, src, s.n, k);
+        x_cols += k;
+        free(src);
+    }
+    void *x = values_as(r, ops->act, (size_t)s.m * x_cols, false);
+    float *residual = random_f32(r, (size_t)s.m * s.n), *before = take_f32((size_t)s.m * s.n);
+    float *scratch = take_f32((size_t)shares * s.m * s.n),
+          *parts = share_products(ops, dev, x, w, shares, s.m, x_cols);
+    memcpy(before, residual, (size_t)s.m * s.n * sizeof(float));
+    ops->matmul_tree_add(dev, residual, x, w, shares, s.m, scratch);
+    for (size_t i = 0; i < (size_t)s.m * s.n; i++) {
+        float p[8] = {0}, chain = 0;
+        for (uint32_t j = 0; j < shares; j++) {
+            p[j] = parts[j * s.m * s.n + i];
+            chain = j == 0 ? p[0] : chain + p[j];
+        }
+        float want = before[i] + tree_sum(p, shares);
+        if (residual[i] != want) fail_msg("%s: %u shares, element %zu", ops->name, shares, i);
+        *chain_differs += before[i] + chain != want;
+    }
+    for (uint32_t i = 0; i < shares; i++) free(w[i].data);
+    free(x), free(residual), free(before), free(scratch), free(parts);
+}
+
+static void test_matmul_tree_add_sums_shares_in_the_tree_order(void **state)
+{
+    (void)state;
+    static const uint32_t counts[] = {1, 2, 3, 5, 7, 8};
+    static const struct shape tree_shapes[] = {{1, 65, 7}, {3, 20, 513}, {50, 130, 24}, {7, 200, 40}};
+    struct gw_rng r = seeded_rng(__func__);
+    struct gw_device *dev = device_with(3);
+    int chain_differs = 0;
+    for (int p = 0; p < PROFILES; p++) {
+        const struct gw_ops *variants[VARIANTS_MAX];
+        int len = ops_all(profiles[p], variants);
+        for (int v = 0; v < len; v++)
+            for (size_t c = 0; c < sizeof counts / sizeof *counts; c++)
+                for (size_t i = 0; i < sizeof tree_shapes / sizeof *tree_shapes; i++)
+                    tree_case(&r, variants[v], dev, tree_shapes[i], counts[c], &chain_differs);
+    }
+    assert_true(chain_differs > 0); /* else this test could not tell the orders apart */
+    gw_device_destroy(dev);
+}
+
+/* Row r alone, and as one of many. */
+static void test_matmul_row_alone_equals_row_in_batch(void **state)
+{
+    (void)state;
+    struct gw_rng r = seeded_rng(__func__);
+    struct gw_device *dev = device_with(2);
+    struct shape s = {61, 150, 601};
+    for (int p = 0; p < PROFILES; p++) {
+        const struct gw_ops *variants[VARIANTS_MAX];
+        const struct gw_ops *ops = variants[ops_all(profiles[p], variants) - 1];
+        void *x = values_as(&r, ops->act, (size_t)s.m * s.k, true);
+        void *src = values_as(&r, ops->weight, (size_t)s.n * s.k, true);
+        float *all = product(ops, dev, x, src, s, s.n);
+        for (uint32_t row = 0; row < s.m; row++) {
+            const void *one = (const uint8_t *)x + (size_t)row * s.k * gw_dtype_bytes(ops->act);
+            float *alone = product(ops, dev, one, src, (struct shape){1, s.n, s.k}, s.n);
+            assert_same_bits(alone, all + (size_t)row * s.n, s.n * sizeof(float), "row");
+            free(alone);
+        }
+        free(x), free(src), free(all);
+    }
+    gw_device_destroy(dev);
+}
+
+/* Large enough that the threads really share it out. */
+static void test_matmul_large_over_threads_equals_one_thread(void **state)
+{
+    (void)state;
+    struct gw_rng r = seeded_rng(__func__);
+    struct gw_device *one = device_with(1), *five = device_with(5);
+    struct shape s = {130, 1100, 700};
+    for (int p = 0; p < PROFILES; p++) {
+        const struct gw_ops *variants[VARIANTS_MAX];
+        const struct gw_ops *ops = variants[ops_all(profiles[p], variants) - 1];
+        void *x = values_as(&r, ops->act, (size_t)s.m * s.k, true);
+        void *src = values_as(&r, ops->weight, (size_t)s.n * s.k, true);
+        float *want = product(ops, one, x, src, s, s.n), *got = product(ops, five, x, src, s, s.n);
+        assert_same_bits(got, want, (size_t)s.m * s.n * sizeof(float), ops->name);
+        free(x), free(src), free(want), free(got);
+    }
+    gw_device_destroy(one), gw_device_destroy(five);
+}
+
+/* DAZ and FTZ, on values where another mode gives another result. */
+static void test_matmul_directed_pairs_follow_the_profile(void **state)
+{
+    (void)state;
+    static const struct {
+        float x[2], w[2], want; /* of cpu-bf16dot-1 */
+    } cases[] = {
+        {{1, 0x1p-30f}, {1, 0x1p-30f}, 1},
+        {{0x1p60f, 1}, {1, 1}, 0x1p60f},
+        {{0x1p-130f, 1}, {0x1p100f, 3}, 3},     /* a denormal of x is zero */
+        {{1, 0x1p100f}, {5, 0x1p-130f}, 5},     /* of w too */
+        {{0, 0x1p-70f}, {0, 0x1p-70f}, 0},      /* a result below the least normal is zero */
+        {{-0x1p-70f, 0}, {0x1p-70f, 0}, -0.0f}, /* of its sign: the last fma flushes to -0 */
+        {{0x1p-63f, 0x1p-64f},
+         {0x1p-63f, 0x1p-64f},
+         0x1p-126f}, /* the odd product is flushed before the sum */
+    };
+    struct gw_device *dev = device_with(1);
+    const struct gw_ops *variants[VARIANTS_MAX];
+    int len = ops_all("cpu-bf16dot-1", variants);
+    for (int v = 0; v < len; v++)
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+            uint16_t x[2], src[2];
+            for (int j = 0; j < 2; j++) {
+                x[j] = (uint16_t)(gw_f32_bits(cases[i].x[j]) >> 16);
+                src[j] = (uint16_t)(gw_f32_bits(cases[i].w[j]) >> 16);
+            }
+            struct gw_weight w = packed(variants[v], src, 1, 2);
+            float y;
+            variants[v]->matmul(dev, &y, 1, x, 2, &w, 1);
+            if (gw_f32_bits(y) != gw_f32_bits(cases[i].want))
+                fail_msg("%s: case %zu: %a", variants[v]->name, i, y);
+            free(w.data);
+        }
+    gw_device_destroy(dev);
+}
+
+/* Four terms whose sum depends on the order: in pairs, the odd one first. */
+static void test_matmul_order_of_a_pair_is_odd_first(void **state)
+{
+    (void)state;
+    struct gw_device *dev = device_with(1);
+    const struct gw_ops *variants[VARIANTS_MAX];
+    int len = ops_all("cpu-bf16dot-1", variants);
+    /* ((2^24 + 1) - 2^24) + 1 with 2^24 + 1 = 2^24 in f32: 1. Even first would be (1 + 2^24) + (1 - 2^24) = 1
+     * or 2 */
+    const float x[4] = {1, 0x1p24f, 1, -0x1p24f};
+    for (int v = 0; v < len; v++) {
+        uint16_t xs[4], ones[4] = {0x3F80, 0x3F80, 0x3F80, 0x3F80};
+        for (int j = 0; j < 4; j++) xs[j] = (uint16_t)(gw_f32_bits(x[j]) >> 16);
+        struct gw_weight w = packed(variants[v], ones, 1, 4);
+        float y;
+        variants[v]->matmul(dev, &y, 1, xs, 4, &w, 1);
+        assert_true(y == 1.0f);
+        free(w.data);
+    }
+    gw_device_destroy(dev);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_matmul_c_equals_float64_reference),
         cmocka_unit_test(test_matmul_variants_and_threads_give_the_same_bits),
+        cmocka_unit_test(test_matmul_row_alone_equals_row_in_batch),
+        cmocka_unit_test(test_matmul_large_over_threads_equals_one_thread),
+        cmocka_unit_test(test_matmul_directed_pairs_follow_the_profile),
+        cmocka_unit_test(test_matmul_order_of_a_pair_is_odd_first),
+        cmocka_unit_test(test_matmul_tree_add_sums_shares_in_the_tree_order),
     };
     return cmocka_run_group_tests_name("kernels_matmul", tests, NULL, NULL);
 }

@@ -4,6 +4,8 @@
 #include <float.h>
 #include <math.h>
 
+#include "kernels/vmath.h"
+
 static const uint32_t lengths[] = {1, 2, 8, 15, 16, 17, 31, 48, 63, 100, 192, 257, 1030};
 static const uint32_t rows_of[] = {1, 2, 3, 5, 17, 64};
 static const int threads_of[] = {1, 2, 3, 5};
@@ -223,18 +225,33 @@ static void test_softmax_stats_of_minus_infinity_count_nothing(void **state)
     gw_device_destroy(dev);
 }
 
-/* The tree over 5 shares is ((0+1)+(2+3))+4: one logit per share, so large apart that each order rounds alike
- * to nothing else. */
+/* One logit per share, so that the sums are those of the tree alone; the trees are written out. */
+static float merged(float max_a, float sum_a, float max_b, float sum_b)
+{
+    float max = max_a > max_b ? max_a : max_b;
+    return fmaf(sum_a, gw_expf(max_a - max), sum_b * gw_expf(max_b - max));
+}
+
 static void test_softmax_stats_merge_in_the_tree_order(void **state)
 {
     (void)state;
+    struct gw_rng r = seeded_rng(__func__);
     struct gw_device *dev = device_with(1);
-    float x[5] = {0, 0, 0, 0, 0}, max, sum;
     const struct gw_ops *ops = ops_c("cpu-f32-1");
-    for (uint32_t shares = 1; shares <= 5; shares++) {
-        ops->softmax_stats(dev, x, 1, 5, shares, &max, &sum);
-        assert_true(max == 0 && sum == 5);
+    int chain_differs = 0;
+    for (int round = 0; round < 200; round++) {
+        float x[5], max, sum;
+        for (int i = 0; i < 5; i++) x[i] = plain_value(&r) * 3;
+        float m01 = fmaxf(x[0], x[1]), m23 = fmaxf(x[2], x[3]), m03 = fmaxf(m01, m23), m02 = fmaxf(m01, x[2]);
+        float s01 = merged(x[0], 1, x[1], 1), s23 = merged(x[2], 1, x[3], 1);
+        ops->softmax_stats(dev, x, 1, 3, 3, &max, &sum);
+        assert_true(sum == merged(m01, s01, x[2], 1));
+        ops->softmax_stats(dev, x, 1, 5, 5, &max, &sum);
+        assert_true(max == fmaxf(m03, x[4]) && sum == merged(m03, merged(m01, s01, m23, s23), x[4], 1));
+        float chain = merged(m03, merged(m02, merged(m01, s01, x[2], 1), x[3], 1), x[4], 1);
+        chain_differs += chain != sum;
     }
+    assert_true(chain_differs > 0); /* else this test could not tell the orders apart */
     gw_device_destroy(dev);
 }
 

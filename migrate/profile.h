@@ -1,0 +1,22 @@
+/* Numerics profiles: the arithmetic that this build knows, and the digest that each must have.
+ *
+ * A profile names every output bit (DESIGN part 4). Its digest is kernels/digest.h's, computed by a worker
+ * when it starts; only a worker whose digest is the constant here may serve. A change that moves a bit makes
+ * a new profile with a new digest, never a new digest for an old name.
+ *
+ * Owner: constants. Thread: safe. Units: none. Errors: none. Source: own design. */
+#ifndef GW_MIGRATE_PROFILE_H
+#define GW_MIGRATE_PROFILE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define GW_PROFILE_CPU_BF16 "cpu-bf16dot-1"
+#define GW_PROFILE_CPU_F32  "cpu-f32-1"
+
+bool gw_profile_known(const char *name);
+
+/* Is `digest` what this profile must have? False for unknown profiles. */
+bool gw_profile_digest_ok(const char *profile, const uint8_t digest[32]);
+
+#endif
