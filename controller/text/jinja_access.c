@@ -171,7 +171,7 @@ static gw_err_t resolve_slice(struct gw_jinja_run *run, const struct gw_jinja_va
     r->start = r->step < 0 ? hi : lo;
     r->stop = r->step < 0 ? lo : hi;
     for (int i = 0; i < 2; i++) {
-        int64_t v;
+        int64_t v = 0;
         if (!bounds[i]) continue;
         TRY(slice_bound(run, bounds[i], &v));
         if (v < 0) v = v < -len ? -len - 1 : v;

@@ -64,7 +64,7 @@ static void put_replaced(struct gw_buf *text, struct gw_jinja_string s, struct g
 gw_err_t gw_jinja_replace(struct gw_jinja_run *run, struct gw_jinja_string s,
                           const struct gw_jinja_args *args, struct gw_jinja_value *out)
 {
-    struct gw_jinja_string old, fresh;
+    struct gw_jinja_string old = {NULL, 0}, fresh = {NULL, 0};
     struct gw_buf text;
     int64_t count = -1;
     TRY(need_text(run, args, 0, "old", &old));
@@ -171,7 +171,7 @@ METHOD(text_endswith)
 
 METHOD(text_find)
 {
-    struct gw_jinja_string part;
+    struct gw_jinja_string part = {NULL, 0};
     TRY(need_text(run, args, 0, "sub", &part));
     TRY(gw_jinja_step_bytes(run, in->string.len));
     const char *at =
@@ -260,7 +260,7 @@ static const char *find_last(struct gw_jinja_string s, struct gw_jinja_string pa
 /* From the right, at a separator: the pieces come last first and are turned round. */
 METHOD(text_rsplit)
 {
-    struct gw_jinja_string by, s = in->string;
+    struct gw_jinja_string by = {NULL, 0}, s = in->string;
     int64_t count = -1;
     TRY(need_text(run, args, 0, "sep", &by));
     TRY(gw_jinja_arg_int(run, args, 1, "maxsplit", &count));
