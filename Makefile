@@ -69,7 +69,7 @@ FRONT := controller/front/http_parser.c controller/front/http_head.c controller/
          controller/front/text_routes.c controller/front/info_routes.c controller/front/admin.c \
          controller/front/metrics.c controller/front/timeline.c controller/front/front.c
 # A fake core and an HTTP client, for the front's tests
-FRONT_TEST := tests/lib/fake_core.c tests/lib/http_client.c
+FRONT_TEST := tests/lib/fake_core.c tests/lib/http_client.c tests/lib/front_fixture.c
 CONTROLLER := controller/worker_links.c controller/hub.c controller/model_info.c controller/options.c
 SIM := tests/sim/main_sim.c tests/sim/sim_world.c tests/sim/sim_queue.c tests/sim/sim_model.c tests/sim/sim_net.c \
        tests/sim/sim_worker.c tests/sim/sim_front.c tests/sim/sim_check.c tests/sim/sim_faults.c
@@ -89,7 +89,7 @@ UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_
 UNIT_WORKER := test_engine_golden test_engine_exact
 UNIT_CORE :=
 UNIT_TEXT := test_tokenizer test_detok test_stops test_chat_template
-UNIT_FRONT := test_http_parser
+UNIT_FRONT := test_http_parser test_front_api test_front_conn
 UNIT_CLI := test_cli_fleet
 UNIT_CONTROLLER := test_worker_links
 UNIT_LINKS := test_link_both_ends
@@ -105,14 +105,24 @@ PROGRAMS := godwit $(if $(wildcard controller/main_controller.c),godwit-controll
 # $(call libs,variant,FOLDER...) - the archives, in link order
 libs = $(foreach f,$(2),$(if $($(f)),build/$(1)/lib$(f).a))
 
+# $(call stamp,FILE,TEXT): FILE is written when TEXT is not what it holds; what depends on it is then made again.
+define stamp
+$(1): force
+	@mkdir -p $$(@D) && { echo '$(2)' | cmp -s - $$@ || echo '$(2)' >$$@; }
+endef
+.PHONY: force
+FLAG_LINES := $(shell grep -hE 'FLAGS|ISA' $(firstword $(MAKEFILE_LIST)) | cksum)
+
 define variant
-build/$(1)/%.o: %.c Makefile
+$(call stamp,build/$(1)/flags,$(CC) $(CPPFLAGS) $(CFLAGS) $(CFLAGS_$(1)) $(FLAG_LINES))
+build/$(1)/%.o: %.c build/$(1)/flags
 	@mkdir -p $$(@D)
 	@echo "  CC    $$@"; $$(CC) $$(CPPFLAGS) -DGW_VERSION='"$$(VERSION)"' $$(CFLAGS) $$(CFLAGS_$(1)) $$(ISA) $$(FLAGS_$$(*F)) -MMD -MP -c $$< -o $$@
 
 $(foreach f,$(FOLDERS),
-build/$(1)/lib$(f).a: $($(f):%.c=build/$(1)/%.o)
-	@rm -f $$@ && ar rcs $$@ $$^
+$(call stamp,build/$(1)/$(f).list,$($(f)))
+build/$(1)/lib$(f).a: $($(f):%.c=build/$(1)/%.o) build/$(1)/$(f).list
+	@rm -f $$@ && ar rcs $$@ $$(filter %.o,$$^)
 )
 
 build/$(1)/godwit: build/$(1)/controller/cli/main_godwit.o $(call libs,$(1),CLI MIGRATE BASE)
@@ -152,9 +162,7 @@ $(eval $(call variant,tsan))
 $(eval $(call variant,fuzz))
 # The version is compiled into the programs' main files alone; they follow it.
 $(foreach v,release asan tsan,$(addprefix build/$(v)/,controller/cli/main_godwit.o controller/main_controller.o worker/main_worker.o)): build/version
-build/version: force
-	@mkdir -p build && { echo '$(VERSION)' | cmp -s - $@ || echo '$(VERSION)' >$@; }
-.PHONY: force
+$(eval $(call stamp,build/version,$(VERSION)))
 
 -include $(shell find build/release build/asan build/tsan build/fuzz -name '*.d' 2>/dev/null)
 
@@ -181,7 +189,7 @@ E2E := tests/e2e/test_install.py@600 tests/e2e/test_openai.py@300 tests/e2e/test
        tests/e2e/test_bad_model.py@300 tests/e2e/test_recovery.py@300 tests/e2e/test_churn.py@600
 E2E_LONG :=
 # Programs that print `bench` lines: C ones (tests/bench/<name>.c, run on the release build) and scripts.
-BENCH :=
+BENCH := bench_kernels
 BENCH_E2E := tests/bench/bench_recovery.py
 
 JOBS ?= $(shell nproc)
@@ -240,6 +248,8 @@ demo: ## chat completions that stream on while workers are reclaimed, killed and
 	@+$(SUBMAKE) all
 	@tests/e2e/demo.py
 
+$(BENCH:%=build/release/tests/bench/%): build/release/tests/bench/%: build/release/tests/bench/%.o $(call libs,release,WORKER KERNELS MIGRATE BASE)
+	@echo "  LINK  $@"; $(CC) $^ $(LIBS) -o $@
 bench: all $(BENCH:%=build/release/tests/bench/%) ## measure: lines `bench <name> ours=<x> ref=<y> ratio=<x/y> unit=<u>`
 	@for b in $(BENCH:%=build/release/tests/bench/%) $(BENCH_E2E); do $$b || exit; done
 
