@@ -164,6 +164,10 @@ int main(int argc, char **argv)
     struct gw_err_ctx ctx = {0};
     bool help = false;
     int status = EXIT_WRONG;
+    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+        printf("godwit-worker %s\n", GW_VERSION);
+        return 0;
+    }
     signal(SIGPIPE, SIG_IGN);
     gw_err_t err = gw_worker_options_parse(argc, argv, &w->options, &help, &ctx);
     if (help) return 0;
