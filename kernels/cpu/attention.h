@@ -15,7 +15,11 @@
  * and the row is state.o * (1 / state.l). K and V are read as stored; positions behind p are never loaded.
  *
  * An item is up to GW_ATTN_QUERIES queries of one sequence and one KV head: query i is (row i / group, head
- * i mod group), group = query heads of that KV head; so that K and V are read once for all of them. */
+ * i mod group), group = query heads of that KV head; so that K and V are read once for all of them.
+ *
+ * Owner: all memory is the caller's. Thread: any number of items at a time, each with a scratch of its
+ * own. Units: elements. Errors: none; head_dim is asserted. Source: own design, after online softmax
+ * (Milakov & Gimelshein 2018). */
 #ifndef GW_KERNELS_CPU_ATTENTION_H
 #define GW_KERNELS_CPU_ATTENTION_H
 

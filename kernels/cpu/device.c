@@ -1,12 +1,12 @@
 #include "kernels/cpu/device.h"
 
 #include <assert.h>
+#include <immintrin.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xmmintrin.h>
 
 #include "base/clock.h"
 

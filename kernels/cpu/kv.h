@@ -1,4 +1,7 @@
-/* Where K and V of a position lie in their page (layout: kernels/op.h). */
+/* Where K and V of a position lie in their page (layout: kernels/op.h).
+ *
+ * Owner: nothing. Thread: safe. Units: bytes of an address. Errors: none; blocks and arena cover the
+ * position. Source: own design. */
 #ifndef GW_KERNELS_CPU_KV_H
 #define GW_KERNELS_CPU_KV_H
 

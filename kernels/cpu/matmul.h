@@ -8,7 +8,11 @@
  *             for each tile: micro: y (registers) += panel · w
  *
  * Between blocks of k the accumulators rest in y (exact: they are f32 there too), so the additions of one (m,
- * n) run over k in order whatever the blocking. */
+ * n) run over k in order whatever the blocking.
+ *
+ * Owner: all memory is the caller's. Thread: any number of items at a time. Units: elements, ns. Errors:
+ * none; alignment and equal n are asserted. Source: blocking after Goto & van de Geijn 2008, k never
+ * split. */
 #ifndef GW_KERNELS_CPU_MATMUL_H
 #define GW_KERNELS_CPU_MATMUL_H
 

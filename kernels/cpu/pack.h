@@ -6,7 +6,9 @@
  *         bf16   step = a pair of k:  64 x (bf16 even, bf16 odd)    lane j = w[64 t + j, 2 s], w[.., 2 s + 1]
  *
  * Columns behind n and the odd k behind the last one are zeros; the zeros of k take part in the sum (x is
- * padded alike), those of n are computed and dropped. */
+ * padded alike), those of n are computed and dropped.
+ *
+ * Owner: nothing. Thread: safe. Units: as named. Errors: none. Source: own design. */
 #ifndef GW_KERNELS_CPU_PACK_H
 #define GW_KERNELS_CPU_PACK_H
 

@@ -1,7 +1,10 @@
 /* RoPE, then K and V into their pages: the walk that all variants share. An item is one row of the batch.
  *
  *     half-split form, i < head_dim / 2, (c, s) = cos_sin[position][i]:
- *     y[i] = fma(x[i], c, -(x[i + half] * s))        y[i + half] = fma(x[i + half], c, x[i] * s) */
+ *     y[i] = fma(x[i], c, -(x[i + half] * s))        y[i + half] = fma(x[i + half], c, x[i] * s)
+ *
+ * Owner: all memory is the caller's. Thread: rows are independent. Units: elements, ns. Errors: none;
+ * head_dim is asserted. Source: Su et al. 2021, half-split form of Hugging Face Llama. */
 #ifndef GW_KERNELS_CPU_ROPE_APPEND_H
 #define GW_KERNELS_CPU_ROPE_APPEND_H
 

@@ -1,6 +1,7 @@
 /* What the AVX-512 files share: 16 lanes at a time, each helper the twin of a scalar form (kernels/vmath.h,
  * kernels/convert.h, kernels/cpu/simd_c.h) with the same operations in the same order, hence the same bits.
- */
+ *
+ * Owner: registers. Thread: safe, FTZ and DAZ on. Units: lanes. Errors: none. Source: own design. */
 #ifndef GW_KERNELS_CPU_SIMD_AVX512_H
 #define GW_KERNELS_CPU_SIMD_AVX512_H
 

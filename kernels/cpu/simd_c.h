@@ -1,4 +1,6 @@
-/* The 16 virtual lanes in plain C: lane = index mod 16, each lane ascending, then folded 8, 4, 2, 1. */
+/* The 16 virtual lanes in plain C: lane = index mod 16, each lane ascending, then folded 8, 4, 2, 1.
+ *
+ * Owner: the caller's lanes. Thread: safe. Units: lanes. Errors: none. Source: own design. */
 #ifndef GW_KERNELS_CPU_SIMD_C_H
 #define GW_KERNELS_CPU_SIMD_C_H
 

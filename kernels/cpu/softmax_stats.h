@@ -3,7 +3,10 @@
  * Each vocabulary share has its own (max, sum), over 16 virtual lanes counted from the share's start; then
  * the tree over shares merges pairs: M = max(a, b), sum = fma(sum_a, e^(max_a - M), sum_b e^(max_b - M)). So
  * a rank needs nobody else's maximum to begin. A logit of -inf counts nothing; a share without any is
- * (-FLT_MAX, 0). Shapes: logits [m, vocab] f32, out_max [m], out_sum [m]. */
+ * (-FLT_MAX, 0). Shapes: logits [m, vocab] f32, out_max [m], out_sum [m].
+ *
+ * Owner: all memory is the caller's. Thread: rows are independent. Units: elements. Errors: none; shares
+ * are asserted. Source: own design, after Milakov & Gimelshein 2018. */
 #ifndef GW_KERNELS_CPU_SOFTMAX_STATS_H
 #define GW_KERNELS_CPU_SOFTMAX_STATS_H
 

@@ -3,7 +3,7 @@
  * Variants of one operation and type give the same bits. `_any` is one plain C function for all tables: those
  * copy or convert and gain nothing from an ISA of their own.
  *
- * Owner, Thread, Units, Errors: as in kernels/op.h. Source: own design. */
+ * Owner: as in kernels/op.h. Thread: likewise. Units: likewise. Errors: likewise. Source: own design. */
 #ifndef GW_KERNELS_CPU_VARIANTS_H
 #define GW_KERNELS_CPU_VARIANTS_H
 

@@ -58,6 +58,14 @@ static inline int ops_all(const char *profile, const struct gw_ops *out[VARIANTS
     return len;
 }
 
+/* The best of them. */
+static inline const struct gw_ops *ops_best(const char *profile)
+{
+    const struct gw_ops *ops = NULL;
+    assert_int_equal(gw_ops_cpu(profile, GW_ISA_AUTO, &ops, NULL), GW_OK);
+    return ops;
+}
+
 /* Of the exact size, so that ASan sees the first byte behind it. */
 static inline void *take(size_t bytes)
 {

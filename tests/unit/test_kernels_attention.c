@@ -264,8 +264,7 @@ static void test_attention_in_a_batch_equals_alone(void **state)
     for (int p = 0; p < PROFILES; p++)
         for (size_t i = 0; i < CONFIGS; i++) {
             const struct config *c = &configs[i];
-            const struct gw_ops *variants[VARIANTS_MAX];
-            const struct gw_ops *ops = variants[ops_all(profiles[p], variants) - 1];
+            const struct gw_ops *ops = ops_best(profiles[p]);
             struct sequence seqs[SEQS_MAX];
             uint8_t *want[SEQS_MAX], *got[SEQS_MAX];
             float *cos_sin = cos_sin_table(c, c->length);
@@ -315,8 +314,7 @@ static void test_rope_append_writes_its_positions_only(void **state)
     for (int p = 0; p < PROFILES; p++)
         for (size_t i = 0; i < CONFIGS; i++) {
             const struct config *c = &configs[i];
-            const struct gw_ops *variants[VARIANTS_MAX];
-            const struct gw_ops *ops = variants[ops_all(profiles[p], variants) - 1];
+            const struct gw_ops *ops = ops_best(profiles[p]);
             size_t token_bytes = c->head_dim * gw_dtype_bytes(ops->kv);
             uint32_t first = c->length / 3, rows = c->length / 2;
             struct sequence seq = random_sequence(&r, c, c->length);

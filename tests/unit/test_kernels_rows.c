@@ -99,8 +99,7 @@ static void test_row_ops_row_alone_equals_row_in_batch(void **state)
     struct gw_device *dev = device_with(2);
     enum { M = 9, LEN = 77 };
     for (int p = 0; p < PROFILES; p++) {
-        const struct gw_ops *variants[VARIANTS_MAX];
-        const struct gw_ops *ops = variants[ops_all(profiles[p], variants) - 1];
+        const struct gw_ops *ops = ops_best(profiles[p]);
         float *x = directed(&r, M * LEN), *w = directed(&r, LEN);
         size_t bytes, row_bytes;
         uint8_t *all = op_rmsnorm(ops, dev, x, w, M, LEN, &bytes);
