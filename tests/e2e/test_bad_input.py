@@ -448,7 +448,7 @@ def test_bad_admin_input_is_400(ctx):
             sock.sendall(
                 request_with(
                     [
-                        "Host: x",
+                        "Host: 127.0.0.1",
                         "Connection: close",
                         "Content-Type: application/json",
                         f"Content-Length: {len(payload)}",

@@ -148,12 +148,12 @@ def check_depends(deb, programs):
     depends = run("dpkg-deb", "--field", deb, "Depends").stdout
     names = {d.split()[0].split(":")[0] for d in depends.split(",") if d.strip()}
     for program in programs:
-        for line in run("objdump", "-p", program).stdout.splitlines():
-            if line.split()[:1] != ["NEEDED"]:
-                continue
-            library = line.split()[1]
-            owner = run("dpkg-query", "--search", f"*/{library}").stdout.split(":")[0]
-            tap.check(owner in names, f"{program} needs {library} of {owner}; Depends: {depends}")
+        needed = {line.split()[1] for line in run("objdump", "-p", program).stdout.splitlines() if "NEEDED" in line}
+        for library, _, path, *_ in (line.split() for line in run("ldd", program).stdout.splitlines() if "=> /" in line):
+            if library in needed:
+                # By pattern: where /usr is merged, a package may list it below /usr/lib.
+                owner = run("dpkg-query", "--search", "*" + path).stdout.split(":")[0]
+                tap.check(owner in names, f"{program} needs {path} of '{owner}'; Depends: {depends}")
 
 
 TESTS = [test_install_puts_every_file_in_its_place,

@@ -32,7 +32,8 @@ def check_format(root):
 
 def check_cppcheck(root):
     os.makedirs(os.path.join(root, "build/cppcheck"), exist_ok=True)
-    return run(CPPCHECK + [p for p in tree.tracked(root) if p.endswith(".c")], root)
+    """The programs' sources: tests have the sanitizers for what a static look would find, and their own idioms."""
+    return run(CPPCHECK + [p for p in tree.tracked(root) if p.endswith(".c") and not p.startswith("tests/")], root)
 
 
 def interpreter(root, path):

@@ -27,10 +27,10 @@ static int folder_setup(void **state)
 {
     struct folder *f = calloc(1, sizeof *f);
     if (!f) return -1;
+    *state = f;
     snprintf(f->path, sizeof f->path, "/tmp/gw-test-file-XXXXXX");
     if (!mkdtemp(f->path)) return -1;
     snprintf(f->file, sizeof f->file, "%s/file", f->path);
-    *state = f;
     return 0;
 }
 
