@@ -97,6 +97,7 @@ static gw_err_t prepare_choices(struct gw_completion *c)
         TRY(gw_choice_init(text, c->front->model.tokenizer, &r->options, &r->sampling));
         if (prompt->text) gw_buf_put(&text->text, prompt->text, prompt->text_len);
         TRY(text->text.err);
+        c->held_bytes += gw_choice_bytes(text);
     }
     c->open = len;
     return GW_OK;
@@ -144,6 +145,7 @@ static void submit(struct gw_completion *c)
         return;
     }
     c->state = GW_COMPLETION_WAITING;
+    gw_completion_note(c);
     c->front->metrics.prompt_tokens += c->usage.prompt_tokens;
     for (uint32_t i = 0; i < c->request->prompts_len && c->state != GW_COMPLETION_DONE; i++)
         if (post_submit(c, &c->parts[i]) != GW_OK) fail_memory(c);

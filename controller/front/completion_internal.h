@@ -81,6 +81,8 @@ struct gw_completion {
     int64_t received_us, first_us; /* first_us: of the first token, 0 before */
 };
 
+/* Tells the access log what is known of it by now. */
+void gw_completion_note(struct gw_completion *c);
 /* Sends a stream's head, once. */
 void gw_completion_send_head(struct gw_completion *c);
 /* Sends what choice i may show (streams only). */

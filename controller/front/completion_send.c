@@ -6,9 +6,10 @@
 static const struct gw_http_header stream_headers[] = {{"Cache-Control", "no-cache"},
                                                        {"X-Accel-Buffering", "no"}};
 
-static void note_access(struct gw_completion *c)
+void gw_completion_note(struct gw_completion *c)
 {
-    unsigned long long id = c->parts ? (unsigned long long)c->parts[0].id : 0;
+    if (!c->parts) return;
+    unsigned long long id = c->parts[0].id;
     double first_ms = c->first_us ? (double)(c->first_us - c->received_us) / (double)GW_US_PER_MS : 0;
     gw_http_conn_note(c->conn, "core=%llu prompt=%llu tokens=%llu choices=%u ttft_ms=%.1f", id,
                       (unsigned long long)c->usage.prompt_tokens,
@@ -90,7 +91,7 @@ static void send_body(struct gw_completion *c)
 void gw_completion_send_end(struct gw_completion *c)
 {
     if (!c->conn) return;
-    note_access(c);
+    gw_completion_note(c);
     if (c->request->options.stream)
         end_stream(c);
     else
@@ -102,7 +103,7 @@ void gw_completion_send_error(struct gw_completion *c, const struct gw_openai_er
 {
     struct gw_buf b;
     if (!c->conn) return;
-    note_access(c);
+    gw_completion_note(c);
     if (!c->head_sent) {
         gw_front_respond_error(c->conn, error);
     } else {

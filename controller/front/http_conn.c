@@ -353,9 +353,15 @@ static void on_request(struct gw_http_conn *c)
     if (c->state == ANSWERING && c->client_shut) probe(c);
 }
 
-static void on_parsed(struct gw_http_conn *c, enum gw_http_state state)
+static void refuse_malformed(struct gw_http_conn *c)
 {
     const char *why;
+    int status = gw_http_parser_failure(c->parser, &why);
+    refuse(c, status, why);
+}
+
+static void on_parsed(struct gw_http_conn *c, enum gw_http_state state)
+{
     switch (state) {
     case GW_HTTP_STATE_HEAD:
         if (c->wait == WAIT_IDLE && gw_http_parser_started(c->parser)) set_wait(c, WAIT_HEAD);
@@ -364,7 +370,7 @@ static void on_parsed(struct gw_http_conn *c, enum gw_http_state state)
         if (c->wait != WAIT_BODY) on_head(c);
         return;
     case GW_HTTP_STATE_COMPLETE: on_request(c); return;
-    case GW_HTTP_STATE_FAILED: refuse(c, gw_http_parser_failure(c->parser, &why), why); return;
+    case GW_HTTP_STATE_FAILED: refuse_malformed(c); return;
     }
 }
 

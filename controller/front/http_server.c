@@ -20,6 +20,7 @@
 struct node {
     LIST_ENTRY(node) link;
     struct gw_http_conn *conn;
+    bool refused; /* beyond the maximum: it only gets told so */
 };
 LIST_HEAD(node_list, node);
 
@@ -31,7 +32,7 @@ struct gw_http_server {
     struct event *resume; /* accepting goes on after a pause */
     struct event *reaper; /* frees the dead, outside their own callbacks */
     struct node_list live, dead;
-    int live_len;
+    int live_len, refused_len; /* live_len: refused ones included */
     uint16_t port;
 };
 
@@ -42,7 +43,7 @@ uint16_t gw_http_server_port(const struct gw_http_server *s)
 
 int gw_http_server_connections(const struct gw_http_server *s)
 {
-    return s->live_len;
+    return s->live_len - s->refused_len;
 }
 
 /* ---- routes
@@ -207,6 +208,7 @@ static void on_dead(void *arg, struct gw_http_conn *conn)
     LIST_REMOVE(node, link);
     LIST_INSERT_HEAD(&s->dead, node, link);
     s->live_len--;
+    if (node->refused) s->refused_len--;
     event_active(s->reaper, EV_TIMEOUT, 0);
 }
 
@@ -232,16 +234,12 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
 {
     (void)listener, (void)addr, (void)addr_len;
     struct gw_http_server *s = arg;
-    if (s->live_len >= s->config.max_connections + REFUSED_MAX) {
-        evutil_closesocket(fd);
-        return;
-    }
-    struct node *node = calloc(1, sizeof *node);
+    bool full = s->live_len - s->refused_len >= s->config.max_connections;
+    struct node *node = full && s->refused_len >= REFUSED_MAX ? NULL : calloc(1, sizeof *node);
     if (!node) {
         evutil_closesocket(fd);
         return;
     }
-    bool full = s->live_len >= s->config.max_connections;
     if (gw_http_conn_create(full ? &s->full_env : &s->env, fd, &node->conn) != GW_OK) {
         free(node);
         return;
@@ -249,6 +247,8 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
     gw_http_conn_set_user(node->conn, node);
     LIST_INSERT_HEAD(&s->live, node, link);
     s->live_len++;
+    node->refused = full;
+    if (full) s->refused_len++;
 }
 
 /* Out of descriptors: the listener would fire without end. */

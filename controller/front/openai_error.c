@@ -10,9 +10,6 @@
 
 static const char *error_type(int status)
 {
-    if (status == 401) return "authentication_error";
-    if (status == 403) return "permission_error";
-    if (status == 404) return "not_found_error";
     if (status == 429) return "rate_limit_error";
     return status >= 500 ? "server_error" : "invalid_request_error";
 }

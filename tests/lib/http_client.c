@@ -116,20 +116,12 @@ static void give_up(struct http_client *c, const char *wanted)
 
 const char *http_client_text(struct http_client *c)
 {
-    evbuffer_add(input(c), "", 1);
-    const char *text = (const char *)evbuffer_pullup(input(c), -1);
-    static const char empty[1];
     size_t len = evbuffer_get_length(input(c));
     free(c->body);
-    c->body = malloc(len);
+    c->body = malloc(len + 1);
     assert(c->body);
-    memcpy(c->body, text ? text : empty, len);
-    /* the NUL must not stay among what arrived */
-    struct evbuffer *rest = evbuffer_new();
-    evbuffer_remove_buffer(input(c), rest, len - 1);
-    evbuffer_drain(input(c), 1);
-    evbuffer_add_buffer(input(c), rest);
-    evbuffer_free(rest);
+    evbuffer_copyout(input(c), c->body, len);
+    c->body[len] = '\0';
     return c->body;
 }
 
