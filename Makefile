@@ -83,7 +83,7 @@ $(foreach v,release asan tsan fuzz,build/$(v)/%_avx2.o): ISA := -mavx2 -mfma
 # ---- unit tests, a list per set of libraries that they link ----------------------------------------------------
 
 UNIT_BASE := test_base_frame test_base_buf test_base_json test_base_args test_base_pool test_base_utf8 test_base_hash \
-             test_base_file test_base_sockaddr test_base_err test_base_log test_base_rng
+             test_base_file test_base_sockaddr test_base_err test_base_log test_base_rng test_base_id_map
 UNIT_MIGRATE := test_request test_wire
 UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_kernels_rows test_kernels_attention test_kernels_digest
 UNIT_WORKER := test_engine_golden test_engine_exact
