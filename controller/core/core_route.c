@@ -187,6 +187,8 @@ void core_dispatch(struct gw_core *core)
     if (!core->dispatch_due) return;
     core->dispatch_due = false;
     dispatch_alone(core);
-    for (uint32_t p = 0; p <= core->profiles_len; p++) dispatch_list(core, &core->retry[p]);
+    /* Clients that have seen text wait for more; then those that have waited longest. */
+    for (uint32_t p = 1; p <= core->profiles_len; p++) dispatch_list(core, &core->retry[p]);
+    dispatch_list(core, &core->retry[CORE_PROFILE_NONE]);
     dispatch_list(core, &core->fresh);
 }

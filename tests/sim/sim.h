@@ -71,6 +71,7 @@ struct sim_record {
 struct sim_link {
     uint64_t id;
     uint32_t slot, life;
+    uint32_t profile; /* numerics profile of its worker */
     bool core_open;   /* the controller's end */
     bool worker_open; /* the worker's end */
     bool cut;         /* what is sent from now on is lost */
@@ -108,6 +109,7 @@ struct sim_worker {
     int64_t frozen_until_us;
     int64_t reclaim_us; /* it goes then; 0 = not announced */
     int64_t heard_us;   /* last frame from the controller */
+    uint32_t profile;   /* numerics profile: which hardware the slot has */
     bool leaves;        /* says GOODBYE as soon as it is empty */
     uint64_t link;      /* 0 = none */
     bool welcome;
@@ -147,11 +149,13 @@ struct sim_request {
     int64_t submitted_us, cancel_after_us;
     /* what the core has said about it */
     uint32_t attempt;
-    uint64_t holder;             /* link of the current attempt */
-    bool released;               /* the holder has given it up: HANDOFF, CANCEL, or its link is gone */
-    bool alone;                  /* noted; holds for the next attempt */
-    bool killed;                 /* the process of the current attempt has died of it */
-    uint32_t idle_moves, deaths; /* unannounced moves since the last commit, and those because it killed */
+    uint64_t holder;          /* link of the current attempt */
+    bool released;            /* the holder has given it up: HANDOFF, CANCEL, or its link is gone */
+    bool alone;               /* noted; holds until it has progressed */
+    uint32_t profile;         /* of the worker that its records came from; 0 = none */
+    bool killed;              /* the process of the current attempt has died of it */
+    bool begun, progressed;   /* a step of this attempt began; a commit since the last unannounced loss */
+    uint32_t counted, deaths; /* since the last commit: losses that count, and those because it killed */
 };
 
 struct sim_options {
@@ -165,6 +169,7 @@ struct sim {
     struct sim_options options;
     struct gw_core_config config;
     struct gw_core *core;
+    uint32_t profiles; /* 1 or 2 in this fleet */
     int64_t now_us, skew_us, stalled_until_us, faults_end_us, stepped_us;
     struct sim_event *queue; /* a heap */
     size_t queue_len, queue_cap;
@@ -257,6 +262,9 @@ void sim_check_send(struct sim *sim, struct sim_link *l, const struct gw_msg *m)
 void sim_check_note(struct sim *sim, const struct gw_note *n);
 void sim_check_close(struct sim *sim, struct sim_link *l, const char *reason);
 void sim_check_handoff(struct sim *sim, const struct gw_msg *m, const struct sim_link *l);
+void sim_check_begun(struct sim *sim, const struct gw_msg *m, const struct sim_link *l);
+/* Does m repeat records wrongly, so that the core must drop the worker? */
+bool sim_check_diverges(struct sim *sim, const struct gw_msg *m, const struct sim_link *l);
 /* The core has heard that the link is gone, or has closed it. */
 void sim_check_link_gone(struct sim *sim, struct sim_link *l);
 void sim_check_request_ended(struct sim *sim, struct sim_request *r);

@@ -37,7 +37,33 @@ void sim_check_link_gone(struct sim *sim, struct sim_link *l)
 void sim_check_handoff(struct sim *sim, const struct gw_msg *m, const struct sim_link *l)
 {
     struct sim_request *r = sim_request_by_id(sim, m->handoff.request);
-    if (r && r->holder == l->id && r->attempt == m->handoff.attempt) release(sim, r);
+    bool own = m->generation == l->generation && m->term == sim->config.term;
+    if (own && r && r->holder == l->id && r->attempt == m->handoff.attempt) release(sim, r);
+}
+
+/* Did m reach the core as the current attempt's word? */
+static bool is_current(struct sim *sim, const struct gw_msg *m, const struct sim_link *l)
+{
+    const struct sim_request *r = sim_request_by_id(sim, m->tokens.request);
+    return l->core_open && m->generation == l->generation && m->term == sim->config.term && r &&
+           r->outcome == SIM_ACCEPTED && r->holder == l->id && r->attempt == m->tokens.attempt &&
+           !r->released;
+}
+
+void sim_check_begun(struct sim *sim, const struct gw_msg *m, const struct sim_link *l)
+{
+    if (is_current(sim, m, l)) sim_request_by_id(sim, m->tokens.request)->begun = true;
+}
+
+bool sim_check_diverges(struct sim *sim, const struct gw_msg *m, const struct sim_link *l)
+{
+    if (m->type != GW_MSG_TOKENS || !is_current(sim, m, l)) return false;
+    const struct gw_tokens *t = &m->tokens.tokens;
+    const struct sim_request *r = sim_request_by_id(sim, m->tokens.request);
+    const struct sim_branch *b = &r->branches[m->tokens.branch];
+    for (uint32_t i = 0; i < t->count && t->first + i < b->got; i++)
+        if (!b->ended && t->ids[i] != b->records[t->first + i].id) return true;
+    return false;
 }
 
 /* ---- messages to workers ---- */
@@ -87,6 +113,7 @@ static void check_submit(struct sim *sim, struct sim_link *l, const struct gw_ms
     if (l->doomed) sim_fail(sim, "%u goes to a doomed worker", id);
     if (l->alone) sim_fail(sim, "%u goes to a worker on which %u shall be alone", id, l->alone);
     if (r->alone && l->held > 0) sim_fail(sim, "%u shall be alone, but the worker has %u", id, l->held);
+    if (r->profile && r->profile != l->profile) sim_fail(sim, "%u goes on with another profile", id);
     check_submit_logs(sim, r, s);
     r->attempt = s->attempt;
     r->holder = l->id;
@@ -140,9 +167,13 @@ static void check_moved(struct sim *sim, struct sim_request *r, const struct gw_
     if (n->count != committed)
         sim_fail(sim, "moved note of %u records, %u are committed", n->count, committed);
     if (n->attempt != r->attempt + 1) sim_fail(sim, "moved note out of turn");
+    bool counts = !n->announced && r->begun && !r->progressed;
+    r->begun = false;
     if (n->announced) return;
-    if (r->idle_moves == 0) r->alone = false; /* it had progressed */
-    r->idle_moves++;
+    if (r->progressed) r->alone = false;
+    r->progressed = false;
+    r->counted += counts;
+    if (r->counted >= 2 && !r->alone) sim_fail(sim, "%u shall run alone", (unsigned)r->request->id);
     r->deaths += r->killed;
     r->killed = false;
     if (r->deaths > POISON_MOVES_MAX)
@@ -161,7 +192,8 @@ void sim_check_note(struct sim *sim, const struct gw_note *n)
     if (n->kind == GW_NOTE_REQUEST_ALONE) {
         sim->alones++;
         r->alone = true;
-        if (r->idle_moves < 1) sim_fail(sim, "%u runs alone after one loss", (unsigned)r->request->id);
+        if (!r->begun || r->progressed || r->counted != 1)
+            sim_fail(sim, "%u runs alone without reason", (unsigned)r->request->id);
     }
     if (n->kind == GW_NOTE_WORKER_LEFT && l->held > 0) sim_fail(sim, "a worker left with requests on it");
     if (n->kind == GW_NOTE_WORKER_LOST && n->announced != l->doomed) sim_fail(sim, "announced or not?");

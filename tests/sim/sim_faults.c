@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#define FAULT_EVERY_MAX_MS 600 /* between two faults */
+#define FAULT_EVERY_MAX_MS 500 /* between two faults */
 #define GRACE_MAX_MS       5000
 
 static int64_t ms(struct sim *sim, int64_t low, int64_t high)
@@ -144,27 +144,43 @@ static void jump(struct sim *sim, struct sim_worker *w)
 
 /* ---- odd frames ---- */
 
-/* A worker that speaks of what it does not have. */
+#define STALE_TRIES 16
+
+/* A live request that has been submitted, or NULL. */
+static struct sim_request *running_request(struct sim *sim)
+{
+    for (int i = 0; i < STALE_TRIES; i++) {
+        struct sim_request *r = &sim->requests[gw_rng_below(&sim->rng, sim->requests_len)];
+        if (r->outcome == SIM_ACCEPTED && r->attempt > 0) return r;
+    }
+    return NULL;
+}
+
+/* A worker that speaks of what it does not have: an attempt that has passed, another worker's, or under fences that
+ * are not its own. Were it heard, a wrong record or a lost attempt would show. */
 static void stale_frame(struct sim *sim, struct sim_worker *w)
 {
     struct sim_link *l = link_of(sim, w);
-    uint32_t id = 1, log_len = 3;
-    float logprob = 0;
-    if (!l || !w->welcome || sim_worker_frozen(sim, w)) return;
+    struct sim_request *r = running_request(sim);
+    uint32_t id = SIM_VOCAB - 1, log_len[GW_REQUEST_BRANCHES_MAX] = {0};
+    float logprob = 1;
+    if (!l || !r || !w->welcome || sim_worker_frozen(sim, w)) return;
     struct gw_msg m = {.term = w->term, .pipeline = w->pipeline, .generation = w->generation};
-    uint64_t request = 1 + gw_rng_below(&sim->rng, sim->requests_len);
-    uint32_t attempt = sim_request_by_id(sim, request)->attempt + (sim_chance(sim, 2) ? 1 : UINT32_MAX);
+    uint32_t attempt = r->attempt;
+    if (sim_chance(sim, 3))
+        m.generation--;
+    else if (sim_chance(sim, 8))
+        m.term--;
+    else if (r->holder == l->id || sim_chance(sim, 2))
+        attempt--;
     if (sim_chance(sim, 2)) {
         m.type = GW_MSG_TOKENS;
-        m.tokens = (struct gw_msg_tokens){request, attempt, 0, {0, 1, 0, &id, &logprob, NULL}};
+        m.tokens = (struct gw_msg_tokens){
+            r->request->id, attempt, 0, {r->branches[0].got, 1, 0, &id, &logprob, NULL}};
     } else {
         m.type = GW_MSG_HANDOFF;
-        m.handoff = (struct gw_msg_handoff){request, attempt, 1, &log_len};
+        m.handoff = (struct gw_msg_handoff){r->request->id, attempt, r->request->n, log_len};
     }
-    if (sim_chance(sim, 4)) m.generation++;
-    if (sim_chance(sim, 8)) m.term--;
-    /* The number that is next may have been given out when the frame arrives: only what is surely stale. */
-    if (attempt == sim_request_by_id(sim, request)->attempt + 1 && m.generation == w->generation) return;
     sim_net_to_core(sim, l, &m);
 }
 
@@ -176,7 +192,7 @@ void sim_on_fault(struct sim *sim)
         void (*act)(struct sim *sim, struct sim_worker *w);
     } kinds[] = {{"kill", 4, kill_process}, {"vanish", 4, vanish},   {"freeze", 4, freeze},
                  {"cut", 4, cut},           {"notice", 8, announce}, {"freeze many", 1, freeze_many},
-                 {"stall", 1, stall},       {"jump", 1, jump},       {"stale frame", 4, stale_frame}};
+                 {"stall", 1, stall},       {"jump", 1, jump},       {"stale frame", 10, stale_frame}};
     uint32_t total = 0, i = 0;
     for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) total += kinds[k].weight;
     uint32_t pick = (uint32_t)gw_rng_below(&sim->rng, total);

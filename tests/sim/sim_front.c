@@ -191,7 +191,9 @@ static void on_tokens(struct sim *sim, struct sim_request *r, uint32_t branch, c
             sim_fail(sim, "%u/%u: wrong record at %u", id, branch, b->got + i);
     b->got += t->count;
     sim->touched = (uint32_t)(r->request->id - 1);
-    r->idle_moves = r->deaths = 0;
+    r->counted = r->deaths = 0;
+    r->progressed = true;
+    r->profile = sim_link_find(sim, r->holder)->profile;
     find_stop_string(sim, r, branch);
 }
 
@@ -221,9 +223,8 @@ static bool may_fail(struct sim *sim, const struct sim_request *r, gw_err_t code
     if (code == GW_ERR_LIMIT)
         return sim->now_us + sim->skew_us - r->submitted_us >= sim->config.max_queue_wait_us;
     if (code == GW_ERR_INPUT) return r->too_big;
-    if (code != GW_ERR_INTERNAL || !r->alone) return false;
     if (r->poison_at == SIM_NEVER) sim->collateral++;
-    return r->idle_moves >= 2;
+    return code == GW_ERR_INTERNAL && r->alone && r->begun && !r->progressed;
 }
 
 static void on_failed(struct sim *sim, struct sim_request *r, gw_err_t code, const char *text)

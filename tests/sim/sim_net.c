@@ -22,6 +22,7 @@ struct sim_link *sim_link_open(struct sim *sim, struct sim_worker *w)
     *l = (struct sim_link){.id = sim->links_len,
                            .slot = w->slot,
                            .life = w->life,
+                           .profile = w->profile,
                            .core_open = true,
                            .worker_open = true,
                            .healthy = true,
@@ -121,6 +122,7 @@ void sim_on_frame_to_core(struct sim *sim, const struct sim_event *e)
         return;
     }
     if (m.type == GW_MSG_HANDOFF && l->core_open) sim_check_handoff(sim, &m, l);
+    if (m.type == GW_MSG_TOKENS && l->core_open) sim_check_begun(sim, &m, l);
     struct gw_event event = {.type = m.type == GW_MSG_HELLO ? GW_EV_HELLO : GW_EV_MSG,
                              .link = {.link = l->id, .msg = &m}};
     if (m.type != GW_MSG_HEARTBEAT)
@@ -128,7 +130,9 @@ void sim_on_frame_to_core(struct sim *sim, const struct sim_event *e)
     /* A frame with wrong fences proves nothing about this incarnation. */
     bool own = m.type == GW_MSG_HELLO || (m.term == sim->config.term && m.generation == l->generation);
     if (l->core_open && own) l->heard_us = l->quiet_us = sim->now_us;
+    bool diverges = sim_check_diverges(sim, &m, l);
     sim_step(sim, &event);
+    if (diverges && l->core_open) sim_fail(sim, "a worker whose records differ from the log was kept");
     gw_msg_fini(&m);
 }
 

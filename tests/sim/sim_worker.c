@@ -254,6 +254,7 @@ void sim_worker_start(struct sim *sim, uint32_t slot, bool same_identity)
     w->slot = slot;
     w->life = old.life + 1;
     w->alive = true;
+    w->profile = 1 + slot % sim->profiles;
     w->pid = ++sim->next_pid;
     if (same_identity) {
         memcpy(w->name, old.name, sizeof w->name);
@@ -296,7 +297,7 @@ static void on_connect(struct sim *sim, struct sim_worker *w)
     h->proto = GW_WIRE_PROTO;
     memcpy(h->worker, w->name, sizeof h->worker);
     memcpy(h->instance, w->instance, sizeof h->instance);
-    snprintf(h->profile, sizeof h->profile, "sim-1");
+    snprintf(h->profile, sizeof h->profile, "sim-%u", w->profile);
     h->max_term = w->max_term;
     h->pid = w->pid;
     h->vocab = SIM_VOCAB;

@@ -184,6 +184,7 @@ static void configure(struct sim *sim)
     if (sim_chance(sim, 3)) c->worker_branches_target = (uint32_t)sim_between(sim, 2, 8);
     if (sim_chance(sim, 8)) c->max_queued = (uint32_t)sim_between(sim, 1, 5);
     if (sim_chance(sim, 8)) c->max_queue_wait_us = sim_between(sim, 1, 5) * GW_US_PER_S;
+    sim->profiles = sim->options.workers > 1 && sim_chance(sim, 4) ? 2 : 1;
     sim->faults_end_us = sim_between(sim, FAULTS_MIN_MS, FAULTS_MAX_MS) * GW_US_PER_MS;
 }
 

@@ -1,0 +1,284 @@
+/* What the tests of the core share: a core, a clock, workers that say hello, and looks at the last actions.
+ *
+ * Helpers assert by cmocka. Owner: fixture_open / fixture_close. Thread: one. Units: microseconds.
+ * Source: own design. */
+#ifndef GW_TESTS_UNIT_CORE_FIXTURE_H
+#define GW_TESTS_UNIT_CORE_FIXTURE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "controller/core/core.h"
+
+#define MS        ((int64_t)1000)
+#define S         ((int64_t)1000000)
+#define VOCAB     100
+#define LINKS_MAX 64
+#define TERM      5
+
+struct fixture {
+    struct gw_core_config config;
+    struct gw_core *core;
+    int64_t now_us;
+    const struct gw_action *actions;
+    size_t len;
+    uint64_t links;                   /* so many were opened: 1, 2, … */
+    uint32_t pipeline[LINKS_MAX + 1]; /* by link, from its WELCOME */
+    uint64_t generation[LINKS_MAX + 1];
+    bool beats[LINKS_MAX + 1]; /* run() sends its heartbeats */
+};
+
+static inline void fixture_open(struct fixture *f)
+{
+    memset(f, 0, sizeof *f);
+    gw_core_config_default(&f->config);
+    f->config.term = TERM;
+    f->now_us = 1000 * S;
+}
+
+/* After changes to f->config. */
+static inline void fixture_start(struct fixture *f)
+{
+    assert_int_equal(gw_core_create(&f->config, &f->core), GW_OK);
+}
+
+static inline void fixture_close(struct fixture *f)
+{
+    gw_core_destroy(f->core);
+}
+
+/* ---- looking ---- */
+
+static inline const struct gw_action *find(const struct fixture *f, enum gw_action_type type, size_t nth)
+{
+    for (size_t i = 0; i < f->len; i++)
+        if (f->actions[i].type == type && nth-- == 0) return &f->actions[i];
+    return NULL;
+}
+
+static inline size_t count(const struct fixture *f, enum gw_action_type type)
+{
+    size_t n = 0;
+    while (find(f, type, n)) n++;
+    return n;
+}
+
+/* The nth message of that type that was sent to link; NULL if there is none. */
+static inline const struct gw_msg *sent(const struct fixture *f, uint64_t link, enum gw_msg_type type,
+                                        size_t nth)
+{
+    for (size_t i = 0; i < f->len; i++) {
+        const struct gw_action *a = &f->actions[i];
+        if (a->type == GW_ACT_SEND && a->link.link == link && a->link.msg->type == type && nth-- == 0)
+            return a->link.msg;
+    }
+    return NULL;
+}
+
+static inline const struct gw_note *noted(const struct fixture *f, enum gw_note_kind kind, size_t nth)
+{
+    for (size_t i = 0; i < f->len; i++)
+        if (f->actions[i].type == GW_ACT_NOTE && f->actions[i].note.kind == kind && nth-- == 0)
+            return &f->actions[i].note;
+    return NULL;
+}
+
+static inline bool closed(const struct fixture *f, uint64_t link)
+{
+    for (size_t i = 0; i < f->len; i++)
+        if (f->actions[i].type == GW_ACT_CLOSE && f->actions[i].link.link == link) return true;
+    return false;
+}
+
+static inline struct gw_core_stats stats(const struct fixture *f)
+{
+    struct gw_core_stats s;
+    gw_core_stats(f->core, &s);
+    return s;
+}
+
+/* "up", "doomed", or "" if no worker has that name. */
+static inline const char *state_of(const struct fixture *f, const char *worker)
+{
+    static struct gw_core_worker_view views[LINKS_MAX];
+    size_t n = gw_core_workers(f->core, views, LINKS_MAX);
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(views[i].worker, worker) == 0) return views[i].state;
+    return "";
+}
+
+/* ---- events ---- */
+
+static inline void step(struct fixture *f, const struct gw_event *e)
+{
+    gw_core_step(f->core, f->now_us, e);
+    f->actions = gw_core_actions(f->core, &f->len);
+}
+
+static inline void tick(struct fixture *f)
+{
+    const struct gw_event e = {.type = GW_EV_TICK};
+    step(f, &e);
+}
+
+static inline struct gw_msg hello_msg(const char *worker, const char *instance)
+{
+    struct gw_msg m = {.type = GW_MSG_HELLO};
+    m.hello.proto = GW_WIRE_PROTO;
+    snprintf(m.hello.worker, sizeof m.hello.worker, "%s", worker);
+    snprintf(m.hello.instance, sizeof m.hello.instance, "%s", instance);
+    snprintf(m.hello.profile, sizeof m.hello.profile, "test-1");
+    m.hello.pid = 100;
+    m.hello.vocab = VOCAB;
+    m.hello.context = 4096;
+    return m;
+}
+
+/* Returns the new link; WELCOME's fences are kept if there was one. */
+static inline uint64_t hello(struct fixture *f, const struct gw_msg *m)
+{
+    uint64_t link = ++f->links;
+    assert_true(link <= LINKS_MAX);
+    const struct gw_event e = {.type = GW_EV_HELLO, .link = {.link = link, .msg = m}};
+    step(f, &e);
+    const struct gw_msg *welcome = sent(f, link, GW_MSG_WELCOME, 0);
+    if (!welcome) return link;
+    f->pipeline[link] = welcome->pipeline;
+    f->generation[link] = welcome->generation;
+    f->beats[link] = true;
+    return link;
+}
+
+static inline uint64_t join(struct fixture *f, const char *worker, const char *instance)
+{
+    struct gw_msg m = hello_msg(worker, instance);
+    uint64_t link = hello(f, &m);
+    assert_non_null(sent(f, link, GW_MSG_WELCOME, 0));
+    return link;
+}
+
+/* A message on link with the right fences. */
+static inline void say(struct fixture *f, uint64_t link, struct gw_msg *m)
+{
+    m->term = TERM;
+    m->pipeline = f->pipeline[link];
+    m->generation = f->generation[link];
+    const struct gw_event e = {.type = GW_EV_MSG, .link = {.link = link, .msg = m}};
+    step(f, &e);
+}
+
+static inline void beat(struct fixture *f, uint64_t link)
+{
+    struct gw_msg m = {.type = GW_MSG_HEARTBEAT};
+    say(f, link, &m);
+}
+
+static inline void link_down(struct fixture *f, uint64_t link)
+{
+    const struct gw_event e = {.type = GW_EV_LINK_DOWN, .link = {.link = link}};
+    f->beats[link] = false;
+    step(f, &e);
+}
+
+/* Lets time pass in steps of 50 ms with a heartbeat of each link that beats, then a TICK; stops after the first
+ * step whose actions hold what `until` looks for (NULL: never). The actions of the last step remain. */
+static inline bool run(struct fixture *f, int64_t us, bool (*until)(const struct fixture *f))
+{
+    for (int64_t end_us = f->now_us + us; f->now_us < end_us;) {
+        f->now_us += 50 * MS;
+        for (uint64_t link = 1; link <= f->links; link++)
+            if (f->beats[link]) {
+                beat(f, link);
+                if (until && until(f)) return true;
+            }
+        tick(f);
+        if (until && until(f)) return true;
+    }
+    return false;
+}
+
+static inline struct gw_request *make_request(uint64_t id, uint32_t n, uint32_t prompt_len,
+                                              uint32_t max_tokens)
+{
+    struct gw_request *q = calloc(1, sizeof *q);
+    assert_non_null(q);
+    q->id = id;
+    q->n = n;
+    q->prompt_len = prompt_len;
+    q->prompt = calloc(prompt_len, sizeof *q->prompt);
+    assert_non_null(q->prompt);
+    q->sampling = (struct gw_sampling){.top_p = 1, .repetition_penalty = 1, .max_tokens = max_tokens};
+    return q;
+}
+
+static inline void submit_request(struct fixture *f, struct gw_request *q)
+{
+    const struct gw_event e = {.type = GW_EV_SUBMIT, .submit = {.request = q}};
+    step(f, &e);
+}
+
+static inline void submit(struct fixture *f, uint64_t id, uint32_t n, uint32_t max_tokens)
+{
+    submit_request(f, make_request(id, n, 3, max_tokens));
+}
+
+/* Records of branch 0 … with id = position % 50 + 1: any worker's right answer in these tests. */
+static inline void tokens_of(struct fixture *f, uint64_t link, uint64_t request, uint32_t attempt,
+                             uint32_t branch, uint32_t first, uint32_t n)
+{
+    uint32_t ids[64];
+    float logprobs[64] = {0};
+    assert_true(n <= 64);
+    for (uint32_t i = 0; i < n; i++) ids[i] = (first + i) % 50 + 1;
+    struct gw_msg m = {.type = GW_MSG_TOKENS};
+    m.tokens = (struct gw_msg_tokens){request, attempt, branch, {first, n, 0, ids, logprobs, NULL}};
+    say(f, link, &m);
+}
+
+static inline void tokens(struct fixture *f, uint64_t link, uint64_t request, uint32_t attempt,
+                          uint32_t first, uint32_t n)
+{
+    tokens_of(f, link, request, attempt, 0, first, n);
+}
+
+/* "A step with this request has begun." */
+static inline void begin(struct fixture *f, uint64_t link, uint64_t request, uint32_t attempt)
+{
+    tokens_of(f, link, request, attempt, 0, 0, 0);
+}
+
+static inline void stop(struct fixture *f, uint64_t request, uint32_t branch, uint32_t keep)
+{
+    const struct gw_event e = {.type = GW_EV_STOP, .stop = {request, branch, keep}};
+    step(f, &e);
+}
+
+static inline void cancel(struct fixture *f, uint64_t request)
+{
+    const struct gw_event e = {.type = GW_EV_CANCEL, .cancel = {.request = request}};
+    step(f, &e);
+}
+
+static inline void notice(struct fixture *f, const char *name, enum gw_notice_kind kind, int64_t in_us)
+{
+    const struct gw_event e = {
+        .type = GW_EV_NOTICE,
+        .notice = {.name = name, .kind = (uint8_t)kind, .deadline_us = f->now_us + in_us}};
+    step(f, &e);
+}
+
+static inline void handoff(struct fixture *f, uint64_t link, uint64_t request, uint32_t attempt)
+{
+    uint32_t log_len = 0;
+    struct gw_msg m = {.type = GW_MSG_HANDOFF};
+    m.handoff = (struct gw_msg_handoff){request, attempt, 1, &log_len};
+    say(f, link, &m);
+}
+
+#endif
