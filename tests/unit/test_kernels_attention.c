@@ -18,8 +18,8 @@ struct config {
 /* All kinds of groups (one to one, several, all to one, more than an item takes, unequal), head_dim with and
  * without a tail of 8, lengths on both sides of the chunk of 256. */
 static const struct config configs[] = {
-    {16, 4, 2, 2, 16, 530}, {24, 6, 1, 2, 16, 270}, {64, 8, 1, 1, 16, 257}, {128, 5, 2, 1, 16, 70},
-    {256, 2, 1, 2, 32, 33}, {32, 8, 8, 1, 16, 256}, {40, 35, 1, 1, 8, 50},  {72, 3, 1, 3, 16, 17},
+    {16, 2, 1, 2, 16, 530}, {24, 6, 1, 2, 16, 270}, {64, 3, 1, 1, 16, 257}, {128, 5, 2, 1, 16, 40},
+    {256, 2, 1, 2, 32, 33}, {32, 8, 8, 1, 16, 100}, {40, 35, 1, 1, 8, 30},  {72, 3, 1, 3, 16, 17},
 };
 #define CONFIGS (sizeof configs / sizeof *configs)
 

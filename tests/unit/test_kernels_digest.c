@@ -72,7 +72,7 @@ static void test_profile_known_by_name_only(void **state)
 /* Operations that flip the lowest bit of the last value that the real one wrote. */
 static const struct gw_ops *real(void)
 {
-    return ops_c("cpu-f32-1");
+    return ops_best("cpu-f32-1");
 }
 
 static void flip(void *values, size_t last)
