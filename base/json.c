@@ -5,39 +5,8 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/json_lex.h"
 #include "base/utf8.h"
-
-static bool is_escaped_nul(const char *backslash, size_t len)
-{
-    return len >= 6 && memcmp(backslash, "\\u0000", 6) == 0;
-}
-
-/* What has to be known before cJSON sees the text: it recurses, and it hands out C strings. Brackets inside
- * strings do not count. */
-static gw_err_t check_text(const char *text, size_t len, struct gw_err_ctx *ctx)
-{
-    int depth = 0;
-    bool in_string = false;
-    for (size_t i = 0; i < len; i++) {
-        char c = text[i];
-        if (in_string) {
-            if (c == '\\' && is_escaped_nul(text + i, len - i))
-                return gw_fail(ctx, GW_ERR_INPUT, "a string holds \\u0000, which is not accepted");
-            if (c == '\\')
-                i++;
-            else if (c == '"')
-                in_string = false;
-        } else if (c == '"') {
-            in_string = true;
-        } else if (c == '{' || c == '[') {
-            if (++depth > GW_JSON_DEPTH_MAX)
-                return gw_fail(ctx, GW_ERR_INPUT, "JSON is nested deeper than %d levels", GW_JSON_DEPTH_MAX);
-        } else if (c == '}' || c == ']') {
-            depth--;
-        }
-    }
-    return GW_OK;
-}
 
 /* 1e999 parses to infinity in cJSON; "NaN" does not parse. The recursion is as deep as the tree, which is
  * bounded. */
@@ -79,7 +48,7 @@ gw_err_t gw_json_parse(const char *text, size_t len, size_t max_bytes, cJSON **o
     if (len == 0) return gw_fail(ctx, GW_ERR_INPUT, "not valid JSON: it is empty");
     if (memchr(text, '\0', len)) return gw_fail(ctx, GW_ERR_INPUT, "not valid JSON: a NUL byte");
     if (!gw_utf8_valid(text, len)) return gw_fail(ctx, GW_ERR_INPUT, "not valid JSON: not UTF-8");
-    TRY(check_text(text, len, ctx));
+    TRY(gw_json_lex_check(text, len, GW_JSON_DEPTH_MAX, ctx));
     return parse_bounded(text, len, out, ctx);
 }
 

@@ -1,8 +1,8 @@
 /* JSON that came from outside: cJSON behind bounds, with typed getters that say which field is wrong.
  *
  * gw_json_parse refuses what cJSON would let through: more than max_bytes or GW_JSON_DEPTH_MAX levels,
- * trailing bytes, NUL bytes (as \u0000 too: C strings would end there), numbers that are not finite, and
- * invalid UTF-8. Getters look up one field of an object: absent or null leaves *out at its default and
+ * trailing bytes, NUL bytes (as \u0000 too: C strings would end there), numbers that are not finite, invalid
+ * UTF-8, and what RFC 8259 does not allow (json_lex.h). Getters look up one field of an object: absent or null leaves *out at its default and
  * returns OK; a wrong type or range is GW_ERR_INPUT with the field's name in the text.
  *
  * Owner: the caller frees the tree with cJSON_Delete. Thread: one tree, one thread at a time.

@@ -32,17 +32,6 @@ void gw_openai_request_destroy(struct gw_openai_request *r)
 /* ---- the body
  * ---------------------------------------------------------------------------------------------- */
 
-/* A NUL written as an escape would silently end a C string. */
-static bool has_nul_escape(const char *text, size_t len)
-{
-    for (size_t i = 0; i + 1 < len; i++) {
-        if (text[i] != '\\') continue;
-        if (len - i >= 6 && memcmp(text + i, "\\u0000", 6) == 0) return true;
-        i++;
-    }
-    return false;
-}
-
 gw_err_t gw_openai_body_parse(const struct gw_openai_model *model, const void *body, size_t len, cJSON **out,
                               struct gw_openai_error *error)
 {
@@ -51,8 +40,6 @@ gw_err_t gw_openai_body_parse(const struct gw_openai_model *model, const void *b
     const char *name = model->name;
     if (len == 0)
         return gw_openai_error_set(error, 400, NULL, NULL, "the body is empty, a JSON object is needed");
-    if (has_nul_escape(body, len))
-        return gw_openai_error_set(error, 400, NULL, NULL, "a string holds the character U+0000");
     if (gw_json_parse(body, len, len, &tree, &ctx) != GW_OK)
         return gw_openai_error_set(error, 400, NULL, NULL, "%s", ctx.text);
     gw_err_t err = GW_OK;

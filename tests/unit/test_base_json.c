@@ -116,6 +116,18 @@ static void test_parse_broken_text_is_an_input_error(void **state)
     }
 }
 
+/* cJSON alone takes each of these. */
+static void test_parse_what_only_a_lenient_parser_takes_is_refused(void **state)
+{
+    (void)state;
+    static const char *const lenient[] = {
+        "1.",       "01",          "-01",         "1.e5",           "[1.]",       "\"a\nb\"",    "\"\t\"",
+        "\"\x1f\"", "\"\\u12g4\"", "\"\\u 123\"", "\xEF\xBB\xBF{}", "{\"a\":00}", "\"\\u+041\"", "[1,2.,3]",
+    };
+    for (size_t i = 0; i < sizeof lenient / sizeof *lenient; i++)
+        assert_int_equal(parse(lenient[i], strlen(lenient[i]), NULL), GW_ERR_INPUT);
+}
+
 static void test_parse_of_no_bytes_at_null_is_an_input_error(void **state)
 {
     (void)state;
@@ -351,6 +363,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parse_well_formed_text_is_accepted),
         cmocka_unit_test(test_parse_broken_text_is_an_input_error),
+        cmocka_unit_test(test_parse_what_only_a_lenient_parser_takes_is_refused),
         cmocka_unit_test(test_parse_of_no_bytes_at_null_is_an_input_error),
         cmocka_unit_test(test_parse_nul_bytes_are_refused),
         cmocka_unit_test(test_parse_every_truncation_is_refused_without_reading_past_it),
