@@ -2,6 +2,7 @@
  * are. */
 #include "tests/lib/kernels_fixture.h"
 
+#include <immintrin.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -85,6 +86,26 @@ static void test_parallel_uses_its_helpers(void **state)
     gw_device_destroy(dev);
 }
 
+/* New threads inherit the float modes of their creator: here one that has none. */
+static void test_helpers_flush_denormals_whoever_created_them(void **state)
+{
+    (void)state;
+    unsigned modes = _mm_getcsr();
+    _mm_setcsr(0x1F80); /* the processor's default */
+    struct gw_device *dev = NULL;
+    assert_int_equal(gw_device_cpu_create(4, false, &dev, NULL), GW_OK);
+    gw_device_enter_thread();
+    static struct count_job job;
+    for (int round = 0; round < 300; round++) {
+        job = (struct count_job){.items = 64};
+        gw_device_parallel(dev, count_items, &job, 64, WAKE_FULLY);
+        sched_yield();
+        assert_int_equal(job.kept_denormals, 0);
+    }
+    gw_device_destroy(dev);
+    _mm_setcsr(modes);
+}
+
 static void test_parallel_does_small_jobs_on_the_caller(void **state)
 {
     (void)state;
@@ -166,6 +187,7 @@ int main(void)
         cmocka_unit_test(test_parallel_does_every_item_once),
         cmocka_unit_test(test_parallel_survives_a_storm_of_jobs),
         cmocka_unit_test(test_parallel_uses_its_helpers),
+        cmocka_unit_test(test_helpers_flush_denormals_whoever_created_them),
         cmocka_unit_test(test_parallel_does_small_jobs_on_the_caller),
         cmocka_unit_test(test_create_refuses_impossible_numbers_of_threads),
         cmocka_unit_test(test_create_zero_threads_takes_all_cores),
