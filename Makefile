@@ -86,7 +86,8 @@ UNIT_BASE := test_base_frame test_base_buf test_base_json test_base_args test_ba
              test_base_file test_base_sockaddr test_base_err test_base_log test_base_rng test_base_id_map
 UNIT_MIGRATE := test_request test_wire test_block_name test_fingerprint
 UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_kernels_rows test_kernels_attention test_kernels_digest
-UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safetensors
+UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safetensors test_sampler \
+               test_block_manager test_rope
 UNIT_CORE := test_core_requests test_core_workers test_core_moves test_core_route
 UNIT_TEXT := test_tokenizer test_detok test_stops test_chat_template
 UNIT_FRONT := test_http_parser test_openai_request test_choice test_front_api test_front_conn test_front_admin

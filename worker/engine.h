@@ -72,7 +72,7 @@ struct gw_device *gw_engine_device(const struct gw_engine *e);
 uint32_t gw_engine_context(const struct gw_engine *e);
 uint32_t gw_engine_kv_tokens(const struct gw_engine *e);
 
-/* Takes the request over (submit->request is empty afterwards); logs stay the caller's. An older attempt of
+/* Takes the request over (submit->request is empty but for n); logs stay the caller's. An older attempt of
  * the same request is dropped; a submission that is not newer than what runs is ignored. On error submit is
  * unchanged. */
 gw_err_t gw_engine_submit(struct gw_engine *e, struct gw_msg_submit *submit,

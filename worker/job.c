@@ -46,7 +46,7 @@ gw_err_t gw_job_create(struct gw_msg_submit *submit, uint64_t arrival, struct gw
         }
     }
     job->request = submit->request;
-    submit->request = (struct gw_request){0};
+    submit->request = (struct gw_request){.n = n}; /* n logs are still the message's, to be freed with it */
     *out = job;
     return GW_OK;
 }

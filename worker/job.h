@@ -64,7 +64,7 @@ static inline uint32_t gw_branch_len(const struct gw_branch *b)
     return b->job->request.prompt_len + b->output_len;
 }
 
-/* Takes the request over from submit (whose request is then empty) and copies the logs; arrival numbers jobs.
+/* Takes the request over from submit (whose request is then empty but for n) and copies the logs; arrival numbers jobs.
  * Branches whose log is complete are DONE, the others HELD. On error submit is unchanged. */
 gw_err_t gw_job_create(struct gw_msg_submit *submit, uint64_t arrival, struct gw_job **out) GW_MUST_USE;
 void gw_job_destroy(struct gw_job *job);

@@ -65,12 +65,15 @@ static gw_err_t read_shape(const cJSON *c, struct gw_model_config *m, struct gw_
     TRY(need_size(c, "max_position_embeddings", GW_MODEL_CONTEXT_MAX, &m->context, ctx));
     int64_t kv_heads = m->heads, head_dim = m->hidden / m->heads;
     TRY(gw_json_int(c, "num_key_value_heads", 1, m->heads, &kv_heads, ctx));
+    if (kv_heads > GW_MODEL_KV_HEADS_MAX)
+        return gw_fail(ctx, GW_ERR_INPUT, "more than %d key-value heads are not supported",
+                       GW_MODEL_KV_HEADS_MAX);
     bool derived = m->hidden % m->heads == 0;
     const cJSON *given = cJSON_GetObjectItemCaseSensitive(c, "head_dim");
     if (!derived && (!given || cJSON_IsNull(given)))
         return gw_fail(ctx, GW_ERR_INPUT, "'hidden_size' %u is no multiple of 'num_attention_heads' %u",
                        m->hidden, m->heads);
-    TRY(gw_json_int(c, "head_dim", 1, GW_MODEL_HEAD_DIM_MAX, &head_dim, ctx));
+    TRY(gw_json_int(c, "head_dim", 1, GW_MODEL_HIDDEN_MAX, &head_dim, ctx));
     m->kv_heads = (uint32_t)kv_heads;
     m->head_dim = (uint32_t)head_dim;
     return GW_OK;
@@ -81,9 +84,9 @@ static gw_err_t check_shape(const struct gw_model_config *m, struct gw_err_ctx *
     if (m->heads % m->kv_heads != 0)
         return gw_fail(ctx, GW_ERR_INPUT, "%u query heads cannot share %u key-value heads evenly", m->heads,
                        m->kv_heads);
-    if (m->head_dim > GW_MODEL_HEAD_DIM_MAX || m->head_dim % 2 != 0)
-        return gw_fail(ctx, GW_ERR_INPUT, "'head_dim' %u must be even and at most %d", m->head_dim,
-                       GW_MODEL_HEAD_DIM_MAX);
+    if (m->head_dim == 0 || m->head_dim > GW_MODEL_HEAD_DIM_MAX || m->head_dim % GW_MODEL_HEAD_DIM_UNIT != 0)
+        return gw_fail(ctx, GW_ERR_INPUT, "'head_dim' %u must be a multiple of %d and at most %d",
+                       m->head_dim, GW_MODEL_HEAD_DIM_UNIT, GW_MODEL_HEAD_DIM_MAX);
     /* bf16 products take k in pairs */
     if (m->hidden % 2 != 0 || m->intermediate % 2 != 0)
         return gw_fail(ctx, GW_ERR_INPUT, "'hidden_size' and 'intermediate_size' must be even");

@@ -14,10 +14,13 @@
 #include "base/err.h"
 
 /* Bounds: twice to eight times what the largest published models of the family have. */
-#define GW_MODEL_HIDDEN_MAX       65536
-#define GW_MODEL_LAYERS_MAX       1024
-#define GW_MODEL_HEADS_MAX        1024
-#define GW_MODEL_HEAD_DIM_MAX     512
+#define GW_MODEL_HIDDEN_MAX 65536
+#define GW_MODEL_LAYERS_MAX 1024
+#define GW_MODEL_HEADS_MAX  1024
+#define GW_MODEL_HEAD_DIM_MAX                                                                                \
+    256 /* what attention kernels have room for; a multiple of GW_MODEL_HEAD_DIM_UNIT */
+#define GW_MODEL_HEAD_DIM_UNIT    8
+#define GW_MODEL_KV_HEADS_MAX     128 /* shares of a tree, GW_SHARES_MAX */
 #define GW_MODEL_INTERMEDIATE_MAX (1u << 20)
 #define GW_MODEL_VOCAB_MAX        (1u << 20)
 #define GW_MODEL_CONTEXT_MAX      (1u << 20)

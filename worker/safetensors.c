@@ -277,7 +277,11 @@ gw_err_t gw_safetensors_open(const char *dir, struct gw_safetensors **out, struc
         goto out;
     }
     for (uint32_t i = 0; i < files.count; i++) TRY_GOTO(open_shard(f, dir, files.names[i], ctx), out);
-    TRY_GOTO(sort_names(f, ctx), out);
+    err = sort_names(f, ctx);
+    if (err != GW_OK) {
+        gw_fail_prefix(ctx, err, "%s", dir);
+        goto out;
+    }
     *out = f;
     f = NULL;
 out:
