@@ -208,14 +208,12 @@ def chat_records(logprobs):
 
 
 def text_records(logprobs):
-    """The same of a completion choice's `logprobs`."""
+    """Records (token, logprob, text offset, ((token, logprob), ...)) of a completion choice's `logprobs`."""
     if not logprobs:
         return []
     tops = logprobs.get("top_logprobs") or [None] * len(logprobs["tokens"])
-    return [
-        (token, lp, (), tuple(sorted((top or {}).items())))
-        for token, lp, top in zip(logprobs["tokens"], logprobs["token_logprobs"], tops)
-    ]
+    columns = zip(logprobs["tokens"], logprobs["token_logprobs"], logprobs["text_offset"], tops)
+    return [(token, lp, offset, tuple(sorted((top or {}).items()))) for token, lp, offset, top in columns]
 
 
 class Completion(EventStream):

@@ -30,18 +30,29 @@ READY_S = 60.0
 STOP_S = 20.0
 
 
-def variant_of(wanted=None):
-    """The build to run on: argument, else $GODWIT_VARIANT, else asan."""
-    return wanted or os.environ.get("GODWIT_VARIANT") or "asan"
+def variant_of(wanted=None, default="asan"):
+    """The build to run on: argument, else $GODWIT_VARIANT, else the default."""
+    return wanted or os.environ.get("GODWIT_VARIANT") or default
 
 
 def program(name, variant=None):
-    """Path of one of the project's programs; FileNotFoundError with what to do if it was not built."""
+    """Path of one of the project's programs under build/ (or $GODWIT_BUILD); FileNotFoundError if it was not built."""
     variant = variant_of(variant)
-    path = os.path.join(ROOT, "build", variant, name)
+    path = os.path.join(os.environ.get("GODWIT_BUILD") or os.path.join(ROOT, "build"), variant, name)
     if not os.path.exists(path):
         raise FileNotFoundError(f"{path} is not there: run `make {'asan' if variant == 'asan' else 'all'}`")
     return path
+
+
+def mixed_build(directory):
+    """A directory of programs for load that sanitized kernels are too slow for: `up` and controller with ASan and
+    UBSan, workers of the release build. Returns the path of its `godwit`, which finds the others beside itself."""
+    path = os.path.join(directory, "bin")
+    os.mkdir(path)
+    shutil.copy(program("godwit", "asan"), path)
+    for name, variant in (("godwit-controller", "asan"), ("godwit-worker", "release")):
+        os.symlink(program(name, variant), os.path.join(path, name))
+    return os.path.join(path, "godwit")
 
 
 def pids_with_mark(mark):
@@ -121,6 +132,8 @@ class Cluster:
         self.dir = tempfile.mkdtemp(prefix="godwit-test-")
         self.mark = uuid.uuid4().hex
         self.state_path = os.path.join(self.dir, "state.json")
+        if self.variant == "mixed":
+            godwit = mixed_build(self.dir)
         self.argv = [
             godwit or program("godwit", self.variant),
             "up",
@@ -211,7 +224,8 @@ class Cluster:
         if left:
             problems.append(f"processes left behind: {[command_of(p) for p in left]}")
         self._kill_all()
-        problems += [f"sanitizer report: {text[:3000]}" for text in sanitizer_reports(self.dir)]
+        reports = sanitizer_reports(self.dir)
+        problems += [f"sanitizer reports: {len(reports)}, the first: {reports[0][:3000]}"] if reports else []
         return problems
 
     def _kill_all(self):
@@ -281,7 +295,7 @@ class Cluster:
         """The end of every log, for a report."""
         parts = []
         for path in sorted(glob.glob(os.path.join(self.dir, "*"))):
-            if path.endswith(".json") or not os.path.isfile(path):
+            if not path.endswith((".log", ".out")):
                 continue
             with open(path, errors="replace") as f:
                 parts.append(f"--- {os.path.basename(path)}\n{f.read()[-most:]}")

@@ -162,8 +162,7 @@ void http_client_forget(struct http_client *c)
     evbuffer_drain(input(c), evbuffer_get_length(input(c)));
 }
 
-/* ---- responses
- * ------------------------------------------------------------------------------------------------- */
+/* ---- responses ----------------------------------------------------------------------------------------- */
 
 static const char *find_header(const char *head, const char *name)
 {
@@ -246,8 +245,7 @@ struct http_response http_client_response(struct http_client *c)
     return r;
 }
 
-/* ---- leaving
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- leaving ------------------------------------------------------------------------------------------- */
 
 void http_client_shut_write(struct http_client *c)
 {

@@ -96,7 +96,9 @@ def main(doc, tests, arguments=None, setup=None):
     ap = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--only", metavar="TEXT", default="", help="run only the tests whose name contains TEXT")
     ap.add_argument(
-        "--variant", choices=["release", "asan"], help="which build to run on (default: $GODWIT_VARIANT or asan)"
+        "--variant",
+        choices=["release", "asan", "mixed"],
+        help="which build to run on (default: $GODWIT_VARIANT, else what the test says, else asan)",
     )
     if arguments:
         arguments(ap)

@@ -65,12 +65,15 @@ def stories(count, seed, max_tokens):
 
 
 def history(r, turns):
-    """A conversation of so many finished turns and an open question: a long prompt."""
-    messages = [{"role": "system", "content": "You are a helpful assistant."}] if r.random() < 0.5 else []
-    for _ in range(turns):
+    """A conversation of so many finished turns and an open question: a long prompt.
+
+    The turns are the same for every request, as those of one service's users partly are; what follows is not.
+    """
+    messages = [{"role": "system", "content": "You are a helpful assistant."}] if turns else []
+    for k in range(turns):
         messages += [
-            {"role": "user", "content": r.choice(QUESTIONS)},
-            {"role": "assistant", "content": " ".join(r.choices(ANSWERS, k=3))},
+            {"role": "user", "content": QUESTIONS[k % len(QUESTIONS)]},
+            {"role": "assistant", "content": " ".join(ANSWERS)},
         ]
     return messages + [{"role": "user", "content": f"Tell me a story about {r.choice(HEROES)}."}]
 
