@@ -2,7 +2,8 @@
  *
  * On Zen 5 the instruction was found equal to the two fused multiply-adds of matmul_avx512.c; other CPUs may
  * round between the two products differently. Nothing here finds out: gw_ops_digest does, and a worker whose
- * digest is not the profile's is refused. */
+ * digest is not the profile's is refused. The tests run this file only where the CPU has the flag, and are
+ * skipped elsewhere. */
 #include "kernels/cpu/micro_avx512.h"
 
 #include "kernels/cpu/variants.h"
