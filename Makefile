@@ -61,7 +61,7 @@ TEXT := controller/text/tokenizer.c controller/text/tokenizer_load.c controller/
         controller/text/jinja_exec.c controller/text/jinja_ops.c controller/text/jinja_access.c \
         controller/text/jinja_filters.c controller/text/jinja_list_filters.c controller/text/jinja_methods.c \
         controller/text/jinja_tests.c controller/text/jinja_functions.c
-FRONT := controller/front/http_parser.c controller/front/http_head.c controller/front/http_conn.c \
+FRONT := controller/front/http_parser.c controller/front/http_head.c controller/front/http_body.c controller/front/http_conn.c \
          controller/front/http_server.c controller/front/api_keys.c controller/front/openai_error.c \
          controller/front/openai_fields.c controller/front/openai_prompt.c controller/front/openai_sampling.c \
          controller/front/openai_request.c controller/front/logprobs.c controller/front/choice.c \
@@ -87,7 +87,7 @@ UNIT_BASE := test_base_frame test_base_buf test_base_json test_base_args test_ba
 UNIT_MIGRATE := test_request test_wire test_block_name test_fingerprint
 UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_kernels_rows test_kernels_attention test_kernels_digest
 UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safetensors test_sampler \
-               test_block_manager test_rope
+               test_block_manager test_rope test_engine_exact_branches
 UNIT_CORE := test_core_requests test_core_workers test_core_moves test_core_route
 UNIT_TEXT := test_tokenizer test_detok test_stops test_chat_template
 UNIT_FRONT := test_http_parser test_openai_request test_choice test_front_api test_front_conn test_front_admin
@@ -96,7 +96,7 @@ UNIT_CONTROLLER := test_worker_links
 UNIT_LINKS := test_link_both_ends
 
 # Fuzz targets, tests/fuzz/<name>.c with a corpus in tests/fuzz/corpus/<name less fuzz_>: one per parser of outside bytes.
-FUZZ := fuzz_json fuzz_frame fuzz_http
+FUZZ := fuzz_json fuzz_frame fuzz_http fuzz_wire
 
 # ---- rules -----------------------------------------------------------------------------------------------------
 
