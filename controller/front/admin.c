@@ -14,8 +14,7 @@
 #define DEADLINE_S_MAX     86400.0
 #define DEADLINE_S_DEFAULT 30.0 /* GCP gives 30 s, AWS 120 s: assume the shorter */
 
-/* ---- who may
- * ----------------------------------------------------------------------------------------------- */
+/* ---- who may ------------------------------------------------------------------------------------------- */
 
 static bool token_ok(const struct gw_front *f, struct gw_http_conn *conn)
 {
@@ -68,8 +67,7 @@ bool gw_front_admit_admin(void *arg, struct gw_http_conn *conn, const struct gw_
     return false;
 }
 
-/* ---- workers and stats
- * ------------------------------------------------------------------------------------- */
+/* ---- workers and stats --------------------------------------------------------------------------------- */
 
 struct workers {
     struct gw_core_worker_view *list;
@@ -204,8 +202,7 @@ void gw_front_handle_metrics(void *arg, struct gw_http_conn *conn, const char *r
     gw_buf_fini(&b);
 }
 
-/* ---- notices
- * ----------------------------------------------------------------------------------------------- */
+/* ---- notices ------------------------------------------------------------------------------------------- */
 
 struct notice {
     const char *name; /* worker or instance; in the tree */
@@ -303,8 +300,7 @@ void gw_front_handle_notice(void *arg, struct gw_http_conn *conn, const char *re
     gw_front_respond_json(conn, 202, &b);
 }
 
-/* ---- timeline
- * ---------------------------------------------------------------------------------------------- */
+/* ---- timeline ------------------------------------------------------------------------------------------ */
 
 void gw_front_handle_events(void *arg, struct gw_http_conn *conn, const char *rest)
 {

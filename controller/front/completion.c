@@ -6,8 +6,7 @@
 
 #define RETRY_AFTER_S 5 /* instances come back in minutes, queues drain in seconds */
 
-/* ---- life
- * -------------------------------------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------------------------------------- */
 
 static void mark_dirty(struct gw_completion *c)
 {
@@ -30,7 +29,7 @@ static void destroy(struct gw_completion *c)
     free(c->choices);
     free(c->parts);
     gw_openai_request_destroy(c->request);
-    gw_buf_fini(&c->body);
+    gw_http_body_fini(&c->body);
     LIST_REMOVE(c, all);
     c->front->completions_len--;
     free(c);
@@ -81,8 +80,7 @@ static void on_gone(void *arg)
     enter_done(c);
 }
 
-/* ---- submitting
- * -------------------------------------------------------------------------------------------- */
+/* ---- submitting ---------------------------------------------------------------------------------------- */
 
 static gw_err_t prepare_choices(struct gw_completion *c)
 {
@@ -151,8 +149,7 @@ static void submit(struct gw_completion *c)
         if (post_submit(c, &c->parts[i]) != GW_OK) fail_memory(c);
 }
 
-/* ---- parsing, on a pool thread
- * ----------------------------------------------------------------------------- */
+/* ---- parsing, on a pool thread ------------------------------------------------------------------------- */
 
 /* Nothing but body, request and error is touched: the loop owns the rest. */
 static void job_work(void *arg)
@@ -167,7 +164,7 @@ static void job_done(void *arg, bool skipped)
 {
     struct gw_completion *c = arg;
     c->in_job = false;
-    gw_buf_fini(&c->body);
+    gw_http_body_fini(&c->body);
     if (c->state == GW_COMPLETION_DONE) {
         mark_dirty(c); /* the client left meanwhile */
     } else if (skipped) {
@@ -238,8 +235,7 @@ void gw_front_handle_completions(void *arg, struct gw_http_conn *conn, const cha
     handle(arg, conn, GW_OPENAI_COMPLETIONS);
 }
 
-/* ---- actions of the core
- * ----------------------------------------------------------------------------------- */
+/* ---- actions of the core ------------------------------------------------------------------------------- */
 
 static void observe_tokens(struct gw_completion *c, struct gw_completion_choice *choice)
 {
@@ -383,8 +379,7 @@ void gw_completion_on_action(struct gw_front *f, const struct gw_action *a)
     }
 }
 
-/* ---- from the loop
- * ----------------------------------------------------------------------------------------- */
+/* ---- from the loop ------------------------------------------------------------------------------------- */
 
 static void post_stops(struct gw_completion *c)
 {

@@ -67,7 +67,7 @@ struct gw_completion {
     uint8_t tenant[GW_REQUEST_TENANT_BYTES];
     enum gw_openai_endpoint endpoint;
     /* the job's: body in; request or error out */
-    struct gw_buf body;
+    struct gw_http_body body;
     struct gw_openai_request *request;
     struct gw_openai_error error;
     /* from WAITING on */

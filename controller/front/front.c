@@ -46,6 +46,7 @@ void gw_front_config_default(struct gw_front_config *config)
         .max_head_bytes = 32 << 10,
         .max_target_bytes = 8 << 10,
         .max_body_bytes = 8 << 20,
+        .max_bodies_bytes = 1 << 30,
         .max_queued_bytes = 4 << 20,
         .head_timeout_us = 10 * GW_US_PER_S,
         .body_timeout_us = 60 * GW_US_PER_S,
@@ -57,8 +58,7 @@ void gw_front_config_default(struct gw_front_config *config)
     };
 }
 
-/* ---- answers
- * ----------------------------------------------------------------------------------------------- */
+/* ---- answers ------------------------------------------------------------------------------------------- */
 
 static void put_error_body(struct gw_buf *body, int status, const char *message)
 {
@@ -107,8 +107,7 @@ void gw_front_respond_json(struct gw_http_conn *conn, int status, struct gw_buf 
     gw_buf_fini(body);
 }
 
-/* ---- keys
- * -------------------------------------------------------------------------------------------------- */
+/* ---- keys ---------------------------------------------------------------------------------------------- */
 
 static bool admit_api(void *arg, struct gw_http_conn *conn, const struct gw_http_route *route)
 {
@@ -131,8 +130,7 @@ void gw_front_tenant(const struct gw_front *f, struct gw_http_conn *conn,
     if (!gw_api_keys_check(f->keys, authorization, tenant)) memset(tenant, 0, GW_REQUEST_TENANT_BYTES);
 }
 
-/* ---- events
- * ------------------------------------------------------------------------------------------------ */
+/* ---- events -------------------------------------------------------------------------------------------- */
 
 void gw_front_on_action(struct gw_front *f, const struct gw_action *action)
 {
@@ -182,8 +180,7 @@ void gw_front_stop(struct gw_front *f, int64_t grace_us, void (*stopped)(void *a
     gw_http_server_drain(f->api);
 }
 
-/* ---- life
- * -------------------------------------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------------------------------------- */
 
 static struct gw_http_conn_config conn_config(const struct gw_front_config *k)
 {
@@ -203,6 +200,7 @@ static gw_err_t listen_api(struct gw_front *f, struct gw_err_ctx *ctx)
                                                  .host = f->config.host,
                                                  .port = f->config.port,
                                                  .max_connections = (int)f->config.max_connections,
+                                                 .max_bodies_bytes = f->config.max_bodies_bytes,
                                                  .conn = conn_config(&f->config),
                                                  .routes = api_routes,
                                                  .routes_len = COUNT(api_routes),
@@ -218,6 +216,7 @@ static gw_err_t listen_admin(struct gw_front *f, struct gw_err_ctx *ctx)
                                            .host = f->config.admin_host,
                                            .port = f->config.admin_port,
                                            .max_connections = ADMIN_CONNECTIONS_MAX,
+                                           .max_bodies_bytes = ADMIN_CONNECTIONS_MAX * ADMIN_BODY_BYTES_MAX,
                                            .conn = conn_config(&f->config),
                                            .routes = admin_routes,
                                            .routes_len = COUNT(admin_routes),

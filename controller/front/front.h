@@ -53,6 +53,7 @@ struct gw_front_config {
     size_t max_head_bytes;        /* 32 KiB */
     size_t max_target_bytes;      /* 8 KiB */
     size_t max_body_bytes;        /* 8 MiB */
+    size_t max_bodies_bytes;      /* all that are held at once; 1 GiB */
     size_t max_queued_bytes;      /* to one slow reader; 4 MiB */
     int64_t head_timeout_us;      /* 10 s */
     int64_t body_timeout_us;      /* 60 s */

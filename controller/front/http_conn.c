@@ -30,6 +30,7 @@ struct gw_http_conn {
     struct event *timer;
     int64_t timer_us; /* when it is set to fire; 0 = not set */
     struct gw_http_parser *parser;
+    size_t counted; /* bytes of its body, in the server's budget */
     void *user;
     enum conn_state state;
     enum wait wait;
@@ -73,8 +74,14 @@ static void die(struct gw_http_conn *c)
     c->env->dead(c->env->arg, c);
 }
 
-/* ---- time
- * -------------------------------------------------------------------------------------------------- */
+/* The request is over: its memory goes. */
+static void forget_request(struct gw_http_conn *c)
+{
+    gw_http_parser_next(c->parser);
+    (void)gw_http_budget_count(c->env->budget, &c->counted, 0);
+}
+
+/* ---- time ---------------------------------------------------------------------------------------------- */
 
 static int64_t earlier(int64_t a, int64_t b)
 {
@@ -133,8 +140,7 @@ static void watch_stall(struct gw_http_conn *c, int64_t now)
     }
 }
 
-/* ---- sending
- * ----------------------------------------------------------------------------------------------- */
+/* ---- sending ------------------------------------------------------------------------------------------- */
 
 /* Called after bytes were added to the output. */
 static void queued(struct gw_http_conn *c, size_t len)
@@ -216,10 +222,10 @@ static void answer_ended(struct gw_http_conn *c)
     c->gone = NULL;
     if (c->state != ANSWERING) return;
     c->streaming = false;
+    forget_request(c);
     if (c->close_after || c->draining) {
         c->state = FLUSHING;
     } else {
-        gw_http_parser_next(c->parser);
         c->state = READING;
         set_wait(c, WAIT_IDLE);
     }
@@ -276,8 +282,7 @@ static bool was_reset(const struct gw_http_conn *c)
     return poll(&p, 1, 0) > 0 && (p.revents & (POLLERR | POLLHUP)) != 0;
 }
 
-/* ---- reading
- * ----------------------------------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------------------------------------- */
 
 /* The client's own X-Request-Id is kept if it cannot harm a log line. */
 static void choose_request_id(struct gw_http_conn *c)
@@ -382,7 +387,10 @@ static void read_input(struct gw_http_conn *c)
         size_t used = 0;
         enum gw_http_state state = gw_http_parser_feed(c->parser, v.iov_base, v.iov_len, &used);
         evbuffer_drain(in, used);
-        on_parsed(c, state);
+        if (gw_http_budget_count(c->env->budget, &c->counted, gw_http_parser_request(c->parser)->body.cap))
+            on_parsed(c, state);
+        else
+            refuse(c, 503, "too many large requests at once, try again");
     }
     if (c->state == LINGERING) evbuffer_drain(in, evbuffer_get_length(in));
     /* All that the client sent before it shut its side has been answered, or can never be whole. */
@@ -390,8 +398,7 @@ static void read_input(struct gw_http_conn *c)
         c->state = FLUSHING;
 }
 
-/* ---- the connection's turn
- * --------------------------------------------------------------------------------- */
+/* ---- the connection's turn ----------------------------------------------------------------------------- */
 
 static void check_read_deadline(struct gw_http_conn *c, int64_t now)
 {
@@ -468,8 +475,7 @@ static void on_bev_event(struct bufferevent *bev, short what, void *arg)
     turn(c);
 }
 
-/* ---- life
- * -------------------------------------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------------------------------------- */
 
 static void set_socket_options(evutil_socket_t fd)
 {
@@ -517,6 +523,7 @@ void gw_http_conn_destroy(struct gw_http_conn *c)
     }
     if (c->timer) event_free(c->timer);
     if (c->bev) bufferevent_free(c->bev);
+    if (c->parser) forget_request(c);
     gw_http_parser_destroy(c->parser);
     free(c);
 }
@@ -542,12 +549,16 @@ void *gw_http_conn_user(const struct gw_http_conn *c)
     return c->user;
 }
 
-/* ---- for handlers
- * ------------------------------------------------------------------------------------------ */
+/* ---- for handlers -------------------------------------------------------------------------------------- */
 
 struct gw_http_request *gw_http_conn_request(struct gw_http_conn *c)
 {
     return gw_http_parser_request(c->parser);
+}
+
+struct gw_http_body gw_http_conn_take_body(struct gw_http_conn *c)
+{
+    return gw_http_body_take(&gw_http_parser_request(c->parser)->body, &c->counted, c->env->budget);
 }
 
 const char *gw_http_conn_request_id(const struct gw_http_conn *c)
@@ -577,13 +588,6 @@ void gw_http_conn_hold(struct gw_http_conn *c, void (*gone)(void *arg), void *ar
 void gw_http_conn_close_after(struct gw_http_conn *c)
 {
     c->close_after = true;
-}
-
-struct gw_buf gw_http_conn_take_body(struct gw_http_conn *c)
-{
-    struct gw_buf *body = &gw_http_parser_request(c->parser)->body, taken = *body;
-    *body = (struct gw_buf){.max = taken.max};
-    return taken;
 }
 
 void gw_http_conn_abort(struct gw_http_conn *c)

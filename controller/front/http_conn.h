@@ -30,6 +30,7 @@
 #include <event2/event.h>
 
 #include "base/clock.h"
+#include "controller/front/http_body.h"
 #include "controller/front/http_parser.h"
 
 #define GW_HTTP_REQUEST_ID_MAX 64
@@ -60,6 +61,7 @@ struct gw_http_conn_env {
     struct event_base *loop;
     struct gw_clock clock;
     const struct gw_http_conn_config *config;
+    struct gw_http_budget *budget;
     /* The head is known and a body will follow; may answer (with an error). */
     void (*head)(void *arg, struct gw_http_conn *conn);
     /* A whole request; must answer or hold. */
@@ -90,8 +92,8 @@ void *gw_http_conn_user(const struct gw_http_conn *conn);
 /* The request being answered; its pointers are valid until the answer has ended. */
 struct gw_http_request *gw_http_conn_request(struct gw_http_conn *conn);
 const char *gw_http_conn_request_id(const struct gw_http_conn *conn);
-/* Moves the request's body out; the caller frees it. */
-struct gw_buf gw_http_conn_take_body(struct gw_http_conn *conn);
+/* Moves the request's body out, for a handler that holds and works elsewhere. */
+struct gw_http_body gw_http_conn_take_body(struct gw_http_conn *conn);
 
 /* For the access log: the matched route (a constant), and a few words. */
 void gw_http_conn_set_route(struct gw_http_conn *conn, const char *route);

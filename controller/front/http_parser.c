@@ -150,8 +150,7 @@ static bool parse_decimal(const char *s, uint64_t *out)
     return true;
 }
 
-/* ---- lines
- * ------------------------------------------------------------------------------------------------- */
+/* ---- lines --------------------------------------------------------------------------------------------- */
 
 /* No control byte but HTAB, and the CR of a line's end, is ever legal in a line. Looked at as bytes come, so
  * that binary rubbish is refused before a newline happens to be in it. A CR in last place may be the line's
@@ -189,8 +188,7 @@ static bool take_line(struct gw_http_parser *p, struct gw_buf *b, size_t start, 
     return true;
 }
 
-/* ---- the request line
- * -------------------------------------------------------------------------------------- */
+/* ---- the request line ---------------------------------------------------------------------------------- */
 
 static bool parse_method(struct gw_http_parser *p, const char *name)
 {
@@ -253,8 +251,7 @@ static void split_target(struct gw_http_parser *p)
     p->request.query = query ? query : "";
 }
 
-/* ---- headers
- * ----------------------------------------------------------------------------------------------- */
+/* ---- headers ------------------------------------------------------------------------------------------- */
 
 static void lower(char *s)
 {
@@ -417,8 +414,7 @@ static void feed_head(struct gw_http_parser *p, const char *bytes, size_t len, s
     if (take_line(p, &p->head, p->line, room, first ? 414 : 431, bytes, len, used)) end_head_line(p);
 }
 
-/* ---- the body
- * ---------------------------------------------------------------------------------------------- */
+/* ---- the body ------------------------------------------------------------------------------------------ */
 
 static int hex_digit(char c)
 {

@@ -27,6 +27,7 @@ LIST_HEAD(node_list, node);
 struct gw_http_server {
     struct gw_http_server_config config;
     const struct gw_log *log;
+    struct gw_http_budget budget;
     struct gw_http_conn_env env, full_env; /* full_env: of connections beyond the maximum */
     struct evconnlistener *listener;
     struct event *resume; /* accepting goes on after a pause */
@@ -46,8 +47,7 @@ int gw_http_server_connections(const struct gw_http_server *s)
     return s->live_len - s->refused_len;
 }
 
-/* ---- routes
- * ------------------------------------------------------------------------------------------------ */
+/* ---- routes -------------------------------------------------------------------------------------------- */
 
 static bool path_matches(const struct gw_http_route *route, const char *path)
 {
@@ -148,8 +148,7 @@ static void dispatch(struct gw_http_server *s, struct gw_http_conn *conn, const 
         route->handle(s->config.arg, conn, rest);
 }
 
-/* ---- what connections ask of the server
- * -------------------------------------------------------------------- */
+/* ---- what connections ask of the server ---------------------------------------------------------------- */
 
 static bool admitted(struct gw_http_server *s, struct gw_http_conn *conn, const struct gw_http_route *route)
 {
@@ -226,8 +225,7 @@ static void on_reap(evutil_socket_t fd, short what, void *arg)
     while (!LIST_EMPTY(&s->dead)) free_node(LIST_FIRST(&s->dead));
 }
 
-/* ---- accepting
- * --------------------------------------------------------------------------------------------- */
+/* ---- accepting ----------------------------------------------------------------------------------------- */
 
 static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *addr,
                       int addr_len, void *arg)
@@ -299,14 +297,14 @@ static gw_err_t listen_on(struct gw_http_server *s, struct event_base *loop, str
     return GW_OK;
 }
 
-/* ---- life
- * -------------------------------------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------------------------------------- */
 
 static void fill_env(struct gw_http_server *s, struct event_base *loop, struct gw_clock clock)
 {
     s->env = (struct gw_http_conn_env){.loop = loop,
                                        .clock = clock,
                                        .config = &s->config.conn,
+                                       .budget = &s->budget,
                                        .head = on_head,
                                        .request = on_request,
                                        .refuse = on_refuse,
@@ -326,6 +324,7 @@ gw_err_t gw_http_server_create(struct event_base *loop, struct gw_clock clock,
     if (!s) return gw_fail(ctx, GW_ERR_MEMORY, "%s: out of memory", config->name);
     s->config = *config;
     s->log = log;
+    s->budget.max = config->max_bodies_bytes;
     LIST_INIT(&s->live);
     LIST_INIT(&s->dead);
     fill_env(s, loop, clock);

@@ -29,6 +29,7 @@ struct gw_http_server_config {
     const char *host; /* address or name to listen on; NULL = 127.0.0.1 */
     uint16_t port;    /* 0 = any free one */
     int max_connections;
+    size_t max_bodies_bytes; /* of all request bodies that are held at once */
     struct gw_http_conn_config conn;
     const struct gw_http_route *routes;
     size_t routes_len;

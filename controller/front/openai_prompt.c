@@ -40,8 +40,7 @@ static gw_err_t encode(const struct gw_openai_model *model, const char *text, si
     return GW_OK;
 }
 
-/* ---- messages
- * ---------------------------------------------------------------------------------------------- */
+/* ---- messages ------------------------------------------------------------------------------------------ */
 
 static gw_err_t bad_message(struct gw_openai_error *error, int index, const char *what)
 {
@@ -179,8 +178,7 @@ gw_err_t gw_openai_prompt_chat(const struct gw_openai_model *model, const cJSON 
     return err;
 }
 
-/* ---- prompts
- * ----------------------------------------------------------------------------------------------- */
+/* ---- prompts ------------------------------------------------------------------------------------------- */
 
 gw_err_t gw_openai_prompt_text(const struct gw_openai_model *model, const cJSON *body, const char *text,
                                uint32_t max_ids, struct gw_openai_prompt *out, struct gw_openai_error *error)

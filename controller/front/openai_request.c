@@ -29,8 +29,7 @@ void gw_openai_request_destroy(struct gw_openai_request *r)
     free(r);
 }
 
-/* ---- the body
- * ---------------------------------------------------------------------------------------------- */
+/* ---- the body ------------------------------------------------------------------------------------------ */
 
 gw_err_t gw_openai_body_parse(const struct gw_openai_model *model, const void *body, size_t len, cJSON **out,
                               struct gw_openai_error *error)
@@ -56,8 +55,7 @@ gw_err_t gw_openai_body_parse(const struct gw_openai_model *model, const void *b
     return err;
 }
 
-/* ---- what is not there yet
- * --------------------------------------------------------------------------------- */
+/* ---- what is not there yet ----------------------------------------------------------------------------- */
 
 /* Is the value what the field means when it is absent? */
 static bool says_nothing(const char *field, const cJSON *v)
@@ -106,8 +104,7 @@ static gw_err_t refuse_unsupported(const struct parse *p)
     return GW_OK;
 }
 
-/* ---- options
- * ----------------------------------------------------------------------------------------------- */
+/* ---- options ------------------------------------------------------------------------------------------- */
 
 static gw_err_t add_stop(const struct parse *p, const cJSON *item)
 {
@@ -189,8 +186,7 @@ static gw_err_t read_options(const struct parse *p)
     return gw_field_bool(p->body, "skip_special_tokens", &o->skip_special, p->error);
 }
 
-/* ---- prompts
- * ----------------------------------------------------------------------------------------------- */
+/* ---- prompts ------------------------------------------------------------------------------------------- */
 
 static gw_err_t read_prompts(const struct parse *p)
 {
@@ -292,8 +288,7 @@ static gw_err_t finish_prompts(const struct parse *p)
     return GW_OK;
 }
 
-/* ---- the whole
- * --------------------------------------------------------------------------------------------- */
+/* ---- the whole ----------------------------------------------------------------------------------------- */
 
 /* request.h's own limits, as a last look; each has a friendlier check before it. */
 static gw_err_t check_whole(const struct parse *p)

@@ -39,8 +39,7 @@ static void put_usage(struct gw_buf *b, const struct gw_openai_usage *u)
                   (unsigned long long)(u->prompt_tokens + u->completion_tokens));
 }
 
-/* ---- events
- * ------------------------------------------------------------------------------------------------ */
+/* ---- events -------------------------------------------------------------------------------------------- */
 
 static void begin_event(struct gw_buf *b, const struct gw_openai_envelope *e)
 {
@@ -113,8 +112,7 @@ void gw_openai_put_error_event(struct gw_buf *b, const struct gw_openai_error *e
     gw_buf_puts(b, "\n\n");
 }
 
-/* ---- whole bodies
- * ------------------------------------------------------------------------------------------ */
+/* ---- whole bodies -------------------------------------------------------------------------------------- */
 
 void gw_openai_put_body_begin(struct gw_buf *b, const struct gw_openai_envelope *e)
 {

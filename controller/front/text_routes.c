@@ -21,7 +21,8 @@ struct text_job {
     const struct gw_openai_model *model;
     struct gw_http_conn *conn; /* NULL once gone */
     text_fn fn;
-    struct gw_buf body, out;
+    struct gw_http_body body;
+    struct gw_buf out;
     struct gw_openai_error error;
     gw_err_t err;
 };
@@ -83,7 +84,7 @@ static void job_done(void *arg, bool skipped)
         gw_front_respond_json(j->conn, 200, &j->out);
     else if (j->conn)
         gw_front_respond_error(j->conn, &j->error);
-    gw_buf_fini(&j->body);
+    gw_http_body_fini(&j->body);
     gw_buf_fini(&j->out);
     free(j);
 }
@@ -111,7 +112,7 @@ static void handle(const struct gw_front *f, struct gw_http_conn *conn, text_fn 
         gw_http_conn_hold(conn, on_gone, j);
         return;
     }
-    if (j) gw_buf_fini(&j->body);
+    if (j) gw_http_body_fini(&j->body);
     free(j);
     (void)gw_openai_error_set(&error, 429, NULL, NULL, "too many requests wait to be tokenized, try again");
     error.retry_after_s = RETRY_AFTER_S;

@@ -72,7 +72,7 @@ static void test_workers_and_stats_are_shown(void **state)
     free(body);
 }
 
-/* ---- notices --------------------------------------------------------------------------------------------------- */
+/* ---- notices ------------------------------------------------------------------------------------------- */
 
 static int post_notice(struct front_fixture *f, const char *body)
 {
@@ -120,7 +120,7 @@ static void test_notice_malformed_is_refused_and_not_posted(void **state)
     assert_int_equal(fake_core_seen(f->core)->notices, 0);
 }
 
-/* ---- timeline -------------------------------------------------------------------------------------------------- */
+/* ---- timeline ------------------------------------------------------------------------------------------ */
 
 static void test_events_are_streamed_as_they_happen(void **state)
 {
@@ -191,7 +191,7 @@ static void test_events_watchers_are_bounded_and_forgotten_when_gone(void **stat
     for (int i = 0; i <= GW_TIMELINE_WATCHERS; i++) http_client_destroy(c[i]);
 }
 
-/* ---- metrics --------------------------------------------------------------------------------------------------- */
+/* ---- metrics ------------------------------------------------------------------------------------------- */
 
 static void test_metrics_count_what_was_served(void **state)
 {
@@ -217,7 +217,7 @@ static void test_metrics_count_what_was_served(void **state)
     http_client_destroy(c);
 }
 
-/* ---- who may ask ------------------------------------------------------------------------------------------------- */
+/* ---- who may ask --------------------------------------------------------------------------------------- */
 
 static int raw(struct front_fixture *f, const char *request)
 {

@@ -70,7 +70,7 @@ static void says(struct front_fixture *f, const char *path, const char *body, co
     free(text);
 }
 
-/* ---- whole answers ------------------------------------------------------------------------------------------- */
+/* ---- whole answers ------------------------------------------------------------------------------------- */
 
 static void test_chat_whole_answer_has_text_reason_and_usage(void **state)
 {
@@ -161,7 +161,7 @@ static void test_chat_seed_is_drawn_anew_unless_given(void **state)
     free(answer);
 }
 
-/* ---- streams --------------------------------------------------------------------------------------------------- */
+/* ---- streams ------------------------------------------------------------------------------------------- */
 
 static void test_chat_stream_has_role_text_finish_and_done(void **state)
 {
@@ -269,7 +269,7 @@ static void test_stream_silence_is_filled_with_pings(void **state)
     http_client_destroy(c);
 }
 
-/* ---- stop strings ------------------------------------------------------------------------------------------------ */
+/* ---- stop strings -------------------------------------------------------------------------------------- */
 
 static void test_stop_string_ends_the_choice_and_tells_the_core(void **state)
 {
@@ -339,7 +339,7 @@ static void test_stop_token_id_ends_without_its_text(void **state)
     free(answer);
 }
 
-/* ---- logprobs ---------------------------------------------------------------------------------------------------- */
+/* ---- logprobs ------------------------------------------------------------------------------------------ */
 
 static void test_chat_logprobs_have_bytes_and_tops(void **state)
 {
@@ -387,7 +387,7 @@ static void test_stream_logprobs_are_those_of_the_whole_answer(void **state)
     free(tokens[1]);
 }
 
-/* ---- failures ---------------------------------------------------------------------------------------------------- */
+/* ---- failures ------------------------------------------------------------------------------------------ */
 
 static void fails_with(struct front_fixture *f, const char *body, int status, const char *part)
 {
@@ -458,7 +458,7 @@ static void test_failed_part_cancels_the_other_prompts(void **state)
     assert_int_equal(fake_core_live(f->core), 0);
 }
 
-/* ---- clients that leave --------------------------------------------------------------------------------------------- */
+/* ---- clients that leave -------------------------------------------------------------------------------- */
 
 static void leaves(struct front_fixture *f, const char *body, void (*leave)(struct http_client *),
                    bool after_text)
@@ -516,7 +516,7 @@ static void test_client_half_close_still_gets_the_answer(void **state)
     assert_int_equal(fake_core_seen(f->core)->cancels, 0);
 }
 
-/* ---- the rest of the API ------------------------------------------------------------------------------------------------ */
+/* ---- the rest of the API ------------------------------------------------------------------------------- */
 
 static int get(struct front_fixture *f, const char *path, char **answer)
 {

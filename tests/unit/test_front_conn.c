@@ -41,7 +41,7 @@ static void expect_status(struct http_client *c, int status)
     if (r.status != status) fail_msg("wanted %d: %s%s", status, r.head, r.body);
 }
 
-/* ---- one connection, many requests ------------------------------------------------------------------------------ */
+/* ---- one connection, many requests --------------------------------------------------------------------- */
 
 static void test_keep_alive_serves_one_request_after_another(void **state)
 {
@@ -173,7 +173,7 @@ static void test_chunked_request_body_is_read(void **state)
     http_client_destroy(c);
 }
 
-/* ---- what is refused --------------------------------------------------------------------------------------------- */
+/* ---- what is refused ----------------------------------------------------------------------------------- */
 
 static void test_malformed_request_is_answered_and_closed(void **state)
 {
@@ -226,6 +226,33 @@ static void test_body_beyond_the_limit_is_413_and_the_client_gets_to_read_it(voi
     http_client_destroy(c);
 }
 
+static void test_many_large_bodies_at_once_get_503(void **state)
+{
+    struct front_fixture *f = *state;
+    f->config.max_bodies_bytes = 100000;
+    fixture_listen(f);
+    char *spaces = calloc(1, 60001);
+    assert_non_null(spaces);
+    memset(spaces, ' ', 60000);
+    struct http_client *c[2];
+    for (int i = 0; i < 2; i++) {
+        c[i] = fixture_client(f);
+        http_client_send(c[i], "POST /tokenize HTTP/1.1\r\nHost: a\r\nContent-Length: 60014\r\n\r\n");
+        http_client_send(c[i], spaces);
+        http_client_run(c[i], 50);
+    }
+    expect_status(c[1], 503);
+    http_client_send(c[0], "{\"prompt\":\"x\"}");
+    expect_status(c[0], 200);
+    http_client_send(c[0], "POST /tokenize HTTP/1.1\r\nHost: a\r\nContent-Length: 60014\r\n\r\n");
+    http_client_send(c[0], spaces); /* the first one's memory has come back */
+    http_client_send(c[0], "{\"prompt\":\"x\"}");
+    expect_status(c[0], 200);
+    free(spaces);
+    http_client_destroy(c[0]);
+    http_client_destroy(c[1]);
+}
+
 static void test_connections_beyond_the_maximum_get_503(void **state)
 {
     struct front_fixture *f = *state;
@@ -251,7 +278,7 @@ static void test_connections_beyond_the_maximum_get_503(void **state)
     http_client_destroy(again);
 }
 
-/* ---- time -------------------------------------------------------------------------------------------------------- */
+/* ---- time ---------------------------------------------------------------------------------------------- */
 
 static void test_head_that_trickles_in_is_408(void **state)
 {
@@ -320,7 +347,7 @@ static void test_waiting_for_an_answer_is_not_idling(void **state)
     http_client_destroy(c);
 }
 
-/* ---- slow readers -------------------------------------------------------------------------------------------------- */
+/* ---- slow readers -------------------------------------------------------------------------------------- */
 
 /* Long tokens without end, so that much is sent soon: a choice with logprobs of 20 alternatives. */
 #define FLOOD "{\"stream\":true,\"ignore_eos\":true,\"n\":8,\"logprobs\":true,\"top_logprobs\":20," HELLO "}"
@@ -359,7 +386,7 @@ static void test_write_that_stalls_is_dropped_and_cancelled(void **state)
     http_client_destroy(other);
 }
 
-/* ---- keys ---------------------------------------------------------------------------------------------------------- */
+/* ---- keys ---------------------------------------------------------------------------------------------- */
 
 static void expect_with_key(struct front_fixture *f, const char *header, int status)
 {
@@ -417,7 +444,7 @@ static void test_api_key_is_asked_for_before_the_body(void **state)
     http_client_destroy(c);
 }
 
-/* ---- the end ------------------------------------------------------------------------------------------------------- */
+/* ---- the end ------------------------------------------------------------------------------------------- */
 
 static void on_stopped(void *arg)
 {
@@ -502,6 +529,7 @@ int main(void)
         TEST(test_malformed_request_is_answered_and_closed),
         TEST(test_wrong_method_is_405_with_allow),
         TEST(test_body_beyond_the_limit_is_413_and_the_client_gets_to_read_it),
+        TEST(test_many_large_bodies_at_once_get_503),
         TEST(test_connections_beyond_the_maximum_get_503),
         TEST(test_head_that_trickles_in_is_408),
         TEST(test_connection_that_says_nothing_is_closed),

@@ -99,8 +99,7 @@ static void body_is(const char *request, const char *body)
     }
 }
 
-/* ---- what is good
- * ------------------------------------------------------------------------------------------- */
+/* ---- what is good -------------------------------------------------------------------------------------- */
 
 static void test_feed_get_in_any_pieces_gives_its_parts(void **state)
 {
@@ -226,8 +225,7 @@ static void test_feed_higher_minor_version_is_spoken_to_as_1_1(void **state)
     gw_http_parser_destroy(p);
 }
 
-/* ---- the request line
- * ---------------------------------------------------------------------------------------- */
+/* ---- the request line ---------------------------------------------------------------------------------- */
 
 static void test_feed_malformed_request_line_is_400(void **state)
 {
@@ -290,8 +288,7 @@ static void test_feed_target_beyond_its_limit_is_414(void **state)
     refused_bytes(414, request, 200);
 }
 
-/* ---- headers
- * --------------------------------------------------------------------------------------------------- */
+/* ---- headers ------------------------------------------------------------------------------------------- */
 
 static void test_feed_missing_host_in_1_1_is_400(void **state)
 {
@@ -467,8 +464,7 @@ static void test_feed_unknown_expectation_is_417(void **state)
     header_refused(417, "Expect: a-pony\r\n");
 }
 
-/* ---- chunks
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- chunks -------------------------------------------------------------------------------------------- */
 
 static void chunks_refused(int status, const char *chunks)
 {
@@ -523,8 +519,7 @@ static void test_feed_chunk_extensions_and_trailers_are_bounded(void **state)
     chunks_refused(400, "0\r\nT : x\r\n\r\n");
 }
 
-/* ---- any cut
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- any cut ------------------------------------------------------------------------------------------- */
 
 /* Requests that fail in different places, cut in two at every byte: always the same outcome as in one piece.
  */

@@ -86,7 +86,7 @@ static void bad_prompt(const struct fixture *f, const char *fields, const char *
     bad(f, GW_OPENAI_COMPLETIONS, body, 400, param);
 }
 
-/* ---- good ------------------------------------------------------------------------------------------------------ */
+/* ---- good ---------------------------------------------------------------------------------------------- */
 
 static void test_parse_bare_chat_has_the_defaults(void **state)
 {
@@ -243,7 +243,7 @@ static void test_core_request_is_whole_and_checked(void **state)
     gw_request_destroy(core);
 }
 
-/* ---- bad ------------------------------------------------------------------------------------------------------- */
+/* ---- bad ----------------------------------------------------------------------------------------------- */
 
 static void test_parse_broken_json_is_400(void **state)
 {
