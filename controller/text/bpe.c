@@ -32,7 +32,11 @@ gw_err_t gw_bpe_init(struct gw_bpe *b, const struct gw_vocab *vocab, uint32_t me
     b->slots = malloc(slots * sizeof *b->slots);
     if (!b->slots) return GW_ERR_MEMORY;
     memset(b->slots, 0xFF, slots * sizeof *b->slots);
-    for (int i = 0; i < 256; i++) b->byte_ids[i] = gw_vocab_find(vocab, &(uint8_t){(uint8_t)i}, 1);
+    b->all_bytes = true;
+    for (int i = 0; i < 256; i++) {
+        b->byte_ids[i] = gw_vocab_find(vocab, &(uint8_t){(uint8_t)i}, 1);
+        if (b->byte_ids[i] == GW_VOCAB_NONE) b->all_bytes = false;
+    }
     return GW_OK;
 }
 
@@ -175,7 +179,8 @@ gw_err_t gw_bpe_encode(const struct gw_bpe *b, const uint8_t *word, size_t len, 
         uint32_t id = gw_vocab_find(b->vocab, word, len);
         if (id != GW_VOCAB_NONE) return gw_ids_put(out, id);
     }
-    uint32_t count;
+    uint32_t count = 0;
+    if (b->all_bytes && len / b->vocab->longest > out->max - out->len) return GW_ERR_LIMIT;
     TRY(spread(b, word, len, s, &count));
     if (count == 0) return GW_OK;
     TRY(merge_all(b, s, count));

@@ -27,6 +27,7 @@ struct gw_bpe {
     uint32_t byte_ids[256]; /* GW_VOCAB_NONE: this byte has no token and is dropped, as the reference does */
     struct gw_merge *slots; /* open addressing by (left, right) */
     uint32_t mask;
+    bool all_bytes;     /* every byte has a token */
     bool ignore_merges; /* a word that is in the vocabulary whole is taken as it is */
     uint64_t seed;
 };
@@ -59,7 +60,8 @@ struct gw_bpe_scratch {
 
 void gw_bpe_scratch_fini(struct gw_bpe_scratch *s);
 
-/* Appends the ids of one word (len < 2^31). Start with a zeroed scratch. */
+/* Appends the ids of one word (len < 2^31). Start with a zeroed scratch. A word that must give more ids than out
+ * may hold is refused before any work. */
 gw_err_t gw_bpe_encode(const struct gw_bpe *b, const uint8_t *word, size_t len, struct gw_bpe_scratch *s,
                        struct gw_ids *out) GW_MUST_USE;
 

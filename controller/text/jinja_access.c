@@ -11,7 +11,7 @@ static bool name_is(struct gw_jinja_string name, const char *text)
     return name.len == strlen(text) && memcmp(name.bytes, text, name.len) == 0;
 }
 
-/* loop.index and its kin. */
+/* loop.index and its kin. Depth counts recursive loops, which there are none of. */
 static gw_err_t loop_attribute(struct gw_jinja_run *run, const struct gw_jinja_value *v,
                                struct gw_jinja_string name, struct gw_jinja_value *out)
 {
@@ -26,8 +26,8 @@ static gw_err_t loop_attribute(struct gw_jinja_run *run, const struct gw_jinja_v
         {"revindex", gw_jinja_int(len - index)},
         {"revindex0", gw_jinja_int(len - index - 1)},
         {"length", gw_jinja_int(len)},
-        {"depth", gw_jinja_int(l->depth)},
-        {"depth0", gw_jinja_int(l->depth - 1)},
+        {"depth", gw_jinja_int(1)},
+        {"depth0", gw_jinja_int(0)},
         {"first", gw_jinja_bool(index == 0)},
         {"last", gw_jinja_bool(index == len - 1)},
     };

@@ -133,7 +133,7 @@ static gw_err_t exec_rounds(struct gw_jinja_run *run, const struct gw_jinja_node
         TRY(gw_jinja_step(run, 1));
         TRY(gw_jinja_alloc(run, sizeof(struct gw_jinja_loop), &memory));
         struct gw_jinja_loop *loop = memory;
-        *loop = (struct gw_jinja_loop){.items = items, .index = i, .depth = run->loop_depth};
+        *loop = (struct gw_jinja_loop){.items = items, .index = i};
         TRY(gw_jinja_push_scope(run, run->scope, &outer));
         gw_err_t err = exec_round(run, n, loop);
         run->scope = outer;
@@ -190,10 +190,7 @@ static gw_err_t exec_for(struct gw_jinja_run *run, const struct gw_jinja_node *n
     TRY(gw_jinja_iterate(run, &over, &items));
     if (n->b) TRY(filter_items(run, n, &items));
     if (items->len == 0) return exec_scope(run, n->c);
-    run->loop_depth++;
-    gw_err_t err = exec_rounds(run, n, items);
-    run->loop_depth--;
-    return err;
+    return exec_rounds(run, n, items);
 }
 
 /* ---- macros
@@ -245,12 +242,9 @@ gw_err_t gw_jinja_call_macro(struct gw_jinja_run *run, const struct gw_jinja_mac
                              const struct gw_jinja_args *args, struct gw_jinja_value *out)
 {
     struct gw_jinja_scope *outer;
-    int loop_depth = run->loop_depth;
     TRY(gw_jinja_push_scope(run, macro->scope, &outer));
-    run->loop_depth = 0;
     gw_err_t err = bind_params(run, macro->node, args);
     if (err == GW_OK) err = gw_jinja_capture(run, macro->node->list, out);
-    run->loop_depth = loop_depth;
     run->scope = outer;
     return err;
 }

@@ -213,10 +213,7 @@ static gw_err_t split_spaces(struct gw_jinja_run *run, struct gw_jinja_string s,
             n = gw_utext_next(s.bytes + end, s.len - end, &c);
             if (gw_utext_is_space(c)) break;
         }
-        if (count == 0) { /* the rest, whole but for blanks at its end */
-            gw_utext_strip(&s.bytes, &s.len, NULL, 0, GW_UTEXT_RIGHT);
-            return gw_jinja_list_put(run, list, gw_jinja_text(s.bytes, s.len));
-        }
+        if (count == 0) end = s.len; /* the rest, with its blanks */
         TRY(gw_jinja_list_put(run, list, gw_jinja_text(s.bytes, end)));
         s.bytes += end;
         s.len -= end;

@@ -262,16 +262,20 @@ static bool is_one_of(const struct gw_jinja_parser *p, const char *const *names)
     return false;
 }
 
+/* The last of ends is the one that closes the block. */
+static gw_err_t fail_unclosed(struct gw_jinja_parser *p, const char *const *ends)
+{
+    while (ends[1]) ends++;
+    return gw_fail(p->ctx, GW_ERR_INPUT, "line %u: the template ends where '%s' is missing", p->at->line,
+                   *ends);
+}
+
 /* ends NULL: up to the template's end. */
 static gw_err_t parse_statements(struct gw_jinja_parser *p, const char *const *ends,
                                  struct gw_jinja_node **out)
 {
     for (;;) {
-        if (p->at->type == GW_JINJA_TOK_END) {
-            if (!ends) return GW_OK;
-            return gw_fail(p->ctx, GW_ERR_INPUT, "line %u: the template ends where '%s' is missing",
-                           p->at->line, ends[0]);
-        }
+        if (p->at->type == GW_JINJA_TOK_END) return ends ? fail_unclosed(p, ends) : GW_OK;
         if (p->at->type == GW_JINJA_TOK_TEXT) {
             TRY(parse_text(p, out));
         } else if (p->at->type == GW_JINJA_TOK_VAR_BEGIN) {

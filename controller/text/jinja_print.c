@@ -22,7 +22,7 @@ static int shortest(double f, char digits[24], int *exp)
     const char *p = text;
     for (; *p && *p != 'e'; p++)
         if (*p >= '0' && *p <= '9') digits[n++] = *p;
-    *exp = *p ? atoi(p + 1) : 0;
+    *exp = *p ? (int)strtol(p + 1, NULL, 10) : 0;
     while (n > 1 && digits[n - 1] == '0') n--;
     return n;
 }

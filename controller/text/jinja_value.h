@@ -77,7 +77,6 @@ struct gw_jinja_dict {
 struct gw_jinja_loop {
     const struct gw_jinja_list *items;
     size_t index; /* from 0 */
-    int64_t depth;
 };
 
 struct gw_jinja_function {

@@ -171,9 +171,7 @@ static gw_err_t load_merges(struct loader *l)
 /* An unknown token would stand for bytes that have no token of their own. */
 static gw_err_t check_unknown(struct loader *l)
 {
-    for (int i = 0; i < 256; i++)
-        if (l->t->bpe.byte_ids[i] == GW_VOCAB_NONE) return must_be_off(l, "unk_token");
-    return GW_OK;
+    return l->t->bpe.all_bytes ? GW_OK : must_be_off(l, "unk_token");
 }
 
 /* ---- added tokens

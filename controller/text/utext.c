@@ -221,7 +221,8 @@ static void put_upper(struct gw_buf *out, int32_t c, bool title)
 static bool is_cased(int32_t c)
 {
     utf8proc_category_t k = utf8proc_category(c);
-    return k == UTF8PROC_CATEGORY_LU || k == UTF8PROC_CATEGORY_LL || k == UTF8PROC_CATEGORY_LT;
+    if (k == UTF8PROC_CATEGORY_LU || k == UTF8PROC_CATEGORY_LL || k == UTF8PROC_CATEGORY_LT) return true;
+    return utf8proc_toupper(c) != c || utf8proc_tolower(c) != c; /* letters in circles, Roman numerals */
 }
 
 /* What the rule of the final sigma looks through. */

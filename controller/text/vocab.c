@@ -54,7 +54,9 @@ gw_err_t gw_vocab_put(struct gw_vocab *v, uint32_t id, const void *bytes, size_t
     gw_buf_put(&v->bytes, bytes, len);
     TRY(v->bytes.err);
     *e = (struct gw_vocab_entry){.offset = offset, .len = (uint32_t)len, .used = true};
-    if (slot) *slot = id;
+    if (!slot) return GW_OK;
+    *slot = id;
+    if (len > v->longest) v->longest = len;
     return GW_OK;
 }
 

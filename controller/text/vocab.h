@@ -28,6 +28,7 @@ struct gw_vocab {
     uint32_t *slots; /* open addressing over words: id, or GW_VOCAB_NONE */
     uint32_t mask;   /* slots - 1 */
     uint64_t seed;   /* secret: a file cannot choose colliding words */
+    size_t longest;  /* bytes of the longest word */
 };
 
 /* Room for ids below size (1..GW_VOCAB_MAX). */

@@ -7,11 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json.h"
 #include "controller/text/chat_template.h"
+#include "tests/lib/text_goldens.h"
 
-#define GOLDENS  "tests/data/text/templates.json"
-#define FILE_MAX (16u << 20)
+#define GOLDENS "tests/data/text/templates.json"
 
 static const char *text_of(const cJSON *item, const char *field)
 {
@@ -61,8 +60,7 @@ static void assert_case(const cJSON *item)
 static void test_render_goldens_equal_the_reference(void **state)
 {
     (void)state;
-    cJSON *cases = NULL, *item;
-    assert_int_equal(gw_json_parse_file(GOLDENS, FILE_MAX, &cases, NULL), GW_OK);
+    cJSON *cases = goldens_read(GOLDENS), *item;
     assert_true(cJSON_GetArraySize(cases) > 50);
     cJSON_ArrayForEach(item, cases) assert_case(item);
     cJSON_Delete(cases);
