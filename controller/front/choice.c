@@ -53,8 +53,9 @@ static void push_record(struct gw_choice *c, const struct gw_tokens *t, uint32_t
 {
     uint32_t position = c->kept++, id = t->ids[i];
     bool stop_id = gw_request_finish_at(c->sampling, position, id) == GW_FINISH_STOP;
-    if (!stop_id || c->include_stop) gw_detok_push(&c->detok, id, &c->fresh);
-    if (c->logprobs.form != GW_LOGPROBS_NONE)
+    bool shown = !stop_id || c->include_stop;
+    if (shown) gw_detok_push(&c->detok, id, &c->fresh);
+    if (shown && c->logprobs.form != GW_LOGPROBS_NONE)
         gw_logprobs_push(&c->logprobs, id, t->logprobs ? t->logprobs[i] : 0,
                          t->top ? t->top + (size_t)i * t->top_n : NULL, t->top_n);
     show(c, position >= c->sampling->min_tokens);

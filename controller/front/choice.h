@@ -3,7 +3,7 @@
  *     records ─► detokenizer ─► stop strings ─► text (and logprobs) that may be sent
  *
  * However the records are cut into calls, the concatenation of what is taken is the same, and so is the
- * record that ends the choice. The text of a stop id is not shown (unless include_stop), as in vLLM. A stop
+ * record that ends the choice. A stop id shows neither text nor logprobs (unless include_stop): it is no part of the content. A stop
  * string is looked for only in the text of records from min_tokens on.
  *
  * Owner: init/fini. Thread: the loop's. Units: records, bytes.

@@ -1,6 +1,7 @@
 #include "controller/front/logprobs.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "base/json.h"
 #include "base/utf8.h"
@@ -71,19 +72,40 @@ static void push_chat(struct gw_logprobs *l, uint32_t id, float logprob, const s
     gw_buf_puts(b, "]}");
 }
 
+struct text {
+    const uint8_t *bytes;
+    size_t len;
+};
+
+static struct text token_text(const struct gw_tokenizer *tokenizer, uint32_t id)
+{
+    struct text t = {0};
+    t.bytes = (const uint8_t *)gw_tokenizer_bytes(tokenizer, id, &t.len);
+    if (!t.bytes) t.len = 0;
+    return t;
+}
+
+/* Takes the first character as it is shown: a malformed byte shows as U+FFFD. */
+static struct text take_character(struct text *t)
+{
+    static const uint8_t replacement[] = {0xEF, 0xBF, 0xBD};
+    int n = gw_utf8_sequence(t->bytes, t->len);
+    struct text shown = n > 0 ? (struct text){t->bytes, (size_t)n} : (struct text){replacement, 3};
+    size_t step = n > 0 ? (size_t)n : 1;
+    t->bytes += step;
+    t->len -= step;
+    return shown;
+}
+
 /* Do the two tokens show the same text? Then one object cannot have both as keys; the better one stays. */
 static bool same_text(const struct gw_tokenizer *tokenizer, uint32_t a, uint32_t b)
 {
-    struct gw_buf texts[2];
-    for (int i = 0; i < 2; i++) {
-        gw_buf_init(&texts[i], SIZE_MAX / 2);
-        put_token(&texts[i], tokenizer, i ? b : a);
+    struct text x = token_text(tokenizer, a), y = token_text(tokenizer, b);
+    while (x.len > 0 && y.len > 0) {
+        struct text p = take_character(&x), q = take_character(&y);
+        if (p.len != q.len || memcmp(p.bytes, q.bytes, p.len) != 0) return false;
     }
-    bool same = texts[0].len == texts[1].len;
-    for (size_t i = 0; same && i < texts[0].len; i++) same = texts[0].data[i] == texts[1].data[i];
-    gw_buf_fini(&texts[0]);
-    gw_buf_fini(&texts[1]);
-    return same;
+    return x.len == y.len;
 }
 
 static bool shown_before(const struct gw_logprobs *l, const struct gw_top *top, uint32_t len, uint32_t id)
@@ -117,17 +139,10 @@ static void push_top_map(struct gw_logprobs *l, uint32_t id, float logprob, cons
     gw_buf_u8(b, '}');
 }
 
-/* Characters that the token's text shows as: each malformed byte is one U+FFFD, as gw_json_put_string has it.
- */
 static uint64_t characters(const struct gw_tokenizer *tokenizer, uint32_t id)
 {
-    size_t len;
     uint64_t n = 0;
-    const uint8_t *bytes = (const uint8_t *)gw_tokenizer_bytes(tokenizer, id, &len);
-    for (size_t i = 0; bytes && i < len; n++) {
-        int step = gw_utf8_sequence(bytes + i, len - i);
-        i += step > 0 ? (size_t)step : 1;
-    }
+    for (struct text t = token_text(tokenizer, id); t.len > 0; n++) take_character(&t);
     return n;
 }
 

@@ -244,6 +244,10 @@ gw_err_t gw_openai_prompt_list(const struct gw_openai_model *model, const cJSON 
     *out = prompts;
     *len = (uint32_t)count;
     if (one) return read_one(model, body, prompt, prompts, error);
-    cJSON_ArrayForEach(item, prompt) TRY(read_one(model, body, item, prompts++, error));
+    cJSON_ArrayForEach(item, prompt)
+    {
+        if (cJSON_IsArray(item) != cJSON_IsArray(prompt->child)) return bad_prompt(error); /* no mixtures */
+        TRY(read_one(model, body, item, prompts++, error));
+    }
     return GW_OK;
 }

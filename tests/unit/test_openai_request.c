@@ -202,7 +202,7 @@ static void test_parse_prompts_of_all_forms(void **state)
         uint32_t prompts, last_len;
     } cases[] = {{"{\"prompt\":[7,8,9]}", 1, 3},
                  {"{\"prompt\":[[7],[8,9]]}", 2, 2},
-                 {"{\"prompt\":[\"a\",[8,9]]}", 2, 2},
+                 {"{\"prompt\":[\"a\",\"b\"]}", 2, 2},
                  {"{\"prompt\":[7.0]}", 1, 1}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct gw_openai_request *r = good(f, GW_OPENAI_COMPLETIONS, cases[i].body);
@@ -310,9 +310,9 @@ static void test_parse_bad_messages_are_400(void **state)
 
 static void test_parse_bad_prompts_are_400(void **state)
 {
-    static const char *const prompts[] = {"7",      "{}",          "true",      "[]",   "[[]]",
-                                          "[true]", "[1,\"a\"]",   "[\"a\",1]", "[-1]", "[1.5]",
-                                          "[1e9]",  "[[1],[2.5]]", "[99999]"};
+    static const char *const prompts[] = {"7",      "{}",          "true",        "[]",          "[[]]",
+                                          "[true]", "[1,\"a\"]",   "[\"a\",1]",   "[-1]",        "[1.5]",
+                                          "[1e9]",  "[[1],[2.5]]", "[\"a\",[1]]", "[[1],\"a\"]", "[99999]"};
     char body[256];
     bad(*state, GW_OPENAI_COMPLETIONS, "{}", 400, "prompt");
     for (size_t i = 0; i < sizeof prompts / sizeof prompts[0]; i++) {
