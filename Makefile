@@ -80,6 +80,10 @@ $(foreach v,release asan tsan fuzz,build/$(v)/%_avx512.o): ISA := -mavx512f -mav
 $(foreach v,release asan tsan fuzz,build/$(v)/%_avx512bf16.o): ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mavx512bf16
 $(foreach v,release asan tsan fuzz,build/$(v)/%_avx2.o): ISA := -mavx2 -mfma
 
+# The sampler walks over the vocabulary with fma; all CPU kernels need it anyway (gw_ops_cpu looks).
+FLAGS_sampler := -mfma
+FLAGS_truncate := -mfma
+
 # ---- unit tests, a list per set of libraries that they link ----------------------------------------------------
 
 UNIT_BASE := test_base_frame test_base_buf test_base_json test_base_args test_base_pool test_base_utf8 test_base_hash \
@@ -90,7 +94,7 @@ UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safet
                test_block_manager test_rope test_engine_exact_branches test_engine_reference
 UNIT_CORE := test_core_requests test_core_workers test_core_moves test_core_route
 UNIT_TEXT := test_tokenizer test_tokenizer_files test_detok test_stops test_chat_template test_chat_template_bounds
-UNIT_FRONT := test_http_parser test_openai_request test_choice test_front_api test_front_conn test_front_admin
+UNIT_FRONT := test_http_parser test_openai_request test_choice test_front_api test_front_failures test_front_conn test_front_admin
 UNIT_CLI := test_cli_fleet
 UNIT_CONTROLLER := test_worker_links
 UNIT_LINKS := test_link_both_ends
@@ -190,7 +194,7 @@ E2E := tests/e2e/test_install.py@600 tests/e2e/test_openai.py@300 tests/e2e/test
        tests/e2e/test_bad_model.py@300 tests/e2e/test_recovery.py@300 tests/e2e/test_churn.py@600
 E2E_LONG :=
 # Programs that print `bench` lines: C ones (tests/bench/<name>.c, run on the release build) and scripts.
-BENCH := bench_kernels
+BENCH := bench_kernels bench_engine
 BENCH_E2E := tests/bench/bench_recovery.py
 
 JOBS ?= $(shell nproc)

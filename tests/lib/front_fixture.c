@@ -1,6 +1,11 @@
 #include "tests/lib/front_fixture.h"
 
 #include <assert.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,4 +124,24 @@ int fixture_count(const char *text, const char *needle)
     int n = 0;
     for (const char *at = strstr(text, needle); at; at = strstr(at + 1, needle)) n++;
     return n;
+}
+
+void fixture_has(const char *text, const char *needle)
+{
+    if (!strstr(text, needle)) fail_msg("no %s in: %s", needle, text);
+}
+
+void fixture_has_not(const char *text, const char *needle)
+{
+    if (strstr(text, needle)) fail_msg("%s in: %s", needle, text);
+}
+
+int fixture_ask(struct front_fixture *f, const char *path, const char *body, char **answer)
+{
+    struct http_client *c = fixture_client(f);
+    http_client_post(c, path, "", body);
+    struct http_response r = http_client_response(c);
+    *answer = strdup(r.body);
+    http_client_destroy(c);
+    return r.status;
 }

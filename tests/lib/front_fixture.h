@@ -41,6 +41,13 @@ void fixture_write_file(char path[64], const char *text);
 /* The values of a JSON string field in the events (or the body) of text, joined: fixture_join(text, "content"). Caller
  * frees. Unescapes nothing but \n, \" and \\. */
 char *fixture_join(const char *text, const char *field);
+/* Fails the test unless needle is in text (or is not). */
+void fixture_has(const char *text, const char *needle);
+void fixture_has_not(const char *text, const char *needle);
+
+/* One POST to the API on a connection of its own; the status, and the body, which is the caller's. */
+int fixture_ask(struct front_fixture *f, const char *path, const char *body, char **answer);
+
 /* How often needle is in text. */
 int fixture_count(const char *text, const char *needle);
 

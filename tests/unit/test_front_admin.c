@@ -27,11 +27,6 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void has(const char *text, const char *needle)
-{
-    if (!strstr(text, needle)) fail_msg("no %s in: %s", needle, text);
-}
-
 static char *get(struct front_fixture *f, const char *path)
 {
     struct http_client *c = fixture_admin(f);
@@ -62,13 +57,13 @@ static void test_workers_and_stats_are_shown(void **state)
     struct front_fixture *f = *state;
     fixture_listen(f);
     char *body = get(f, "/admin/workers");
-    has(body, "{\"worker\":\"w0\",\"instance\":\"i-0\",\"profile\":\"test\",\"state\":\"up\",");
-    has(body, "\"worker\":\"w1\"");
-    has(body, "\"deadline_in_s\":null");
+    fixture_has(body, "{\"worker\":\"w0\",\"instance\":\"i-0\",\"profile\":\"test\",\"state\":\"up\",");
+    fixture_has(body, "\"worker\":\"w1\"");
+    fixture_has(body, "\"deadline_in_s\":null");
     free(body);
     body = get(f, "/admin/stats");
-    has(body, "\"workers_up\":2,");
-    has(body, "\"losses\":3,");
+    fixture_has(body, "\"workers_up\":2,");
+    fixture_has(body, "\"losses\":3,");
     free(body);
 }
 
@@ -151,7 +146,7 @@ static void test_events_late_joiner_gets_the_last_256(void **state)
     const char *text = http_client_text(c);
     assert_int_equal(fixture_count(text, "\nid: "), 256);
     assert_null(strstr(text, "id: 44\n"));
-    has(text, "id: 45\n");
+    fixture_has(text, "id: 45\n");
     http_client_destroy(c);
 }
 
@@ -164,7 +159,7 @@ static void test_events_go_on_behind_the_last_event_id(void **state)
     http_client_send(c, "GET /admin/events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: 3\r\n\r\n");
     http_client_wait_for(c, "id: 5\n");
     assert_null(strstr(http_client_text(c), "id: 3\n"));
-    has(http_client_text(c), "id: 4\n");
+    fixture_has(http_client_text(c), "id: 4\n");
     http_client_destroy(c);
 }
 
@@ -203,16 +198,16 @@ static void test_metrics_count_what_was_served(void **state)
     http_client_post(c, "/v1/completions", "", "{\"prompt\":[1,2,3],\"n\":0}");
     assert_int_equal(http_client_response(c).status, 400);
     char *m = get(f, "/metrics");
-    has(m, "vllm:prompt_tokens_total{model_name=\"tattler\"} 3\n");
-    has(m, "vllm:generation_tokens_total{model_name=\"tattler\"} 10\n");
-    has(m, "vllm:request_success_total{model_name=\"tattler\",finished_reason=\"length\"} 2\n");
-    has(m, "# TYPE vllm:time_to_first_token_seconds histogram\n");
-    has(m, "vllm:time_to_first_token_seconds_bucket{model_name=\"tattler\",le=\"+Inf\"} 1\n");
-    has(m, "vllm:inter_token_latency_seconds_count{model_name=\"tattler\"} 8\n");
-    has(m, "godwit:workers_up{model_name=\"tattler\"} 2\n");
-    has(m, "godwit:losses_total{model_name=\"tattler\"} 3\n");
-    has(m, "godwit:moves_total{model_name=\"tattler\",announced=\"true\"} 0\n");
-    has(m, "godwit:http_errors_total{model_name=\"tattler\",class=\"4xx\"} 1\n");
+    fixture_has(m, "vllm:prompt_tokens_total{model_name=\"tattler\"} 3\n");
+    fixture_has(m, "vllm:generation_tokens_total{model_name=\"tattler\"} 10\n");
+    fixture_has(m, "vllm:request_success_total{model_name=\"tattler\",finished_reason=\"length\"} 2\n");
+    fixture_has(m, "# TYPE vllm:time_to_first_token_seconds histogram\n");
+    fixture_has(m, "vllm:time_to_first_token_seconds_bucket{model_name=\"tattler\",le=\"+Inf\"} 1\n");
+    fixture_has(m, "vllm:inter_token_latency_seconds_count{model_name=\"tattler\"} 8\n");
+    fixture_has(m, "godwit:workers_up{model_name=\"tattler\"} 2\n");
+    fixture_has(m, "godwit:losses_total{model_name=\"tattler\"} 3\n");
+    fixture_has(m, "godwit:moves_total{model_name=\"tattler\",announced=\"true\"} 0\n");
+    fixture_has(m, "godwit:http_errors_total{model_name=\"tattler\",class=\"4xx\"} 1\n");
     free(m);
     http_client_destroy(c);
 }

@@ -30,32 +30,11 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void has(const char *text, const char *needle)
-{
-    if (!strstr(text, needle)) fail_msg("no %s in: %s", needle, text);
-}
-
-static void has_not(const char *text, const char *needle)
-{
-    if (strstr(text, needle)) fail_msg("%s in: %s", needle, text);
-}
-
-/* One request on a connection of its own; the body is the caller's. */
-static int ask(struct front_fixture *f, const char *path, const char *body, char **answer)
-{
-    struct http_client *c = fixture_client(f);
-    http_client_post(c, path, "", body);
-    struct http_response r = http_client_response(c);
-    *answer = strdup(r.body);
-    http_client_destroy(c);
-    return r.status;
-}
-
 /* The joined text of one field, of an answer that must be 200. */
 static char *text_of(struct front_fixture *f, const char *path, const char *body, const char *field)
 {
     char *answer;
-    int status = ask(f, path, body, &answer);
+    int status = fixture_ask(f, path, body, &answer);
     if (status != 200) fail_msg("%d %s", status, answer);
     char *text = fixture_join(answer, field);
     free(answer);
@@ -77,17 +56,17 @@ static void test_chat_whole_answer_has_text_reason_and_usage(void **state)
     struct front_fixture *f = *state;
     char *answer;
     fixture_say(f, "Hello there.");
-    assert_int_equal(ask(f, CHAT, "{\"model\":\"tattler\"," HELLO "}", &answer), 200);
-    has(answer, "\"object\":\"chat.completion\"");
-    has(answer, "\"id\":\"chatcmpl-");
-    has(answer, "\"message\":{\"role\":\"assistant\",\"content\":\"Hello there.\"}");
-    has(answer, "\"finish_reason\":\"stop\"");
+    assert_int_equal(fixture_ask(f, CHAT, "{\"model\":\"tattler\"," HELLO "}", &answer), 200);
+    fixture_has(answer, "\"object\":\"chat.completion\"");
+    fixture_has(answer, "\"id\":\"chatcmpl-");
+    fixture_has(answer, "\"message\":{\"role\":\"assistant\",\"content\":\"Hello there.\"}");
+    fixture_has(answer, "\"finish_reason\":\"stop\"");
     char usage[128];
     uint32_t prompt = fake_core_seen(f->core)->last_prompt_len, tokens = (uint32_t)f->script_len + 1;
     snprintf(usage, sizeof usage,
              "\"usage\":{\"prompt_tokens\":%u,\"completion_tokens\":%u,\"total_tokens\":%u}", prompt, tokens,
              prompt + tokens);
-    has(answer, usage);
+    fixture_has(answer, usage);
     assert_int_equal(fake_core_seen(f->core)->last_max_tokens, FIXTURE_CONTEXT - prompt);
     free(answer);
 }
@@ -96,12 +75,13 @@ static void test_chat_max_tokens_ends_by_length(void **state)
 {
     struct front_fixture *f = *state;
     char *answer;
-    assert_int_equal(ask(f, CHAT, "{" HELLO ",\"max_tokens\":3}", &answer), 200);
-    has(answer, "\"finish_reason\":\"length\"");
-    has(answer, "\"completion_tokens\":3,");
+    assert_int_equal(fixture_ask(f, CHAT, "{" HELLO ",\"max_tokens\":3}", &answer), 200);
+    fixture_has(answer, "\"finish_reason\":\"length\"");
+    fixture_has(answer, "\"completion_tokens\":3,");
     free(answer);
-    assert_int_equal(ask(f, CHAT, "{" HELLO ",\"max_completion_tokens\":2,\"max_tokens\":9}", &answer), 200);
-    has(answer, "\"completion_tokens\":2,");
+    assert_int_equal(
+        fixture_ask(f, CHAT, "{" HELLO ",\"max_completion_tokens\":2,\"max_tokens\":9}", &answer), 200);
+    fixture_has(answer, "\"completion_tokens\":2,");
     free(answer);
 }
 
@@ -109,15 +89,16 @@ static void test_completions_prompts_times_n_gives_choices_in_order(void **state
 {
     struct front_fixture *f = *state;
     char *answer;
-    assert_int_equal(
-        ask(f, COMPLETIONS, "{\"prompt\":[\"a\",\"b\",\"c\"],\"n\":2,\"max_tokens\":2,\"seed\":5}", &answer),
-        200);
+    assert_int_equal(fixture_ask(f, COMPLETIONS,
+                                 "{\"prompt\":[\"a\",\"b\",\"c\"],\"n\":2,\"max_tokens\":2,\"seed\":5}",
+                                 &answer),
+                     200);
     assert_int_equal(fake_core_seen(f->core)->submits, 3);
     assert_int_equal(fake_core_seen(f->core)->last_n, 2);
     assert_int_equal(fixture_count(answer, "\"index\":"), 6);
-    has(answer, "{\"index\":5,");
-    has(answer, "\"completion_tokens\":12,");
-    has(answer, "\"object\":\"text_completion\"");
+    fixture_has(answer, "{\"index\":5,");
+    fixture_has(answer, "\"completion_tokens\":12,");
+    fixture_has(answer, "\"object\":\"text_completion\"");
     free(answer);
 }
 
@@ -125,11 +106,11 @@ static void test_completions_token_ids_are_prompts(void **state)
 {
     struct front_fixture *f = *state;
     char *answer;
-    assert_int_equal(ask(f, COMPLETIONS, "{\"prompt\":[1,2,3,4]}", &answer), 200);
+    assert_int_equal(fixture_ask(f, COMPLETIONS, "{\"prompt\":[1,2,3,4]}", &answer), 200);
     assert_int_equal(fake_core_seen(f->core)->last_prompt_len, 4);
     assert_int_equal(fake_core_seen(f->core)->last_max_tokens, 16);
     free(answer);
-    assert_int_equal(ask(f, COMPLETIONS, "{\"prompt\":[[1,2],[7]]}", &answer), 200);
+    assert_int_equal(fixture_ask(f, COMPLETIONS, "{\"prompt\":[[1,2],[7]]}", &answer), 200);
     assert_int_equal(fake_core_seen(f->core)->submits, 3);
     assert_int_equal(fake_core_seen(f->core)->last_prompt_len, 1);
     free(answer);
@@ -151,12 +132,12 @@ static void test_chat_seed_is_drawn_anew_unless_given(void **state)
     char *answer;
     uint64_t seeds[2];
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(ask(f, CHAT, "{" HELLO ",\"max_tokens\":1}", &answer), 200);
+        assert_int_equal(fixture_ask(f, CHAT, "{" HELLO ",\"max_tokens\":1}", &answer), 200);
         seeds[i] = fake_core_seen(f->core)->last_seed;
         free(answer);
     }
     assert_true(seeds[0] != seeds[1]);
-    assert_int_equal(ask(f, CHAT, "{" HELLO ",\"max_tokens\":1,\"seed\":-3}", &answer), 200);
+    assert_int_equal(fixture_ask(f, CHAT, "{" HELLO ",\"max_tokens\":1,\"seed\":-3}", &answer), 200);
     assert_true(fake_core_seen(f->core)->last_seed == (uint64_t)-3);
     free(answer);
 }
@@ -171,16 +152,16 @@ static void test_chat_stream_has_role_text_finish_and_done(void **state)
     http_client_post(c, CHAT, "", "{\"stream\":true," HELLO "}");
     struct http_response r = http_client_response(c);
     assert_int_equal(r.status, 200);
-    has(r.head, "Content-Type: text/event-stream");
-    has(r.head, "Cache-Control: no-cache");
-    has(r.head, "Transfer-Encoding: chunked");
-    has(r.head, "X-Request-Id: ");
+    fixture_has(r.head, "Content-Type: text/event-stream");
+    fixture_has(r.head, "Cache-Control: no-cache");
+    fixture_has(r.head, "Transfer-Encoding: chunked");
+    fixture_has(r.head, "X-Request-Id: ");
     assert_memory_equal(r.body, "data: {\"id\":\"chatcmpl-", 22);
     assert_int_equal(fixture_count(r.body, "\"delta\":{\"role\":\"assistant\",\"content\":\"\"}"), 1);
     assert_int_equal(fixture_count(r.body, "\"finish_reason\":\"stop\""), 1);
     assert_int_equal(fixture_count(r.body, "data: [DONE]\n\n"), 1);
     assert_string_equal(r.body + r.body_len - 14, "data: [DONE]\n\n");
-    has_not(r.body, "usage");
+    fixture_has_not(r.body, "usage");
     char *text = fixture_join(r.body, "content");
     assert_string_equal(text, "Hello there, stranger.");
     free(text);
@@ -192,14 +173,15 @@ static void test_chat_stream_usage_comes_last_and_only_if_asked(void **state)
     struct front_fixture *f = *state;
     char *answer;
     assert_int_equal(
-        ask(f, CHAT,
-            "{\"stream\":true,\"stream_options\":{\"include_usage\":true},\"max_tokens\":3," HELLO "}",
-            &answer),
+        fixture_ask(f, CHAT,
+                    "{\"stream\":true,\"stream_options\":{\"include_usage\":true},\"max_tokens\":3," HELLO
+                    "}",
+                    &answer),
         200);
     const char *usage = strstr(answer, "\"choices\":[],\"usage\":{");
     assert_non_null(usage);
     assert_null(strstr(usage, "\"finish_reason\""));
-    has(usage, "\"completion_tokens\":3,");
+    fixture_has(usage, "\"completion_tokens\":3,");
     assert_true(fixture_count(answer, "\"usage\":null") >= 3);
     free(answer);
 }
@@ -229,7 +211,8 @@ static void test_chat_stream_n_choices_are_kept_apart(void **state)
 {
     struct front_fixture *f = *state;
     char *answer;
-    assert_int_equal(ask(f, CHAT, "{\"stream\":true,\"n\":3,\"max_tokens\":4," HELLO "}", &answer), 200);
+    assert_int_equal(fixture_ask(f, CHAT, "{\"stream\":true,\"n\":3,\"max_tokens\":4," HELLO "}", &answer),
+                     200);
     assert_int_equal(fixture_count(answer, "\"role\":\"assistant\""), 3);
     assert_int_equal(fixture_count(answer, "\"finish_reason\":\"length\""), 3);
     assert_int_equal(fixture_count(answer, "[DONE]"), 1);
@@ -241,9 +224,9 @@ static void test_completions_stream_has_text_chunks(void **state)
     struct front_fixture *f = *state;
     fixture_say(f, "plain text");
     char *answer;
-    assert_int_equal(ask(f, COMPLETIONS, "{\"stream\":true,\"prompt\":\"x\"}", &answer), 200);
-    has(answer, "\"object\":\"text_completion\"");
-    has_not(answer, "delta");
+    assert_int_equal(fixture_ask(f, COMPLETIONS, "{\"stream\":true,\"prompt\":\"x\"}", &answer), 200);
+    fixture_has(answer, "\"object\":\"text_completion\"");
+    fixture_has_not(answer, "delta");
     char *text = fixture_join(answer, "text");
     assert_string_equal(text, "plain text");
     free(text);
@@ -265,7 +248,7 @@ static void test_stream_silence_is_filled_with_pings(void **state)
     fake_core_plan(f->core)->held = false;
     fake_core_release(f->core);
     struct http_response r = http_client_response(c);
-    has(r.body, "data: [DONE]\n\n");
+    fixture_has(r.body, "data: [DONE]\n\n");
     http_client_destroy(c);
 }
 
@@ -276,9 +259,9 @@ static void test_stop_string_ends_the_choice_and_tells_the_core(void **state)
     struct front_fixture *f = *state;
     char *answer;
     fixture_say(f, "one two three four five six");
-    assert_int_equal(ask(f, CHAT, "{\"stop\":\"three\"," HELLO "}", &answer), 200);
-    has(answer, "\"content\":\"one two \"");
-    has(answer, "\"finish_reason\":\"stop\"");
+    assert_int_equal(fixture_ask(f, CHAT, "{\"stop\":\"three\"," HELLO "}", &answer), 200);
+    fixture_has(answer, "\"content\":\"one two \"");
+    fixture_has(answer, "\"finish_reason\":\"stop\"");
     struct http_client *c = fixture_client(f); /* the loop has to turn for the STOP */
     http_client_wait_count(c, &fake_core_seen(f->core)->stops, 1);
     http_client_destroy(c);
@@ -286,7 +269,7 @@ static void test_stop_string_ends_the_choice_and_tells_the_core(void **state)
     assert_true(keep > 0 && keep < f->script_len);
     char usage[64];
     snprintf(usage, sizeof usage, "\"completion_tokens\":%u,", keep);
-    has(answer, usage);
+    fixture_has(answer, usage);
     free(answer);
     assert_int_equal(fake_core_seen(f->core)->cancels, 0);
 }
@@ -298,11 +281,11 @@ static void test_stop_string_in_a_large_batch_keeps_the_same_count(void **state)
     fixture_say(f, "one two three four five six");
     for (int i = 0; i < 2; i++) {
         fake_core_plan(f->core)->batch = i ? 64 : 1;
-        assert_int_equal(ask(f, CHAT, "{\"stop\":[\"wo thr\"]," HELLO "}", &answers[i]), 200);
+        assert_int_equal(fixture_ask(f, CHAT, "{\"stop\":[\"wo thr\"]," HELLO "}", &answers[i]), 200);
     }
     const char *usage = strstr(answers[0], "\"usage\"");
     assert_string_equal(usage, strstr(answers[1], "\"usage\""));
-    has(answers[1], "\"content\":\"one t\"");
+    fixture_has(answers[1], "\"content\":\"one t\"");
     free(answers[0]);
     free(answers[1]);
 }
@@ -331,11 +314,11 @@ static void test_stop_token_id_ends_without_its_text(void **state)
     fixture_say(f, "one two three");
     char body[256], *answer;
     snprintf(body, sizeof body, "{\"stop_token_ids\":[%u]," HELLO "}", f->script[f->script_len - 1]);
-    assert_int_equal(ask(f, CHAT, body, &answer), 200);
-    has(answer, "\"finish_reason\":\"stop\"");
-    has_not(answer, "three");
+    assert_int_equal(fixture_ask(f, CHAT, body, &answer), 200);
+    fixture_has(answer, "\"finish_reason\":\"stop\"");
+    fixture_has_not(answer, "three");
     snprintf(body, sizeof body, "\"completion_tokens\":%zu,", f->script_len);
-    has(answer, body);
+    fixture_has(answer, body);
     free(answer);
 }
 
@@ -347,11 +330,12 @@ static void test_chat_logprobs_have_bytes_and_tops(void **state)
     char *answer;
     fixture_say(f, "Hi");
     assert_int_equal(
-        ask(f, CHAT, "{\"logprobs\":true,\"top_logprobs\":2,\"max_tokens\":1,\"ignore_eos\":true," HELLO "}",
-            &answer),
+        fixture_ask(f, CHAT,
+                    "{\"logprobs\":true,\"top_logprobs\":2,\"max_tokens\":1,\"ignore_eos\":true," HELLO "}",
+                    &answer),
         200);
-    has(answer, "\"logprobs\":{\"content\":[{\"token\":\"");
-    has(answer, "\"logprob\":-0.25,\"bytes\":[72");
+    fixture_has(answer, "\"logprobs\":{\"content\":[{\"token\":\"");
+    fixture_has(answer, "\"logprob\":-0.25,\"bytes\":[72");
     assert_int_equal(fixture_count(answer, "\"token\":"), 3);
     free(answer);
 }
@@ -360,12 +344,13 @@ static void test_completions_logprobs_have_offsets(void **state)
 {
     struct front_fixture *f = *state;
     char *answer;
-    assert_int_equal(ask(f, COMPLETIONS, "{\"prompt\":\"x\",\"logprobs\":1,\"max_tokens\":3}", &answer), 200);
-    has(answer, "\"text_offset\":[0,1,2]");
-    has(answer, "\"token_logprobs\":[-0.25,-0.5,-0.75]");
+    assert_int_equal(
+        fixture_ask(f, COMPLETIONS, "{\"prompt\":\"x\",\"logprobs\":1,\"max_tokens\":3}", &answer), 200);
+    fixture_has(answer, "\"text_offset\":[0,1,2]");
+    fixture_has(answer, "\"token_logprobs\":[-0.25,-0.5,-0.75]");
     free(answer);
-    assert_int_equal(ask(f, COMPLETIONS, "{\"prompt\":\"x\",\"max_tokens\":3}", &answer), 200);
-    has(answer, "\"logprobs\":null");
+    assert_int_equal(fixture_ask(f, COMPLETIONS, "{\"prompt\":\"x\",\"max_tokens\":3}", &answer), 200);
+    fixture_has(answer, "\"logprobs\":null");
     free(answer);
 }
 
@@ -387,135 +372,6 @@ static void test_stream_logprobs_are_those_of_the_whole_answer(void **state)
     free(tokens[1]);
 }
 
-/* ---- failures ------------------------------------------------------------------------------------------ */
-
-static void fails_with(struct front_fixture *f, const char *body, int status, const char *part)
-{
-    char *answer;
-    assert_int_equal(ask(f, CHAT, body, &answer), status);
-    has(answer, "{\"error\":{\"message\":\"");
-    has(answer, part);
-    free(answer);
-}
-
-static void test_failed_queue_full_is_429(void **state)
-{
-    struct front_fixture *f = *state;
-    fake_core_plan(f->core)->full = true;
-    fails_with(f, "{" HELLO "}", 429, "rate_limit_error");
-}
-
-static void test_failed_after_acceptance_without_token_is_503_with_retry(void **state)
-{
-    struct front_fixture *f = *state;
-    fake_core_plan(f->core)->fail_at = 0;
-    fake_core_plan(f->core)->fail_code = GW_ERR_LIMIT;
-    struct http_client *c = fixture_client(f);
-    http_client_post(c, CHAT, "", "{\"stream\":true," HELLO "}");
-    struct http_response r = http_client_response(c);
-    assert_int_equal(r.status, 503);
-    has(r.head, "Retry-After: ");
-    has(r.body, "as planned");
-    http_client_destroy(c);
-}
-
-static void test_failed_by_input_is_400_and_otherwise_500(void **state)
-{
-    struct front_fixture *f = *state;
-    fake_core_plan(f->core)->fail_at = 2;
-    fake_core_plan(f->core)->fail_code = GW_ERR_INPUT;
-    fails_with(f, "{" HELLO "}", 400, "invalid_request_error");
-    fake_core_plan(f->core)->fail_code = GW_ERR_INTERNAL;
-    fails_with(f, "{" HELLO "}", 500, "server_error");
-}
-
-static void test_failed_in_mid_stream_is_an_error_event_without_done(void **state)
-{
-    struct front_fixture *f = *state;
-    fake_core_plan(f->core)->fail_at = 3;
-    fake_core_plan(f->core)->fail_code = GW_ERR_INTERNAL;
-    struct http_client *c = fixture_client(f);
-    http_client_post(c, CHAT, "", "{\"stream\":true," HELLO "}");
-    struct http_response r = http_client_response(c);
-    assert_int_equal(r.status, 200);
-    has(r.body, "data: {\"error\":{\"message\":\"as planned\"");
-    has_not(r.body, "[DONE]");
-    http_client_wait_closed(c);
-    http_client_destroy(c);
-}
-
-static void test_failed_part_cancels_the_other_prompts(void **state)
-{
-    struct front_fixture *f = *state;
-    char *answer;
-    fake_core_plan(f->core)->fail_at = 2;
-    fake_core_plan(f->core)->fail_code = GW_ERR_INTERNAL;
-    assert_int_equal(ask(f, COMPLETIONS, "{\"prompt\":[\"a\",\"b\",\"c\"]}", &answer), 500);
-    free(answer);
-    struct http_client *c = fixture_client(f);
-    http_client_wait_count(c, &fake_core_seen(f->core)->cancels, 2);
-    http_client_destroy(c);
-    assert_int_equal(fake_core_live(f->core), 0);
-}
-
-/* ---- clients that leave -------------------------------------------------------------------------------- */
-
-static void leaves(struct front_fixture *f, const char *body, void (*leave)(struct http_client *),
-                   bool after_text)
-{
-    struct http_client *c = fixture_client(f), *other = fixture_client(f);
-    int before = fake_core_seen(f->core)->cancels, submits = fake_core_seen(f->core)->submits;
-    fake_core_plan(f->core)->held = !after_text;
-    http_client_post(c, CHAT, "", body);
-    http_client_wait_count(c, &fake_core_seen(f->core)->submits, submits + 1);
-    if (after_text) http_client_wait_for(c, "\"delta\"");
-    leave(c);
-    http_client_wait_count(other, &fake_core_seen(f->core)->cancels, before + 1);
-    assert_int_equal(fake_core_live(f->core), 0);
-    http_client_destroy(c);
-    http_client_destroy(other);
-}
-
-static void test_client_reset_cancels_the_request(void **state)
-{
-    leaves(*state, "{" HELLO "}", http_client_reset, false);
-    leaves(*state, "{\"stream\":true,\"ignore_eos\":true," HELLO "}", http_client_reset, true);
-}
-
-/* A close looks like a half-close until something is sent: the early bytes of the answer find out. */
-static void test_client_close_cancels_the_request(void **state)
-{
-    leaves(*state, "{" HELLO "}", http_client_close, false);
-    leaves(*state, "{\"stream\":true," HELLO "}", http_client_close, false);
-    leaves(*state, "{\"stream\":true,\"ignore_eos\":true," HELLO "}", http_client_close, true);
-}
-
-static void test_client_half_close_still_gets_the_answer(void **state)
-{
-    struct front_fixture *f = *state;
-    static const char *const bodies[] = {"{" HELLO "}", "{\"stream\":true," HELLO "}"};
-    fixture_say(f, "still here");
-    for (int i = 0; i < 2; i++) {
-        struct http_client *c = fixture_client(f);
-        fake_core_plan(f->core)->held = true;
-        http_client_post(c, CHAT, "", bodies[i]);
-        http_client_shut_write(c);
-        http_client_wait_count(c, &fake_core_seen(f->core)->submits, i + 1);
-        http_client_run(c, 300); /* longer than the front looks for resets */
-        fake_core_plan(f->core)->held = false;
-        fake_core_release(f->core);
-        struct http_response r = http_client_response(c);
-        assert_int_equal(r.status, 200);
-        assert_memory_equal(r.head, "HTTP/1.1 200 OK\r\n", 17);
-        char *text = fixture_join(r.body, "content");
-        assert_string_equal(text, "still here");
-        free(text);
-        http_client_wait_closed(c);
-        http_client_destroy(c);
-    }
-    assert_int_equal(fake_core_seen(f->core)->cancels, 0);
-}
-
 /* ---- the rest of the API ------------------------------------------------------------------------------- */
 
 static int get(struct front_fixture *f, const char *path, char **answer)
@@ -533,15 +389,15 @@ static void test_models_are_listed_and_found(void **state)
     struct front_fixture *f = *state;
     char *answer;
     assert_int_equal(get(f, "/v1/models", &answer), 200);
-    has(answer, "{\"object\":\"list\",\"data\":[{\"id\":\"tattler\",\"object\":\"model\"");
-    has(answer, "\"max_model_len\":512");
+    fixture_has(answer, "{\"object\":\"list\",\"data\":[{\"id\":\"tattler\",\"object\":\"model\"");
+    fixture_has(answer, "\"max_model_len\":512");
     free(answer);
     assert_int_equal(get(f, "/v1/models/tattler", &answer), 200);
     free(answer);
     assert_int_equal(get(f, "/v1/models/%74attler", &answer), 200);
     free(answer);
     assert_int_equal(get(f, "/v1/models/other", &answer), 404);
-    has(answer, "model_not_found");
+    fixture_has(answer, "model_not_found");
     free(answer);
 }
 
@@ -550,7 +406,7 @@ static void test_version_health_and_ready_tell_the_state(void **state)
     struct front_fixture *f = *state;
     char *answer;
     assert_int_equal(get(f, "/version", &answer), 200);
-    has(answer, "{\"version\":\"test\"}");
+    fixture_has(answer, "{\"version\":\"test\"}");
     free(answer);
     assert_int_equal(get(f, "/health", &answer), 200);
     free(answer);
@@ -566,13 +422,14 @@ static void test_tokenize_and_detokenize_are_inverse(void **state)
     struct front_fixture *f = *state;
     char *answer, body[512];
     assert_int_equal(
-        ask(f, "/tokenize", "{\"prompt\":\"Hello, world\",\"add_special_tokens\":false}", &answer), 200);
-    has(answer, "\"max_model_len\":512");
+        fixture_ask(f, "/tokenize", "{\"prompt\":\"Hello, world\",\"add_special_tokens\":false}", &answer),
+        200);
+    fixture_has(answer, "\"max_model_len\":512");
     const char *tokens = strstr(answer, "\"tokens\":");
     assert_non_null(tokens);
     snprintf(body, sizeof body, "{%s", tokens);
     free(answer);
-    assert_int_equal(ask(f, "/detokenize", body, &answer), 200);
+    assert_int_equal(fixture_ask(f, "/detokenize", body, &answer), 200);
     assert_string_equal(answer, "{\"prompt\":\"Hello, world\"}");
     free(answer);
 }
@@ -581,11 +438,11 @@ static void test_tokenize_messages_counts_what_chat_submits(void **state)
 {
     struct front_fixture *f = *state;
     char *answer, count[32];
-    assert_int_equal(ask(f, CHAT, "{" HELLO ",\"max_tokens\":1}", &answer), 200);
+    assert_int_equal(fixture_ask(f, CHAT, "{" HELLO ",\"max_tokens\":1}", &answer), 200);
     free(answer);
-    assert_int_equal(ask(f, "/tokenize", "{" HELLO "}", &answer), 200);
+    assert_int_equal(fixture_ask(f, "/tokenize", "{" HELLO "}", &answer), 200);
     snprintf(count, sizeof count, "{\"count\":%u,", fake_core_seen(f->core)->last_prompt_len);
-    has(answer, count);
+    fixture_has(answer, count);
     free(answer);
 }
 
@@ -593,10 +450,10 @@ static void test_detokenize_bad_ids_are_400(void **state)
 {
     struct front_fixture *f = *state;
     char *answer;
-    assert_int_equal(ask(f, "/detokenize", "{\"tokens\":[1,99999999]}", &answer), 400);
-    has(answer, "\"param\":\"tokens\"");
+    assert_int_equal(fixture_ask(f, "/detokenize", "{\"tokens\":[1,99999999]}", &answer), 400);
+    fixture_has(answer, "\"param\":\"tokens\"");
     free(answer);
-    assert_int_equal(ask(f, "/detokenize", "{\"tokens\":\"x\"}", &answer), 400);
+    assert_int_equal(fixture_ask(f, "/detokenize", "{\"tokens\":\"x\"}", &answer), 400);
     free(answer);
 }
 
@@ -625,14 +482,6 @@ int main(void)
         TEST(test_chat_logprobs_have_bytes_and_tops),
         TEST(test_completions_logprobs_have_offsets),
         TEST(test_stream_logprobs_are_those_of_the_whole_answer),
-        TEST(test_failed_queue_full_is_429),
-        TEST(test_failed_after_acceptance_without_token_is_503_with_retry),
-        TEST(test_failed_by_input_is_400_and_otherwise_500),
-        TEST(test_failed_in_mid_stream_is_an_error_event_without_done),
-        TEST(test_failed_part_cancels_the_other_prompts),
-        TEST(test_client_reset_cancels_the_request),
-        TEST(test_client_close_cancels_the_request),
-        TEST(test_client_half_close_still_gets_the_answer),
         TEST(test_models_are_listed_and_found),
         TEST(test_version_health_and_ready_tell_the_state),
         TEST(test_tokenize_and_detokenize_are_inverse),

@@ -30,11 +30,6 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void has(const char *text, const char *needle)
-{
-    if (!strstr(text, needle)) fail_msg("no %s in: %s", needle, text);
-}
-
 static void expect_status(struct http_client *c, int status)
 {
     struct http_response r = http_client_response(c);
@@ -72,15 +67,15 @@ static void test_pipelined_requests_are_answered_in_order(void **state)
     http_client_post(c, "/tokenize", "X-Request-Id: third\r\n", "{\"prompt\":\"x\"}");
     http_client_get(c, "/version");
     struct http_response r = http_client_response(c);
-    has(r.head, "X-Request-Id: first\r\n");
-    has(r.body, "[DONE]");
+    fixture_has(r.head, "X-Request-Id: first\r\n");
+    fixture_has(r.body, "[DONE]");
     r = http_client_response(c);
-    has(r.head, "X-Request-Id: second\r\n");
+    fixture_has(r.head, "X-Request-Id: second\r\n");
     r = http_client_response(c);
-    has(r.head, "X-Request-Id: third\r\n");
-    has(r.body, "\"tokens\":[");
+    fixture_has(r.head, "X-Request-Id: third\r\n");
+    fixture_has(r.body, "\"tokens\":[");
     r = http_client_response(c);
-    has(r.body, "version");
+    fixture_has(r.body, "version");
     http_client_destroy(c);
 }
 
@@ -107,7 +102,7 @@ static void test_connection_close_is_obeyed(void **state)
     struct http_client *c = fixture_client(f);
     http_client_send(c, "GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     struct http_response r = http_client_response(c);
-    has(r.head, "Connection: close\r\n");
+    fixture_has(r.head, "Connection: close\r\n");
     http_client_wait_closed(c);
     http_client_destroy(c);
 }
@@ -119,7 +114,7 @@ static void test_http_1_0_gets_unchunked_answers(void **state)
     struct http_client *c = fixture_client(f);
     http_client_send(c, "GET /health HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
     struct http_response r = http_client_response(c);
-    has(r.head, "Connection: keep-alive\r\n");
+    fixture_has(r.head, "Connection: keep-alive\r\n");
     const char *body = "{\"stream\":true,\"max_tokens\":3," HELLO "}";
     char request[512];
     snprintf(request, sizeof request, "POST " CHAT " HTTP/1.0\r\nContent-Length: %zu\r\n\r\n%s", strlen(body),
@@ -128,7 +123,7 @@ static void test_http_1_0_gets_unchunked_answers(void **state)
     r = http_client_response(c);
     assert_null(strstr(r.head, "Transfer-Encoding"));
     assert_memory_equal(r.body, "data: {", 7);
-    has(r.body, "data: [DONE]\n\n");
+    fixture_has(r.body, "data: [DONE]\n\n");
     http_client_destroy(c);
 }
 
@@ -145,7 +140,7 @@ static void test_head_gets_the_head_alone(void **state)
     assert_null(strstr(text, "error"));
     assert_int_equal(fixture_count(text, "HTTP/1.1 200 OK"), 2);
     assert_int_equal(fixture_count(text, "HTTP/1.1 404 Not Found"), 1);
-    has(text, "{\"version\"");
+    fixture_has(text, "{\"version\"");
     http_client_destroy(c);
 }
 
@@ -185,8 +180,8 @@ static void test_malformed_request_is_answered_and_closed(void **state)
            "GET /health HTTP/1.1\r\nHost: a\r\n\r\n");
     struct http_response r = http_client_response(c);
     assert_int_equal(r.status, 400);
-    has(r.head, "Connection: close\r\n");
-    has(r.body, "{\"error\":{\"message\":\"more than one Content-Length header\"");
+    fixture_has(r.head, "Connection: close\r\n");
+    fixture_has(r.body, "{\"error\":{\"message\":\"more than one Content-Length header\"");
     http_client_wait_closed(c);
     assert_string_equal(http_client_text(c), ""); /* the second request was never looked at */
     http_client_destroy(c);
@@ -200,11 +195,11 @@ static void test_wrong_method_is_405_with_allow(void **state)
     http_client_get(c, CHAT);
     struct http_response r = http_client_response(c);
     assert_int_equal(r.status, 405);
-    has(r.head, "Allow: POST\r\n");
+    fixture_has(r.head, "Allow: POST\r\n");
     http_client_post(c, "/v1/models", "", "{}");
     r = http_client_response(c);
     assert_int_equal(r.status, 405);
-    has(r.head, "Allow: GET, HEAD\r\n");
+    fixture_has(r.head, "Allow: GET, HEAD\r\n");
     http_client_wait_closed(c); /* its body was not read */
     http_client_destroy(c);
 }
@@ -267,7 +262,7 @@ static void test_connections_beyond_the_maximum_get_503(void **state)
     http_client_get(c[2], "/health");
     struct http_response r = http_client_response(c[2]);
     assert_int_equal(r.status, 503);
-    has(r.head, "Retry-After: ");
+    fixture_has(r.head, "Retry-After: ");
     http_client_wait_closed(c[2]);
     http_client_close(c[0]);
     http_client_run(c[1], 50);
@@ -468,8 +463,8 @@ static void test_stop_lets_running_requests_finish(void **state)
     fake_core_release(f->core);
     struct http_response r = http_client_response(c);
     assert_int_equal(r.status, 200);
-    has(r.head, "Connection: close\r\n");
-    has(r.body, "to the end");
+    fixture_has(r.head, "Connection: close\r\n");
+    fixture_has(r.body, "to the end");
     http_client_wait_closed(c);
     http_client_close(c);
     http_client_close(idle);
