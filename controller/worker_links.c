@@ -14,8 +14,8 @@
 #include "base/rng.h"
 #include "base/sockaddr.h"
 
-#define HELLO_TIMEOUT_S 5           /* a LAN round trip takes milliseconds; a slow-loris gets no more */
-#define CLOSE_TIMEOUT_S 1           /* for a REFUSE to reach a peer that reads */
+#define HELLO_TIMEOUT_S 5 /* a LAN round trip takes milliseconds; a slow-loris gets no more */
+#define CLOSE_TIMEOUT_S 1 /* for a REFUSE to reach a peer that reads */
 #define OUT_MAX         ((size_t)64 << 20) /* queued to one worker: thousands of SUBMITs with long prompts */
 #define KEY_MAX         4096
 
