@@ -61,7 +61,7 @@ TEXT := controller/text/tokenizer.c controller/text/tokenizer_load.c controller/
         controller/text/jinja_exec.c controller/text/jinja_ops.c controller/text/jinja_access.c \
         controller/text/jinja_filters.c controller/text/jinja_list_filters.c controller/text/jinja_methods.c \
         controller/text/jinja_tests.c controller/text/jinja_functions.c
-FRONT := controller/front/http_parser.c controller/front/http_head.c controller/front/http_body.c controller/front/http_conn.c \
+FRONT := controller/front/http_parser.c controller/front/http_head.c controller/front/http_body.c controller/front/http_conn.c controller/front/http_conn_send.c \
          controller/front/http_server.c controller/front/api_keys.c controller/front/openai_error.c \
          controller/front/openai_fields.c controller/front/openai_prompt.c controller/front/openai_sampling.c \
          controller/front/openai_request.c controller/front/logprobs.c controller/front/choice.c \

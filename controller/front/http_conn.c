@@ -1,71 +1,20 @@
-#include "controller/front/http_conn.h"
+#include "controller/front/http_conn_internal.h"
 
-#include <event2/buffer.h>
-#include <event2/bufferevent.h>
-#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "base/rng.h"
-#include "controller/front/http_head.h"
 
 #define READ_AHEAD_BYTES 65536                /* of input held while a request is being answered */
 #define LINGER_US        (2 * GW_US_PER_S)    /* for the client to read the last answer */
 #define GONE_POLL_US     (200 * GW_US_PER_MS) /* how often a half-closed socket is looked at */
-#define NOTE_BYTES       96
-#define VERSION_LEN      (sizeof GW_HTTP_VERSION_BYTES - 1)
 
-enum conn_state { READING, ANSWERING, FLUSHING, LINGERING, DEAD };
-enum wait { WAIT_HEAD, WAIT_BODY, WAIT_IDLE }; /* what the read deadline is for */
-
-struct gw_http_conn {
-    const struct gw_http_conn_env *env;
-    struct bufferevent *bev;
-    struct event *timer;
-    int64_t timer_us; /* when it is set to fire; 0 = not set */
-    struct gw_http_parser *parser;
-    size_t counted; /* bytes of its body, in the server's budget */
-    void *user;
-    enum conn_state state;
-    enum wait wait;
-    int64_t read_deadline_us; /* READING, LINGERING; 0 = none */
-    bool draining;
-    bool client_shut; /* a FIN was read */
-    bool close_after; /* behind the answer in flight */
-    /* the answer in flight */
-    char request_id[GW_HTTP_REQUEST_ID_MAX + 1];
-    const char *method, *route;
-    char note[NOTE_BYTES];
-    int64_t began_us;
-    int status; /* 0 until the head was written */
-    bool probed, streaming, chunked, no_body, http10;
-    int64_t ping_us, wrote_us; /* of a stream: silence that needs a ping; last write */
-    uint64_t answer_bytes;
-    void (*gone)(void *arg);
-    void *gone_arg;
-    /* sending: queued_bytes in all since the connection began; those below stall_mark must leave until
-     * stall_deadline_us (0 = nothing is queued) */
-    uint64_t queued_bytes, stall_mark;
-    int64_t stall_deadline_us;
-};
-
-static int64_t now_us(const struct gw_http_conn *c)
-{
-    return c->env->clock.now_us(c->env->clock.arg);
-}
-
-static size_t unsent(const struct gw_http_conn *c)
-{
-    return evbuffer_get_length(bufferevent_get_output(c->bev));
-}
-
-static void die(struct gw_http_conn *c)
+void gw_conn_die(struct gw_http_conn *c)
 {
     if (c->state == DEAD) return;
     c->state = DEAD;
@@ -100,10 +49,10 @@ static int64_t next_due(const struct gw_http_conn *c, int64_t now)
 
 /* The timer fires at the earliest deadline or before: deadlines mostly move away, so it is only ever set
  * earlier, and looks again when it fires. */
-static void schedule(struct gw_http_conn *c)
+void gw_conn_schedule(struct gw_http_conn *c)
 {
     if (c->state == DEAD) return;
-    int64_t now = now_us(c), due = next_due(c, now);
+    int64_t now = gw_conn_now_us(c), due = next_due(c, now);
     if (due == 0 || (c->timer_us && c->timer_us <= due)) return;
     int64_t wait = due > now ? due - now : 0;
     struct timeval tv = {.tv_sec = wait / GW_US_PER_S, .tv_usec = wait % GW_US_PER_S};
@@ -123,105 +72,25 @@ static void set_wait(struct gw_http_conn *c, enum wait wait)
                    : wait == WAIT_BODY ? k->body_timeout_us
                                        : k->idle_timeout_us;
     c->wait = wait;
-    c->read_deadline_us = now_us(c) + span;
+    c->read_deadline_us = gw_conn_now_us(c) + span;
 }
 
 /* Every byte must leave: a reader that takes one byte a minute is as dead as one that takes none. */
-static void watch_stall(struct gw_http_conn *c, int64_t now)
+void gw_conn_watch_stall(struct gw_http_conn *c, int64_t now)
 {
-    size_t left = unsent(c);
+    size_t left = gw_conn_unsent(c);
     if (left == 0) {
         c->stall_deadline_us = 0;
     } else if (c->stall_deadline_us == 0 || c->queued_bytes - left >= c->stall_mark) {
         c->stall_mark = c->queued_bytes;
         c->stall_deadline_us = now + c->env->config->stall_timeout_us;
     } else if (now >= c->stall_deadline_us) {
-        die(c);
+        gw_conn_die(c);
     }
 }
 
-/* ---- sending ------------------------------------------------------------------------------------------- */
-
-/* Called after bytes were added to the output. */
-static void queued(struct gw_http_conn *c, size_t len)
+void gw_conn_next(struct gw_http_conn *c)
 {
-    c->queued_bytes += len;
-    c->answer_bytes += len;
-    c->wrote_us = now_us(c);
-    watch_stall(c, c->wrote_us);
-}
-
-static void put(struct gw_http_conn *c, const void *bytes, size_t len)
-{
-    if (c->state == DEAD || len == 0) return;
-    if (evbuffer_add(bufferevent_get_output(c->bev), bytes, len) != 0)
-        die(c);
-    else
-        queued(c, len);
-}
-
-/* A reader too slow for what is already queued is dropped before more is. */
-static bool room_left(struct gw_http_conn *c)
-{
-    if (c->state != ANSWERING) return false;
-    if (unsent(c) <= c->env->config->queued_bytes_max) return true;
-    die(c);
-    return false;
-}
-
-static const char *connection_header(const struct gw_http_conn *c)
-{
-    if (c->close_after || c->draining) return "close";
-    return c->http10 ? "keep-alive" : NULL;
-}
-
-static void put_head(struct gw_http_conn *c, const struct gw_http_answer *a, enum gw_http_framing framing)
-{
-    struct gw_http_head head = {.status = a->status,
-                                .content_type = a->content_type,
-                                .request_id = c->request_id,
-                                .framing = framing,
-                                .length = a->body_len,
-                                .connection = connection_header(c),
-                                .date = (time_t)gw_clock_unix_s(),
-                                .headers = a->headers,
-                                .headers_len = a->headers_len};
-    struct evbuffer *text = evbuffer_new();
-    if (!text || gw_http_head_put(text, &head) != GW_OK) {
-        if (text) evbuffer_free(text);
-        die(c);
-        return;
-    }
-    if (c->probed) evbuffer_drain(text, VERSION_LEN);
-    size_t len = evbuffer_get_length(text);
-    c->status = a->status;
-    if (evbuffer_add_buffer(bufferevent_get_output(c->bev), text) != 0)
-        die(c);
-    else
-        queued(c, len);
-    evbuffer_free(text);
-}
-
-static void report(struct gw_http_conn *c, bool whole)
-{
-    struct gw_http_access access = {.request_id = c->request_id,
-                                    .method = c->method,
-                                    .route = c->route,
-                                    .note = c->note,
-                                    .status = c->status,
-                                    .whole = whole,
-                                    .bytes = c->answer_bytes,
-                                    .us = now_us(c) - c->began_us};
-    c->env->access(c->env->arg, &access);
-}
-
-/* The handler has said all it had to say: `gone` must not fire any more, even if the connection is dead. */
-static void answer_ended(struct gw_http_conn *c)
-{
-    if (c->state == ANSWERING || c->gone) report(c, c->state == ANSWERING);
-    c->gone = NULL;
-    if (c->state != ANSWERING) return;
-    c->streaming = false;
     forget_request(c);
     if (c->close_after || c->draining) {
         c->state = FLUSHING;
@@ -230,56 +99,6 @@ static void answer_ended(struct gw_http_conn *c)
         set_wait(c, WAIT_IDLE);
     }
     wake(c);
-}
-
-void gw_http_conn_respond(struct gw_http_conn *c, const struct gw_http_answer *a)
-{
-    if (room_left(c)) {
-        put_head(c, a, GW_HTTP_LENGTH);
-        if (!c->no_body) put(c, a->body, a->body_len);
-    }
-    answer_ended(c);
-}
-
-void gw_http_conn_stream_begin(struct gw_http_conn *c, const struct gw_http_answer *a, int64_t ping_us)
-{
-    if (!room_left(c)) return;
-    c->chunked = !c->http10;
-    if (c->http10) c->close_after = true;
-    put_head(c, a, c->chunked ? GW_HTTP_CHUNKED : GW_HTTP_CLOSE);
-    c->streaming = true;
-    c->ping_us = ping_us;
-    schedule(c);
-}
-
-void gw_http_conn_stream_write(struct gw_http_conn *c, const void *bytes, size_t len)
-{
-    char size[24];
-    if (!c->streaming || c->no_body || len == 0 || !room_left(c)) return;
-    if (c->chunked) put(c, size, (size_t)snprintf(size, sizeof size, "%zx\r\n", len));
-    put(c, bytes, len);
-    if (c->chunked) put(c, "\r\n", 2);
-    schedule(c);
-}
-
-void gw_http_conn_stream_end(struct gw_http_conn *c)
-{
-    if (c->streaming && c->chunked && !c->no_body) put(c, "0\r\n\r\n", 5);
-    answer_ended(c);
-}
-
-/* The first bytes of the answer, early: if the client has closed its socket it says so with a reset. */
-static void probe(struct gw_http_conn *c)
-{
-    if (c->status != 0 || c->probed) return;
-    put(c, GW_HTTP_VERSION_BYTES, VERSION_LEN);
-    c->probed = true;
-}
-
-static bool was_reset(const struct gw_http_conn *c)
-{
-    struct pollfd p = {.fd = bufferevent_getfd(c->bev)};
-    return poll(&p, 1, 0) > 0 && (p.revents & (POLLERR | POLLHUP)) != 0;
 }
 
 /* ---- reading ------------------------------------------------------------------------------------------- */
@@ -309,7 +128,7 @@ static void begin_answer(struct gw_http_conn *c)
     c->read_deadline_us = 0;
     c->method = c->route = "-";
     c->note[0] = '\0';
-    c->began_us = now_us(c);
+    c->began_us = gw_conn_now_us(c);
     c->status = 0;
     c->probed = c->streaming = c->chunked = c->no_body = c->http10 = false;
     c->ping_us = 0;
@@ -347,7 +166,7 @@ static void on_head(struct gw_http_conn *c)
     set_wait(c, WAIT_BODY);
     bool asked = gw_http_parser_request(c->parser)->expect_continue;
     if (asked && evbuffer_get_length(bufferevent_get_input(c->bev)) == 0)
-        put(c, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+        gw_conn_put(c, "HTTP/1.1 100 Continue\r\n\r\n", 25);
 }
 
 static void on_request(struct gw_http_conn *c)
@@ -355,7 +174,7 @@ static void on_request(struct gw_http_conn *c)
     begin_answer(c);
     know_request(c);
     c->env->request(c->env->arg, c);
-    if (c->state == ANSWERING && c->client_shut) probe(c);
+    if (c->state == ANSWERING && c->client_shut) gw_conn_probe(c);
 }
 
 static void refuse_malformed(struct gw_http_conn *c)
@@ -406,7 +225,13 @@ static void check_read_deadline(struct gw_http_conn *c, int64_t now)
     if (c->state == READING && gw_http_parser_started(c->parser))
         refuse(c, 408, "the request did not arrive in time");
     else if (c->state == READING || c->state == LINGERING)
-        die(c);
+        gw_conn_die(c);
+}
+
+static bool was_reset(const struct gw_http_conn *c)
+{
+    struct pollfd p = {.fd = bufferevent_getfd(c->bev)};
+    return poll(&p, 1, 0) > 0 && (p.revents & (POLLERR | POLLHUP)) != 0;
 }
 
 static void check_stream(struct gw_http_conn *c, int64_t now)
@@ -414,7 +239,7 @@ static void check_stream(struct gw_http_conn *c, int64_t now)
     static const char ping[] = ": ping\n\n";
     if (c->state != ANSWERING) return;
     if (c->client_shut && was_reset(c)) {
-        die(c);
+        gw_conn_die(c);
         return;
     }
     if (c->streaming && c->ping_us && now >= c->wrote_us + c->ping_us)
@@ -423,27 +248,27 @@ static void check_stream(struct gw_http_conn *c, int64_t now)
 
 static void check_flushed(struct gw_http_conn *c)
 {
-    if (c->state != FLUSHING || unsent(c) > 0) return;
+    if (c->state != FLUSHING || gw_conn_unsent(c) > 0) return;
     if (c->client_shut) {
-        die(c);
+        gw_conn_die(c);
         return;
     }
     shutdown(bufferevent_getfd(c->bev), SHUT_WR);
     c->state = LINGERING;
-    c->read_deadline_us = now_us(c) + LINGER_US;
+    c->read_deadline_us = gw_conn_now_us(c) + LINGER_US;
 }
 
 /* The one place where everything that may be due is looked at. */
 static void turn(struct gw_http_conn *c)
 {
     if (c->state == DEAD) return;
-    int64_t now = now_us(c);
-    watch_stall(c, now);
+    int64_t now = gw_conn_now_us(c);
+    gw_conn_watch_stall(c, now);
     check_read_deadline(c, now);
     check_stream(c, now);
     read_input(c);
     check_flushed(c);
-    schedule(c);
+    gw_conn_schedule(c);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -467,11 +292,11 @@ static void on_bev_event(struct bufferevent *bev, short what, void *arg)
     struct gw_http_conn *c = arg;
     bool eof = (what & BEV_EVENT_EOF) && !(what & BEV_EVENT_ERROR);
     if (!eof || c->state == LINGERING) {
-        die(c);
+        gw_conn_die(c);
         return;
     }
     c->client_shut = true;
-    if (c->state == ANSWERING) probe(c);
+    if (c->state == ANSWERING) gw_conn_probe(c);
     turn(c);
 }
 
@@ -506,7 +331,7 @@ gw_err_t gw_http_conn_create(const struct gw_http_conn_env *env, evutil_socket_t
     bufferevent_setwatermark(c->bev, EV_READ, 0, READ_AHEAD_BYTES);
     bufferevent_enable(c->bev, EV_READ | EV_WRITE);
     set_wait(c, WAIT_HEAD);
-    schedule(c);
+    gw_conn_schedule(c);
     *out = c;
     return GW_OK;
 }
@@ -518,7 +343,7 @@ void gw_http_conn_destroy(struct gw_http_conn *c)
     c->gone = NULL;
     c->state = DEAD;
     if (gone) {
-        report(c, false);
+        gw_conn_report(c, false);
         gone(c->gone_arg);
     }
     if (c->timer) event_free(c->timer);
@@ -534,11 +359,6 @@ void gw_http_conn_drain(struct gw_http_conn *c)
     wake(c);
 }
 
-bool gw_http_conn_idle(const struct gw_http_conn *c)
-{
-    return c->state == READING && !gw_http_parser_started(c->parser);
-}
-
 void gw_http_conn_set_user(struct gw_http_conn *c, void *user)
 {
     c->user = user;
@@ -547,50 +367,4 @@ void gw_http_conn_set_user(struct gw_http_conn *c, void *user)
 void *gw_http_conn_user(const struct gw_http_conn *c)
 {
     return c->user;
-}
-
-/* ---- for handlers -------------------------------------------------------------------------------------- */
-
-struct gw_http_request *gw_http_conn_request(struct gw_http_conn *c)
-{
-    return gw_http_parser_request(c->parser);
-}
-
-struct gw_http_body gw_http_conn_take_body(struct gw_http_conn *c)
-{
-    return gw_http_body_take(&gw_http_parser_request(c->parser)->body, &c->counted, c->env->budget);
-}
-
-const char *gw_http_conn_request_id(const struct gw_http_conn *c)
-{
-    return c->request_id;
-}
-
-void gw_http_conn_set_route(struct gw_http_conn *c, const char *route)
-{
-    c->route = route;
-}
-
-void gw_http_conn_note(struct gw_http_conn *c, const char *fmt, ...)
-{
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(c->note, sizeof c->note, fmt, ap);
-    va_end(ap);
-}
-
-void gw_http_conn_hold(struct gw_http_conn *c, void (*gone)(void *arg), void *arg)
-{
-    c->gone = gone;
-    c->gone_arg = arg;
-}
-
-void gw_http_conn_close_after(struct gw_http_conn *c)
-{
-    c->close_after = true;
-}
-
-void gw_http_conn_abort(struct gw_http_conn *c)
-{
-    die(c);
 }

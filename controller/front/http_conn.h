@@ -81,7 +81,6 @@ void gw_http_conn_destroy(struct gw_http_conn *conn);
 
 /* No further request is taken: idle connections end now, busy ones behind their answer. */
 void gw_http_conn_drain(struct gw_http_conn *conn);
-bool gw_http_conn_idle(const struct gw_http_conn *conn);
 
 /* A slot for the server (its list node). */
 void gw_http_conn_set_user(struct gw_http_conn *conn, void *user);
