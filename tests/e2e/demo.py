@@ -199,13 +199,17 @@ class Demo:
             self.watch_for(FROZEN_S)
             os.kill(pid, signal.SIGCONT)
             self.show.say(f"{worker} is thawed", "info")
-        gone = {"worker_lost", "worker_left"}
-        self.watch(
-            lambda: any(e["kind"] in gone and e["worker"] == worker for e in self.up.events.list[first_event:]),
-            SETTLE_S,
-            f"{worker} is found lost",
-        )
-        self.watch(lambda: len(self.up.workers("up")) >= self.args.workers, SETTLE_S, f"{worker} is replaced")
+        self.watch_event(first_event, worker, {"worker_lost", "worker_left"})
+        self.watch_event(first_event, worker, {"worker_up"})
+        self.watch(lambda: len(self.up.workers("up")) >= self.args.workers, SETTLE_S, "the fleet is whole again")
+
+    def watch_event(self, first, worker, kinds):
+        """Draws on until the timeline has one of these events for the worker or its replacement."""
+
+        def there():
+            return any(e["kind"] in kinds and e["worker"].startswith(worker) for e in self.up.events.list[first:])
+
+        self.watch(there, SETTLE_S, f"{worker}: {' or '.join(sorted(kinds))}")
 
     def busiest(self):
         """(id, requests) of the worker that is up and has the most requests: at least one."""

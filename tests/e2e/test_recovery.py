@@ -21,8 +21,8 @@ import workload  # noqa: E402
 from tap import Skip, check, check_equal  # noqa: E402
 
 WORKERS = 4
-STREAMS = 12
-TOKENS = 160
+STREAMS = 10
+TOKENS = 100
 REPLACE_S = 1.0
 GRACE_S = 5.0
 FOUND_IDLE_S = 1.5  # a frozen worker is found within this on an idle machine
@@ -100,8 +100,8 @@ def test_kill_during_decode_moves_its_requests(ctx):
 
 
 def long_prompts(attempt):
-    """Requests of about 1,500 prompt tokens, whose first words are new each time: no prefix cache has them."""
-    story = " ".join(workload.ANSWERS) * 14
+    """Requests of about 600 prompt tokens, whose first words are new each time: no prefix cache has them."""
+    story = " ".join(workload.ANSWERS) * 6
     return [
         (
             workload.CHAT,
@@ -114,7 +114,7 @@ def long_prompts(attempt):
                 "ignore_eos": True,
             },
         )
-        for i in range(8)
+        for i in range(WORKERS)
     ]
 
 

@@ -310,9 +310,9 @@ class Cluster:
         return client.call(self.host, self.port, "POST", path, body, **kw)
 
     def admin(self, path, body=None):
-        """GET (or POST with a body) on the admin listener; the parsed answer. AssertionError unless it is 200."""
+        """GET (or POST with a body) on the admin listener; the parsed answer. AssertionError unless it is 2xx."""
         status, _, answer = client.call(self.host, self.admin_port, "GET" if body is None else "POST", path, body)
-        if status != 200:
+        if status // 100 != 2:
             raise AssertionError(f"{path}: status {status}: {answer}")
         return answer
 
