@@ -36,7 +36,7 @@ static gw_err_t add_shard(struct gw_model_files *files, const char *name, struct
                        INDEX_NAME ": '%.40s' is no plain file name that ends in .safetensors", name);
     if (files->count == GW_MODEL_SHARDS_MAX)
         return gw_fail(ctx, GW_ERR_LIMIT, INDEX_NAME ": more than %d shards", GW_MODEL_SHARDS_MAX);
-    strcpy(files->names[files->count++], name);
+    snprintf(files->names[files->count++], sizeof files->names[0], "%s", name);
     return GW_OK;
 }
 
@@ -74,7 +74,7 @@ gw_err_t gw_model_files_find(const char *dir, struct gw_model_files *out, struct
     if (index)
         err = collect(index, &files, ctx);
     else
-        strcpy(files.names[files.count++], SINGLE_NAME);
+        snprintf(files.names[files.count++], sizeof files.names[0], "%s", SINGLE_NAME);
     cJSON_Delete(index);
     if (err != GW_OK)
         gw_model_files_fini(&files);

@@ -104,7 +104,7 @@ static gw_err_t check_name(const char *flag, const char *name, struct gw_err_ctx
 static gw_err_t name_it(struct gw_worker_options *o, struct gw_err_ctx *ctx)
 {
     char host[GW_WIRE_NAME_MAX / 2];
-    if (gethostname(host, sizeof host) != 0) strcpy(host, "localhost");
+    if (gethostname(host, sizeof host) != 0) memcpy(host, "localhost", sizeof "localhost");
     host[sizeof host - 1] = '\0';
     if (o->worker_id) TRY(check_name("worker-id", o->worker_id, ctx));
     if (o->instance_id) TRY(check_name("instance-id", o->instance_id, ctx));
