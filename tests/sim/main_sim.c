@@ -77,7 +77,7 @@ static int64_t run_seeds(struct sim *sim, uint64_t first, int64_t count, bool ta
         uint64_t from = first + (uint64_t)(test * SEEDS_PER_TEST), end = from + SEEDS_PER_TEST;
         if (end > first + (uint64_t)count) end = first + (uint64_t)count;
         bool good = true;
-        for (uint64_t seed = from; seed < end; seed++) {
+        for (uint64_t seed = from; seed < end && !(failed && options->first); seed++) {
             bool passed = run_seed(sim, seed, options, &totals);
             good = good && passed;
             failed += !passed;
@@ -94,7 +94,7 @@ static int64_t run_seeds(struct sim *sim, uint64_t first, int64_t count, bool ta
 int main(int argc, char **argv)
 {
     int64_t seeds = 200, seed = 1, requests = 40, workers = 4;
-    bool tap = false, verbose = false, help = false;
+    bool tap = false, verbose = false, first = false, help = false;
     int nwords;
     struct gw_err_ctx ctx = {0};
     const struct gw_flag flags[] = {
@@ -103,6 +103,7 @@ int main(int argc, char **argv)
         {"requests", GW_FLAG_INT, &requests, "R", "requests per run", 1, SIM_REQUESTS_MAX},
         {"workers", GW_FLAG_INT, &workers, "W", "workers in the fleet", 1, SIM_WORKERS_MAX},
         {"tap", GW_FLAG_BOOL, &tap, NULL, "report as TAP, a line per ten seeds", 0, 0},
+        {"first", GW_FLAG_BOOL, &first, NULL, "end at the first seed that fails", 0, 0},
         {"verbose", GW_FLAG_BOOL, &verbose, NULL, "print every event", 0, 0},
         {0}};
     if (gw_args_parse(argc, argv, flags, NULL, 0, &nwords, &help, &ctx) != GW_OK) {
@@ -114,7 +115,7 @@ int main(int argc, char **argv)
                      flags);
         return 0;
     }
-    struct sim_options options = {(uint32_t)requests, (uint32_t)workers, verbose};
+    struct sim_options options = {(uint32_t)requests, (uint32_t)workers, verbose, first};
     struct sim *sim = sim_alloc(1, sizeof *sim);
     int64_t failed = run_seeds(sim, (uint64_t)seed, seeds, tap, &options);
     free(sim);

@@ -161,6 +161,7 @@ struct sim_request {
 struct sim_options {
     uint32_t requests, workers;
     bool verbose;
+    bool first; /* end at the first failing seed */
 };
 
 struct sim {
@@ -170,7 +171,7 @@ struct sim {
     struct gw_core_config config;
     struct gw_core *core;
     uint32_t profiles; /* 1 or 2 in this fleet */
-    int64_t now_us, skew_us, stalled_until_us, faults_end_us, stepped_us;
+    int64_t now_us, skew_us, stalled_until_us, faults_end_us, stepped_us, ended_us;
     struct sim_event *queue; /* a heap */
     size_t queue_len, queue_cap;
     uint64_t next_order;
@@ -182,6 +183,7 @@ struct sim {
     uint32_t requests_len, live, ended;
     uint64_t accepted, turned_away;
     uint32_t queued_before; /* the last SUBMIT */
+    uint64_t cancels;       /* CANCELs sent */
     uint32_t touched;       /* index of the request whose log was last changed */
     uint64_t last_generation;
     uint64_t events, frames, faults, cutovers, silences, alones, collateral; /* what the run has seen */

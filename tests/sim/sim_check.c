@@ -125,6 +125,7 @@ static void check_submit(struct sim *sim, struct sim_link *l, const struct gw_ms
 static void check_cancel(struct sim *sim, const struct sim_link *l, const struct gw_msg_cancel *c)
 {
     struct sim_request *r = sim_request_by_id(sim, c->request);
+    sim->cancels++;
     if (!r || r->holder != l->id || r->attempt != c->attempt)
         sim_fail(sim, "CANCEL of what the worker does not have");
     else if (c->branch == GW_BRANCH_ALL)

@@ -38,22 +38,25 @@ static void vanish(struct sim *sim, struct sim_worker *w)
     sim_worker_die(sim, w, ms(sim, 20, 2000));
 }
 
-static void freeze(struct sim *sim, struct sim_worker *w)
+/* Never shortens: what waits for the thaw keeps its order. */
+static void freeze_until(struct sim *sim, struct sim_worker *w, int64_t until_us)
 {
     struct sim_link *l = link_of(sim, w);
     if (l) l->healthy = false;
-    w->frozen_until_us = sim->now_us + ms(sim, 50, 4000);
+    if (until_us > w->frozen_until_us) w->frozen_until_us = until_us;
+}
+
+static void freeze(struct sim *sim, struct sim_worker *w)
+{
+    freeze_until(sim, w, sim->now_us + ms(sim, 50, 4000));
 }
 
 static void freeze_many(struct sim *sim, struct sim_worker *w)
 {
     int64_t until_us = sim->now_us + ms(sim, 300, 4000);
-    freeze(sim, w);
-    for (uint32_t i = 0; i < sim->options.workers; i++) {
-        if (!sim->workers[i].alive || sim_chance(sim, 4)) continue;
-        freeze(sim, &sim->workers[i]);
-        sim->workers[i].frozen_until_us = until_us;
-    }
+    freeze_until(sim, w, until_us);
+    for (uint32_t i = 0; i < sim->options.workers; i++)
+        if (sim->workers[i].alive && !sim_chance(sim, 4)) freeze_until(sim, &sim->workers[i], until_us);
 }
 
 static void cut(struct sim *sim, struct sim_worker *w)
@@ -133,7 +136,8 @@ static void announce(struct sim *sim, struct sim_worker *w)
 static void stall(struct sim *sim, struct sim_worker *w)
 {
     (void)w;
-    sim->stalled_until_us = sim->now_us + ms(sim, 100, 3000);
+    int64_t until_us = sim->now_us + ms(sim, 100, 3000);
+    if (until_us > sim->stalled_until_us) sim->stalled_until_us = until_us;
 }
 
 static void jump(struct sim *sim, struct sim_worker *w)

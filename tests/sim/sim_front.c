@@ -118,7 +118,18 @@ static void end_request(struct sim *sim, struct sim_request *r, enum sim_outcome
         sim->turned_away++;
     r->outcome = outcome;
     sim->ended++;
+    sim->ended_us = sim->now_us;
     sim_check_request_ended(sim, r);
+}
+
+/* The client's will, which the worker that has the request must be told of. */
+static void step_and_expect_cancel(struct sim *sim, const struct sim_request *r, const struct gw_event *e)
+{
+    bool held = !r->released;
+    uint64_t before = sim->cancels;
+    sim_step(sim, e);
+    if (held && sim->cancels == before)
+        sim_fail(sim, "nobody told the worker of request %u", (unsigned)r->request->id);
 }
 
 static void on_client_gone(struct sim *sim, uint32_t i)
@@ -127,9 +138,12 @@ static void on_client_gone(struct sim *sim, uint32_t i)
     struct gw_event e = {.type = GW_EV_CANCEL, .cancel = {.request = i + 1}};
     sim_trace(sim, "front  cancels %u", i + 1);
     bool was_live = r->outcome == SIM_ACCEPTED;
-    if (was_live) r->outcome = SIM_CANCELLED; /* nothing may be said about it from here on */
-    sim_step(sim, &e);
-    if (!was_live) return;
+    if (!was_live) {
+        sim_step(sim, &e);
+        return;
+    }
+    r->outcome = SIM_CANCELLED; /* nothing may be said about it from here on */
+    step_and_expect_cancel(sim, r, &e);
     r->outcome = SIM_ACCEPTED;
     end_request(sim, r, SIM_CANCELLED);
 }
@@ -141,11 +155,13 @@ static void on_stop(struct sim *sim, const struct sim_event *ev)
     struct gw_event e = {.type = GW_EV_STOP,
                          .stop = {.request = ev->request + 1, .branch = ev->branch, .keep = ev->keep}};
     sim_trace(sim, "front  stops %u/%u at %u", ev->request + 1, ev->branch, ev->keep);
-    if (r->outcome == SIM_ACCEPTED && !b->ended) {
-        b->ended = true;
-        b->got = ev->keep;
+    if (r->outcome != SIM_ACCEPTED || b->ended) {
+        sim_step(sim, &e);
+        return;
     }
-    sim_step(sim, &e);
+    b->ended = true;
+    b->got = ev->keep;
+    step_and_expect_cancel(sim, r, &e);
 }
 
 void sim_on_front_event(struct sim *sim, const struct sim_event *e)

@@ -8,6 +8,7 @@
 #define FAULTS_MIN_MS 4000
 #define FAULTS_MAX_MS 10000
 #define QUIET_US      (8 * GW_US_PER_S)   /* after the last fault: freezes, graces and reconnects are over */
+#define SETTLE_US     GW_US_PER_S         /* after the last end: CANCELs under way arrive */
 #define LIMIT_US      (120 * GW_US_PER_S) /* what has not ended so long after the last fault never will */
 #define LOGS_EVERY    16                  /* events between looks at a random request's log */
 
@@ -199,7 +200,8 @@ static void build(struct sim *sim)
 
 static bool over(const struct sim *sim)
 {
-    return sim->failed || (sim->ended == sim->requests_len && sim->now_us > sim->faults_end_us + QUIET_US);
+    return sim->failed || (sim->ended == sim->requests_len && sim->now_us > sim->faults_end_us + QUIET_US &&
+                           sim->now_us > sim->ended_us + SETTLE_US);
 }
 
 static void loop(struct sim *sim)

@@ -146,6 +146,23 @@ static void test_notice_cancelled_after_cutover_moves_what_was_cut_over(void **s
     fixture_close(&f);
 }
 
+static void test_notice_again_after_a_cancel_cuts_over_only_what_stayed(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_running(&f, true);
+    notice(&f, "i-1", GW_NOTICE_PREEMPT, 30 * S);
+    notice(&f, "i-1", GW_NOTICE_CANCEL, 0);
+    for (uint64_t id = 8; id <= 11; id++) submit(&f, id, 1, 10); /* some of them go to w1 */
+    notice(&f, "i-1", GW_NOTICE_PREEMPT, 30 * S);
+    const struct gw_msg *m = sent(&f, 1, GW_MSG_CUTOVER, 0);
+    assert_non_null(m);
+    for (uint32_t i = 0; i < m->cutover.count; i++) assert_true(m->cutover.items[i].request >= 8);
+    handoff(&f, 1, 7, 1);
+    assert_true(noted(&f, GW_NOTE_REQUEST_MOVED, 0)->announced);
+    fixture_close(&f);
+}
+
 static void test_notice_repeated_moves_the_deadline(void **state)
 {
     (void)state;
@@ -353,6 +370,7 @@ int main(void)
         cmocka_unit_test(test_notice_names_an_instance_or_one_worker),
         cmocka_unit_test(test_notice_cancelled_before_cutover_moves_nothing),
         cmocka_unit_test(test_notice_cancelled_after_cutover_moves_what_was_cut_over),
+        cmocka_unit_test(test_notice_again_after_a_cancel_cuts_over_only_what_stayed),
         cmocka_unit_test(test_notice_repeated_moves_the_deadline),
         cmocka_unit_test(test_notice_that_comes_too_late_resubmits_at_once),
         cmocka_unit_test(test_notice_that_was_wrong_ends_after_the_grace),

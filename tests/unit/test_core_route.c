@@ -60,6 +60,19 @@ static void test_route_counts_prompts_that_wait_for_prefill(void **state)
     fixture_close(&f);
 }
 
+static void test_route_forgets_the_load_of_what_left(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_two(&f);
+    submit_request(&f, make_request(1, 5, 2000, 10));
+    assert_int_equal(got(&f), 1);
+    cancel(&f, 1);
+    submit(&f, 2, 1, 10);
+    assert_int_equal(got(&f), 1);
+    fixture_close(&f);
+}
+
 static void test_route_prefers_the_worker_that_has_the_prefix(void **state)
 {
     (void)state;
@@ -210,6 +223,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_route_least_loaded_first_and_lowest_pipeline_of_equals),
         cmocka_unit_test(test_route_counts_prompts_that_wait_for_prefill),
+        cmocka_unit_test(test_route_forgets_the_load_of_what_left),
         cmocka_unit_test(test_route_prefers_the_worker_that_has_the_prefix),
         cmocka_unit_test(test_route_prefix_of_another_tenant_is_another_prefix),
         cmocka_unit_test(test_route_prefix_does_not_overload_one_worker),
