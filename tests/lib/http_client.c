@@ -19,7 +19,7 @@
 struct http_client {
     struct event_base *loop;
     struct bufferevent *bev;
-    bool closed;
+    bool closed, was_reset;
     char *head, *body; /* of the last response */
     struct event *nap; /* makes the loop return */
 };
@@ -29,6 +29,7 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
     (void)bev;
     struct http_client *c = arg;
     if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) c->closed = true;
+    if (what & BEV_EVENT_ERROR) c->was_reset = true;
 }
 
 static void on_nap(evutil_socket_t fd, short what, void *arg)
@@ -160,6 +161,11 @@ bool http_client_closed(const struct http_client *c)
 void http_client_forget(struct http_client *c)
 {
     evbuffer_drain(input(c), evbuffer_get_length(input(c)));
+}
+
+bool http_client_was_reset(const struct http_client *c)
+{
+    return c->was_reset;
 }
 
 /* ---- responses ----------------------------------------------------------------------------------------- */

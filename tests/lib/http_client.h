@@ -34,6 +34,8 @@ void http_client_run(struct http_client *c, int ms);
 /* Everything that has arrived so far, with a NUL behind it; valid until the next call. */
 const char *http_client_text(struct http_client *c);
 bool http_client_closed(const struct http_client *c);
+/* Did the connection end by a reset? */
+bool http_client_was_reset(const struct http_client *c);
 /* Forgets what has arrived. */
 void http_client_forget(struct http_client *c);
 

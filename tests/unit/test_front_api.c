@@ -274,6 +274,29 @@ static void test_stop_string_ends_the_choice_and_tells_the_core(void **state)
     assert_int_equal(fake_core_seen(f->core)->cancels, 0);
 }
 
+/* Branch 0 says the scripted text over and over, branch 1 never does. */
+static uint32_t only_branch_0(void *arg, const struct gw_request *request, uint32_t branch, uint32_t position)
+{
+    const struct front_fixture *f = arg;
+    (void)request;
+    return branch == 0 ? f->script[position % f->script_len] : 0;
+}
+
+static void test_stop_string_of_one_choice_is_told_while_others_go_on(void **state)
+{
+    struct front_fixture *f = *state;
+    fixture_say(f, "alpha beta");
+    fake_core_plan(f->core)->token = only_branch_0;
+    struct http_client *c = fixture_client(f);
+    http_client_post(c, CHAT, "", "{\"stream\":true,\"n\":2,\"stop\":\"beta\"," HELLO "}");
+    http_client_wait_count(c, &fake_core_seen(f->core)->stops, 1);
+    assert_int_equal(fake_core_seen(f->core)->stop_branch, 0);
+    assert_int_equal(fake_core_live(f->core), 1);
+    fixture_has_not(http_client_text(c), "[DONE]");
+    fixture_has(http_client_response(c).body, "[DONE]");
+    http_client_destroy(c);
+}
+
 static void test_stop_string_in_a_large_batch_keeps_the_same_count(void **state)
 {
     struct front_fixture *f = *state;
@@ -475,6 +498,7 @@ int main(void)
         TEST(test_completions_stream_has_text_chunks),
         TEST(test_stream_silence_is_filled_with_pings),
         TEST(test_stop_string_ends_the_choice_and_tells_the_core),
+        TEST(test_stop_string_of_one_choice_is_told_while_others_go_on),
         TEST(test_stop_string_in_a_large_batch_keeps_the_same_count),
         TEST(test_stop_string_can_be_included),
         TEST(test_stop_string_before_min_tokens_is_passed_over),
