@@ -212,7 +212,7 @@ ifneq ($(SIM),)
 SIM_PROGRAM := build/asan/tests/sim/godwit-sim
 SIM_SHORT := $(SIM_PROGRAM),--tap,--seeds,20
 SIM_TEST := $(SIM_PROGRAM),--tap,--seeds,200
-SIM_LONG := $(SIM_PROGRAM),--tap,--seeds,5000@3600
+SIM_LONG := $(SIM_PROGRAM),--tap,--seeds,5000@3600 tests/sim/mutants.py@3600
 endif
 
 .PHONY: deps lint format check test test-full test-build

@@ -206,6 +206,7 @@ struct gw_action {
     };
 };
 
+/* GW_ERR_INPUT: term 0, a maximum of 0, or timeouts too short for the heartbeat. */
 gw_err_t gw_core_create(const struct gw_core_config *config, struct gw_core **out) GW_MUST_USE;
 void gw_core_destroy(struct gw_core *core);
 

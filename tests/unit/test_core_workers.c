@@ -7,6 +7,29 @@ static void open_core(struct fixture *f)
     fixture_start(f);
 }
 
+static void test_create_with_a_config_that_cannot_work_is_refused(void **state)
+{
+    (void)state;
+    struct gw_core_config good, bad;
+    struct gw_core *core = NULL;
+    gw_core_config_default(&good);
+    assert_int_equal(gw_core_create(&good, &core), GW_ERR_INPUT); /* no term yet */
+    good.term = 1;
+    bad = good;
+    bad.heartbeat_timeout_us = bad.heartbeat_us * 2;
+    assert_int_equal(gw_core_create(&bad, &core), GW_ERR_INPUT);
+    bad = good;
+    bad.controller_timeout_us = bad.heartbeat_us;
+    assert_int_equal(gw_core_create(&bad, &core), GW_ERR_INPUT);
+    bad = good;
+    bad.max_workers = 0;
+    assert_int_equal(gw_core_create(&bad, &core), GW_ERR_INPUT);
+    assert_null(core);
+    assert_int_equal(gw_core_create(&good, &core), GW_OK);
+    assert_int_equal(gw_core_next_deadline_us(core), INT64_MAX);
+    gw_core_destroy(core);
+}
+
 /* ---- registration ---- */
 
 static void test_hello_good_is_welcomed_with_fences(void **state)
@@ -401,6 +424,7 @@ static void test_poison_waits_for_a_worker_to_itself(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_create_with_a_config_that_cannot_work_is_refused),
         cmocka_unit_test(test_hello_good_is_welcomed_with_fences),
         cmocka_unit_test(test_hello_bad_is_refused_with_the_reason),
         cmocka_unit_test(test_hello_of_a_restarted_worker_replaces_the_old_one),
