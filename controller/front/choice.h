@@ -3,8 +3,8 @@
  *     records ─► detokenizer ─► stop strings ─► text (and logprobs) that may be sent
  *
  * However the records are cut into calls, the concatenation of what is taken is the same, and so is the
- * record that ends the choice. A stop id shows neither text nor logprobs (unless include_stop): it is no part of the content. A stop
- * string is looked for only in the text of records from min_tokens on.
+ * record that ends the choice. A stop id shows neither text nor logprobs (unless include_stop): it is no part
+ * of the content. A stop string is looked for only in the text of records from min_tokens on.
  *
  * Owner: init/fini. Thread: the loop's. Units: records, bytes.
  * Errors: GW_ERR_PROTO for records that do not follow on; GW_ERR_LIMIT, GW_ERR_MEMORY: the choice is broken

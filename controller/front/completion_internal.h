@@ -2,7 +2,7 @@
  * core) and completion_send.c (answer) share. Included by these two alone.
  *
  *     state        event                         next         what is done
- *     ──────────   ───────────────────────────   ──────────   ─────────────────────────────────────────────
+ *     ──────────   ───────────────────────────   ──────────   ───────────────────────────────────────
  *     -            HTTP request                  TOKENIZING   a pool job parses, renders, tokenizes
  *     -            job queue full                -            429
  *     TOKENIZING   job done: good                WAITING      one SUBMIT per prompt
@@ -13,8 +13,8 @@
  *     RUNNING      TOKENS                        RUNNING      text goes out (stream) or is kept
  *     RUNNING      stop string · FINISH          RUNNING      the choice ends; STOP(keep) tells the core
  *     RUNNING      last choice ended             DONE         rest of the answer
- *     WAITING ┐    FAILED                        DONE         429, 503, 400, 500, or an error event if the
- * head RUNNING ┘                                               is out; other prompts of it are cancelled
+ *     WAITING ┐    FAILED                        DONE         429, 503, 400, 500, or (head is out) an error
+ *     RUNNING ┘                                               event; other prompts of it are cancelled
  *     WAITING ┐    client gone                   DONE         CANCEL for each prompt
  *     RUNNING ┘
  *     WAITING ┐    shutdown's grace is over      DONE         CANCEL for each prompt; 503 or an error event

@@ -1,7 +1,7 @@
 /* One HTTP connection: requests are read one at a time, each is answered before the next is looked at.
  *
  *     state       event                              next        what is done
- *     ─────────   ────────────────────────────────   ───────── ─────────────────────────────────────────────
+ *     ─────────   ────────────────────────────────   ─────────   ───────────────────────────────────────
  *     READING     a whole request                    ANSWERING   the owner's `request` is called
  *     READING     malformed · too late (head, body)  ANSWERING   the owner's `refuse` answers, then close
  *     READING     idle too long · client closed      DEAD
@@ -90,7 +90,6 @@ void *gw_http_conn_user(const struct gw_http_conn *conn);
 
 /* The request being answered; its pointers are valid until the answer has ended. */
 struct gw_http_request *gw_http_conn_request(struct gw_http_conn *conn);
-const char *gw_http_conn_request_id(const struct gw_http_conn *conn);
 /* Moves the request's body out, for a handler that holds and works elsewhere. */
 struct gw_http_body gw_http_conn_take_body(struct gw_http_conn *conn);
 

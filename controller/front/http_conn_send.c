@@ -145,11 +145,6 @@ struct gw_http_body gw_http_conn_take_body(struct gw_http_conn *c)
     return gw_http_body_take(&gw_http_parser_request(c->parser)->body, &c->counted, c->env->budget);
 }
 
-const char *gw_http_conn_request_id(const struct gw_http_conn *c)
-{
-    return c->request_id;
-}
-
 void gw_http_conn_set_route(struct gw_http_conn *c, const char *route)
 {
     c->route = route;

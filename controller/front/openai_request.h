@@ -2,8 +2,7 @@
  * remember about the form of the answer.
  *
  *     body ─ JSON ─ model? ─ fields ─ messages → template → tokenizer ─► struct gw_openai_request
- *                                   └ prompt(s) ────────────┘                │ one struct gw_request per
- * prompt
+ *                                   └ prompt(s) ───────────┘             └► per prompt one struct gw_request
  *
  * Unknown fields are accepted. What would change the answer and is not built yet (tools, JSON schemas, …) is
  * refused by name, so that nobody takes a plain answer for a constrained one.

@@ -128,12 +128,3 @@ gw_err_t gw_timeline_watch(struct gw_timeline *t, struct gw_http_conn *conn, uin
     send_kept(t, conn, after);
     return GW_OK;
 }
-
-void gw_timeline_close(struct gw_timeline *t)
-{
-    while (!LIST_EMPTY(&t->watchers)) {
-        struct watcher *w = LIST_FIRST(&t->watchers);
-        gw_http_conn_stream_end(w->conn);
-        forget(w);
-    }
-}

@@ -31,7 +31,4 @@ void gw_timeline_add(struct gw_timeline *t, const struct gw_note *note, int64_t 
 gw_err_t gw_timeline_watch(struct gw_timeline *t, struct gw_http_conn *conn, uint64_t after,
                            int64_t ping_us) GW_MUST_USE;
 
-/* Ends the streams of all watchers. */
-void gw_timeline_close(struct gw_timeline *t);
-
 #endif
