@@ -274,9 +274,10 @@ static void reap_children(struct up *up)
             snprintf(log, sizeof log, "%s/%s.log", up->log_dir, w->id);
             last_line(log, why, sizeof why);
             give_up(up, "worker %s does not come up (%s): %s", w->id, how, why);
-        } else if (w && w->fast_exits > 0) {
-            w->replace_at_us = gw_clock_mono_us(); /* it never served: no reason to wait */
+            return;
         }
+        if (w && w->fast_exits > 0)
+            w->replace_at_us = gw_clock_mono_us(); /* it never served: no reason to wait */
     }
 }
 
