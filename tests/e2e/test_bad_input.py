@@ -2,7 +2,8 @@
 """Bad input from outside: request bodies, bytes on the socket. Each gets the right status in the OpenAI form.
 
 Nothing may be harmed: after every group of inputs one good request must still give the answer that it gave at the
-start, from the same processes. Damaged model files: test_bad_model.py.
+start, from the same processes. Damaged model files: test_bad_model.py. What is refused never reaches a worker, so the
+controller is the sanitized one here.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
-from cluster import Cluster  # noqa: E402
+from cluster import Cluster, variant_of  # noqa: E402
 from tap import check, check_equal  # noqa: E402
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
@@ -464,7 +465,7 @@ def test_bad_admin_input_is_400(ctx):
 
 @contextlib.contextmanager
 def setup(args):
-    with Cluster(variant=args.variant, workers=2) as up:
+    with Cluster(variant=variant_of(args.variant, "mixed"), workers=2) as up:
         yield Context(up)
 
 

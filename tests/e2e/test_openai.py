@@ -18,6 +18,7 @@ except ImportError:
     openai = None
 
 MODEL = "tattler-3m"
+WHOLE = {"ignore_eos": True, "skip_special_tokens": False}  # the text holds every token
 STORY = [{"role": "user", "content": "Tell me a long story about a fox named Lily."}]
 
 
@@ -121,7 +122,7 @@ def test_seed_decides(ctx):
 
 
 def test_chat_logprobs(ctx):
-    got = ctx.chat(logprobs=True, top_logprobs=3)
+    got = ctx.chat(logprobs=True, top_logprobs=3, extra_body=WHOLE)
     records = got.choices[0].logprobs.content
     check_equal(len(records), got.usage.completion_tokens, "records")
     check_equal(
@@ -141,7 +142,7 @@ def test_chat_logprobs(ctx):
 
 
 def test_completion_logprobs(ctx):
-    got = ctx.text(logprobs=2).choices[0]
+    got = ctx.text(logprobs=2, extra_body=WHOLE).choices[0]
     lp = got.logprobs
     check_equal("".join(lp.tokens), got.text, "tokens together")
     check_equal({len(lp.tokens), len(lp.token_logprobs), len(lp.top_logprobs), len(lp.text_offset)}, {16}, "lengths")
