@@ -153,7 +153,7 @@ struct sim_request {
     bool released;            /* the holder has given it up: HANDOFF, CANCEL, or its link is gone */
     bool alone;               /* noted; holds until it has progressed */
     uint32_t profile;         /* of the worker that its records came from; 0 = none */
-    bool killed;              /* the process of the current attempt has died of it */
+    bool killed;              /* the process of the current attempt died of it */
     bool begun, progressed;   /* a step of this attempt began; a commit since the last unannounced loss */
     uint32_t counted, deaths; /* since the last commit: losses that count, and those because it killed */
 };

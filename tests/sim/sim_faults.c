@@ -136,8 +136,9 @@ static void announce(struct sim *sim, struct sim_worker *w)
 static void stall(struct sim *sim, struct sim_worker *w)
 {
     (void)w;
-    int64_t until_us = sim->now_us + ms(sim, 100, 3000);
-    if (until_us > sim->stalled_until_us) sim->stalled_until_us = until_us;
+    /* Workers give a controller up after a silence of 5 s: one stall must not follow close upon another. */
+    if (sim->now_us < sim->stalled_until_us + 2 * GW_US_PER_S) return;
+    sim->stalled_until_us = sim->now_us + ms(sim, 100, 3000);
 }
 
 static void jump(struct sim *sim, struct sim_worker *w)

@@ -21,7 +21,7 @@ void sim_queue_push(struct sim *sim, struct sim_event e)
         sim->queue = realloc(sim->queue, sim->queue_cap * sizeof *sim->queue);
         if (!sim->queue) abort();
     }
-    e.order = sim->next_order++;
+    if (e.order == 0) e.order = ++sim->next_order; /* postponed ones keep theirs: links stay FIFO */
     size_t i = sim->queue_len++;
     sim->queue[i] = e;
     while (i > 0 && before(&sim->queue[i], &sim->queue[(i - 1) / 2])) {

@@ -4,9 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BATCH            16 /* branches per step */
-#define PREFILL_PER_STEP 64 /* tokens */
-#define OVERSHOOT        2  /* records behind the end */
+#define BATCH              16 /* branches per step */
+#define PREFILL_PER_STEP   64 /* tokens */
+#define WELCOME_TIMEOUT_US (5 * GW_US_PER_S)
+#define OVERSHOOT          2 /* records behind the end */
 
 /* ---- jobs ---- */
 
@@ -189,8 +190,7 @@ static bool step_job(struct sim *sim, struct sim_worker *w, struct sim_job *j, u
     if (poisonous(sim, j)) {
         struct sim_request *r = sim_request_by_id(sim, j->submit.submit.request.id);
         sim_trace(sim, "w%u dies of request %llu", w->slot, (unsigned long long)r->request->id);
-        /* Then the core hears that it had begun. */
-        r->killed = !link_of(sim, w)->cut && link_of(sim, w)->core_open;
+        r->killed = true;
         sim_worker_die(sim, w, sim_between(sim, 100, 1500) * GW_US_PER_MS);
         return false;
     }
@@ -304,6 +304,11 @@ static void on_connect(struct sim *sim, struct sim_worker *w)
     h->context = SIM_CONTEXT;
     h->kv_tokens = 1 << 16;
     h->max_sequences = BATCH;
+    sim_queue_push(sim, (struct sim_event){.at_us = sim->now_us + WELCOME_TIMEOUT_US,
+                                           .type = SIM_WORKER_BEAT,
+                                           .slot = w->slot,
+                                           .life = w->life,
+                                           .link = l->id});
     sim_trace(sim, "w%u %s connects by link %llu", w->slot, w->name, (unsigned long long)l->id);
     send_msg(sim, w, &m);
 }
@@ -314,6 +319,15 @@ static void reconnect(struct sim *sim, struct sim_worker *w)
     w->link = 0;
     w->welcome = false;
     push(sim, w, SIM_WORKER_CONNECT, sim_between(sim, 20, 500) * GW_US_PER_MS);
+}
+
+/* A handshake that takes too long is begun again. */
+static void check_welcome(struct sim *sim, struct sim_worker *w, uint64_t link)
+{
+    if (w->link != link || w->welcome) return;
+    sim_link_find(sim, link)->healthy = false;
+    sim_link_close_by_worker(sim, sim_link_find(sim, link));
+    reconnect(sim, w);
 }
 
 static void on_beat(struct sim *sim, struct sim_worker *w)
@@ -431,7 +445,12 @@ void sim_on_worker_event(struct sim *sim, const struct sim_event *e)
         push(sim, w, SIM_WORKER_STEP, w->step_us);
         on_step(sim, w);
         break;
-    case SIM_WORKER_BEAT: on_beat(sim, w); break;
+    case SIM_WORKER_BEAT:
+        if (e->link != 0)
+            check_welcome(sim, w, e->link);
+        else
+            on_beat(sim, w);
+        break;
     case SIM_FRAME_TO_WORKER:
         if (e->link != 0 && e->link == w->link) on_frame(sim, w, e);
         break;
