@@ -37,6 +37,7 @@ BASE := base/err.c base/log.c base/clock.c base/buf.c base/utf8.c base/file.c ba
         base/args.c base/frame.c base/pool.c base/sockaddr.c base/secret.c base/id_map.c
 MIGRATE := migrate/request.c migrate/wire.c migrate/wire_session.c migrate/wire_request.c
 MIGRATE += migrate/profile.c migrate/block_name.c migrate/model_files.c migrate/fingerprint.c
+MIGRATE += migrate/plan.c
 KERNELS := kernels/convert.c kernels/digest.c kernels/digest_model.c \
            kernels/cpu/device.c kernels/cpu/ops.c kernels/cpu/pack.c kernels/cpu/embed.c \
            kernels/cpu/rmsnorm_c.c kernels/cpu/rmsnorm_avx512.c kernels/cpu/matmul.c kernels/cpu/matmul_c.c \
@@ -51,6 +52,9 @@ WORKER := worker/link.c worker/link_queue.c worker/safetensors.c worker/model_co
 CORE := controller/core/core.c controller/core/core_actions.c controller/core/core_workers.c \
         controller/core/core_requests.c controller/core/core_tokens.c controller/core/core_route.c \
         controller/core/core_moves.c controller/core/core_notices.c controller/core/core_log.c
+PLAN := controller/plan/cost.c controller/plan/shape.c controller/plan/classes.c controller/plan/search.c \
+        controller/plan/search_lists.c controller/plan/search_solution.c controller/plan/search_seeds.c \
+        controller/plan/search_moves.c
 TEXT := controller/text/tokenizer.c controller/text/tokenizer_load.c controller/text/tokenizer_stages.c \
         controller/text/tokenizer_config.c controller/text/vocab.c controller/text/byte_alphabet.c controller/text/bpe.c \
         controller/text/added.c controller/text/onig.c controller/text/split.c controller/text/nfc.c \
@@ -80,9 +84,9 @@ $(foreach v,release asan tsan fuzz,build/$(v)/%_avx512.o): ISA := -mavx512f -mav
 $(foreach v,release asan tsan fuzz,build/$(v)/%_avx512bf16.o): ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mavx512bf16
 $(foreach v,release asan tsan fuzz,build/$(v)/%_avx2.o): ISA := -mavx2 -mfma
 
-# The sampler walks over the vocabulary with fma; all CPU kernels need it anyway (gw_ops_cpu looks).
-FLAGS_sampler := -mfma
-FLAGS_truncate := -mfma
+# The sampler walks over the vocabulary in vectors (same bits as without; gw_engine_create looks for AVX2).
+FLAGS_sampler := -mavx2 -mfma
+FLAGS_truncate := -mavx2 -mfma
 
 # ---- unit tests, a list per set of libraries that they link ----------------------------------------------------
 
@@ -93,6 +97,7 @@ UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_
 UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safetensors test_sampler \
                test_block_manager test_rope test_engine_exact_branches test_engine_reference
 UNIT_CORE := test_core_requests test_core_workers test_core_moves test_core_route
+UNIT_PLAN := test_plan_search
 UNIT_TEXT := test_tokenizer test_tokenizer_files test_detok test_stops test_chat_template test_chat_template_bounds
 UNIT_FRONT := test_http_parser test_openai_request test_choice test_front_api test_front_failures test_front_conn test_front_admin
 UNIT_CLI := test_cli_fleet
@@ -104,7 +109,7 @@ FUZZ := fuzz_json fuzz_frame fuzz_http fuzz_wire
 
 # ---- rules -----------------------------------------------------------------------------------------------------
 
-FOLDERS := BASE MIGRATE KERNELS WORKER CORE TEXT FRONT FRONT_TEST CONTROLLER CLI
+FOLDERS := BASE MIGRATE KERNELS WORKER CORE PLAN TEXT FRONT FRONT_TEST CONTROLLER CLI
 PROGRAMS := godwit $(if $(wildcard controller/main_controller.c),godwit-controller) $(if $(wildcard worker/main_worker.c),godwit-worker)
 
 # $(call libs,variant,FOLDER...) - the archives, in link order
@@ -145,6 +150,7 @@ $(call unit_rule,$(1),UNIT_MIGRATE,MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_KERNELS,KERNELS MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_WORKER,WORKER KERNELS MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_CORE,CORE MIGRATE BASE)
+$(call unit_rule,$(1),UNIT_PLAN,PLAN MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_TEXT,TEXT BASE)
 $(call unit_rule,$(1),UNIT_FRONT,FRONT_TEST FRONT TEXT MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_CLI,CLI BASE)
@@ -178,7 +184,7 @@ $(PROGRAMS:%=build/%): build/%: build/release/%
 
 asan: $(PROGRAMS:%=build/asan/%) ## build the programs with ASan and UBSan, under build/asan
 
-UNIT := $(UNIT_BASE) $(UNIT_MIGRATE) $(UNIT_KERNELS) $(UNIT_WORKER) $(UNIT_CORE) $(UNIT_TEXT) $(UNIT_FRONT) $(UNIT_CLI) $(UNIT_CONTROLLER) $(UNIT_LINKS)
+UNIT := $(UNIT_BASE) $(UNIT_MIGRATE) $(UNIT_KERNELS) $(UNIT_WORKER) $(UNIT_CORE) $(UNIT_PLAN) $(UNIT_TEXT) $(UNIT_FRONT) $(UNIT_CLI) $(UNIT_CONTROLLER) $(UNIT_LINKS)
 unit: $(UNIT:%=build/asan/tests/unit/%) ## build and run the unit tests (ASan + UBSan)
 	@$(RUN) --jobs $(JOBS) $^
 

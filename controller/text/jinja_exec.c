@@ -113,64 +113,69 @@ static gw_err_t exec_set_block(struct gw_jinja_run *run, const struct gw_jinja_n
 /* ---- loops
  * -------------------------------------------------------------------------------------------------- */
 
-/* One round in the scope that was made for it. */
+/* One round in the loop's scope. */
 static gw_err_t exec_round(struct gw_jinja_run *run, const struct gw_jinja_node *n,
                            const struct gw_jinja_loop *loop)
 {
     struct gw_jinja_value variable = {.kind = GW_JINJA_LOOP, .loop = loop};
+    gw_jinja_clear_scope(run->scope);
+    TRY(gw_jinja_step(run, 1));
     TRY(assign(run, n->d, loop->items->items[loop->index]));
     TRY(gw_jinja_assign(run, (struct gw_jinja_string){"loop", 4}, variable));
     return gw_jinja_exec(run, n->list);
 }
 
-/* The loop's struct is copied for each round: a value of it may outlive the round. */
+/* The rounds share one scope and one loop variable, as they do in Jinja: where they outlive their round, they
+ * show the last one. */
 static gw_err_t exec_rounds(struct gw_jinja_run *run, const struct gw_jinja_node *n,
                             const struct gw_jinja_list *items)
 {
     struct gw_jinja_scope *outer;
-    for (size_t i = 0; i < items->len; i++) {
-        void *memory;
-        TRY(gw_jinja_step(run, 1));
-        TRY(gw_jinja_alloc(run, sizeof(struct gw_jinja_loop), &memory));
-        struct gw_jinja_loop *loop = memory;
-        *loop = (struct gw_jinja_loop){.items = items, .index = i};
-        TRY(gw_jinja_push_scope(run, run->scope, &outer));
-        gw_err_t err = exec_round(run, n, loop);
-        run->scope = outer;
-        TRY(err);
+    gw_err_t err = GW_OK;
+    void *memory;
+    TRY(gw_jinja_alloc(run, sizeof(struct gw_jinja_loop), &memory));
+    struct gw_jinja_loop *loop = memory;
+    *loop = (struct gw_jinja_loop){.items = items};
+    TRY(gw_jinja_push_scope(run, run->scope, &outer));
+    for (; err == GW_OK && loop->index < items->len; loop->index++) {
+        err = exec_round(run, n, loop);
         enum gw_jinja_signal signal = run->signal;
         run->signal = GW_JINJA_GO_ON;
         if (signal == GW_JINJA_DO_BREAK) break;
     }
-    return GW_OK;
+    run->scope = outer;
+    return err;
 }
 
 /* for x in items if filter: which items stay. */
 static gw_err_t passes(struct gw_jinja_run *run, const struct gw_jinja_node *n, struct gw_jinja_value item,
                        bool *out)
 {
-    struct gw_jinja_scope *outer;
-    struct gw_jinja_value test = gw_jinja_bool(false);
-    TRY(gw_jinja_push_scope(run, run->scope, &outer));
-    gw_err_t err = assign(run, n->d, item);
-    if (err == GW_OK) err = gw_jinja_eval(run, n->b, &test);
-    run->scope = outer;
+    struct gw_jinja_value test;
+    gw_jinja_clear_scope(run->scope);
+    TRY(gw_jinja_step(run, 1));
+    TRY(assign(run, n->d, item));
+    TRY(gw_jinja_eval(run, n->b, &test));
     *out = gw_jinja_truth(&test);
-    return err;
+    return GW_OK;
 }
 
 static gw_err_t filter_items(struct gw_jinja_run *run, const struct gw_jinja_node *n,
                              struct gw_jinja_list **items)
 {
     struct gw_jinja_value kept;
+    struct gw_jinja_scope *outer;
+    gw_err_t err = GW_OK;
     TRY(gw_jinja_list_new(run, 0, false, &kept));
-    for (size_t i = 0; i < (*items)->len; i++) {
+    TRY(gw_jinja_push_scope(run, run->scope, &outer));
+    for (size_t i = 0; err == GW_OK && i < (*items)->len; i++) {
         bool stays = false;
-        TRY(passes(run, n, (*items)->items[i], &stays));
-        if (stays) TRY(gw_jinja_list_put(run, kept.list, (*items)->items[i]));
+        err = passes(run, n, (*items)->items[i], &stays);
+        if (err == GW_OK && stays) err = gw_jinja_list_put(run, kept.list, (*items)->items[i]);
     }
+    run->scope = outer;
     *items = kept.list;
-    return GW_OK;
+    return err;
 }
 
 static gw_err_t exec_scope(struct gw_jinja_run *run, const struct gw_jinja_node *first)

@@ -7,6 +7,8 @@
 #include "controller/text/jinja_print.h"
 #include "controller/text/utext.h"
 
+#define INDEX_DIGITS_MAX 9 /* of an index in an attribute's path */
+
 #define FILTER(name)                                                                                         \
     static gw_err_t name(struct gw_jinja_run *run, const struct gw_jinja_value *in,                          \
                          const struct gw_jinja_args *args, struct gw_jinja_value *out)
@@ -68,7 +70,18 @@ FILTER(filter_reverse)
     return gw_jinja_slice(run, &kept, bounds, out);
 }
 
-/* item.a.b for "a.b"; numbers are indexes. */
+/* A part of an attribute's path: a name, or a number, which is an index. */
+static struct gw_jinja_value path_key(const char *part, size_t len)
+{
+    int64_t index = 0;
+    for (size_t i = 0; i < len; i++) {
+        if (part[i] < '0' || part[i] > '9' || i >= INDEX_DIGITS_MAX) return gw_jinja_text(part, len);
+        index = index * 10 + (part[i] - '0');
+    }
+    return len > 0 ? gw_jinja_int(index) : gw_jinja_text(part, len);
+}
+
+/* item.a.b for "a.b". */
 static gw_err_t follow(struct gw_jinja_run *run, const struct gw_jinja_value *item,
                        struct gw_jinja_string path, struct gw_jinja_value *out)
 {
@@ -76,12 +89,8 @@ static gw_err_t follow(struct gw_jinja_run *run, const struct gw_jinja_value *it
     while (path.len > 0) {
         const char *dot = memchr(path.bytes, '.', path.len);
         size_t len = dot ? (size_t)(dot - path.bytes) : path.len;
-        struct gw_jinja_value key = gw_jinja_text(path.bytes, len), next;
-        if (len > 0 && len < 10 && strspn(path.bytes, "0123456789") >= len) {
-            int64_t index = 0;
-            for (size_t i = 0; i < len; i++) index = index * 10 + (path.bytes[i] - '0');
-            key = gw_jinja_int(index);
-        }
+        struct gw_jinja_value key = path_key(path.bytes, len), next;
+        TRY(gw_jinja_step(run, 1));
         TRY(gw_jinja_item(run, &at, &key, &next));
         at = next;
         path.bytes += len + (dot != NULL);

@@ -50,7 +50,7 @@ static void put_replaced(struct gw_buf *text, struct gw_jinja_string s, struct g
                          struct gw_jinja_string fresh, int64_t count)
 {
     while (count != 0) {
-        const char *at = s.len ? memmem(s.bytes, s.len, old.bytes, old.len) : NULL;
+        const char *at = s.len ? gw_utext_find(s.bytes, s.len, old.bytes, old.len) : NULL;
         if (!at) break;
         gw_buf_put(text, s.bytes, (size_t)(at - s.bytes));
         gw_buf_put(text, fresh.bytes, fresh.len);
@@ -175,7 +175,7 @@ METHOD(text_find)
     TRY(need_text(run, args, 0, "sub", &part));
     TRY(gw_jinja_step_bytes(run, in->string.len));
     const char *at =
-        part.len ? memmem(in->string.bytes, in->string.len, part.bytes, part.len) : in->string.bytes;
+        part.len ? gw_utext_find(in->string.bytes, in->string.len, part.bytes, part.len) : in->string.bytes;
     *out = gw_jinja_int(at ? (int64_t)gw_utext_count(in->string.bytes, (size_t)(at - in->string.bytes)) : -1);
     return GW_OK;
 }
@@ -225,7 +225,7 @@ static gw_err_t split_at(struct gw_jinja_run *run, struct gw_jinja_string s, str
                          int64_t count, struct gw_jinja_list *list)
 {
     for (; count != 0; count -= count > 0) {
-        const char *at = s.len ? memmem(s.bytes, s.len, by.bytes, by.len) : NULL;
+        const char *at = s.len ? gw_utext_find(s.bytes, s.len, by.bytes, by.len) : NULL;
         if (!at) break;
         TRY(gw_jinja_list_put(run, list, gw_jinja_text(s.bytes, (size_t)(at - s.bytes))));
         s.len -= (size_t)(at - s.bytes) + by.len;

@@ -99,7 +99,7 @@ gw_err_t gw_jinja_lookup(struct gw_jinja_run *run, struct gw_jinja_string name,
     *out = NULL;
     for (const struct gw_jinja_scope *s = run->scope; s && !*out; s = s->parent) {
         const struct gw_jinja_var *v = find_in(s, name, &seen);
-        if (v) *out = &v->value;
+        if (v && v->set) *out = &v->value;
         seen++;
     }
     return gw_jinja_step(run, seen / 16);
@@ -118,7 +118,13 @@ gw_err_t gw_jinja_assign(struct gw_jinja_run *run, struct gw_jinja_string name, 
         run->scope->vars = v;
     }
     v->value = value;
+    v->set = true;
     return GW_OK;
+}
+
+void gw_jinja_clear_scope(struct gw_jinja_scope *scope)
+{
+    for (struct gw_jinja_var *v = scope->vars; v; v = v->next) v->set = false;
 }
 
 gw_err_t gw_jinja_push_scope(struct gw_jinja_run *run, struct gw_jinja_scope *parent,

@@ -23,6 +23,7 @@
 struct gw_jinja_var {
     struct gw_jinja_string name;
     struct gw_jinja_value value;
+    bool set; /* false: its round of the loop is over */
     struct gw_jinja_var *next;
 };
 
@@ -86,6 +87,9 @@ gw_err_t gw_jinja_assign(struct gw_jinja_run *run, struct gw_jinja_string name,
 /* Enters a new scope inside parent; *old gets the current one, to be put back into run->scope. */
 gw_err_t gw_jinja_push_scope(struct gw_jinja_run *run, struct gw_jinja_scope *parent,
                              struct gw_jinja_scope **old) GW_MUST_USE;
+
+/* Forgets all variables but keeps their memory: the next round of a loop. */
+void gw_jinja_clear_scope(struct gw_jinja_scope *scope);
 
 /* Arguments: the one at that position or of that name; NULL if it was not given. */
 const struct gw_jinja_value *gw_jinja_arg(const struct gw_jinja_args *args, size_t pos, const char *name);

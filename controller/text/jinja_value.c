@@ -382,7 +382,7 @@ static gw_err_t contains_text(struct gw_jinja_run *run, struct gw_jinja_string t
         return gw_jinja_fail(run, GW_ERR_INPUT, "'in <string>' requires string as left operand, not %s",
                              gw_jinja_type_name(item->kind));
     TRY(gw_jinja_step_bytes(run, text.len));
-    *out = item->string.len == 0 || memmem(text.bytes, text.len, item->string.bytes, item->string.len);
+    *out = item->string.len == 0 || gw_utext_find(text.bytes, text.len, item->string.bytes, item->string.len);
     return GW_OK;
 }
 

@@ -1,10 +1,12 @@
 #include "controller/text/utext.h"
 
+#include <string.h>
 #include <utf8proc.h>
 
 #include "base/utf8.h"
 
 #define REPLACEMENT 0xFFFD
+#define FIND_WINDOW 4096 /* places searched at a time */
 
 /* Code points whose upper or title case is not one code point: SpecialCasing.txt without conditions. */
 static const struct special {
@@ -142,6 +144,20 @@ size_t gw_utext_offset(const char *text, size_t len, size_t index)
     int32_t c;
     for (; index > 0 && at < len; index--) at += gw_utext_next(text + at, len - at, &c);
     return at;
+}
+
+/* Window by window: AddressSanitizer's memmem looks over all of its text for each place that it finds. */
+const char *gw_utext_find(const char *text, size_t len, const char *part, size_t part_len)
+{
+    while (len >= part_len && part_len > 0) {
+        size_t window = len < FIND_WINDOW + part_len ? len : FIND_WINDOW + part_len;
+        const char *at = memmem(text, window, part, part_len);
+        if (at) return at;
+        size_t done = window - part_len + 1;
+        text += done;
+        len -= done;
+    }
+    return NULL;
 }
 
 bool gw_utext_is_space(int32_t c)

@@ -19,6 +19,9 @@ size_t gw_utext_count(const char *text, size_t len);
 /* Byte offset of the code point with that index; len if there are not so many. */
 size_t gw_utext_offset(const char *text, size_t len, size_t index);
 
+/* First place of part (len >= 1) in text; NULL if there is none. Linear, and finding all places is too. */
+const char *gw_utext_find(const char *text, size_t len, const char *part, size_t part_len);
+
 bool gw_utext_is_space(int32_t c);
 
 enum gw_utext_sides { GW_UTEXT_LEFT = 1, GW_UTEXT_RIGHT = 2, GW_UTEXT_BOTH = 3 };
