@@ -36,7 +36,8 @@
 #define GW_EXPF_P4     1.6666665459e-1f
 #define GW_EXPF_P5     5.0000001201e-1f
 
-static inline float gw_expf(float x)
+/* For GW_EXPF_MIN <= x <= GW_EXPF_MAX: without branches, so that a loop over it becomes vectors. */
+static inline float gw_expf_inside(float x)
 {
     float t = fmaf(x, GW_EXPF_LOG2E, GW_F32_ROUNDER);
     float n = t - GW_F32_ROUNDER;
@@ -48,7 +49,12 @@ static inline float gw_expf(float x)
     p = fmaf(p, r, GW_EXPF_P4);
     p = fmaf(p, r, GW_EXPF_P5);
     p = fmaf(p, r * r, r) + 1.0f;
-    float y = p * gw_f32_of_bits((gw_f32_bits(t) << 23) + 0x3F800000u);
+    return p * gw_f32_of_bits((gw_f32_bits(t) << 23) + 0x3F800000u);
+}
+
+static inline float gw_expf(float x)
+{
+    float y = gw_expf_inside(x);
     if (x < GW_EXPF_MIN) y = 0.0f;
     if (x > GW_EXPF_MAX) y = gw_f32_of_bits(0x7F800000u);
     return y;

@@ -81,6 +81,14 @@ static gw_err_t create_parts(struct gw_engine *e, struct gw_err_ctx *ctx)
     return GW_OK;
 }
 
+/* What the sampler was compiled for, whatever the operations need. */
+static gw_err_t check_cpu(struct gw_err_ctx *ctx)
+{
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return GW_OK;
+    return gw_fail(ctx, GW_ERR_NOT_FOUND, "this CPU lacks avx2 or fma");
+}
+
 gw_err_t gw_engine_create(const struct gw_engine_config *config, struct gw_engine **out,
                           struct gw_err_ctx *ctx)
 {
@@ -91,6 +99,7 @@ gw_err_t gw_engine_create(const struct gw_engine_config *config, struct gw_engin
     e->config = *config;
     if (!e->config.profile) e->config.profile = gw_model_profile(config->model);
     gw_device_enter_thread();
+    TRY_GOTO(check_cpu(ctx), out);
     TRY_GOTO(gw_ops_cpu(e->config.profile, config->isa, &e->ops, ctx), out);
     TRY_GOTO(gw_device_cpu_create(config->threads, config->pin, &e->device, ctx), out);
     TRY_GOTO(create_parts(e, ctx), out);

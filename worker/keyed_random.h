@@ -32,14 +32,23 @@ static inline double gw_gumbel(uint64_t bits)
     return -gw_log(-gw_log(u));
 }
 
-/* No less than gw_gumbel(bits), and cheap: -ln(-ln u) <= -ln(1 - u), and 1 - u = (c + 1/2) / 2^52 with
- * c = 2^52 - 1 - bits >= 2^floor(log2 c) for c > 0, 1/2 for c = 0; one more ln 2 covers both and all
- * rounding. */
-static inline double gw_gumbel_bound(uint64_t bits)
+/* Most ids cannot win, and two logarithms each are too dear to find out. With c = 2^52 - 1 - bits,
+ *
+ *     -ln(-ln u) <= -ln(1 - u) = -ln((c + 1/2) / 2^52) <= (52 - shift) ln 2   if c >= 2^shift,
+ *
+ * so an id of logit z stays below `best` if c >= 2^shift for shift = 53 - floor((best - z) / ln 2): what is left over
+ * is at least one ln 2, far more than f32 rounds away. Clamped to [0, 52]; 52 excludes nobody. */
+static inline uint8_t gw_gumbel_shift(float z, float best)
 {
-    uint64_t c = (((uint64_t)1 << GW_KEYED_BITS) - 1 - bits) | 1;
-    int log2_c = 63 - __builtin_clzll(c);
-    return (GW_KEYED_BITS - log2_c + 1) * GW_LN2;
+    float steps = (best - z) * (float)(1 / GW_LN2);
+    steps = steps < 53.0f ? steps : 53.0f; /* NaN too */
+    steps = steps > 1.0f ? steps : 1.0f;
+    return (uint8_t)(53 - (int)steps);
+}
+
+static inline bool gw_gumbel_hopeless(uint64_t bits, uint8_t shift)
+{
+    return (((UINT64_C(1) << GW_KEYED_BITS) - 1 - bits) >> shift) != 0;
 }
 
 #endif

@@ -13,7 +13,7 @@ struct gw_sampler {
     uint32_t *stamp; /* [vocab] == epoch: this id was seen in the current pass */
     uint32_t *count; /* [vocab] valid where the stamp is */
     uint32_t epoch;
-    uint64_t *candidates, *spare;
+    struct gw_truncation_scratch truncation;
 };
 
 gw_err_t gw_sampler_create(uint32_t vocab, struct gw_sampler **out)
@@ -24,9 +24,11 @@ gw_err_t gw_sampler_create(uint32_t vocab, struct gw_sampler **out)
     s->row = malloc(vocab * sizeof *s->row);
     s->stamp = calloc(vocab, sizeof *s->stamp);
     s->count = calloc(vocab, sizeof *s->count);
-    s->candidates = malloc(vocab * sizeof *s->candidates);
-    s->spare = malloc(vocab * sizeof *s->spare);
-    if (!s->row || !s->stamp || !s->count || !s->candidates || !s->spare) {
+    struct gw_truncation_scratch *t = &s->truncation;
+    t->candidates = malloc(vocab * sizeof *t->candidates);
+    t->spare = malloc(vocab * sizeof *t->spare);
+    t->weights = malloc(vocab * sizeof *t->weights);
+    if (!s->row || !s->stamp || !s->count || !t->candidates || !t->spare || !t->weights) {
         gw_sampler_destroy(s);
         return GW_ERR_MEMORY;
     }
@@ -40,8 +42,9 @@ void gw_sampler_destroy(struct gw_sampler *s)
     free(s->row);
     free(s->stamp);
     free(s->count);
-    free(s->candidates);
-    free(s->spare);
+    free(s->truncation.candidates);
+    free(s->truncation.spare);
+    free(s->truncation.weights);
     free(s);
 }
 
@@ -111,17 +114,32 @@ static const float *adjusted(struct gw_sampler *s, const struct gw_sample_in *in
     return s->row;
 }
 
+#define MAX_LANES 16 /* independent maxima, so that the compiler makes vectors of the loop */
+
+static float largest_value(const float *row, uint32_t vocab)
+{
+    float lanes[MAX_LANES], top = -INFINITY;
+    uint32_t i = 0;
+    for (int k = 0; k < MAX_LANES; k++) lanes[k] = -INFINITY;
+    for (; i + MAX_LANES <= vocab; i += MAX_LANES)
+        for (int k = 0; k < MAX_LANES; k++) lanes[k] = row[i + k] > lanes[k] ? row[i + k] : lanes[k];
+    for (; i < vocab; i++) top = row[i] > top ? row[i] : top;
+    for (int k = 0; k < MAX_LANES; k++) top = lanes[k] > top ? lanes[k] : top;
+    return top;
+}
+
+/* The lowest id that has the largest value; 0 if all are NaN. */
 static uint32_t largest(const float *row, uint32_t vocab)
 {
-    uint32_t best = 0;
-    float top = -INFINITY;
-    for (uint32_t i = 0; i < vocab; i++) {
-        if (row[i] > top) {
-            top = row[i];
-            best = i;
-        }
-    }
-    return best;
+    float top = largest_value(row, vocab);
+    for (uint32_t i = 0; i < vocab; i++)
+        if (row[i] == top) return i;
+    return 0;
+}
+
+static void to_z(float *row, uint32_t vocab, float top, float temperature)
+{
+    for (uint32_t i = 0; i < vocab; i++) row[i] = (row[i] - top) / temperature;
 }
 
 struct draw {
@@ -130,14 +148,35 @@ struct draw {
     uint32_t id;
 };
 
-static void try_id(struct draw *d, float z, uint32_t id)
+static void try_id(struct draw *d, float z, uint32_t id, uint8_t shift)
 {
     uint64_t bits = gw_keyed_bits(d->stream, id);
-    if ((double)z + gw_gumbel_bound(bits) < d->score) return;
+    if (gw_gumbel_hopeless(bits, shift)) return;
     double score = (double)z + gw_gumbel(bits);
     if (score > d->score || (score == d->score && id < d->id)) {
         d->score = score;
         d->id = id;
+    }
+}
+
+#define DRAW_CHUNK 256 /* ids between two looks at how good the best has become */
+
+static void draw_among_all(struct draw *d, const float *z, uint32_t vocab)
+{
+    uint8_t shift[DRAW_CHUNK];
+    for (uint32_t first = 0; first < vocab; first += DRAW_CHUNK) {
+        uint32_t count = vocab - first < DRAW_CHUNK ? vocab - first : DRAW_CHUNK;
+        float best = (float)d->score;
+        for (uint32_t i = 0; i < count; i++) shift[i] = gw_gumbel_shift(z[first + i], best);
+        for (uint32_t i = 0; i < count; i++) try_id(d, z[first + i], first + i, shift[i]);
+    }
+}
+
+static void draw_among(struct draw *d, const float *z, const uint64_t *candidates, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t id = gw_candidate_id(candidates[i]);
+        try_id(d, z[id], id, gw_gumbel_shift(z[id], (float)d->score));
     }
 }
 
@@ -147,20 +186,17 @@ static uint32_t draw_keyed(struct gw_sampler *s, const struct gw_sample_in *in, 
     uint32_t best = largest(row, s->vocab);
     float top = row[best];
     if (!isfinite(top)) return best; /* nothing sensible to draw from */
-    for (uint32_t i = 0; i < s->vocab; i++) s->row[i] = (row[i] - top) / p->temperature;
+    if (row != s->row) memcpy(s->row, row, s->vocab * sizeof *s->row);
+    to_z(s->row, s->vocab, top, p->temperature);
     struct draw d = {
         .stream = gw_keyed_stream(p->seed, in->branch, in->output_len), .score = -INFINITY, .id = best};
     const struct gw_truncation limits = {.top_k = p->top_k, .top_p = p->top_p, .min_p = p->min_p};
-    if ((p->top_k == 0 || p->top_k >= s->vocab) && p->top_p >= 1 && p->min_p <= 0) {
-        try_id(&d, 0, best); /* first, so that the bound skips nearly all others */
-        for (uint32_t i = 0; i < s->vocab; i++) try_id(&d, s->row[i], i);
-        return d.id;
-    }
-    uint32_t n = gw_truncate(s->row, s->vocab, &limits, s->candidates, s->spare);
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t id = gw_candidate_id(s->candidates[i]);
-        try_id(&d, s->row[id], id);
-    }
+    try_id(&d, 0, best, GW_KEYED_BITS); /* always kept; first, so that nearly all others are hopeless */
+    if ((p->top_k == 0 || p->top_k >= s->vocab) && p->top_p >= 1 && p->min_p <= 0)
+        draw_among_all(&d, s->row, s->vocab);
+    else
+        draw_among(&d, s->row, s->truncation.candidates,
+                   gw_truncate(s->row, s->vocab, &limits, &s->truncation));
     return d.id;
 }
 

@@ -7,9 +7,9 @@
 #define BUCKET_SHIFT 20
 #define BUCKETS      2048u       /* 31 bits of |z| >> BUCKET_SHIFT */
 #define RANK_INF     0x7F800000u /* |z| of a masked token; NaN is above */
-#define DIGIT_BITS   11
-#define DIGITS       3  /* 3 · 11 >= 31 */
-#define SORT_SMALL   24 /* below it, insertion sort beats three passes over 2048 counters */
+#define DIGIT_BITS   8
+#define DIGITS       4  /* 4 · 8 >= 31 */
+#define SORT_SMALL   24 /* below it, insertion sort beats four passes over 256 counters */
 
 static uint32_t rank_of(float z)
 {
@@ -24,38 +24,58 @@ static double weight_of(uint64_t candidate)
 struct histogram {
     uint32_t count[BUCKETS];
     double mass[BUCKETS]; /* sum of e^z, in order of ids */
+    uint32_t last;        /* that holds anything */
+    double total;         /* of all masses, in order of buckets */
 };
 
-static void fill_histogram(struct histogram *h, const float *z, uint32_t vocab, bool masses)
+/* e^z for z <= 0, in a loop that the compiler makes vectors of; what is below e^-87 = 1e-38 counts as that. */
+static void fill_weights(const float *restrict z, float *restrict weights, uint32_t vocab)
+{
+    for (uint32_t i = 0; i < vocab; i++) weights[i] = gw_expf_inside(z[i] > GW_EXPF_MIN ? z[i] : GW_EXPF_MIN);
+}
+
+/* weights NULL: counts only. */
+static void fill_histogram(struct histogram *h, const float *z, uint32_t vocab, const float *weights)
 {
     memset(h, 0, sizeof *h);
     for (uint32_t i = 0; i < vocab; i++) {
-        uint32_t rank = rank_of(z[i]);
+        uint32_t rank = rank_of(z[i]), b = rank >> BUCKET_SHIFT;
         if (rank >= RANK_INF) continue;
-        h->count[rank >> BUCKET_SHIFT]++;
-        if (masses) h->mass[rank >> BUCKET_SHIFT] += (double)gw_expf(z[i]);
+        h->count[b]++;
+        if (weights) h->mass[b] += (double)weights[i];
+        if (b > h->last) h->last = b;
     }
+    for (uint32_t b = 0; weights && b <= h->last; b++) h->total += h->mass[b];
 }
 
-static double total_mass(const struct histogram *h)
+/* The last bucket whose best member can have min_p times the weight of the best; expf falls with |z|. */
+static uint32_t last_above(float min_p, uint32_t last)
 {
-    double total = 0;
-    for (uint32_t b = 0; b < BUCKETS; b++) total += h->mass[b];
-    return total;
+    uint32_t low = 0;
+    if (min_p <= 0) return last;
+    while (low < last) { /* low's first member is not below min_p */
+        uint32_t mid = low + (last - low + 1) / 2;
+        if (gw_expf(-gw_f32_of_bits(mid << BUCKET_SHIFT)) < min_p)
+            last = mid - 1;
+        else
+            low = mid;
+    }
+    return low;
 }
 
 /* The last bucket that can hold a candidate: where the k-th lies, else where p of the mass is reached. */
-static uint32_t last_bucket(const struct histogram *h, const struct gw_truncation *limits, double total)
+static uint32_t last_bucket(const struct histogram *h, const struct gw_truncation *limits)
 {
     uint64_t count = 0;
     double mass = 0;
-    for (uint32_t b = 0; b < BUCKETS; b++) {
+    for (uint32_t b = 0; b <= h->last; b++) {
         count += h->count[b];
         mass += h->mass[b];
         if (limits->top_k && count >= limits->top_k) return b;
-        if (!limits->top_k && limits->top_p < 1 && count && mass >= (double)limits->top_p * total) return b;
+        if (!limits->top_k && limits->top_p < 1 && count && mass >= (double)limits->top_p * h->total)
+            return b;
     }
-    return BUCKETS - 1;
+    return h->last;
 }
 
 static uint32_t collect(const float *z, uint32_t vocab, uint32_t last, uint64_t *out)
@@ -100,10 +120,10 @@ static void sort_words(uint64_t *a, uint64_t *spare, uint32_t n)
         insertion_sort(a, n);
         return;
     }
-    for (int d = 0; d < DIGITS; d++) {
-        radix_pass(d % 2 ? spare : a, d % 2 ? a : spare, n, 32 + d * DIGIT_BITS);
+    for (int d = 0; d < DIGITS; d += 2) { /* DIGITS is even: the result ends in a */
+        radix_pass(a, spare, n, 32 + d * DIGIT_BITS);
+        radix_pass(spare, a, n, 32 + (d + 1) * DIGIT_BITS);
     }
-    memcpy(a, spare, n * sizeof *a); /* DIGITS is odd */
 }
 
 static uint32_t cut_top_p(const uint64_t *a, uint32_t n, double want)
@@ -116,21 +136,23 @@ static uint32_t cut_top_p(const uint64_t *a, uint32_t n, double want)
     return n;
 }
 
-uint32_t gw_truncate(const float *z, uint32_t vocab, const struct gw_truncation *limits, uint64_t *candidates,
-                     uint64_t *spare)
+uint32_t gw_truncate(const float *z, uint32_t vocab, const struct gw_truncation *limits,
+                     struct gw_truncation_scratch *scratch)
 {
     struct histogram h;
+    uint64_t *candidates = scratch->candidates;
     bool mass_of_all = limits->top_p < 1 && !limits->top_k;
-    fill_histogram(&h, z, vocab, mass_of_all);
-    double total = total_mass(&h);
-    uint32_t n = collect(z, vocab, last_bucket(&h, limits, total), candidates);
-    sort_words(candidates, spare, n);
+    if (mass_of_all) fill_weights(z, scratch->weights, vocab);
+    fill_histogram(&h, z, vocab, mass_of_all ? scratch->weights : NULL);
+    uint32_t last = last_bucket(&h, limits);
+    /* top-p of what top-k left needs all of that */
+    if (!limits->top_k || limits->top_p >= 1) last = last_above(limits->min_p, last);
+    uint32_t n = collect(z, vocab, last, candidates);
+    sort_words(candidates, scratch->spare, n);
     if (limits->top_k && n > limits->top_k) n = limits->top_k;
     if (limits->top_p < 1) {
-        if (!mass_of_all) {
-            total = 0;
-            for (uint32_t i = 0; i < n; i++) total += weight_of(candidates[i]);
-        }
+        double total = h.total;
+        for (uint32_t i = 0; !mass_of_all && i < n; i++) total += weight_of(candidates[i]);
         n = cut_top_p(candidates, n, (double)limits->top_p * total);
     }
     while (n > 1 && weight_of(candidates[n - 1]) < (double)limits->min_p) n--;

@@ -23,8 +23,14 @@ static inline uint32_t gw_candidate_id(uint64_t candidate)
     return (uint32_t)candidate;
 }
 
-/* Fills candidates and returns how many are kept: at least 1 unless no z is finite. spare is scratch. */
-uint32_t gw_truncate(const float *z, uint32_t vocab, const struct gw_truncation *limits, uint64_t *candidates,
-                     uint64_t *spare);
+/* Arrays of [vocab]; what they hold before does not matter. */
+struct gw_truncation_scratch {
+    uint64_t *candidates, *spare;
+    float *weights;
+};
+
+/* Leaves the candidates in scratch->candidates and returns how many are kept: at least 1 unless no z is finite. */
+uint32_t gw_truncate(const float *z, uint32_t vocab, const struct gw_truncation *limits,
+                     struct gw_truncation_scratch *scratch);
 
 #endif
