@@ -95,9 +95,10 @@ UNIT_BASE := test_base_frame test_base_buf test_base_json test_base_args test_ba
 UNIT_MIGRATE := test_request test_wire test_block_name test_fingerprint
 UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_kernels_rows test_kernels_attention test_kernels_digest
 UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safetensors test_sampler \
-               test_block_manager test_rope test_engine_exact_branches test_engine_reference
+               test_block_manager test_rope test_engine_exact_branches test_engine_reference test_scheduler \
+               test_engine
 UNIT_CORE := test_core_requests test_core_workers test_core_moves test_core_route
-UNIT_PLAN := test_plan_search
+UNIT_PLAN :=
 UNIT_TEXT := test_tokenizer test_tokenizer_files test_detok test_stops test_chat_template test_chat_template_bounds
 UNIT_FRONT := test_http_parser test_openai_request test_choice test_front_api test_front_failures test_front_conn test_front_admin
 UNIT_CLI := test_cli_fleet
