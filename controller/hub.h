@@ -18,10 +18,10 @@
 #include "base/log.h"
 #include "controller/core/core.h"
 
-/* Loop priorities; the loop is made with GW_HUB_PRIORITIES of them. */
-#define GW_HUB_PRIORITIES     2
-#define GW_HUB_PRIORITY_IO    0
-#define GW_HUB_PRIORITY_TICKS 1
+/* Loop priorities; the loop is made with GW_HUB_PRIORITIES of them. libevent gives every event the middle one
+ * unless told otherwise: sockets, pool jobs and the front's timers have that, ticks the one below. */
+#define GW_HUB_PRIORITIES     3
+#define GW_HUB_PRIORITY_TICKS 2
 
 struct gw_hub;
 
