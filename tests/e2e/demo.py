@@ -28,6 +28,9 @@ FROZEN_S = 3.0  # longer than the controller waits for a heartbeat (1 s)
 SETTLE_S = 30.0  # a fault whose worker is not replaced by then fails the demo
 GRACE_S = 4  # notice that a reclaimed worker gets
 TEXTS_LOGGED = 8
+READABLE_TOKENS_S = 40.0  # of one stream
+CONCURRENCY = (12, 96)  # streams at a time, at least and at most
+PROBE_STREAMS, PROBE_TOKENS = 12, 40  # the run that measures the machine
 MOVED_TOGETHER_S = 0.3
 
 Fault = collections.namedtuple("Fault", "name signal done")
@@ -141,7 +144,7 @@ class Demo:
 
     def __init__(self, args, show, up):
         self.args, self.show, self.up, self.work = args, show, up, None
-        self.requests = workload.stories(args.requests, args.seed, args.tokens)
+        self.requests, self.concurrency = [], args.concurrency
         self.report = []  # (fault, worker, time, index of the first event)
 
     def tick(self):
@@ -166,10 +169,24 @@ class Demo:
         self.work.stop()
         self.watch(self.work.ended, self.args.timeout, "all streams have ended")
 
+    def fit(self):
+        """Chooses how many streams are open at once: so many that a person can read along on a machine this fast."""
+        fleet = self.args.workers
+        self.up.wait(lambda: len(self.up.events.list) >= fleet, SETTLE_S, "the timeline shows the workers")
+        self.show.hear(self.up.events.list)
+        probe, start = workload.stories(PROBE_STREAMS, self.args.seed + 1, PROBE_TOKENS), time.monotonic()
+        streams = load.run_once(self.up.http, probe, PROBE_STREAMS, self.args.timeout)
+        rate = sum(s.tokens() for s in streams.values()) / (time.monotonic() - start)
+        low, high = CONCURRENCY
+        self.concurrency = self.concurrency or min(max(int(rate / READABLE_TOKENS_S), low), high)
+        self.show.say(f"about {rate:.0f} tokens/s here: {self.concurrency} streams at a time")
+        count = self.args.requests or max(2 * low, self.concurrency)
+        self.requests = workload.stories(count, self.args.seed, self.args.tokens, ignore_eos=False)
+
     def run_undisturbed(self):
         """The reference: {index: stream}."""
         self.show.say(f"{len(self.requests)} chat requests without churn: the reference")
-        self.work = load.Load(self.up.http, self.requests, self.args.concurrency).start(len(self.requests))
+        self.work = load.Load(self.up.http, self.requests, self.concurrency).start(len(self.requests))
         self.watch(self.work.ended, self.args.timeout, "all streams have ended")
         bad = [s for _, s in self.work.streams if not s.whole()]
         if bad:
@@ -180,7 +197,7 @@ class Demo:
     def run_with_churn(self):
         self.show.title = "godwit demo: the same requests, while workers vanish"
         self.show.say("the same requests again, with churn")
-        self.work = load.Load(self.up.http, self.requests, self.args.concurrency).start()
+        self.work = load.Load(self.up.http, self.requests, self.concurrency).start()
         for fault in FAULTS:
             self.watch_for(PAUSE_S)
             self.strike(fault)
@@ -226,12 +243,12 @@ class Demo:
     def table(self):
         """Per fault: what happened, how many requests moved, the longest gap of the streams that were open."""
         lines = [f"{'worker':<8}{'what happened':<46}{'requests moved':>15}{'longest gap':>14}"]
-        ends = [r[2] for r in self.report[1:]] + [float("inf")]
-        event_ends = [r[3] for r in self.report[1:]] + [None]
-        for (fault, worker, at_s, first), end_s, last in zip(self.report, ends, event_ends):
+        after = [(at_s - PAUSE_S / 2, first) for _, _, at_s, first in self.report[1:]] + [(float("inf"), None)]
+        for (fault, worker, at_s, first), (until_s, last) in zip(self.report, after):
             moved = sum(e["kind"] == "request_moved" for e in self.up.events.list[first:last])
-            gap = max((s.longest_gap_s(at_s, end_s) for _, s in self.work.streams), default=0.0)
-            lines.append(f"{worker:<8}{fault.name + ' (' + fault.done + ')':<46}{moved:>15}{gap * 1000:>11.0f} ms")
+            gap = max((s.longest_gap_s(at_s, until_s) for _, s in self.work.streams), default=0.0)
+            what = f"{fault.name} ({fault.done})"
+            lines.append(f"{worker:<8}{what:<46}{moved:>15}{gap * 1000:>11.0f} ms")
         return lines
 
 
@@ -254,6 +271,7 @@ def run(args):
         ) as up:
             show.say(f"serving at http://{up.host}:{up.port}/v1", "good")
             demo = Demo(args, show, up)
+            demo.fit()
             reference = demo.run_undisturbed()
             demo.run_with_churn()
             return demo.work.judge(reference), demo.table(), show.timeline
@@ -264,9 +282,9 @@ def parse():
     ap.add_argument("--build", default=os.path.join(cluster.ROOT, "build"), help="directory of the programs")
     ap.add_argument("--model", default=cluster.MODEL, help="model directory")
     ap.add_argument("--workers", type=int, default=4)
-    ap.add_argument("--requests", type=int, default=24, help="length of the list of requests")
-    ap.add_argument("--concurrency", type=int, default=12, help="streams open at any time")
-    ap.add_argument("--tokens", type=int, default=300, help="max_tokens of a request")
+    ap.add_argument("--requests", type=int, default=0, help="length of the list of requests (0: fitted)")
+    ap.add_argument("--concurrency", type=int, default=0, help="streams open at any time (0: fitted)")
+    ap.add_argument("--tokens", type=int, default=400, help="max_tokens of a request")
     ap.add_argument("--seed", type=int, default=7, help="of prompts and sampling")
     ap.add_argument("--timeout", type=float, default=120, help="seconds that one run of the requests may take")
     return ap.parse_args()

@@ -14,8 +14,8 @@ MIN_COLUMNS, MIN_ROWS = 40, 12
 
 
 def plain(text):
-    """Text without anything that a terminal would obey, or that is wider than one column."""
-    return "".join(c if " " <= c < "\x7f" or "\xa0" < c < "\u1100" else " " for c in text.replace("\n", " "))
+    """Text in one line without anything that a terminal would obey, or that is wider than one column."""
+    return "".join(c if " " <= c < "\x7f" or "\xa0" < c < "\u1100" else " " for c in " ".join(text.split()))
 
 
 def cell(text, width):

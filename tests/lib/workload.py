@@ -41,8 +41,11 @@ ANSWERS = [
 STOPS = [["The end"], ["sea", "storm"], ["home."], ["\n\n", "never"], [" and then"]]
 
 
-def stories(count, seed, max_tokens):
-    """Chat requests for long stories, sampled at temperature 0.8 with a seed each, and logprobs."""
+def stories(count, seed, max_tokens, ignore_eos=True):
+    """Chat requests for long stories, sampled at temperature 0.8 with a seed each, and logprobs.
+
+    With ignore_eos each has exactly max_tokens; without it a story may end before.
+    """
     r = random.Random(seed)
     heroes = r.sample(HEROES, len(HEROES))
     return [
@@ -54,7 +57,7 @@ def stories(count, seed, max_tokens):
                 "temperature": 0.8,
                 "seed": seed * 1000 + i,
                 "max_tokens": max_tokens,
-                "ignore_eos": True,
+                "ignore_eos": ignore_eos,
                 "logprobs": True,
                 "stream": True,
                 "stream_options": {"include_usage": True},
