@@ -52,7 +52,8 @@ WORKER := worker/link.c worker/link_queue.c worker/safetensors.c worker/model_co
 CORE := controller/core/core.c controller/core/core_actions.c controller/core/core_workers.c \
         controller/core/core_requests.c controller/core/core_tokens.c controller/core/core_route.c \
         controller/core/core_moves.c controller/core/core_notices.c controller/core/core_log.c
-PLAN := controller/plan/cost.c controller/plan/shape.c controller/plan/classes.c controller/plan/search.c \
+PLAN := controller/plan/cost.c controller/plan/shape.c controller/plan/shape_deal.c \
+        controller/plan/shape_polish.c controller/plan/classes.c controller/plan/search.c \
         controller/plan/search_lists.c controller/plan/search_solution.c controller/plan/search_seeds.c \
         controller/plan/search_moves.c
 TEXT := controller/text/tokenizer.c controller/text/tokenizer_load.c controller/text/tokenizer_stages.c \
@@ -96,7 +97,7 @@ UNIT_MIGRATE := test_request test_wire test_block_name test_fingerprint
 UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_kernels_rows test_kernels_attention test_kernels_digest
 UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safetensors test_sampler \
                test_block_manager test_rope test_engine_exact_branches test_engine_reference test_scheduler \
-               test_engine
+               test_engine test_worker_options
 UNIT_CORE := test_core_requests test_core_workers test_core_moves test_core_route
 UNIT_PLAN :=
 UNIT_TEXT := test_tokenizer test_tokenizer_files test_detok test_stops test_chat_template test_chat_template_bounds
@@ -106,7 +107,7 @@ UNIT_CONTROLLER := test_worker_links
 UNIT_LINKS := test_link_both_ends
 
 # Fuzz targets, tests/fuzz/<name>.c with a corpus in tests/fuzz/corpus/<name less fuzz_>: one per parser of outside bytes.
-FUZZ := fuzz_json fuzz_frame fuzz_http fuzz_wire
+FUZZ := fuzz_json fuzz_frame fuzz_http fuzz_wire fuzz_safetensors fuzz_model_config
 
 # ---- rules -----------------------------------------------------------------------------------------------------
 
@@ -185,14 +186,15 @@ $(PROGRAMS:%=build/%): build/%: build/release/%
 
 asan: $(PROGRAMS:%=build/asan/%) ## build the programs with ASan and UBSan, under build/asan
 
-UNIT := $(UNIT_BASE) $(UNIT_MIGRATE) $(UNIT_KERNELS) $(UNIT_WORKER) $(UNIT_CORE) $(UNIT_PLAN) $(UNIT_TEXT) $(UNIT_FRONT) $(UNIT_CLI) $(UNIT_CONTROLLER) $(UNIT_LINKS)
+# The slow ones first, so that none of them runs alone at the end.
+UNIT := $(UNIT_WORKER) $(UNIT_TEXT) $(UNIT_KERNELS) $(UNIT_BASE) $(UNIT_MIGRATE) $(UNIT_CORE) $(UNIT_PLAN) $(UNIT_FRONT) $(UNIT_CLI) $(UNIT_CONTROLLER) $(UNIT_LINKS)
 unit: $(UNIT:%=build/asan/tests/unit/%) ## build and run the unit tests (ASan + UBSan)
 	@$(RUN) --jobs $(JOBS) $^
 
 # ---- what is run, and how ----------------------------------------------------------------------------------------
 
 # Unit tests that also run on the -O3 build (bit-exactness); those of the kernels always do.
-EXACT := test_engine_golden test_engine_exact
+EXACT := test_engine_golden test_engine_exact test_engine_exact_branches
 # Unit tests that also run under ThreadSanitizer: where threads meet.
 TSAN := test_base_pool test_kernels_device
 # End-to-end scripts: PATH[,ARG...][@seconds allowed]. SHORT are part of `make check`, LONG of `make test-full` only.
