@@ -71,7 +71,8 @@ clone() {
     inside 'apt-get -q update && apt-get -q install -y git make' >"$root/root/apt.log" 2>&1 ||
         { tail -n 20 "$root/root/apt.log"; exit 1; }
     git bundle create -q "$root/root/godwit.bundle" HEAD
-    inside 'rm -rf /root/godwit && git clone -q /root/godwit.bundle /root/godwit'
+    inside 'rm -rf /root/godwit && git -c advice.detachedHead=false clone -q /root/godwit.bundle /root/godwit'
+    cloned=yes
     say "cloned $(git describe --always)"
 }
 
@@ -105,10 +106,11 @@ mkdir -p "$root"
 [ -e "$root/etc/debian_version" ] || make_root
 trap leave EXIT
 prepare
+cloned=no
 for step in "${steps[@]}"; do
     case $step in
     deb) install_deb ;;
-    *) [ -d "$root/root/godwit" ] || clone ;;&
+    *) [ $cloned = yes ] || clone ;;&
     demo) run_and_expect 'make demo' '^demo: PASS ' ;;
     test) run_and_expect 'make test' '^[0-9]+ passed, 0 failed, [0-9]+ skipped$' ;;
     ci) run_and_expect '.ci/run' '^[0-9]+ passed, 0 failed, [0-9]+ skipped$' ;;
