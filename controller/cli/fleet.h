@@ -34,6 +34,7 @@ struct fleet_worker {
     int64_t replace_at_us; /* when LOST or EXITED */
     int replacements;      /* for the next id: w1r1, w1r2 … */
     int fast_exits;
+    int starts; /* processes so far: each is an instance of its own to the controller */
 };
 
 struct fleet {

@@ -119,12 +119,12 @@ static gw_err_t start_controller(struct up *up, struct gw_err_ctx *ctx)
 static gw_err_t start_worker(struct up *up, struct fleet_worker *w, struct gw_err_ctx *ctx)
 {
     char program[PATH_BYTES], key[PATH_BYTES], log[PATH_BYTES];
-    char endpoint[96], instance[FLEET_ID_MAX + 8], threads[16], grace[32], kv_tokens[24];
+    char endpoint[96], instance[FLEET_ID_MAX + 16], threads[16], grace[32], kv_tokens[24];
     snprintf(program, sizeof program, "%s/godwit-worker", up->bin_dir);
     snprintf(key, sizeof key, "%s/cluster-key", up->dir);
     snprintf(log, sizeof log, "%s/%s.log", up->log_dir, w->id);
     snprintf(endpoint, sizeof endpoint, "127.0.0.1:%d", up->worker_port);
-    snprintf(instance, sizeof instance, "i-%s", w->id);
+    snprintf(instance, sizeof instance, "i-%s-%d", w->id, ++w->starts);
     snprintf(threads, sizeof threads, "%lld", (long long)up->o.threads);
     snprintf(grace, sizeof grace, "%g", up->o.term_grace_s);
     snprintf(kv_tokens, sizeof kv_tokens, "%lld", (long long)up->o.kv_tokens);
