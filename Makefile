@@ -107,7 +107,7 @@ UNIT_CONTROLLER := test_worker_links
 UNIT_LINKS := test_link_both_ends
 
 # Fuzz targets, tests/fuzz/<name>.c with a corpus in tests/fuzz/corpus/<name less fuzz_>: one per parser of outside bytes.
-FUZZ := fuzz_json fuzz_frame fuzz_http fuzz_wire fuzz_safetensors fuzz_model_config
+FUZZ := fuzz_json fuzz_frame fuzz_http fuzz_wire fuzz_tokenizer_json fuzz_chat_template fuzz_safetensors fuzz_model_config
 
 # ---- rules -----------------------------------------------------------------------------------------------------
 

@@ -345,7 +345,7 @@ static void settle(struct gw_engine *e, const struct gw_step_item *item, const s
     struct gw_branch *b = item->branch;
     struct gw_job *job = b->job;
     gw_scheduler_computed(e->scheduler, item);
-    if (job->live > 1 && b->computed >= job->request.prompt_len) let_siblings_go(e, b, row);
+    if (job->held > 0 && b->computed >= job->request.prompt_len) let_siblings_go(e, b, row);
     if (row) draw(e, b, row);
     if (job->live == 0) forget_job(e, find_job(e, job->request.id));
 }

@@ -41,6 +41,7 @@ struct gw_job {
     struct gw_request request;
     uint32_t attempt;
     uint32_t live;               /* branches that are not DONE */
+    uint32_t held;               /* branches that are HELD; the scheduler keeps count */
     bool started;                /* has been part of a step */
     struct gw_job *chain;        /* in the engine's table */
     struct gw_branch branches[]; /* [request.n] */

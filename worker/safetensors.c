@@ -19,8 +19,9 @@
 /* One mapped file. copy is set when the data section is not aligned in the file: then it lives on the heap.
  */
 struct shard {
-    void *map;
-    size_t map_bytes;
+    const uint8_t *bytes;
+    size_t len;
+    bool mapped; /* else borrowed */
     uint8_t *copy;
     const uint8_t *data;
     uint64_t data_bytes;
@@ -59,16 +60,14 @@ static gw_err_t map_file(const char *path, struct shard *shard, struct gw_err_ct
     gw_err_t err = GW_OK;
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
         err = gw_fail(ctx, GW_ERR_IO, "%s: not a regular file", path);
-    } else if (st.st_size < LENGTH_BYTES + 2) {
-        err = gw_fail(ctx, GW_ERR_INPUT, "%s: %lld bytes are too short for a safetensors file", path,
-                      (long long)st.st_size);
+    } else if (st.st_size == 0) {
+        err = gw_fail(ctx, GW_ERR_INPUT, "%s: the file is empty", path);
     } else {
-        shard->map_bytes = (size_t)st.st_size;
-        shard->map = mmap(NULL, shard->map_bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (shard->map == MAP_FAILED) {
-            shard->map = NULL;
+        void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (map == MAP_FAILED)
             err = gw_fail(ctx, GW_ERR_IO, "%s: mmap: %s", path, strerror(errno));
-        }
+        else
+            *shard = (struct shard){.bytes = map, .len = (size_t)st.st_size, .mapped = true};
     }
     close(fd);
     return err;
@@ -204,9 +203,8 @@ static gw_err_t check_places(struct gw_safetensors *f, uint32_t first, const str
 /* Finds the data section behind the header; copies it when no operation could read it in place. */
 static gw_err_t place_data(struct shard *shard, uint64_t header_bytes, struct gw_err_ctx *ctx)
 {
-    const uint8_t *base = shard->map;
-    shard->data = base + LENGTH_BYTES + header_bytes;
-    shard->data_bytes = shard->map_bytes - LENGTH_BYTES - header_bytes;
+    shard->data = shard->bytes + LENGTH_BYTES + header_bytes;
+    shard->data_bytes = shard->len - LENGTH_BYTES - header_bytes;
     if ((LENGTH_BYTES + header_bytes) % sizeof(uint64_t) == 0 || shard->data_bytes == 0) return GW_OK;
     shard->copy = malloc(shard->data_bytes);
     if (!shard->copy) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
@@ -217,13 +215,14 @@ static gw_err_t place_data(struct shard *shard, uint64_t header_bytes, struct gw
 
 static gw_err_t parse_file(struct gw_safetensors *f, struct shard *shard, struct gw_err_ctx *ctx)
 {
-    const uint8_t *base = shard->map;
     uint64_t header_bytes = 0;
     cJSON *header = NULL;
-    for (int i = LENGTH_BYTES; i-- > 0;) header_bytes = header_bytes << 8 | base[i];
-    if (header_bytes > shard->map_bytes - LENGTH_BYTES)
+    if (shard->len < LENGTH_BYTES)
+        return gw_fail(ctx, GW_ERR_INPUT, "%zu bytes are too short for a safetensors file", shard->len);
+    for (int i = LENGTH_BYTES; i-- > 0;) header_bytes = header_bytes << 8 | shard->bytes[i];
+    if (header_bytes > shard->len - LENGTH_BYTES)
         return gw_fail(ctx, GW_ERR_INPUT, "the header's length is beyond the end of the file");
-    const char *text = (const char *)base + LENGTH_BYTES;
+    const char *text = (const char *)shard->bytes + LENGTH_BYTES;
     TRY(gw_json_parse(text, header_bytes, GW_SAFETENSORS_HEADER_MAX, &header, ctx));
     gw_err_t err = GW_OK;
     uint32_t first = f->len;
@@ -265,29 +264,60 @@ static gw_err_t sort_names(struct gw_safetensors *f, struct gw_err_ctx *ctx)
     return GW_OK;
 }
 
+static gw_err_t create(uint32_t shards, struct gw_safetensors **out, struct gw_err_ctx *ctx)
+{
+    struct gw_safetensors *f = calloc(1, sizeof *f);
+    if (f) f->shards = calloc(shards, sizeof *f->shards);
+    if (!f || !f->shards) {
+        free(f);
+        return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
+    }
+    *out = f;
+    return GW_OK;
+}
+
 gw_err_t gw_safetensors_open(const char *dir, struct gw_safetensors **out, struct gw_err_ctx *ctx)
 {
     struct gw_model_files files;
-    gw_err_t err = GW_OK;
+    struct gw_safetensors *f = NULL;
     TRY(gw_model_files_find(dir, &files, ctx));
-    struct gw_safetensors *f = calloc(1, sizeof *f);
-    if (f) f->shards = calloc(files.count, sizeof *f->shards);
-    if (!f || !f->shards) {
-        err = gw_fail(ctx, GW_ERR_MEMORY, "%s: out of memory", dir);
-        goto out;
-    }
-    for (uint32_t i = 0; i < files.count; i++) TRY_GOTO(open_shard(f, dir, files.names[i], ctx), out);
-    err = sort_names(f, ctx);
-    if (err != GW_OK) {
-        gw_fail_prefix(ctx, err, "%s", dir);
-        goto out;
-    }
-    *out = f;
-    f = NULL;
-out:
-    gw_safetensors_close(f);
+    gw_err_t err = create(files.count, &f, ctx);
+    for (uint32_t i = 0; err == GW_OK && i < files.count; i++) err = open_shard(f, dir, files.names[i], ctx);
     gw_model_files_fini(&files);
+    if (err == GW_OK) {
+        err = sort_names(f, ctx);
+        if (err != GW_OK) gw_fail_prefix(ctx, err, "%s", dir);
+    }
+    if (err == GW_OK)
+        *out = f;
+    else
+        gw_safetensors_close(f);
     return err;
+}
+
+gw_err_t gw_safetensors_parse(const void *bytes, size_t len, struct gw_safetensors **out,
+                              struct gw_err_ctx *ctx)
+{
+    struct gw_safetensors *f = NULL;
+    TRY(create(1, &f, ctx));
+    f->shards[f->shards_len++] = (struct shard){.bytes = bytes, .len = len};
+    gw_err_t err = parse_file(f, &f->shards[0], ctx);
+    if (err == GW_OK) err = sort_names(f, ctx);
+    if (err == GW_OK)
+        *out = f;
+    else
+        gw_safetensors_close(f);
+    return err;
+}
+
+uint32_t gw_safetensors_count(const struct gw_safetensors *f)
+{
+    return f->len;
+}
+
+const struct gw_tensor *gw_safetensors_at(const struct gw_safetensors *f, uint32_t index)
+{
+    return &f->tensors[index];
 }
 
 void gw_safetensors_close(struct gw_safetensors *f)
@@ -295,7 +325,7 @@ void gw_safetensors_close(struct gw_safetensors *f)
     if (!f) return;
     for (uint32_t i = 0; i < f->len; i++) free(f->tensors[i].name);
     for (uint32_t i = 0; i < f->shards_len; i++) {
-        if (f->shards[i].map) munmap(f->shards[i].map, f->shards[i].map_bytes);
+        if (f->shards[i].mapped) munmap((void *)f->shards[i].bytes, f->shards[i].len);
         free(f->shards[i].copy);
     }
     free(f->tensors);

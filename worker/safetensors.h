@@ -34,7 +34,14 @@ struct gw_safetensors;
 
 gw_err_t gw_safetensors_open(const char *dir, struct gw_safetensors **out,
                              struct gw_err_ctx *ctx) GW_MUST_USE;
+/* One file's bytes in memory (tests, fuzzing), which must outlive the result. */
+gw_err_t gw_safetensors_parse(const void *bytes, size_t len, struct gw_safetensors **out,
+                              struct gw_err_ctx *ctx) GW_MUST_USE;
 void gw_safetensors_close(struct gw_safetensors *files);
+
+/* All tensors, by name. */
+uint32_t gw_safetensors_count(const struct gw_safetensors *files);
+const struct gw_tensor *gw_safetensors_at(const struct gw_safetensors *files, uint32_t index);
 
 /* NULL if there is none of that name. */
 const struct gw_tensor *gw_safetensors_find(const struct gw_safetensors *files, const char *name);

@@ -234,10 +234,16 @@ void gw_scheduler_computed(struct gw_scheduler *s, const struct gw_step_item *it
 
 /* ---- jobs ---- */
 
+static void leave_held(struct gw_scheduler *s, struct gw_branch *b)
+{
+    b->job->held--;
+    s->held--;
+}
+
 static void hold_to_waiting(struct gw_scheduler *s, struct gw_branch *b)
 {
     b->state = GW_BRANCH_WAITING;
-    s->held--;
+    leave_held(s, b);
     list_insert_from_end(&s->waiting, b);
 }
 
@@ -251,13 +257,14 @@ static struct gw_branch *first_in_state(struct gw_job *job, enum gw_branch_state
 /* One branch at least must be on its way while others are HELD. */
 static void send_one_ahead(struct gw_scheduler *s, struct gw_job *job)
 {
-    struct gw_branch *held = first_in_state(job, GW_BRANCH_HELD);
+    struct gw_branch *held = job->held ? first_in_state(job, GW_BRANCH_HELD) : NULL;
     if (held && !first_in_state(job, GW_BRANCH_WAITING) && !first_in_state(job, GW_BRANCH_RUNNING))
         hold_to_waiting(s, held);
 }
 
 void gw_scheduler_add(struct gw_scheduler *s, struct gw_job *job)
 {
+    job->held = job->live;
     s->held += job->live;
     send_one_ahead(s, job);
 }
@@ -269,7 +276,7 @@ void gw_scheduler_finish(struct gw_scheduler *s, struct gw_branch *b)
     release_blocks(s, b);
     if (was == GW_BRANCH_RUNNING) list_remove(&s->running, b);
     if (was == GW_BRANCH_WAITING) list_remove(&s->waiting, b);
-    if (was == GW_BRANCH_HELD) s->held--;
+    if (was == GW_BRANCH_HELD) leave_held(s, b);
     b->state = GW_BRANCH_DONE;
     b->job->live--;
     send_one_ahead(s, b->job);
@@ -302,16 +309,15 @@ bool gw_scheduler_fork(struct gw_scheduler *s, const struct gw_branch *from, str
     to->computed = from->computed;
     to->sealed = from->sealed;
     to->state = GW_BRANCH_RUNNING;
-    s->held--;
+    leave_held(s, to);
     list_insert_from_end(&s->running, to);
     return true;
 }
 
 void gw_scheduler_release(struct gw_scheduler *s, struct gw_job *job)
 {
-    struct gw_branch *b;
-    if (s->held == 0) return;
-    while ((b = first_in_state(job, GW_BRANCH_HELD)) != NULL) hold_to_waiting(s, b);
+    for (uint32_t i = 0; job->held > 0; i++)
+        if (job->branches[i].state == GW_BRANCH_HELD) hold_to_waiting(s, &job->branches[i]);
 }
 
 struct gw_scheduler_stats gw_scheduler_stats(const struct gw_scheduler *s)

@@ -1,0 +1,106 @@
+/* worker/options: what must be given, what is refused and why, names by default. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <string.h>
+
+#include "worker/options.h"
+
+#define ARGS_MAX 12
+
+/* Parses `godwit-worker` and the NULL-ended words. */
+static gw_err_t parse(const char *const *words, struct gw_worker_options *o, struct gw_err_ctx *ctx)
+{
+    char *argv[ARGS_MAX + 1] = {"godwit-worker"};
+    int argc = 1;
+    bool help;
+    for (; words[argc - 1]; argc++) argv[argc] = (char *)words[argc - 1];
+    return gw_worker_options_parse(argc, argv, o, &help, ctx);
+}
+
+static void expect_refused(const char *const *words, const char *text)
+{
+    struct gw_worker_options o = {.threads = 4711};
+    struct gw_err_ctx ctx = {0};
+    assert_int_equal(parse(words, &o, &ctx), GW_ERR_INPUT);
+    if (!strstr(ctx.text, text)) fail_msg("'%s' does not speak of '%s'", ctx.text, text);
+    assert_int_equal(o.threads, 4711);
+}
+
+#define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
+#define NEEDED     "--model", "m", "--cluster-key-file", "k"
+
+static void test_parse_needed_flags_alone_give_defaults(void **state)
+{
+    (void)state;
+    struct gw_worker_options o;
+    assert_int_equal(parse(WORDS(NEEDED), &o, NULL), GW_OK);
+    assert_string_equal(o.model, "m");
+    assert_int_equal(o.max_batch_tokens, 512);
+    assert_int_equal(o.max_sequences, 256);
+    assert_int_equal(o.isa, GW_ISA_AUTO);
+    assert_int_equal(o.log_level, GW_LOG_INFO);
+    assert_true(o.term_grace_s == 30);
+    assert_true(o.worker_name[0] != '\0' && o.instance_name[0] != '\0');
+}
+
+static void test_parse_names_and_isa_are_taken(void **state)
+{
+    (void)state;
+    struct gw_worker_options o;
+    assert_int_equal(
+        parse(WORDS(NEEDED, "--worker-id", "w1", "--instance-id", "i:2_3.4", "--isa", "c"), &o, NULL), GW_OK);
+    assert_string_equal(o.worker_name, "w1");
+    assert_string_equal(o.instance_name, "i:2_3.4");
+    assert_int_equal(o.isa, GW_ISA_C);
+}
+
+static void test_parse_wrong_values_are_refused_by_name(void **state)
+{
+    (void)state;
+    static const char long_name[] = "12345678901234567890123456789012345678901234567890123456789012345";
+    expect_refused(WORDS("--cluster-key-file", "k"), "--model");
+    expect_refused(WORDS("--model", "m"), "--cluster-key-file");
+    expect_refused(WORDS(NEEDED, "--isa", "sse"), "--isa");
+    expect_refused(WORDS(NEEDED, "--log-level", "loud"), "--log-level");
+    expect_refused(WORDS(NEEDED, "--worker-id", "two words"), "--worker-id");
+    expect_refused(WORDS(NEEDED, "--worker-id", ""), "--worker-id");
+    expect_refused(WORDS(NEEDED, "--instance-id", long_name), "--instance-id");
+    expect_refused(WORDS(NEEDED, "--threads", "-1"), "threads");
+    expect_refused(WORDS(NEEDED, "--max-batch-tokens", "0"), "max-batch-tokens");
+    expect_refused(WORDS(NEEDED, "--memory-limit", "-5"), "--memory-limit");
+    expect_refused(WORDS(NEEDED, "--controller", "nonsense"), "--controller");
+}
+
+static void test_parse_controller_off_loopback_needs_a_word(void **state)
+{
+    (void)state;
+    struct gw_worker_options o;
+    expect_refused(WORDS(NEEDED, "--controller", "10.0.0.1:8002"), "insecure-plaintext");
+    assert_int_equal(parse(WORDS(NEEDED, "--controller", "10.0.0.1:8002", "--insecure-plaintext"), &o, NULL),
+                     GW_OK);
+    assert_int_equal(parse(WORDS(NEEDED, "--controller", "[::1]:8002"), &o, NULL), GW_OK);
+    assert_int_equal(parse(WORDS(NEEDED, "--controller", "localhost:8002"), &o, NULL), GW_OK);
+}
+
+static void test_parse_digest_needs_no_model(void **state)
+{
+    (void)state;
+    struct gw_worker_options o;
+    assert_int_equal(parse(WORDS("--digest"), &o, NULL), GW_OK);
+    assert_true(o.digest);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_parse_needed_flags_alone_give_defaults),
+        cmocka_unit_test(test_parse_names_and_isa_are_taken),
+        cmocka_unit_test(test_parse_wrong_values_are_refused_by_name),
+        cmocka_unit_test(test_parse_controller_off_loopback_needs_a_word),
+        cmocka_unit_test(test_parse_digest_needs_no_model),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
