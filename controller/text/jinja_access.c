@@ -101,7 +101,7 @@ static gw_err_t text_item(struct gw_jinja_run *run, const struct gw_jinja_value 
     struct gw_jinja_string s = v->string;
     size_t at;
     int32_t c;
-    TRY(gw_jinja_step_bytes(run, s.len));
+    TRY(gw_jinja_step_chars(run, s.len));
     if (!resolve_index(index, gw_utext_count(s.bytes, s.len), &at))
         return gw_jinja_undefined_of(run, v->kind, gw_jinja_int(index), out);
     size_t from = gw_utext_offset(s.bytes, s.len, at);
@@ -231,7 +231,7 @@ static gw_err_t slice_text(struct gw_jinja_run *run, const struct gw_jinja_value
 {
     struct gw_jinja_string s = v->string;
     struct range r;
-    TRY(gw_jinja_step_bytes(run, s.len));
+    TRY(gw_jinja_step_chars(run, s.len));
     TRY(resolve_slice(run, bounds, (int64_t)gw_utext_count(s.bytes, s.len), &r));
     if (r.step != 1) return slice_steps(run, v, &r, out);
     if (r.stop < r.start) r.stop = r.start;

@@ -94,6 +94,7 @@ FILTER(filter_title)
     struct gw_jinja_value text;
     struct gw_buf titled;
     TRY(as_text(run, in, &text));
+    TRY(gw_jinja_step_chars(run, text.string.len));
     gw_buf_init(&titled, GW_JINJA_MEMORY_MAX);
     put_titled(&titled, text.string);
     gw_err_t err = gw_jinja_from_buf(run, &titled, out);
@@ -125,7 +126,7 @@ FILTER(filter_length)
     size_t n = 0;
     switch (in->kind) {
     case GW_JINJA_STRING:
-        TRY(gw_jinja_step_bytes(run, in->string.len));
+        TRY(gw_jinja_step_chars(run, in->string.len));
         n = gw_utext_count(in->string.bytes, in->string.len);
         break;
     case GW_JINJA_LIST: n = in->list->len; break;

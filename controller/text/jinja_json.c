@@ -40,7 +40,7 @@ static gw_err_t put_text(struct writer *w, struct gw_jinja_string s)
         put_escaped(w, c, s.bytes + at, n);
     }
     gw_buf_u8(w->out, '"');
-    return gw_jinja_step_bytes(w->run, s.len);
+    return gw_jinja_step_chars(w->run, s.len);
 }
 
 static void put_float(struct writer *w, double f)

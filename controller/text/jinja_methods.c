@@ -26,6 +26,7 @@ gw_err_t gw_jinja_change_case(struct gw_jinja_run *run, struct gw_jinja_string s
                               struct gw_jinja_value *out)
 {
     struct gw_buf text;
+    TRY(gw_jinja_step_chars(run, s.len));
     gw_buf_init(&text, GW_JINJA_MEMORY_MAX);
     gw_utext_put_case(&text, s.bytes, s.len, (enum gw_utext_case)to);
     gw_err_t err = gw_jinja_from_buf(run, &text, out);
@@ -46,12 +47,13 @@ gw_err_t gw_jinja_strip(struct gw_jinja_run *run, struct gw_jinja_string s, cons
     return GW_OK;
 }
 
-static void put_replaced(struct gw_buf *text, struct gw_jinja_string s, struct gw_jinja_string old,
-                         struct gw_jinja_string fresh, int64_t count)
+static gw_err_t put_replaced(struct gw_jinja_run *run, struct gw_buf *text, struct gw_jinja_string s,
+                             struct gw_jinja_string old, struct gw_jinja_string fresh, int64_t count)
 {
     while (count != 0) {
         const char *at = s.len ? gw_utext_find(s.bytes, s.len, old.bytes, old.len) : NULL;
         if (!at) break;
+        TRY(gw_jinja_step(run, 1));
         gw_buf_put(text, s.bytes, (size_t)(at - s.bytes));
         gw_buf_put(text, fresh.bytes, fresh.len);
         s.len -= (size_t)(at - s.bytes) + old.len;
@@ -59,6 +61,7 @@ static void put_replaced(struct gw_buf *text, struct gw_jinja_string s, struct g
         count -= count > 0;
     }
     gw_buf_put(text, s.bytes, s.len);
+    return GW_OK;
 }
 
 gw_err_t gw_jinja_replace(struct gw_jinja_run *run, struct gw_jinja_string s,
@@ -73,8 +76,8 @@ gw_err_t gw_jinja_replace(struct gw_jinja_run *run, struct gw_jinja_string s,
     if (old.len == 0) return gw_jinja_fail(run, GW_ERR_INPUT, "replacing an empty text is not supported");
     TRY(gw_jinja_step_bytes(run, s.len));
     gw_buf_init(&text, GW_JINJA_MEMORY_MAX);
-    put_replaced(&text, s, old, fresh, count);
-    gw_err_t err = gw_jinja_from_buf(run, &text, out);
+    gw_err_t err = put_replaced(run, &text, s, old, fresh, count);
+    if (err == GW_OK) err = gw_jinja_from_buf(run, &text, out);
     gw_buf_fini(&text);
     return err;
 }
@@ -240,7 +243,7 @@ METHOD(text_split)
     int64_t count = -1;
     TRY(gw_jinja_arg_text(run, args, 0, "sep", &by));
     TRY(gw_jinja_arg_int(run, args, 1, "maxsplit", &count));
-    TRY(gw_jinja_step_bytes(run, in->string.len));
+    TRY(gw_jinja_step_chars(run, in->string.len));
     TRY(gw_jinja_list_new(run, 0, false, out));
     if (!by.bytes) return split_spaces(run, in->string, count, out->list);
     if (by.len == 0) return gw_jinja_fail(run, GW_ERR_INPUT, "empty separator");

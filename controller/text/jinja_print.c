@@ -120,7 +120,7 @@ static gw_err_t put_repr_dict(struct gw_jinja_run *run, const struct gw_jinja_di
 static gw_err_t put_repr_of_kind(struct gw_jinja_run *run, const struct gw_jinja_value *v, struct gw_buf *out)
 {
     switch (v->kind) {
-    case GW_JINJA_STRING: put_repr_text(v->string, out); return gw_jinja_step_bytes(run, v->string.len);
+    case GW_JINJA_STRING: put_repr_text(v->string, out); return gw_jinja_step_chars(run, v->string.len);
     case GW_JINJA_LIST: return put_repr_list(run, v->list, out);
     case GW_JINJA_DICT: return put_repr_dict(run, v->dict, out);
     case GW_JINJA_NONE: gw_buf_puts(out, "None"); return GW_OK;

@@ -27,6 +27,11 @@ gw_err_t gw_jinja_step_bytes(struct gw_jinja_run *run, size_t bytes)
     return gw_jinja_step(run, bytes / GW_JINJA_BYTES_STEP);
 }
 
+gw_err_t gw_jinja_step_chars(struct gw_jinja_run *run, size_t bytes)
+{
+    return gw_jinja_step(run, bytes / GW_JINJA_CHARS_STEP);
+}
+
 gw_err_t gw_jinja_enter(struct gw_jinja_run *run)
 {
     if (run->depth >= GW_JINJA_DEPTH_MAX)

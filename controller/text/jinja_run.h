@@ -18,7 +18,8 @@
 #define GW_JINJA_DEPTH_MAX  700    /* of evaluation; at most 2 KB of stack each, in ASan builds too */
 #define GW_JINJA_RANGE_MAX  100000 /* items of range(); Jinja's sandbox has the same */
 #define GW_JINJA_ARGS_MAX   16     /* of one call, by position, and as many by name */
-#define GW_JINJA_BYTES_STEP 32     /* bulk work on so many bytes counts as a step */
+#define GW_JINJA_BYTES_STEP 32     /* so many bytes copied or compared count as a step */
+#define GW_JINJA_CHARS_STEP 8      /* so many bytes looked at one character at a time do */
 
 struct gw_jinja_var {
     struct gw_jinja_string name;
@@ -63,8 +64,9 @@ gw_err_t gw_jinja_fail(struct gw_jinja_run *run, gw_err_t code, const char *fmt,
 
 /* Counts steps; GW_ERR_LIMIT when there were too many. */
 gw_err_t gw_jinja_step(struct gw_jinja_run *run, size_t steps) GW_MUST_USE;
-/* Counts work that is linear in bytes. */
+/* Counts work that is linear in bytes: copying and comparing, and what looks at each character. */
 gw_err_t gw_jinja_step_bytes(struct gw_jinja_run *run, size_t bytes) GW_MUST_USE;
+gw_err_t gw_jinja_step_chars(struct gw_jinja_run *run, size_t bytes) GW_MUST_USE;
 
 /* Goes one level deeper; pair with gw_jinja_leave if OK. */
 gw_err_t gw_jinja_enter(struct gw_jinja_run *run) GW_MUST_USE;
