@@ -26,6 +26,8 @@ import client
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 MODEL = os.path.join(ROOT, "tests", "models", "tattler-3m")
 MARK = "GODWIT_TEST_MARK"  # in the environment of everything that a cluster starts: how leftovers are found
+# `up` gets SIGTERM when the test is killed: it lives in a session of its own, which no time-out's kill reaches.
+DIE_WITH_PARENT = ["setpriv", "--pdeathsig", "TERM", "--"] if shutil.which("setpriv") else []
 READY_S = 60.0
 STOP_S = 20.0
 
@@ -135,6 +137,7 @@ class Cluster:
         if self.variant == "mixed":
             godwit = mixed_build(self.dir)
         self.argv = [
+            *DIE_WITH_PARENT,
             godwit or program("godwit", self.variant),
             "up",
             "--model",
