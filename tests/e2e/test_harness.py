@@ -6,11 +6,11 @@ Needs no program of the project: small servers in this process play the part of 
 
 import contextlib
 import json
+import os
 import socket
 import sys
 import threading
 import time
-import os
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import churn  # noqa: E402

@@ -36,8 +36,11 @@ class WorkerChurn:
 
     def act(self, action, pick, hold):
         """Carries out one action; does nothing (and says so) when no worker is alive."""
-        workers = sorted(self.cluster.workers("starting", "up", "doomed").items())
-        victims = workers if action == "kill_all" else [workers[int(pick * len(workers))]] if workers else []
+        live = sorted(self.cluster.workers("starting", "up", "doomed").items())
+        if action == "kill_all":
+            victims = sorted(self.cluster.workers().items())  # frozen ones, too: none may thaw later
+        else:
+            victims = [live[int(pick * len(live))]] if live else []
         self.done.append(f"{action} {','.join(w for w, _ in victims) or 'nobody'}")
         for _, pid in victims:
             with contextlib.suppress(ProcessLookupError):
