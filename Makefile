@@ -55,7 +55,8 @@ CORE := controller/core/core.c controller/core/core_actions.c controller/core/co
 PLAN := controller/plan/cost.c controller/plan/shape.c controller/plan/shape_deal.c \
         controller/plan/shape_polish.c controller/plan/classes.c controller/plan/search.c \
         controller/plan/search_lists.c controller/plan/search_solution.c controller/plan/search_seeds.c \
-        controller/plan/search_moves.c
+        controller/plan/search_moves.c controller/plan/assign.c controller/plan/mapping.c controller/plan/holders.c \
+        controller/plan/move.c controller/plan/wish.c controller/plan/planner.c
 TEXT := controller/text/tokenizer.c controller/text/tokenizer_load.c controller/text/tokenizer_stages.c \
         controller/text/tokenizer_config.c controller/text/vocab.c controller/text/byte_alphabet.c controller/text/bpe.c \
         controller/text/added.c controller/text/onig.c controller/text/split.c controller/text/nfc.c \

@@ -61,6 +61,11 @@ uint64_t gw_plan_weight_bytes(const struct gw_plan_model *m, struct gw_cell_rect
     return layer * gw_plan_layers(m, r.g0, r.g1) + gw_plan_table_bytes(m, r);
 }
 
+bool gw_plan_even(const struct gw_plan_model *m)
+{
+    return m->kv_heads == m->shares && m->ffn_units % m->shares == 0 && m->vocab % m->shares == 0;
+}
+
 uint64_t gw_plan_kv_token_bytes(const struct gw_plan_model *m, struct gw_cell_rect r)
 {
     if (gw_rect_empty(r)) return 0;

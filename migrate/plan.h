@@ -110,6 +110,36 @@ struct gw_layout {
     uint32_t ranks_len, pipelines;
 };
 
+/* Steps that take the fleet from what it holds to a layout: per device in order, devices on their own. A device's drops
+ * wait until others have fetched the KV of what is dropped. */
+enum gw_move_kind {
+    GW_MOVE_KV,      /* fetch KV of cells from the rank that has it */
+    GW_MOVE_WEIGHTS, /* fetch weights of cells of one layer group */
+    GW_MOVE_EVICT,   /* forget bytes of KV: their requests recompute it */
+    GW_MOVE_DROP,    /* forget cells, with their KV */
+};
+
+struct gw_move_step {
+    enum gw_move_kind kind;
+    uint32_t device; /* that fetches or forgets */
+    uint32_t source; /* device; GW_PLAN_NONE: the model's files */
+    struct gw_cell_rect cells;
+    uint64_t bytes;
+};
+
+struct gw_move {
+    struct gw_move_step *steps; /* by device */
+    uint32_t steps_len;
+    uint64_t kept_bytes, kv_bytes, weight_bytes; /* weights that stay; fetched */
+    uint64_t store_bytes, zone_bytes;            /* of what is fetched: from files; between zones */
+    uint64_t recomputed_bytes;                   /* KV that found no room, or no rank to go to */
+    double seconds;                              /* until the slowest link is done */
+    double gap_s;     /* > 0: some device must drop before it fetches, and serves nothing so long */
+    double usd;       /* bytes between zones */
+    double late_s;    /* by which a doomed instance's last byte misses its deadline */
+    uint32_t touched; /* pipelines served now whose ranks change */
+};
+
 static inline bool gw_rect_empty(struct gw_cell_rect r)
 {
     return r.g0 >= r.g1 || r.s0 >= r.s1;
@@ -135,6 +165,9 @@ uint64_t gw_plan_weight_bytes(const struct gw_plan_model *model, struct gw_cell_
 
 /* The vocabulary rows among them: embedding at group 0, head at the last one. */
 uint64_t gw_plan_table_bytes(const struct gw_plan_model *model, struct gw_cell_rect r);
+
+/* Do all shares have equal parts of every dimension? Then bytes depend on a rectangle's width, not on where it is. */
+bool gw_plan_even(const struct gw_plan_model *model);
 
 /* KV of one token over the layers and KV heads of r (a head that several shares use counts once). */
 uint64_t gw_plan_kv_token_bytes(const struct gw_plan_model *model, struct gw_cell_rect r);

@@ -108,51 +108,56 @@ static struct stage stage_of(const struct gw_plan_input *in, const struct gw_lay
     return s;
 }
 
-/* What moves between ranks in one step: C_k + X_k. */
-static double exchange_s(const struct gw_plan_model *m, const struct stage *s, double x)
+/* Seconds as a function of tokens: base + x * slope. */
+struct line {
+    double base, slope;
+};
+
+static double at(struct line l, double x)
 {
-    double t = 0, bytes = x * m->hidden * F32_BYTES;
+    return l.base + x * l.slope;
+}
+
+/* What moves between ranks in one step: C_k + X_k. */
+static struct line exchange_of(const struct gw_plan_model *m, const struct stage *s)
+{
+    struct line t = {0};
+    double bytes = (double)m->hidden * F32_BYTES;
     if (s->n > 1) {
         double gathers = 2.0 * s->layers + s->first + s->last;
-        t += gathers * (s->link.latency_s + (s->n - 1) * s->subtrees * bytes / s->link.bytes_s);
+        t.base += gathers * s->link.latency_s;
+        t.slope += gathers * (s->n - 1) * s->subtrees * bytes / s->link.bytes_s;
     }
-    if (!s->last) t += s->next.latency_s + bytes / s->next.bytes_s;
+    if (!s->last) {
+        t.base += s->next.latency_s;
+        t.slope += bytes / s->next.bytes_s;
+    }
     return t;
 }
 
+/* What a rank holds and does: W, V, 2W/w, A. */
 struct work {
-    double weights, kv_token, flop_token, flop_context; /* W, V, 2W/w, A */
+    double held, weights; /* bytes in memory; bytes read per step */
+    double kv_token, flop_token, flop_context;
     const struct gw_plan_type *type;
 };
 
 static struct work work_of(const struct gw_plan_input *in, const struct gw_layout_rank *r)
 {
     const struct gw_plan_model *m = in->model;
+    double held = (double)gw_plan_weight_bytes(m, r->cells), tables = 0, head = 0;
+    bool first = r->cells.g0 == 0, last = r->cells.g1 == m->groups;
+    if (first || last) tables = (double)gw_plan_table_bytes(m, r->cells);
     /* of the tables only the head is read whole: embedding rows are looked up */
-    struct gw_cell_rect head = r->cells;
-    head.g0 = (uint16_t)(m->groups - 1);
-    double tables = (double)gw_plan_table_bytes(m, r->cells), heads = 0;
-    if (r->cells.g1 == m->groups)
-        heads = (double)gw_plan_table_bytes(m, head) / (m->groups == 1 && !m->tied ? 2 : 1);
-    double weights = (double)gw_plan_weight_bytes(m, r->cells) - tables + heads;
-    uint32_t layers = gw_plan_layers(m, r->cells.g0, r->cells.g1);
-    return (struct work){.weights = weights,
+    if (last) head = first && !m->tied ? tables / 2 : tables;
+    double weights = held - tables + head;
+    return (struct work){.held = held,
+                         .weights = weights,
                          .kv_token = (double)gw_plan_kv_token_bytes(m, r->cells),
                          .flop_token = 2 * weights / m->weight_bytes,
-                         .flop_context = m->attn_flop * layers * (r->cells.s1 - r->cells.s0),
+                         .flop_context = m->attn_flop * gw_plan_layers(m, r->cells.g0, r->cells.g1) *
+                                         (r->cells.s1 - r->cells.s0),
                          .type = &in->fleet->types[in->fleet->devices[r->device].type]};
-}
-
-static bool work_equal(const struct work *a, const struct work *b)
-{
-    return a->type == b->type && a->weights == b->weights && a->kv_token == b->kv_token;
-}
-
-static double decode_s(const struct work *w, double x, double context)
-{
-    double memory = (w->weights + x * context * w->kv_token) / w->type->bytes_s;
-    double math = x * (w->flop_token + context * w->flop_context) / w->type->flop_s;
-    return w->type->decode_factor * larger(memory, math);
 }
 
 static double prefill_s(const struct work *w, double x)
@@ -163,50 +168,63 @@ static double prefill_s(const struct work *w, double x)
     return w->type->prefill_factor * larger(memory, math);
 }
 
+/* Requests of mean length whose KV fits at the rank; < 0 if weights and one P99 request do not. */
+static double batch_that_fits(const struct gw_plan_load *l, double headroom, const struct work *w)
+{
+    double room = (double)w->type->memory_bytes * (1 - headroom) - w->held;
+    if (room < w->kv_token * (l->prompt_p99 + l->output_p99)) return -1;
+    return larger(1, room / (w->kv_token * (l->prompt_mean + l->output_mean)));
+}
+
 /* Running totals over a pipeline's stages. */
 struct totals {
+    bool even; /* gw_plan_even */
+    double headroom, batch_max;
+    double x[GW_COST_NODES];                       /* tokens of a micro-batch, per node */
     double sum[GW_COST_NODES], top[GW_COST_NODES]; /* of decode steps, per node */
     double prefill_top, prefill99_sum, prefill99_top;
 };
 
-static void add_stage(const struct gw_plan_input *in, const struct stage *s, uint32_t stages,
-                      struct totals *t)
+/* Is rank i as quick and as full as the one before it? */
+static bool like_before(const struct gw_plan_input *in, const struct gw_layout_rank *ranks, uint32_t i,
+                        bool even)
+{
+    const struct gw_plan_device *d = in->fleet->devices;
+    const struct gw_cell_rect *a = &ranks[i].cells, *b = &ranks[i - 1].cells;
+    return even && d[ranks[i].device].type == d[ranks[i - 1].device].type && a->s1 - a->s0 == b->s1 - b->s0;
+}
+
+/* False if a rank's memory is too small. */
+static bool add_stage(const struct gw_plan_input *in, const struct stage *s, struct totals *t)
 {
     const struct gw_plan_load *load = in->load;
     double decode[GW_COST_NODES] = {0}, prefill = 0, prefill99 = 0;
     double context = load->prompt_mean + load->output_mean / 2;
-    struct work before = {0};
     for (uint32_t i = 0; i < s->n; i++) {
+        if (i && like_before(in, s->ranks, i, t->even)) continue;
         struct work w = work_of(in, &s->ranks[i]);
-        if (i && work_equal(&w, &before)) continue;
-        before = w;
+        double batch = batch_that_fits(load, t->headroom, &w), q = w.type->decode_factor;
+        if (batch < 0) return false;
+        t->batch_max = smaller(t->batch_max, batch);
+        struct line memory = {q * w.weights / w.type->bytes_s, q * context * w.kv_token / w.type->bytes_s};
+        double math = q * (w.flop_token + context * w.flop_context) / w.type->flop_s;
         for (int node = 0; node < GW_COST_NODES; node++)
-            decode[node] =
-                larger(decode[node], decode_s(&w, larger(1, (double)(1 << node) / stages), context));
+            decode[node] = larger(decode[node], larger(at(memory, t->x[node]), math * t->x[node]));
         prefill = larger(prefill, prefill_s(&w, load->prompt_mean));
         prefill99 = larger(prefill99, prefill_s(&w, load->prompt_p99));
     }
+    struct line exchange = exchange_of(in->model, s);
     for (int node = 0; node < GW_COST_NODES; node++) {
-        double step = decode[node] + exchange_s(in->model, s, larger(1, (double)(1 << node) / stages));
+        double step = decode[node] + at(exchange, t->x[node]);
         t->sum[node] += step;
         t->top[node] = larger(t->top[node], step);
     }
-    prefill += exchange_s(in->model, s, load->prompt_mean);
-    prefill99 += exchange_s(in->model, s, load->prompt_p99);
+    prefill += at(exchange, load->prompt_mean);
+    prefill99 += at(exchange, load->prompt_p99);
     t->prefill_top = larger(t->prefill_top, prefill);
     t->prefill99_sum += prefill99;
     t->prefill99_top = larger(t->prefill99_top, prefill99);
-}
-
-/* Requests of mean length whose KV fits at the rank; < 0 if weights and one P99 request do not. */
-static double batch_that_fits(const struct gw_plan_input *in, double headroom, const struct gw_layout_rank *r)
-{
-    const struct gw_plan_load *l = in->load;
-    double memory = (double)in->fleet->types[in->fleet->devices[r->device].type].memory_bytes;
-    double room = memory * (1 - headroom) - (double)gw_plan_weight_bytes(in->model, r->cells);
-    double token = (double)gw_plan_kv_token_bytes(in->model, r->cells);
-    if (room < token * (l->prompt_p99 + l->output_p99)) return -1;
-    return larger(1, room / (token * (l->prompt_mean + l->output_mean)));
+    return true;
 }
 
 static double cycle_at(const struct gw_pipe_cost *c, double batch)
@@ -229,34 +247,42 @@ static void finish(const struct gw_plan_input *in, const struct totals *t, uint3
     double chunks = larger(1, ceil(in->load->prompt_p99 / GW_COST_CHUNK));
     for (int node = 0; node < GW_COST_NODES; node++)
         c->cycle_s[node] = larger(t->sum[node], smaller(1 << node, stages) * t->top[node]);
+    c->batch_max = t->batch_max;
     c->prefill_work_s = t->prefill_top;
     c->prefill_p99_s = (t->prefill99_sum + (chunks - 1) * t->prefill99_top) / chunks;
     c->capacity_rps =
         1 / (c->prefill_work_s + in->load->output_mean * cycle_at(c, c->batch_max) / c->batch_max);
 }
 
+/* Prices of the devices; bytes over the cuts between stages that are in different zones. */
+static void add_prices(const struct gw_plan_input *in, const struct gw_layout_rank *ranks, uint32_t n,
+                       struct gw_pipe_cost *c)
+{
+    const struct gw_plan_instance *instances = in->fleet->instances;
+    for (uint32_t i = 0; i < n; i++) {
+        c->usd_h += device_usd_h(in->fleet, &ranks[i]);
+        if (i && ranks[i].stage != ranks[i - 1].stage &&
+            instances[instance_of(in->fleet, &ranks[i])].zone !=
+                instances[instance_of(in->fleet, &ranks[i - 1])].zone)
+            c->zone_token_bytes += (double)in->model->hidden * F32_BYTES;
+    }
+}
+
 bool gw_cost_pipeline(const struct gw_plan_input *in, double headroom, const struct gw_layout_rank *ranks,
                       uint32_t n, struct gw_pipe_cost *out)
 {
-    struct gw_pipe_cost c = {.batch_max = GW_COST_BATCH_MAX};
-    struct totals totals = {0};
+    struct gw_pipe_cost c = {0};
     uint32_t stages = ranks[n - 1].stage + 1u;
-    if (in->load->concurrency_max >= 1) c.batch_max = smaller(c.batch_max, in->load->concurrency_max);
-    for (uint32_t i = 0; i < n; i++) {
-        double fits = batch_that_fits(in, headroom, &ranks[i]);
-        if (fits < 0) return false;
-        c.batch_max = smaller(c.batch_max, fits);
-        c.usd_h += device_usd_h(in->fleet, &ranks[i]);
-    }
+    struct totals t = {.even = gw_plan_even(in->model), .headroom = headroom, .batch_max = GW_COST_BATCH_MAX};
+    if (in->load->concurrency_max >= 1) t.batch_max = smaller(t.batch_max, in->load->concurrency_max);
+    for (int node = 0; node < GW_COST_NODES; node++) t.x[node] = larger(1, (double)(1 << node) / stages);
     for (uint32_t i = 0, next; i < n; i = next) {
         for (next = i + 1; next < n && ranks[next].stage == ranks[i].stage;) next++;
         struct stage s = stage_of(in, &ranks[i], next - i);
-        add_stage(in, &s, stages, &totals);
-        if (next < n && in->fleet->instances[instance_of(in->fleet, &ranks[i])].zone !=
-                            in->fleet->instances[instance_of(in->fleet, &ranks[next])].zone)
-            c.zone_token_bytes += (double)in->model->hidden * F32_BYTES;
+        if (!add_stage(in, &s, &t)) return false;
     }
-    finish(in, &totals, stages, &c);
+    add_prices(in, ranks, n, &c);
+    finish(in, &t, stages, &c);
     *out = c;
     return true;
 }

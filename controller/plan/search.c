@@ -87,14 +87,23 @@ static gw_err_t init_search(struct search *s)
     return GW_OK;
 }
 
-/* Seeds, then moves from each seed with an equal part of the budget; all of them compete in `results`. */
-static gw_err_t look(struct search *s, const struct gw_layout *start, struct best *seeds,
-                     struct best *results, struct solution *work)
+static gw_err_t improve_start(struct search *s, const struct gw_layout *start, struct best *results,
+                              struct solution *work, struct gw_search_result *out)
 {
-    if (start && start->ranks_len) {
-        from_layout(s, start, work);
-        if (work->len) keep(seeds, work);
-    }
+    from_layout(s, start, work);
+    if (work->len == 0) return GW_OK;
+    keep(results, work);
+    search_improve(s, work, s->budget - s->budget / 4);
+    keep(results, work);
+    out->from_start_score = work->score;
+    return solution_layout(work, &out->from_start);
+}
+
+/* What the fleet runs now, then seeds, and moves from each with an equal part of the budget; all compete in `results`. */
+static gw_err_t look(struct search *s, const struct gw_layout *start, struct best *seeds,
+                     struct best *results, struct solution *work, struct gw_search_result *out)
+{
+    if (start && start->ranks_len) TRY(improve_start(s, start, results, work, out));
     TRY(search_seeds(s, work, keep, seeds));
     for (uint32_t i = 0; i < seeds->len; i++) keep(results, &seeds->sol[i]);
     for (uint32_t i = 0; i < seeds->len; i++) {
@@ -107,7 +116,6 @@ static gw_err_t look(struct search *s, const struct gw_layout *start, struct bes
 
 static gw_err_t hand_out(const struct best *results, struct gw_search_result *out)
 {
-    *out = (struct gw_search_result){0};
     if (results->len > 0) {
         TRY(solution_layout(&results->sol[0], &out->layout));
         out->score = results->sol[0].score;
@@ -144,7 +152,7 @@ gw_err_t gw_search(const struct gw_plan_input *in, double headroom, uint64_t bud
     TRY_GOTO(init_best(&s, &seeds), out);
     TRY_GOTO(init_best(&s, &results), out);
     TRY_GOTO(solution_init(&s, &work), out);
-    TRY_GOTO(look(&s, start, &seeds, &results, &work), out);
+    TRY_GOTO(look(&s, start, &seeds, &results, &work, &r), out);
     TRY_GOTO(hand_out(&results, &r), out);
     r.evaluated = budget - s.budget;
     *out = r;
@@ -159,4 +167,5 @@ void gw_search_fini(struct gw_search_result *r)
 {
     gw_layout_fini(&r->layout);
     gw_layout_fini(&r->runner_up);
+    gw_layout_fini(&r->from_start);
 }

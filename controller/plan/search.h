@@ -17,8 +17,6 @@
 
 #include "controller/plan/cost.h"
 
-/* Evaluations of shapes and layouts: enough for what the tests enumerate, and for 10,000 devices within a second. */
-#define GW_SEARCH_BUDGET    20000
 #define GW_SEARCH_LISTS_MAX 4096 /* different lists of devices that are looked at */
 
 struct gw_search_result {
@@ -27,8 +25,17 @@ struct gw_search_result {
     struct gw_layout
         runner_up; /* best one of another form (pipelines, stages, ranks); empty if there is none */
     struct gw_score runner_up_score;
+    struct gw_layout from_start; /* what moves made of `start`; empty without one */
+    struct gw_score from_start_score;
     uint64_t evaluated; /* <= budget */
 };
+
+/* A budget that suits a fleet: lists of few devices are cheap to evaluate and worth it; large fleets need about eight
+ * evaluations per device until moves no longer help. */
+static inline uint64_t gw_search_budget(uint32_t devices)
+{
+    return devices <= 16 ? 12000 : 1500 + 8 * (uint64_t)devices;
+}
 
 /* start: a layout over devices that are not doomed to begin the moves from, or NULL. */
 gw_err_t gw_search(const struct gw_plan_input *in, double headroom, uint64_t budget,

@@ -1,179 +1,17 @@
 #include "controller/plan/shape.h"
 
-enum balance { BY_BANDWIDTH, BY_MIX, BY_FLOPS, BY_MEMORY, BALANCES };
-
-/* What the places are for. Shapes are compared at the same rate, for at the same load factor the one with less
- * capacity would have less to do. */
-enum place {
-    FAST_IDLE,
-    FAST_FAIR,
-    FAST_ALL,
-    LARGEST
-}; /* at no load, at its part of the arrivals, at all of them */
-_Static_assert(LARGEST + 1 == GW_SHAPES_KEPT, "a place for each");
-
-struct search {
-    const struct gw_plan_input *in;
-    double headroom;
-    const uint32_t *devices;
-    uint32_t n;
-    bool uniform; /* one type: all balances are the same */
-    uint64_t *budget;
-    double rate[LARGEST];        /* per place: requests per second */
-    double best[GW_SHAPES_KEPT]; /* per place: seconds, or 1 / capacity; 0 = empty */
-    struct gw_shape kept[GW_SHAPES_KEPT];
-    struct gw_shape now;
-};
-
-/* Stages as runs of the list: stage k is [begin[k], begin[k + 1]). */
-struct cut {
-    uint32_t stages, begin[GW_SHAPE_RANKS_MAX + 1];
-};
-
-static const struct gw_plan_type *type_of(const struct search *s, uint32_t slot)
-{
-    return &s->in->fleet->types[s->in->fleet->devices[s->devices[slot]].type];
-}
-
-static uint32_t zone_of(const struct search *s, uint32_t slot)
-{
-    return s->in->fleet->instances[s->in->fleet->devices[s->devices[slot]].instance].zone;
-}
-
-/* Batch at which a mix of decode and prefill is balanced: between one request and a full batch. */
-#define MIX_BATCH 16.0
-
-static double speed_of(const struct search *s, uint32_t slot, enum balance by)
-{
-    const struct gw_plan_type *t = type_of(s, slot);
-    const struct gw_plan_load *l = s->in->load;
-    double bytes = t->bytes_s / t->decode_factor, flop = t->flop_s / t->prefill_factor;
-    switch (by) {
-    case BY_BANDWIDTH: return bytes;
-    case BY_FLOPS: return flop;
-    case BY_MEMORY: return (double)t->memory_bytes;
-    default:
-        return 1 / (l->output_mean / MIX_BATCH / bytes +
-                    (l->prompt_mean + l->output_mean) * 2 / s->in->model->weight_bytes / flop);
-    }
-}
-
-/* ---- shares to the ranks of a stage, groups to stages ---- */
-
-/* Widths of the ranks on slots [first, first + n): each has one share, then the one that would end first gets the
- * next. */
-static void share_out(const struct search *s, uint32_t first, uint32_t n, enum balance by, uint16_t *width)
-{
-    double speed[GW_SHAPE_RANKS_MAX];
-    for (uint32_t i = 0; i < n; i++) {
-        speed[i] = speed_of(s, first + i, by);
-        width[i] = 1;
-    }
-    for (uint32_t left = s->in->model->shares - n; left > 0; left--) {
-        uint32_t best = 0;
-        for (uint32_t i = 1; i < n; i++)
-            if ((width[i] + 1) * speed[best] < (width[best] + 1) * speed[i]) best = i;
-        width[best]++;
-    }
-}
-
-/* The cells of a rank if its stage, the k-th of K, had g groups. */
-static struct gw_cell_rect with_groups(const struct search *s, struct gw_cell_rect c, uint32_t g, bool first,
-                                       bool last)
-{
-    uint32_t groups = s->in->model->groups, g0 = first ? 0 : last ? groups - g : 1;
-    c.g0 = (uint16_t)g0;
-    c.g1 = (uint16_t)(g0 + g);
-    return c;
-}
-
-static bool fits(const struct search *s, const struct gw_layout_rank *r, uint32_t g, bool first, bool last)
-{
-    const struct gw_plan_load *l = s->in->load;
-    struct gw_cell_rect c = with_groups(s, r->cells, g, first, last);
-    double kv = (double)gw_plan_kv_token_bytes(s->in->model, c) * (l->prompt_p99 + l->output_p99);
-    double room = (double)type_of(s, r->device)->memory_bytes * (1 - s->headroom);
-    return (double)gw_plan_weight_bytes(s->in->model, c) + kv <= room;
-}
-
-/* The most groups, at most limit, that a rank can hold. */
-static uint32_t groups_that_fit(const struct search *s, const struct gw_layout_rank *r, uint32_t limit,
-                                bool first, bool last)
-{
-    uint32_t low = 0, high = limit;
-    while (low < high) {
-        uint32_t g = (low + high + 1) / 2;
-        if (fits(s, r, g, first, last))
-            low = g;
-        else
-            high = g - 1;
-    }
-    return low;
-}
-
-/* A stage with g groups takes fixed + g * each (relative seconds), and has room for `most` groups. */
-struct stage_need {
-    double fixed, each;
-    uint32_t most;
-};
-
-static struct stage_need need_of(const struct search *s, const struct gw_layout_rank *ranks, uint32_t n,
-                                 uint32_t stages, enum balance by)
-{
-    const struct gw_plan_model *m = s->in->model;
-    bool first = ranks->stage == 0, last = ranks->stage + 1u == stages;
-    struct stage_need need = {.most = m->groups - stages + 1};
-    for (uint32_t i = 0; i < n; i++) {
-        struct gw_cell_rect whole = with_groups(s, ranks[i].cells, m->groups, true, true);
-        double tables = (double)gw_plan_table_bytes(m, whole), speed = speed_of(s, ranks[i].device, by);
-        double each = ((double)gw_plan_weight_bytes(m, whole) - tables) / m->groups / speed;
-        double fixed = last ? tables / (m->tied ? 1 : 2) / speed : 0;
-        if (fixed > need.fixed) need.fixed = fixed;
-        if (each > need.each) need.each = each;
-        /* the same rank again: no need to look at its memory twice */
-        bool like_before =
-            i && type_of(s, ranks[i].device) == type_of(s, ranks[i - 1].device) &&
-            ranks[i].cells.s1 - ranks[i].cells.s0 <= ranks[i - 1].cells.s1 - ranks[i - 1].cells.s0;
-        if (!like_before) need.most = groups_that_fit(s, &ranks[i], need.most, first, last);
-    }
-    return need;
-}
-
-/* Deals all groups to stages, each time to the one that would then end first. False if memory is short. */
-static bool deal_groups(const struct search *s, const struct stage_need *need, uint32_t stages,
-                        uint16_t *groups)
-{
-    for (uint32_t k = 0; k < stages; k++) {
-        if (need[k].most < 1) return false;
-        groups[k] = 1;
-    }
-    for (uint32_t left = s->in->model->groups - stages; left > 0; left--) {
-        uint32_t best = stages;
-        double best_s = 0;
-        for (uint32_t k = 0; k < stages; k++) {
-            double t = need[k].fixed + (groups[k] + 1) * need[k].each;
-            if (groups[k] < need[k].most && (best == stages || t < best_s)) {
-                best = k;
-                best_s = t;
-            }
-        }
-        if (best == stages) return false;
-        groups[best]++;
-    }
-    return true;
-}
+#include "controller/plan/shape_internal.h"
 
 /* ---- one shape, evaluated ---- */
 
-static void keep(struct search *s, uint32_t place, double value)
+static void keep(struct shaping *s, uint32_t place, double value)
 {
     if (s->best[place] > 0 && s->best[place] <= value) return;
     s->best[place] = value;
     s->kept[place] = s->now;
 }
 
-/* Costs s->now (ranks by slot), unless the budget is spent. */
-static void evaluate(struct search *s)
+void shaping_evaluate(struct shaping *s)
 {
     struct gw_layout_rank ranks[GW_SHAPE_RANKS_MAX];
     if (*s->budget == 0) return;
@@ -190,7 +28,7 @@ static void evaluate(struct search *s)
     keep(s, LARGEST, 1 / s->now.cost.capacity_rps);
 }
 
-static void set_groups(struct search *s, const uint16_t *groups)
+void shaping_set_groups(struct shaping *s, const uint16_t *groups)
 {
     uint16_t begin[GW_SHAPE_RANKS_MAX + 1] = {0};
     for (uint32_t k = 0; k < s->now.stages; k++) begin[k + 1] = (uint16_t)(begin[k] + groups[k]);
@@ -201,61 +39,79 @@ static void set_groups(struct search *s, const uint16_t *groups)
     }
 }
 
-/* Takes the devices of stage k into s->now with their widths; returns how many. */
-static uint32_t place_stage(struct search *s, const struct cut *cut, uint32_t k, enum balance by)
+/* Takes the devices of stage k into s->now with their widths. */
+static void place_stage(struct shaping *s, const struct cut *cut, uint32_t k, enum balance by)
 {
     uint16_t width[GW_SHAPE_RANKS_MAX], share = 0;
     uint32_t n = cut->begin[k + 1] - cut->begin[k], shares = s->in->model->shares;
     if (n > shares) n = shares;
-    share_out(s, cut->begin[k], n, by, width);
+    shaping_deal_shares(s, &cut->slot[cut->begin[k]], n, by, width);
     for (uint32_t i = 0; i < n; i++) {
         struct gw_layout_rank *r = &s->now.ranks[s->now.ranks_len++];
-        *r = (struct gw_layout_rank){.device = cut->begin[k] + i, .stage = (uint16_t)k};
+        *r = (struct gw_layout_rank){.device = cut->slot[cut->begin[k] + i], .stage = (uint16_t)k};
         r->cells.s0 = share;
         r->cells.s1 = share = (uint16_t)(share + width[i]);
     }
-    return n;
 }
 
-static void try_balance(struct search *s, const struct cut *cut, enum balance by)
+static void try_balance(struct shaping *s, const struct cut *cut, enum balance by)
 {
-    struct stage_need need[GW_SHAPE_RANKS_MAX];
     uint16_t groups[GW_SHAPE_RANKS_MAX];
     s->now.ranks_len = 0;
     s->now.stages = (uint16_t)cut->stages;
-    for (uint32_t k = 0; k < cut->stages; k++) {
-        uint32_t first = s->now.ranks_len, n = place_stage(s, cut, k, by);
-        need[k] = need_of(s, &s->now.ranks[first], n, cut->stages, by);
-    }
-    if (!deal_groups(s, need, cut->stages, groups)) return;
-    set_groups(s, groups);
-    evaluate(s);
+    for (uint32_t k = 0; k < cut->stages; k++) place_stage(s, cut, k, by);
+    if (!shaping_deal_groups(s, by, groups)) return;
+    shaping_set_groups(s, groups);
+    shaping_evaluate(s);
 }
 
-static void try_cut(struct search *s, const struct cut *cut)
+static void try_cut(struct shaping *s, const struct cut *cut)
 {
     for (uint32_t k = 0; k < cut->stages; k++)
-        if (zone_of(s, cut->begin[k]) != zone_of(s, cut->begin[k + 1] - 1)) return;
+        for (uint32_t i = cut->begin[k] + 1; i < cut->begin[k + 1]; i++)
+            if (shaping_zone(s, cut->slot[i]) != shaping_zone(s, cut->slot[i - 1])) return;
     for (enum balance by = 0; by < (s->uniform ? 1 : BALANCES); by++) try_balance(s, cut, by);
 }
 
 /* ---- cuts of the list into stages ---- */
 
-/* Bit i of mask: a stage ends behind slot i. */
-static void try_all_cuts(struct search *s)
+/* Slots by stage; false if a stage has none. */
+static bool cut_by_stage(const struct shaping *s, const uint32_t *stage_of, struct cut *cut)
 {
-    for (uint32_t mask = 0; mask < 1u << (s->n - 1); mask++) {
-        struct cut cut = {.stages = 1};
-        for (uint32_t i = 0; i + 1 < s->n; i++)
-            if (mask >> i & 1) cut.begin[cut.stages++] = i + 1;
-        cut.begin[cut.stages] = s->n;
-        if (cut.stages <= s->in->model->groups) try_cut(s, &cut);
+    uint32_t at = 0;
+    cut->stages = 0;
+    for (uint32_t i = 0; i < s->n; i++)
+        if (stage_of[i] >= cut->stages) cut->stages = stage_of[i] + 1;
+    for (uint32_t k = 0; k < cut->stages; k++) {
+        cut->begin[k] = at;
+        for (uint32_t i = 0; i < s->n; i++)
+            if (stage_of[i] == k) cut->slot[at++] = (uint8_t)i;
+        if (at == cut->begin[k]) return false;
+    }
+    cut->begin[cut->stages] = at;
+    return true;
+}
+
+/* Every way to deal the devices to stages; those alike come in ascending stages. */
+static void try_all_cuts(struct shaping *s, uint32_t *stage_of, uint32_t at)
+{
+    struct cut cut;
+    uint32_t from = 0, most = s->n < s->in->model->groups ? s->n : s->in->model->groups;
+    if (at == s->n) {
+        if (cut_by_stage(s, stage_of, &cut)) try_cut(s, &cut);
+        return;
+    }
+    for (uint32_t i = 0; i < at; i++)
+        if (s->alike[i] == s->alike[at]) from = stage_of[i];
+    for (uint32_t k = from; k < most; k++) {
+        stage_of[at] = k;
+        try_all_cuts(s, stage_of, at + 1);
     }
 }
 
 /* K stages over runs that begin at run[0..n): with K >= n each run gets stages by its length, else neighbours are
  * merged, K parts of about the same length. run[n] is the list's end. */
-static void try_runs(struct search *s, const uint32_t *run, uint32_t n, uint32_t stages)
+static void try_runs(struct shaping *s, const uint32_t *run, uint32_t n, uint32_t stages)
 {
     struct cut cut = {.stages = stages};
     uint32_t parts[GW_SHAPE_RANKS_MAX], k = 0;
@@ -275,6 +131,7 @@ static void try_runs(struct search *s, const uint32_t *run, uint32_t n, uint32_t
                 cut.begin[k++] = run[i] + p * (run[i + 1] - run[i]) / parts[i];
     }
     cut.begin[stages] = s->n;
+    for (uint32_t i = 0; i < s->n; i++) cut.slot[i] = (uint8_t)i;
     for (k = 0; k < stages; k++)
         if (cut.begin[k] >= cut.begin[k + 1]) return;
     try_cut(s, &cut);
@@ -282,15 +139,15 @@ static void try_runs(struct search *s, const uint32_t *run, uint32_t n, uint32_t
 
 enum run_kind { RUN_ZONE, RUN_TYPE, RUN_INSTANCE, RUN_KINDS };
 
-static bool run_ends(const struct search *s, uint32_t slot, enum run_kind kind)
+static bool run_ends(const struct shaping *s, uint32_t slot, enum run_kind kind)
 {
     const struct gw_plan_device *d = s->in->fleet->devices;
-    if (zone_of(s, slot - 1) != zone_of(s, slot)) return true;
-    if (kind == RUN_TYPE) return type_of(s, slot - 1) != type_of(s, slot);
+    if (shaping_zone(s, slot - 1) != shaping_zone(s, slot)) return true;
+    if (kind == RUN_TYPE) return shaping_type(s, slot - 1) != shaping_type(s, slot);
     return kind == RUN_INSTANCE && d[s->devices[slot - 1]].instance != d[s->devices[slot]].instance;
 }
 
-static void try_even_cuts(struct search *s)
+static void try_even_cuts(struct shaping *s)
 {
     uint32_t run[RUN_KINDS][GW_SHAPE_RANKS_MAX + 1], len[RUN_KINDS] = {0};
     for (enum run_kind kind = 0; kind < RUN_KINDS; kind++) {
@@ -318,7 +175,7 @@ static bool same_shape(const struct gw_shape *a, const struct gw_shape *b)
     return true;
 }
 
-static void hand_out(const struct search *s, struct gw_shape_set *out)
+static void hand_out(const struct shaping *s, struct gw_shape_set *out)
 {
     out->len = 0;
     for (uint32_t i = 0; i < GW_SHAPES_KEPT; i++) {
@@ -328,23 +185,57 @@ static void hand_out(const struct search *s, struct gw_shape_set *out)
     }
 }
 
+/* Alike: of one type, in one instance or each alone in instances with equal links. */
+static bool are_alike(const struct shaping *s, uint32_t a, uint32_t b)
+{
+    const struct gw_plan_fleet *f = s->in->fleet;
+    uint32_t x = f->devices[s->devices[a]].instance, y = f->devices[s->devices[b]].instance;
+    if (shaping_type(s, a) != shaping_type(s, b)) return false;
+    if (x == y) return true;
+    if (f->instances[x].zone != f->instances[y].zone ||
+        f->instances[x].price_usd_h != f->instances[y].price_usd_h ||
+        f->instances[x].inter.bytes_s != f->instances[y].inter.bytes_s ||
+        f->instances[x].inter.latency_s != f->instances[y].inter.latency_s)
+        return false;
+    for (uint32_t i = 0; i < s->n; i++) {
+        uint32_t other = f->devices[s->devices[i]].instance;
+        if ((other == x && i != a) || (other == y && i != b)) return false;
+    }
+    return true;
+}
+
+static void find_alike(struct shaping *s)
+{
+    for (uint32_t i = 0; i < s->n; i++) {
+        s->alike[i] = (uint8_t)i;
+        for (uint32_t j = 0; j < i && s->n <= GW_SHAPE_POLISHED; j++)
+            if (s->alike[j] == j && are_alike(s, i, j)) {
+                s->alike[i] = (uint8_t)j;
+                break;
+            }
+    }
+}
+
 void gw_shape_search(const struct gw_plan_input *in, double headroom, const uint32_t *devices, uint32_t n,
                      uint64_t *budget, struct gw_shape_set *out)
 {
     double arrivals = in->load->arrival_rps;
-    struct search s = {
+    struct shaping s = {
         .in = in, .headroom = headroom, .devices = devices, .n = n, .uniform = true, .budget = budget};
+    s.even = gw_plan_even(in->model);
     s.rate[FAST_FAIR] = arrivals * n / in->fleet->devices_len;
     s.rate[FAST_ALL] = arrivals;
     out->len = 0;
     if (n < 1 || n > GW_SHAPE_RANKS_MAX) return;
     for (uint32_t i = 1; i < n; i++) {
-        s.uniform &= type_of(&s, i) == type_of(&s, 0);
-        if (type_of(&s, i)->profile != type_of(&s, 0)->profile) return;
+        s.uniform &= shaping_type(&s, i) == shaping_type(&s, 0);
+        if (shaping_type(&s, i)->profile != shaping_type(&s, 0)->profile) return;
     }
+    find_alike(&s);
     if (n <= GW_SHAPE_FULL)
-        try_all_cuts(&s);
+        try_all_cuts(&s, (uint32_t[GW_SHAPE_FULL]){0}, 0);
     else
         try_even_cuts(&s);
+    shaping_polish(&s);
     hand_out(&s, out);
 }

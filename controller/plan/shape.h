@@ -16,7 +16,9 @@
 
 #define GW_SHAPE_RANKS_MAX                                                                                   \
     64 /* beyond eight instances of eight, collectives and stage hops eat what more would give */
-#define GW_SHAPE_FULL  5 /* 2^4 cuts */
+#define GW_SHAPE_FULL 5 /* 541 ways to deal them to stages, 16 if they are alike */
+#define GW_SHAPE_POLISHED                                                                                    \
+    16 /* longer lists are cut evenly; single steps of a share or a group tell little there */
 #define GW_SHAPES_KEPT 4
 
 struct gw_shape {
