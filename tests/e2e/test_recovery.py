@@ -28,6 +28,7 @@ GRACE_S = 5.0
 FOUND_IDLE_S = 1.5  # a frozen worker is found within this on an idle machine
 FOUND_BUSY_S = 6.0  # and within this on any
 EVENT_S = 20.0
+WHOLE_S = 60.0
 STREAMS_S = 120.0
 PREFILL_TRIES = 5
 
@@ -75,6 +76,15 @@ class Context:
     def stats(self):
         return self.up.admin("/admin/stats")
 
+    def whole(self):
+        """Waits until the fleet is: enough workers, alive, and the controller knows just them."""
+
+        def agreed():
+            up = self.up.workers("up")
+            return len(up) >= WORKERS and all(map(cluster.alive, up.values())) and set(up) == set(self.up.requests_on())
+
+        self.up.wait(agreed, WHOLE_S, "the fleet is whole again")
+
     def wait_lost(self, worker, mark):
         return self.up.wait_event(
             lambda e: e["kind"] in ("worker_lost", "worker_left") and e["worker"] == worker,
@@ -96,7 +106,7 @@ def test_kill_during_decode_moves_its_requests(ctx):
     ctx.finish(streams)
     moved = ctx.events_since(mark, "request_moved")
     check(moved and not any(e["announced"] for e in moved), f"moves: {moved}")
-    ctx.up.wait_workers(WORKERS)
+    ctx.whole()
 
 
 def long_prompts(attempt):
@@ -127,7 +137,7 @@ def test_kill_during_prefill_moves_its_requests(ctx):
         )
         ctx.up.kill(victim, signal.SIGKILL)
         ctx.up.http.wait(streams.values(), STREAMS_S)
-        ctx.up.wait_workers(WORKERS)
+        ctx.whole()
         undisturbed = {i: ctx.up.submit(path, body) for i, (path, body) in enumerate(requests)}
         ctx.up.http.wait(undisturbed.values(), STREAMS_S)
         ctx.finish(streams, undisturbed)
@@ -155,7 +165,7 @@ def test_freeze_is_found_and_thaw_is_harmless(ctx):
     ctx.finish(again)
     ctx.up.wait(lambda: victim in ctx.up.workers("up"), EVENT_S, "the thawed worker is up again")
     os.kill(pid, signal.SIGKILL)
-    ctx.up.wait_workers(WORKERS)
+    ctx.whole()
 
 
 def test_freeze_is_found_in_time_when_idle(ctx):
@@ -173,7 +183,7 @@ def test_freeze_is_found_in_time_when_idle(ctx):
         found_s < (FOUND_BUSY_S if os.getloadavg()[0] > (os.cpu_count() or 1) else FOUND_IDLE_S),
         f"found after {found_s:.2f} s",
     )
-    ctx.up.wait_workers(WORKERS)
+    ctx.whole()
 
 
 def test_notice_moves_requests_before_the_deadline(ctx):
@@ -191,7 +201,7 @@ def test_notice_moves_requests_before_the_deadline(ctx):
     check(moved and all(e["announced"] for e in moved), f"moves: {moved}")
     ctx.up.kill(victim, signal.SIGKILL)  # as the cloud does
     ctx.finish(streams)
-    ctx.up.wait_workers(WORKERS)
+    ctx.whole()
     after = ctx.stats()
     check(after["announced_moves"] > before["announced_moves"], f"announced moves: {before} → {after}")
     check_equal(after["unannounced_moves"], before["unannounced_moves"], "unannounced moves")
@@ -209,7 +219,7 @@ def test_sigterm_is_a_notice(ctx):
     ctx.finish(streams)
     check_equal(ctx.stats()["unannounced_moves"], before["unannounced_moves"], "unannounced moves")
     check(ctx.stats()["announced_moves"] > before["announced_moves"], "no announced move")
-    ctx.up.wait_workers(WORKERS)
+    ctx.whole()
 
 
 def test_cancelled_notice_brings_the_worker_back(ctx):
@@ -239,7 +249,7 @@ def test_all_workers_gone_requests_wait(ctx):
     ctx.finish({**streams})
     ctx.finish({0: late})
     check(len(ctx.events_since(mark, "request_moved")) > 0, "no request was moved")
-    ctx.up.wait_workers(WORKERS, 60)
+    ctx.whole()
 
 
 def test_disconnect_cancels_the_work(ctx):
