@@ -285,86 +285,88 @@ static void test_open_missing_or_broken_file_is_named(void **state)
 }
 
 /* One field of the shipped file is changed at a time. */
+static const struct {
+    const char *object, *field, *json, *why;
+} refused[] = {
+    {"", "model", "", "model.vocab"},
+    {"", "model", "[]", "model.vocab"},
+    {"", "model", "{\"type\":\"Unigram\"}", "Unigram"},
+    {"model", "vocab", "[]", "model.vocab"},
+    {"model", "vocab", "{}", "not in the vocabulary"},
+    {"model", "vocab", "{\"a\":1.5}", "must be an integer"},
+    {"model", "vocab", "{\"a\":-1}", "must be an integer"},
+    {"model", "vocab", "{\"a\":99999999}", "must be an integer"},
+    {"model", "vocab", "{\"a\":\"1\"}", "must be an integer"},
+    {"model", "vocab", "{\"a\":1,\"b\":1}", "two tokens have the id 1"},
+    {"model", "vocab", "{\"a\":1,\"a\":2}", "twice"},
+    {"model", "merges", "{}", "model.merges"},
+    {"model", "merges", "[1]", "merge 0"},
+    {"model", "merges", "[\"a\"]", "merge 0"},
+    {"model", "merges", "[\"a b c\"]", "merge 0"},
+    {"model", "merges", "[[\"a\",\"b\",\"c\"]]", "merge 0"},
+    {"model", "merges", "[[\"a\",1]]", "merge 0"},
+    {"model", "merges", "[[\"h\",\"e\"],[\"qqqq\",\"e\"]]", "merge 1"},
+    {"model", "merges", "[[\"\\u20ac\",\"e\"]]", "merge 0"},
+    {"model", "dropout", "0.1", "model.dropout"},
+    {"model", "byte_fallback", "true", "model.byte_fallback"},
+    {"model", "continuing_subword_prefix", "\"##\"", "model.continuing_subword_prefix"},
+    {"model", "end_of_word_suffix", "\"</w>\"", "model.end_of_word_suffix"},
+    {"model", "ignore_merges", "1", "ignore_merges"},
+    {"", "added_tokens", "[1]", "added token"},
+    {"", "added_tokens", "[{\"id\":3000}]", "added token"},
+    {"", "added_tokens", "[{\"content\":\"x\"}]", "must be an integer"},
+    {"", "added_tokens", "[{\"id\":5000,\"content\":\"<t>\",\"lstrip\":true}]", "lstrip"},
+    {"", "added_tokens", "[{\"id\":5000,\"content\":\"<t>\",\"rstrip\":true}]", "rstrip"},
+    {"", "added_tokens", "[{\"id\":5000,\"content\":\"<t>\",\"single_word\":true}]", "single_word"},
+    {"", "added_tokens", "[{\"id\":5,\"content\":\"<t>\"}]", "another's"},
+    {"", "added_tokens", "[{\"id\":5000,\"content\":\"a\"}]", "has the ids"},
+    {"", "added_tokens", "[{\"id\":5000,\"content\":\"<t>\"},{\"id\":5001,\"content\":\"<t>\"}]",
+     "has the ids"},
+    {"", "normalizer", "{\"type\":\"NFKC\"}", "NFKC"},
+    {"", "normalizer",
+     "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Lowercase\"}]}", "Sequence"},
+    {"", "pre_tokenizer", "null", "ByteLevel"},
+    {"", "pre_tokenizer", "{\"type\":\"Metaspace\"}", "ByteLevel"},
+    {"", "pre_tokenizer", "{\"type\":\"Sequence\",\"pretokenizers\":[]}", "ByteLevel"},
+    {"", "pre_tokenizer",
+     "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"ByteLevel\"},{\"type\":\"Digits\"}]}",
+     "ByteLevel"},
+    {"", "pre_tokenizer",
+     "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Punctuation\"},{\"type\":\"ByteLevel\"}]}",
+     "Punctuation"},
+    {"", "pre_tokenizer",
+     "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},"
+     "\"behavior\":\"Removed\",\"invert\":false},{\"type\":\"ByteLevel\"}]}",
+     "Isolated"},
+    {"", "pre_tokenizer",
+     "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a(\"},"
+     "\"behavior\":\"Isolated\",\"invert\":false},{\"type\":\"ByteLevel\"}]}",
+     "pattern not understood"},
+    {"", "pre_tokenizer",
+     "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"String\":\"a\"},"
+     "\"behavior\":\"Isolated\",\"invert\":false},{\"type\":\"ByteLevel\"}]}",
+     "pattern.Regex"},
+    {"", "post_processor", "{\"type\":\"BertProcessing\"}", "BertProcessing"},
+    {"", "post_processor", "{\"type\":\"TemplateProcessing\",\"single\":[]}", "exactly once"},
+    {"", "post_processor",
+     "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"X\"}},{\"Sequence\":{}}]}",
+     "no ids"},
+    {"", "post_processor",
+     "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"X\"}},{\"Sequence\":{}}],"
+     "\"special_tokens\":{\"X\":{\"ids\":[9999999]}}}",
+     "out of range"},
+    {"", "decoder", "null", "decoder"},
+    {"", "decoder", "{\"type\":\"Metaspace\"}", "Metaspace"},
+};
+
 static void test_open_what_is_not_supported_or_broken_is_refused(void **state)
 {
-    static const struct {
-        const char *object, *field, *json, *why;
-    } cases[] = {
-        {"", "model", "", "model.vocab"},
-        {"", "model", "[]", "model.vocab"},
-        {"", "model", "{\"type\":\"Unigram\"}", "Unigram"},
-        {"model", "vocab", "[]", "model.vocab"},
-        {"model", "vocab", "{}", "not in the vocabulary"},
-        {"model", "vocab", "{\"a\":1.5}", "must be an integer"},
-        {"model", "vocab", "{\"a\":-1}", "must be an integer"},
-        {"model", "vocab", "{\"a\":99999999}", "must be an integer"},
-        {"model", "vocab", "{\"a\":\"1\"}", "must be an integer"},
-        {"model", "vocab", "{\"a\":1,\"b\":1}", "two tokens have the id 1"},
-        {"model", "vocab", "{\"a\":1,\"a\":2}", "twice"},
-        {"model", "merges", "{}", "model.merges"},
-        {"model", "merges", "[1]", "merge 0"},
-        {"model", "merges", "[\"a\"]", "merge 0"},
-        {"model", "merges", "[\"a b c\"]", "merge 0"},
-        {"model", "merges", "[[\"a\",\"b\",\"c\"]]", "merge 0"},
-        {"model", "merges", "[[\"a\",1]]", "merge 0"},
-        {"model", "merges", "[[\"h\",\"e\"],[\"qqqq\",\"e\"]]", "merge 1"},
-        {"model", "merges", "[[\"\\u20ac\",\"e\"]]", "merge 0"},
-        {"model", "dropout", "0.1", "model.dropout"},
-        {"model", "byte_fallback", "true", "model.byte_fallback"},
-        {"model", "continuing_subword_prefix", "\"##\"", "model.continuing_subword_prefix"},
-        {"model", "end_of_word_suffix", "\"</w>\"", "model.end_of_word_suffix"},
-        {"model", "ignore_merges", "1", "ignore_merges"},
-        {"", "added_tokens", "[1]", "added token"},
-        {"", "added_tokens", "[{\"id\":3000}]", "added token"},
-        {"", "added_tokens", "[{\"content\":\"x\"}]", "must be an integer"},
-        {"", "added_tokens", "[{\"id\":5000,\"content\":\"<t>\",\"lstrip\":true}]", "lstrip"},
-        {"", "added_tokens", "[{\"id\":5000,\"content\":\"<t>\",\"rstrip\":true}]", "rstrip"},
-        {"", "added_tokens", "[{\"id\":5000,\"content\":\"<t>\",\"single_word\":true}]", "single_word"},
-        {"", "added_tokens", "[{\"id\":5,\"content\":\"<t>\"}]", "another's"},
-        {"", "added_tokens", "[{\"id\":5000,\"content\":\"a\"}]", "has the ids"},
-        {"", "added_tokens", "[{\"id\":5000,\"content\":\"<t>\"},{\"id\":5001,\"content\":\"<t>\"}]",
-         "has the ids"},
-        {"", "normalizer", "{\"type\":\"NFKC\"}", "NFKC"},
-        {"", "normalizer",
-         "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Lowercase\"}]}", "Sequence"},
-        {"", "pre_tokenizer", "null", "ByteLevel"},
-        {"", "pre_tokenizer", "{\"type\":\"Metaspace\"}", "ByteLevel"},
-        {"", "pre_tokenizer", "{\"type\":\"Sequence\",\"pretokenizers\":[]}", "ByteLevel"},
-        {"", "pre_tokenizer",
-         "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"ByteLevel\"},{\"type\":\"Digits\"}]}",
-         "ByteLevel"},
-        {"", "pre_tokenizer",
-         "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Punctuation\"},{\"type\":\"ByteLevel\"}]}",
-         "Punctuation"},
-        {"", "pre_tokenizer",
-         "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},"
-         "\"behavior\":\"Removed\",\"invert\":false},{\"type\":\"ByteLevel\"}]}",
-         "Isolated"},
-        {"", "pre_tokenizer",
-         "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a(\"},"
-         "\"behavior\":\"Isolated\",\"invert\":false},{\"type\":\"ByteLevel\"}]}",
-         "pattern not understood"},
-        {"", "pre_tokenizer",
-         "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"String\":\"a\"},"
-         "\"behavior\":\"Isolated\",\"invert\":false},{\"type\":\"ByteLevel\"}]}",
-         "pattern.Regex"},
-        {"", "post_processor", "{\"type\":\"BertProcessing\"}", "BertProcessing"},
-        {"", "post_processor", "{\"type\":\"TemplateProcessing\",\"single\":[]}", "exactly once"},
-        {"", "post_processor",
-         "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"X\"}},{\"Sequence\":{}}]}",
-         "no ids"},
-        {"", "post_processor",
-         "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"X\"}},{\"Sequence\":{}}],"
-         "\"special_tokens\":{\"X\":{\"ids\":[9999999]}}}",
-         "out of range"},
-        {"", "decoder", "null", "decoder"},
-        {"", "decoder", "{\"type\":\"Metaspace\"}", "Metaspace"},
-    };
     struct fixture *f = *state;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         cJSON *whole = cJSON_Duplicate(f->root, true);
-        put(*cases[i].object ? get(f->root, cases[i].object) : f->root, cases[i].field, cases[i].json);
-        must_refuse(f, GW_ERR_INPUT, cases[i].why);
+        put(*refused[i].object ? get(f->root, refused[i].object) : f->root, refused[i].field,
+            refused[i].json);
+        must_refuse(f, GW_ERR_INPUT, refused[i].why);
         cJSON_Delete(f->root);
         f->root = whole;
     }
