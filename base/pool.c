@@ -65,27 +65,36 @@ static void *pool_thread(void *arg)
     return NULL;
 }
 
-static bool take_finished(struct gw_pool *pool, struct gw_job *job)
+static int count_finished(struct gw_pool *pool)
 {
     pthread_mutex_lock(&pool->lock);
-    bool any = pool->finished.len > 0;
-    if (any) {
-        *job = ring_pop(&pool->finished);
-        pool->accepted--;
-    }
+    int count = pool->finished.len;
     pthread_mutex_unlock(&pool->lock);
-    return any;
+    return count;
 }
 
+static struct gw_job take_finished(struct gw_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    struct gw_job job = ring_pop(&pool->finished);
+    pool->accepted--;
+    pthread_mutex_unlock(&pool->lock);
+    return job;
+}
+
+/* Handles what had finished when it began, no more: jobs that done submits may finish as fast as they are
+ * handled, and the loop has other work. Whatever finishes later signals again. */
 static void on_notify(evutil_socket_t fd, short what, void *arg)
 {
     (void)what;
     struct gw_pool *pool = arg;
-    uint64_t count;
-    ssize_t ignored = read(fd, &count, sizeof count);
+    uint64_t signals;
+    ssize_t ignored = read(fd, &signals, sizeof signals);
     (void)ignored;
-    struct gw_job job;
-    while (take_finished(pool, &job)) job.done(job.arg, false);
+    for (int left = count_finished(pool); left > 0; left--) {
+        struct gw_job job = take_finished(pool);
+        job.done(job.arg, false);
+    }
 }
 
 static gw_err_t start_threads(struct gw_pool *pool, int threads, struct gw_err_ctx *ctx)
