@@ -81,6 +81,9 @@ SIM := tests/sim/main_sim.c tests/sim/sim_world.c tests/sim/sim_queue.c tests/si
        tests/sim/sim_worker.c tests/sim/sim_front.c tests/sim/sim_check.c tests/sim/sim_faults.c
 CLI := controller/cli/up.c controller/cli/fleet.c controller/cli/procs.c
 
+# Sanitized kernels at -O1 are a tenth as fast as the release build's; -O2 gives 1.6 times for little compile time.
+build/asan/kernels/%.o: CFLAGS_asan := $(patsubst -O1,-O2,$(CFLAGS_asan))
+
 # Kernels for one instruction set: the file's suffix names the flags.
 $(foreach v,release asan tsan fuzz,build/$(v)/%_avx512.o): ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
 $(foreach v,release asan tsan fuzz,build/$(v)/%_avx512bf16.o): ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mavx512bf16
