@@ -129,7 +129,11 @@ FILTER(filter_length)
         TRY(gw_jinja_step_chars(run, in->string.len));
         n = gw_utext_count(in->string.bytes, in->string.len);
         break;
-    case GW_JINJA_LIST: n = in->list->len; break;
+    case GW_JINJA_LIST:
+        if (in->list->lazy)
+            return gw_jinja_fail(run, GW_ERR_INPUT, "object of type 'generator' has no len()");
+        n = in->list->len;
+        break;
     case GW_JINJA_DICT: n = in->dict->len; break;
     case GW_JINJA_UNDEFINED: break;
     default:

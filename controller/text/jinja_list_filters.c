@@ -44,7 +44,7 @@ FILTER(filter_list)
     TRY(gw_jinja_iterate(run, in, &items));
     TRY(gw_jinja_list_new(run, 0, false, out));
     *out->list = *items;
-    out->list->tuple = false;
+    out->list->tuple = out->list->lazy = false;
     out->list->cap = items->len;
     return GW_OK;
 }
@@ -219,6 +219,7 @@ FILTER(filter_map)
     struct gw_jinja_args rest;
     TRY(gw_jinja_iterate(run, in, &items));
     TRY(gw_jinja_list_new(run, 0, false, out));
+    out->list->lazy = true;
     if (args->by_pos_len == 0 && gw_jinja_arg(args, 0, "attribute"))
         return map_attribute(run, items, args, out);
     const struct gw_jinja_filter *filter = NULL;
@@ -279,6 +280,7 @@ static gw_err_t select_items(struct gw_jinja_run *run, const struct gw_jinja_val
     drop_args(args, used, &c.args);
     TRY(gw_jinja_iterate(run, in, &items));
     TRY(gw_jinja_list_new(run, 0, false, out));
+    out->list->lazy = true;
     for (size_t i = 0; i < items->len; i++) {
         bool yes = false;
         TRY(gw_jinja_step(run, 1));

@@ -236,7 +236,7 @@ bool gw_jinja_truth(const struct gw_jinja_value *v)
     case GW_JINJA_INT: return v->integer != 0;
     case GW_JINJA_FLOAT: return v->real != 0;
     case GW_JINJA_STRING: return v->string.len > 0;
-    case GW_JINJA_LIST: return v->list->len > 0;
+    case GW_JINJA_LIST: return v->list->len > 0 || v->list->lazy;
     case GW_JINJA_DICT: return v->dict->len > 0;
     default: return true;
     }

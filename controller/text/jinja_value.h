@@ -62,6 +62,7 @@ struct gw_jinja_list {
     struct gw_jinja_value *items;
     size_t len, cap;
     bool tuple;
+    bool lazy; /* map, select: a generator in Python, which is true and has no length, whatever it gives */
 };
 
 struct gw_jinja_pair {

@@ -119,6 +119,7 @@ static void test_render_expressions_follow_python(void **state)
         {"{% set x | upper %} é {% endset %}[{{ x }}]", "[ É ]"},
         {"{% macro m(a, b=a) %}{{ a }}{{ b }}{% endmacro %}{{ m(1) }}{{ m(b=2, a=3) }}", "1132"},
         {"{{ 'a' 'b' }}{{ 1_000 }}{{ '\\x41\\u00e9\\q' }}", "ab1000Aé\\q"},
+        {"{{ 1 if []|map('upper') else 2 }}{{ 1 if []|map('upper')|list else 2 }}", "12"},
         {"{{ messages.0.role }}{{ [[1, 2]].0.1 }}", "user2"},
     };
     cJSON *messages = cJSON_Parse("[{\"role\":\"user\"}]");
@@ -216,6 +217,7 @@ static void test_render_errors_name_the_line_and_leave_out_untouched(void **stat
         {"{% set x = 1 %}{% set x.y = 2 %}", "non-namespace"},
         {"{{ 'x'() }}", "not callable"},
         {"{{ nope|tojson }}", "not JSON serializable"},
+        {"{{ [1]|select|length }}", "'generator' has no len()"},
         {"{{ raise_exception('because') }}", "because"},
         {"{{ strftime_now('%Y') }}", "'strftime_now' is undefined"},
         {"{% macro m(a) %}{% endmacro %}{{ m(1, 2) }}", "macro 'm'"},
