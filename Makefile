@@ -80,6 +80,8 @@ CONTROLLER := controller/worker_links.c controller/hub.c controller/model_info.c
 SIM := tests/sim/main_sim.c tests/sim/sim_world.c tests/sim/sim_queue.c tests/sim/sim_model.c tests/sim/sim_net.c \
        tests/sim/sim_worker.c tests/sim/sim_front.c tests/sim/sim_check.c tests/sim/sim_faults.c
 CLI := controller/cli/up.c controller/cli/fleet.c controller/cli/procs.c
+CLI += controller/cli/plan_cmd.c controller/cli/plan_files.c controller/cli/plan_fleet_file.c controller/cli/plan_json_in.c \
+       controller/cli/plan_report.c controller/cli/plan_text.c controller/cli/plan_picture.c controller/cli/plan_json_out.c
 
 # Sanitized kernels at -O1 are a tenth as fast as the release build's; -O2 gives 1.6 times for little compile time.
 build/asan/kernels/%.o: CFLAGS_asan := $(patsubst -O1,-O2,$(CFLAGS_asan))
@@ -103,7 +105,7 @@ UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safet
                test_block_manager test_rope test_engine_exact_branches test_engine_reference test_scheduler \
                test_engine test_worker_options
 UNIT_CORE := test_core_requests test_core_workers test_core_moves test_core_route
-UNIT_PLAN :=
+UNIT_PLAN := test_plan_search
 UNIT_TEXT := test_tokenizer test_tokenizer_files test_detok test_stops test_chat_template test_chat_template_bounds
 UNIT_FRONT := test_http_parser test_openai_request test_choice test_front_api test_front_failures test_front_conn test_front_admin
 UNIT_CLI := test_cli_fleet
@@ -141,7 +143,7 @@ build/$(1)/lib$(f).a: $($(f):%.c=build/$(1)/%.o) build/$(1)/$(f).list
 	@rm -f $$@ && ar rcs $$@ $$(filter %.o,$$^)
 )
 
-build/$(1)/godwit: build/$(1)/controller/cli/main_godwit.o $(call libs,$(1),CLI MIGRATE BASE)
+build/$(1)/godwit: build/$(1)/controller/cli/main_godwit.o $(call libs,$(1),CLI PLAN MIGRATE BASE)
 	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -o $$@
 build/$(1)/godwit-controller: build/$(1)/controller/main_controller.o $(call libs,$(1),CONTROLLER FRONT TEXT CORE MIGRATE BASE)
 	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -o $$@
@@ -159,7 +161,7 @@ $(call unit_rule,$(1),UNIT_CORE,CORE MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_PLAN,PLAN MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_TEXT,TEXT BASE)
 $(call unit_rule,$(1),UNIT_FRONT,FRONT_TEST FRONT TEXT MIGRATE BASE)
-$(call unit_rule,$(1),UNIT_CLI,CLI BASE)
+$(call unit_rule,$(1),UNIT_CLI,CLI PLAN MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_CONTROLLER,CONTROLLER CORE MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_LINKS,CONTROLLER WORKER MIGRATE BASE)
 $(FUZZ:%=build/$(1)/tests/fuzz/%): build/$(1)/tests/fuzz/%: build/$(1)/tests/fuzz/%.o $(if $(filter fuzz,$(1)),,build/$(1)/tests/fuzz/driver.o) \

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "controller/cli/plan_cmd.h"
 #include "controller/cli/up.h"
 
 static const struct {
@@ -11,6 +12,7 @@ static const struct {
 } commands[] = {
     {"up", gw_up_main,
      "a whole cluster on this machine: a controller, workers, and a cloud that replaces them"},
+    {"plan", gw_plan_main, "what would the planner do with this fleet?"},
 };
 
 #define COMMANDS (sizeof commands / sizeof *commands)

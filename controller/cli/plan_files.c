@@ -1,0 +1,217 @@
+#include "controller/cli/plan_files.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "controller/cli/plan_json_in.h"
+#include "migrate/grid.h"
+
+#define CONFIG_BYTES_MAX (1u << 20)
+#define F32_BYTES        4
+
+/* ---- model ---- */
+
+struct dims {
+    int64_t hidden, layers, heads, kv_heads, head_dim, intermediate, vocab;
+    bool tied, f32;
+};
+
+static gw_err_t need_int(const cJSON *c, const char *field, int64_t max, int64_t *out, struct gw_err_ctx *ctx)
+{
+    TRY(gw_json_int(c, field, 1, max, out, ctx));
+    return *out ? GW_OK : gw_fail(ctx, GW_ERR_INPUT, "'%s' is missing", field);
+}
+
+static gw_err_t read_dims(const cJSON *c, struct dims *d, struct gw_err_ctx *ctx)
+{
+    const char *dtype = "bfloat16";
+    if (!cJSON_IsObject(c)) return gw_fail(ctx, GW_ERR_INPUT, "not a JSON object");
+    TRY(need_int(c, "hidden_size", 65536, &d->hidden, ctx));
+    TRY(need_int(c, "num_hidden_layers", 1024, &d->layers, ctx));
+    TRY(need_int(c, "num_attention_heads", 1024, &d->heads, ctx));
+    TRY(need_int(c, "intermediate_size", 1 << 20, &d->intermediate, ctx));
+    TRY(need_int(c, "vocab_size", 1 << 20, &d->vocab, ctx));
+    d->kv_heads = d->heads;
+    d->head_dim = d->hidden / d->heads > 0 ? d->hidden / d->heads : 1;
+    TRY(gw_json_int(c, "num_key_value_heads", 1, GW_PLAN_SHARES_MAX, &d->kv_heads, ctx));
+    TRY(gw_json_int(c, "head_dim", 1, 65536, &d->head_dim, ctx));
+    TRY(gw_json_bool(c, "tie_word_embeddings", &d->tied, ctx));
+    TRY(gw_json_string(c, "torch_dtype", &dtype, ctx));
+    TRY(gw_json_string(c, "dtype", &dtype, ctx));
+    d->f32 = strcmp(dtype, "float32") == 0;
+    if (d->heads % d->kv_heads != 0)
+        return gw_fail(ctx, GW_ERR_INPUT, "%lld query heads cannot share %lld key-value heads evenly",
+                       (long long)d->heads, (long long)d->kv_heads);
+    if (d->intermediate % GW_GRID_FFN_UNIT != 0)
+        return gw_fail(ctx, GW_ERR_INPUT, "'intermediate_size' must be even");
+    return GW_OK;
+}
+
+/* Weights per layer: q and o [heads · head_dim, hidden] each, k and v [kv_heads · head_dim, hidden] each, gate, up and
+ * down [intermediate, hidden] each, two norms in f32. KV as wide as the weights. Attention: 2 FLOP for each of q·k and
+ * p·v per head_dim and token of context. */
+static struct gw_plan_model model_of(const struct dims *d)
+{
+    uint64_t item = d->f32 ? 4 : 2, row = item * (uint64_t)d->hidden;
+    uint32_t shares = gw_grid_shares((uint32_t)d->heads, (uint32_t)d->kv_heads);
+    struct gw_plan_model m = {.layers = (uint32_t)d->layers,
+                              .group_layers = gw_grid_group_layers((uint32_t)d->layers),
+                              .shares = shares,
+                              .kv_heads = (uint32_t)d->kv_heads,
+                              .ffn_units = (uint32_t)d->intermediate / GW_GRID_FFN_UNIT,
+                              .vocab = (uint32_t)d->vocab,
+                              .hidden = (uint32_t)d->hidden,
+                              .tied = d->tied,
+                              .weight_bytes = (double)item};
+    uint64_t share_rows = (uint64_t)d->heads / shares * (uint64_t)d->head_dim;
+    m.groups = (m.layers + m.group_layers - 1) / m.group_layers;
+    m.attn_share_bytes = 2 * row * share_rows;
+    m.kv_head_bytes = 2 * row * (uint64_t)d->head_dim;
+    m.ffn_unit_bytes = 3 * row * GW_GRID_FFN_UNIT;
+    m.norm_layer_bytes = 2 * F32_BYTES * (uint64_t)d->hidden;
+    m.vocab_row_bytes = row;
+    m.kv_token_bytes = 2 * item * (uint64_t)d->head_dim;
+    m.attn_flop = 4.0 * (double)share_rows;
+    return m;
+}
+
+gw_err_t gw_plan_model_read(const char *dir, struct gw_plan_model *out, struct gw_err_ctx *ctx)
+{
+    char path[PATH_MAX];
+    cJSON *json = NULL;
+    struct dims d = {0};
+    if (snprintf(path, sizeof path, "%s/config.json", dir) >= (int)sizeof path)
+        return gw_fail(ctx, GW_ERR_INPUT, "%.64s…: path too long", dir);
+    TRY(gw_json_parse_file(path, CONFIG_BYTES_MAX, &json, ctx));
+    gw_err_t err = read_dims(json, &d, ctx);
+    cJSON_Delete(json);
+    if (err != GW_OK) return gw_fail_prefix(ctx, err, "%s", path);
+    *out = model_of(&d);
+    return GW_OK;
+}
+
+/* ---- load ---- */
+
+static gw_err_t read_lengths(const cJSON *load, const char *field, double *mean, double *p99,
+                             struct gw_err_ctx *ctx)
+{
+    static const char *const known[] = {"mean", "p99", NULL};
+    const cJSON *l = cJSON_GetObjectItemCaseSensitive(load, field);
+    if (!l) return gw_fail(ctx, GW_ERR_INPUT, "'%s' is missing", field);
+    TRY(plan_json_fields(l, field, known, ctx));
+    TRY(plan_json_need(l, "mean", 1, 1e9, mean, ctx));
+    *p99 = *mean;
+    return gw_json_double(l, "p99", 1, 1e9, p99, ctx);
+}
+
+static gw_err_t read_load(const cJSON *j, struct gw_plan_files *f, struct gw_err_ctx *ctx)
+{
+    static const char *const known[] = {"arrival_rps", "prompt",    "output", "slo",
+                                        "concurrency", "horizon_s", NULL};
+    static const char *const slo_known[] = {"ttft_s", "tpot_s", NULL};
+    struct gw_plan_load *l = &f->load;
+    TRY(plan_json_fields(j, "the load", known, ctx));
+    TRY(plan_json_need(j, "arrival_rps", 0, 1e9, &l->arrival_rps, ctx));
+    TRY(read_lengths(j, "prompt", &l->prompt_mean, &l->prompt_p99, ctx));
+    TRY(read_lengths(j, "output", &l->output_mean, &l->output_p99, ctx));
+    TRY(gw_json_double(j, "concurrency", 0, 1e9, &l->concurrency_max, ctx));
+    TRY(gw_json_double(j, "horizon_s", 1, 1e9, &f->options.horizon_s, ctx));
+    const cJSON *slo = cJSON_GetObjectItemCaseSensitive(j, "slo");
+    if (!slo || cJSON_IsNull(slo)) return GW_OK;
+    TRY(plan_json_fields(slo, "slo", slo_known, ctx));
+    TRY(gw_json_double(slo, "ttft_s", 0, 1e9, &l->slo_ttft_s, ctx));
+    return gw_json_double(slo, "tpot_s", 0, 1e9, &l->slo_tpot_s, ctx);
+}
+
+gw_err_t gw_plan_load_read(const char *path, struct gw_plan_files *files, struct gw_err_ctx *ctx)
+{
+    cJSON *json = NULL;
+    TRY(gw_json_parse_file(path, GW_PLAN_FILE_BYTES_MAX, &json, ctx));
+    gw_err_t err = read_load(json, files, ctx);
+    if (err == GW_OK) err = gw_plan_load_check(&files->load, ctx);
+    cJSON_Delete(json);
+    return err == GW_OK ? GW_OK : gw_fail_prefix(ctx, err, "%s", path);
+}
+
+/* ---- what serves now ---- */
+
+/* [first, end) of at most max. */
+static gw_err_t read_span(const cJSON *rank, const char *field, uint32_t max, uint16_t *first, uint16_t *end,
+                          struct gw_err_ctx *ctx)
+{
+    const cJSON *span = cJSON_GetObjectItemCaseSensitive(rank, field);
+    const cJSON *a = cJSON_GetArrayItem(span, 0), *b = cJSON_GetArrayItem(span, 1);
+    if (!cJSON_IsArray(span) || cJSON_GetArraySize(span) != 2 || !cJSON_IsNumber(a) || !cJSON_IsNumber(b) ||
+        a->valuedouble != a->valueint || b->valuedouble != b->valueint ||
+        !(a->valuedouble >= 0 && a->valuedouble < b->valuedouble && b->valuedouble <= max))
+        return gw_fail(ctx, GW_ERR_INPUT, "'%s' must be [first, end] with 0 <= first < end <= %u", field,
+                       max);
+    *first = (uint16_t)a->valuedouble;
+    *end = (uint16_t)b->valuedouble;
+    return GW_OK;
+}
+
+static gw_err_t find_device(const struct gw_plan_fleet *f, const cJSON *rank, struct gw_plan_device **out,
+                            struct gw_err_ctx *ctx)
+{
+    const char *id = NULL;
+    int64_t index = 0;
+    TRY(gw_json_string(rank, "instance", &id, ctx));
+    TRY(gw_json_int(rank, "device", 0, GW_PLAN_DEVICES_MAX, &index, ctx));
+    for (uint32_t i = 0; id && i < f->instances_len; i++) {
+        if (strcmp(f->instances[i].id, id) != 0) continue;
+        if (index >= f->instances[i].devices)
+            return gw_fail(ctx, GW_ERR_INPUT, "'%s' has no device %lld", id, (long long)index);
+        *out = &f->devices[f->instances[i].first_device + index];
+        return GW_OK;
+    }
+    return gw_fail(ctx, GW_ERR_INPUT, "no instance is named '%.40s'", id ? id : "");
+}
+
+static gw_err_t read_rank(const cJSON *j, struct gw_plan_files *f, struct gw_err_ctx *ctx)
+{
+    static const char *const known[] = {"instance",          "device", "pipeline", "groups", "shares",
+                                        "kv_bytes_per_cell", NULL};
+    struct gw_plan_device *d = NULL;
+    struct gw_cell_rect r = {0};
+    int64_t pipeline = -1;
+    double kv = 0;
+    TRY(plan_json_fields(j, "it", known, ctx));
+    TRY(find_device(&f->fleet, j, &d, ctx));
+    TRY(read_span(j, "groups", f->model.groups, &r.g0, &r.g1, ctx));
+    TRY(read_span(j, "shares", f->model.shares, &r.s0, &r.s1, ctx));
+    TRY(gw_json_int(j, "pipeline", 0, GW_PLAN_DEVICES_MAX, &pipeline, ctx));
+    TRY(gw_json_double(j, "kv_bytes_per_cell", 0, 1e12, &kv, ctx));
+    if (!gw_rect_empty(d->holds)) return gw_fail(ctx, GW_ERR_INPUT, "its device is there twice");
+    d->holds = r;
+    d->pipeline = pipeline < 0 ? GW_PLAN_NONE : (uint32_t)pipeline;
+    d->kv_cell_bytes = (uint64_t)kv;
+    return GW_OK;
+}
+
+static gw_err_t read_ranks(const cJSON *j, struct gw_plan_files *f, struct gw_err_ctx *ctx)
+{
+    static const char *const known[] = {"ranks", NULL};
+    uint32_t at = 0;
+    const cJSON *r, *ranks = cJSON_GetObjectItemCaseSensitive(j, "ranks");
+    TRY(plan_json_fields(j, "what serves now", known, ctx));
+    if (!cJSON_IsArray(ranks)) return gw_fail(ctx, GW_ERR_INPUT, "'ranks' must be a list");
+    cJSON_ArrayForEach(r, ranks)
+    {
+        gw_err_t err = read_rank(r, f, ctx);
+        if (err != GW_OK) return gw_fail_prefix(ctx, err, "rank %u", at);
+        at++;
+    }
+    return GW_OK;
+}
+
+gw_err_t gw_plan_current_read(const char *path, struct gw_plan_files *files, struct gw_err_ctx *ctx)
+{
+    cJSON *json = NULL;
+    TRY(gw_json_parse_file(path, GW_PLAN_FILE_BYTES_MAX, &json, ctx));
+    gw_err_t err = read_ranks(json, files, ctx);
+    cJSON_Delete(json);
+    return err == GW_OK ? GW_OK : gw_fail_prefix(ctx, err, "%s", path);
+}

@@ -1,0 +1,194 @@
+/* controller/plan/search: against every layout there is on small fleets, and what must hold on any fleet. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "controller/plan/search.h"
+#include "tests/lib/plan_fixture.h"
+
+#define ENUM_DEVICES 5
+#define ENUM_SHAPES  40000 /* of one set of devices */
+
+/* ---- exhaustive enumeration, written apart from the search ---- */
+
+struct enumeration {
+    const struct gw_plan_input *in;
+    double headroom;
+    struct gw_pipe_cost *shapes[1 << ENUM_DEVICES]; /* per set of devices */
+    uint32_t len[1 << ENUM_DEVICES];
+    /* the pipeline being made */
+    uint32_t order[ENUM_DEVICES], n, mask;
+    struct gw_layout_rank ranks[ENUM_DEVICES];
+    /* the layout being made */
+    const struct gw_pipe_cost *costs[ENUM_DEVICES];
+    uint32_t counts[ENUM_DEVICES];
+    struct gw_score best;
+    bool any;
+};
+
+static void enum_record(struct enumeration *e)
+{
+    struct gw_pipe_cost cost;
+    struct gw_layout_rank ranks[ENUM_DEVICES];
+    memcpy(ranks, e->ranks, sizeof ranks);
+    struct gw_layout l = {.ranks = ranks, .ranks_len = e->n, .pipelines = 1};
+    if (gw_layout_check(&l, e->in->fleet, e->in->model, NULL) != GW_OK) return;
+    if (!gw_cost_pipeline(e->in, e->headroom, ranks, e->n, &cost)) return;
+    assert_true(e->len[e->mask] < ENUM_SHAPES);
+    e->shapes[e->mask][e->len[e->mask]++] = cost;
+}
+
+static void enum_stage(struct enumeration *e, uint32_t at, uint32_t stage, uint32_t group);
+
+/* Shares of rank `at`, of a stage that ends before rank `end`. */
+static void enum_shares(struct enumeration *e, uint32_t at, uint32_t end, uint32_t stage, uint32_t g0,
+                        uint32_t g1, uint32_t share)
+{
+    uint32_t shares = e->in->model->shares;
+    if (at == end) {
+        if (share == shares) enum_stage(e, end, stage + 1, g1);
+        return;
+    }
+    for (uint32_t s1 = share + 1; s1 <= shares; s1++) {
+        e->ranks[at] = (struct gw_layout_rank){
+            e->order[at], 0, (uint16_t)stage, {(uint16_t)g0, (uint16_t)g1, (uint16_t)share, (uint16_t)s1}};
+        enum_shares(e, at + 1, end, stage, g0, g1, s1);
+    }
+}
+
+static void enum_stage(struct enumeration *e, uint32_t at, uint32_t stage, uint32_t group)
+{
+    if (at == e->n) {
+        if (group == e->in->model->groups) enum_record(e);
+        return;
+    }
+    for (uint32_t end = at + 1; end <= e->n; end++)
+        for (uint32_t g1 = group + 1; g1 <= e->in->model->groups; g1++)
+            enum_shares(e, at, end, stage, group, g1, 0);
+}
+
+static void enum_orders(struct enumeration *e, uint32_t left)
+{
+    if (left == 0) {
+        enum_stage(e, 0, 0, 0);
+        return;
+    }
+    for (uint32_t d = 0; d < ENUM_DEVICES; d++) {
+        if (!(left >> d & 1)) continue;
+        e->order[e->n - (uint32_t)__builtin_popcount(left)] = d;
+        enum_orders(e, left & ~(1u << d));
+    }
+}
+
+static void enum_layouts(struct enumeration *e, uint32_t left, uint32_t pipelines)
+{
+    if (left == 0) {
+        struct gw_score s = gw_cost_score(e->in, e->costs, e->counts, pipelines);
+        if (pipelines && (!e->any || gw_score_compare(&s, &e->best) > 0)) {
+            e->best = s;
+            e->any = true;
+        }
+        return;
+    }
+    uint32_t first = left & -left;
+    enum_layouts(e, left & ~first, pipelines);
+    for (uint32_t sub = left; sub; sub = (sub - 1) & left) {
+        if (!(sub & first)) continue;
+        for (uint32_t i = 0; i < e->len[sub]; i++) {
+            e->costs[pipelines] = &e->shapes[sub][i];
+            e->counts[pipelines] = 1;
+            enum_layouts(e, left & ~sub, pipelines + 1);
+        }
+    }
+}
+
+static bool best_of_all(const struct gw_plan_input *in, double headroom, struct gw_score *out)
+{
+    struct enumeration e = {.in = in, .headroom = headroom};
+    uint32_t all = (1u << in->fleet->devices_len) - 1;
+    for (uint32_t mask = 1; mask <= all; mask++) {
+        e.shapes[mask] = malloc(ENUM_SHAPES * sizeof **e.shapes);
+        e.mask = mask;
+        e.n = (uint32_t)__builtin_popcount(mask);
+        enum_orders(&e, mask);
+    }
+    enum_layouts(&e, all, 0);
+    for (uint32_t mask = 1; mask <= all; mask++) free(e.shapes[mask]);
+    *out = e.best;
+    return e.any;
+}
+
+/* Worse than 0 by how much: 0.02 = 2%; 1 if a promise is broken that could be kept. */
+static double gap(const struct gw_score *ours, const struct gw_score *best)
+{
+    if (ours->promise != best->promise) return ours->promise < best->promise ? 1 : 0;
+    if (ours->promise == GW_PROMISE_NONE) return 1 - ours->throughput_rps / best->throughput_rps;
+    return ours->latency_p99_s / best->latency_p99_s - 1;
+}
+
+static void random_case(struct gw_rng *r, uint32_t devices, struct plan_fleet **fleet,
+                        struct gw_plan_model *model, struct gw_plan_load *load)
+{
+    *fleet = plan_fleet_create(1 + (uint32_t)gw_rng_below(r, 2), devices);
+    plan_fill(*fleet, r, devices, 1 + (uint32_t)gw_rng_below(r, PLAN_TYPES), 2);
+    *model = plan_model_small();
+    /* memory from "a quarter of the model fits" to "all of it" */
+    double whole = (double)gw_plan_weight_bytes(model, (struct gw_cell_rect){0, 4, 0, 4});
+    for (uint32_t t = 0; t < PLAN_TYPES; t++)
+        (*fleet)->types[t].memory_bytes = (uint64_t)(whole * (0.4 + 2 * gw_rng_unit(r)));
+    static const double rates[] = {0, 1, 10, 100, 400};
+    *load = plan_load(rates[gw_rng_below(r, 5)]);
+    if (gw_rng_below(r, 3) == 0) load->slo_tpot_s = 0.002;
+}
+
+static void test_search_small_fleets_is_within_two_percent_of_enumeration(void **state)
+{
+    (void)state;
+    uint32_t equal = 0, cases = 0;
+    for (uint64_t seed = 1; seed <= 120; seed++) {
+        struct gw_rng r;
+        struct plan_fleet *fleet;
+        struct gw_plan_model model;
+        struct gw_plan_load load;
+        gw_rng_init(&r, seed);
+        random_case(&r, seed % 40 == 0 ? 5 : 1 + (uint32_t)gw_rng_below(&r, 4), &fleet, &model, &load);
+        struct gw_plan_input in = {&fleet->f, &model, &load};
+        struct gw_search_result result;
+        struct gw_score best = {0};
+        double headroom = gw_cost_headroom(&fleet->f);
+        bool any = best_of_all(&in, headroom, &best);
+        assert_int_equal(gw_search(&in, headroom, gw_search_budget(fleet->f.devices_len), NULL, &result),
+                         GW_OK);
+        if (any != (result.layout.pipelines > 0))
+            fail_msg("seed %llu: %s", (unsigned long long)seed,
+                     any ? "found nothing" : "found what is not there");
+        if (any && gap(&result.score, &best) > 0.02)
+
+            if (getenv("ALL"))
+                printf("seed %llu: promise %d lat %g rps %g, best: %d %g %g dev %u\n",
+                       (unsigned long long)seed, result.score.promise, result.score.latency_p99_s,
+                       result.score.throughput_rps, best.promise, best.latency_p99_s, best.throughput_rps,
+                       fleet->f.devices_len);
+            else
+                fail_msg("seed %llu: promise %d latency %g rps %g, best: %d %g %g", (unsigned long long)seed,
+                         result.score.promise, result.score.latency_p99_s, result.score.throughput_rps,
+                         best.promise, best.latency_p99_s, best.throughput_rps);
+        cases += any;
+        equal += any && gw_score_compare(&result.score, &best) >= 0;
+        gw_search_fini(&result);
+        plan_fleet_destroy(fleet);
+    }
+    assert_true(cases > 60);
+    print_message("# %u of %u as good as enumeration\n", equal, cases);
+    assert_true(equal * 10 >= cases * 8);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_search_small_fleets_is_within_two_percent_of_enumeration),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
