@@ -48,7 +48,7 @@ KERNELS := kernels/convert.c kernels/digest.c kernels/digest_model.c \
 WORKER := worker/link.c worker/link_queue.c worker/safetensors.c worker/model_config.c worker/cells.c worker/model.c worker/weights.c worker/rope.c \
           worker/page_pool.c worker/block_manager.c worker/truncate.c worker/sampler.c \
           worker/job.c worker/scheduler.c worker/forward.c worker/engine.c \
-          worker/options.c worker/stop_signals.c worker/serve.c
+          worker/options.c worker/prove.c worker/stop_signals.c worker/serve.c
 CORE := controller/core/core.c controller/core/core_actions.c controller/core/core_workers.c \
         controller/core/core_requests.c controller/core/core_tokens.c controller/core/core_route.c \
         controller/core/core_moves.c controller/core/core_notices.c controller/core/core_log.c
@@ -103,7 +103,7 @@ UNIT_MIGRATE := test_request test_wire test_block_name test_fingerprint
 UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_kernels_rows test_kernels_attention test_kernels_digest
 UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safetensors test_sampler \
                test_block_manager test_rope test_engine_exact_branches test_engine_reference test_scheduler \
-               test_engine test_worker_options
+               test_engine test_worker_options test_worker_prove
 UNIT_CORE := test_core_requests test_core_workers test_core_moves test_core_route
 UNIT_PLAN := test_plan_search
 UNIT_TEXT := test_tokenizer test_tokenizer_files test_detok test_stops test_chat_template test_chat_template_bounds

@@ -10,6 +10,7 @@
 #include "kernels/digest.h"
 #include "migrate/fingerprint.h"
 #include "worker/options.h"
+#include "worker/prove.h"
 #include "worker/serve.h"
 
 #define DEFAULT_CONTEXTS      32 /* sequences of full length that the default pool holds */
@@ -33,16 +34,9 @@ struct worker {
 
 static gw_err_t print_digest(const char *profile, const struct gw_worker_options *o, struct gw_err_ctx *ctx)
 {
-    const struct gw_ops *ops;
-    struct gw_device *device;
     uint8_t digest[GW_DIGEST_BYTES];
     char hex[2 * GW_DIGEST_BYTES + 1];
-    TRY(gw_ops_cpu(profile, o->isa, &ops, ctx));
-    TRY(gw_device_cpu_create((int)o->threads, o->pin, &device, ctx));
-    gw_device_enter_thread();
-    gw_err_t err = gw_ops_digest(ops, device, digest);
-    gw_device_destroy(device);
-    if (err != GW_OK) return gw_fail(ctx, err, "no memory for the digest");
+    TRY(gw_prove_digest(profile, o->isa, digest, ctx));
     gw_hex(digest, sizeof digest, hex);
     printf("%s %s\n", profile, hex);
     return GW_OK;
@@ -77,15 +71,17 @@ static uint32_t kv_tokens(const struct worker *w)
 static gw_err_t open_engine(struct worker *w, struct gw_err_ctx *ctx)
 {
     const struct gw_worker_options *o = &w->options;
+    enum gw_isa isa;
     const struct gw_serve_config serve = {
         .signals = w->signals, .term_grace_s = o->term_grace_s, .log = &w->log};
     TRY(gw_secret_read(o->cluster_key_file, &w->key, &w->key_len, ctx));
     TRY(gw_model_open(o->model, &w->model, ctx));
     TRY(gw_fingerprint_dir(o->model, w->fingerprint, ctx));
+    TRY(gw_prove_isa(o->profile ? o->profile : gw_model_profile(w->model), o->isa, &w->log, &isa, ctx));
     if (gw_serve_create(&serve, &w->serve) != GW_OK) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
     struct gw_engine_config config = {.model = w->model,
                                       .profile = o->profile,
-                                      .isa = o->isa,
+                                      .isa = isa,
                                       .threads = (int)o->threads,
                                       .pin = o->pin,
                                       .kv_tokens = kv_tokens(w),
