@@ -164,7 +164,8 @@ gw_err_t gw_chat_template_render(const struct gw_chat_template *t, const struct 
     gw_err_t err = GW_OK;
     struct gw_buf out;
     struct gw_jinja_scope globals = {0};
-    struct gw_jinja_run run = {.out = &out, .scope = &globals, .date_string = vars->date_string, .ctx = ctx};
+    struct gw_jinja_run run = {
+        .out = &out, .scope = &globals, .today = vars->today ? vars->today : vars->date_string, .ctx = ctx};
     gw_buf_init(&out, GW_JINJA_OUTPUT_MAX);
     gw_arena_init(&run.arena, GW_JINJA_MEMORY_MAX);
     TRY_GOTO(define_all(&run, vars), out);

@@ -30,9 +30,11 @@ struct gw_chat_vars {
     const cJSON *messages; /* array of objects with role and content */
     bool add_generation_prompt;
     const char *bos_token, *eos_token;
-    /* NULL = not defined. strftime_now(format) gives this text whatever the format, and is itself not defined
-     * where this is NULL: templates have a fallback for both. */
-    const char *date_string;
+    const char *date_string; /* the variable of that name; NULL = not defined */
+    /* The day that strftime_now(format) writes in its format, like "20 Nov 2026" (any other text is given as it
+     * is); NULL: date_string. Where both are NULL strftime_now is not defined: some templates have a fallback
+     * for that, others fail. Inference servers commonly define strftime_now and not date_string. */
+    const char *today;
     const cJSON *extra; /* object of more variables (chat_template_kwargs), or NULL; the ones above win */
 };
 

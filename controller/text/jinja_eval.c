@@ -21,7 +21,7 @@ static gw_err_t eval_name(struct gw_jinja_run *run, const struct gw_jinja_node *
     }
     const struct gw_jinja_function *f = gw_jinja_function_find(n->name);
     /* Without a date there is no clock to ask, and "is defined" must say so. */
-    bool hidden = f && strcmp(f->name, "strftime_now") == 0 && !run->date_string;
+    bool hidden = f && strcmp(f->name, "strftime_now") == 0 && !run->today;
     if (!f || hidden) return gw_jinja_undefined_name(run, n->name, out);
     *out = (struct gw_jinja_value){.kind = GW_JINJA_FUNCTION, .function = f};
     return GW_OK;

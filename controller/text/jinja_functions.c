@@ -2,8 +2,12 @@
 #include "controller/text/jinja_builtins.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "controller/text/jinja_print.h"
+
+#define DATE_FORMAT_MAX 64  /* bytes of a format */
+#define DATE_TEXT_MAX   512 /* and of what it becomes; more gives nothing */
 
 #define FUNCTION(name)                                                                                       \
     static gw_err_t name(struct gw_jinja_run *run, const struct gw_jinja_args *args,                         \
@@ -61,14 +65,36 @@ FUNCTION(call_raise)
     return err;
 }
 
-/* strftime_now(format): the date that the caller gave, however it is asked for; a template cannot read a
- * clock. Where the caller gave none, the name is not defined. */
+/* "20 Nov 2026" → a date with its day of the week and of the year; false for any other text. */
+static bool read_date(const char *text, struct tm *date)
+{
+    memset(date, 0, sizeof *date);
+    const char *end = strptime(text, "%d %b %Y", date);
+    return end && *end == '\0' && timegm(date) != -1;
+}
+
+/* strftime_now(format): the date that the caller gave, written as the format says; a template cannot read a
+ * clock. A text that is not of the usual form is given as it is, and where there is none, the name is not
+ * defined. */
 FUNCTION(call_strftime_now)
 {
-    (void)args;
-    if (!run->date_string) return gw_jinja_fail(run, GW_ERR_INPUT, "'strftime_now' is undefined");
-    *out = gw_jinja_text(run->date_string, strlen(run->date_string));
-    return GW_OK;
+    struct gw_jinja_string format = {"", 0};
+    char pattern[DATE_FORMAT_MAX + 1], text[DATE_TEXT_MAX];
+    struct tm date;
+    if (!run->today) return gw_jinja_fail(run, GW_ERR_INPUT, "'strftime_now' is undefined");
+    TRY(gw_jinja_arg_text(run, args, 0, "format", &format));
+    if (format.len > DATE_FORMAT_MAX)
+        return gw_jinja_fail(run, GW_ERR_LIMIT, "a date format of more than %d bytes", DATE_FORMAT_MAX);
+    memcpy(pattern, format.bytes, format.len);
+    pattern[format.len] = '\0';
+    *out = gw_jinja_text(run->today, strlen(run->today));
+    if (!read_date(run->today, &date)) return GW_OK;
+    struct gw_buf b;
+    gw_buf_init(&b, sizeof text);
+    gw_buf_put(&b, text, strftime(text, sizeof text, pattern, &date));
+    gw_err_t err = gw_jinja_from_buf(run, &b, out);
+    gw_buf_fini(&b);
+    return err;
 }
 
 static const struct gw_jinja_function functions[] = {

@@ -186,6 +186,21 @@ FILTER(filter_sort)
     return GW_OK;
 }
 
+/* dictsort(case_sensitive=false, by="key", reverse=false): pairs of a mapping, sorted. */
+FILTER(filter_dictsort)
+{
+    const struct gw_jinja_value *exact = gw_jinja_arg(args, 0, "case_sensitive");
+    const struct gw_jinja_value *by = gw_jinja_arg(args, 1, "by");
+    const struct gw_jinja_value *reverse = gw_jinja_arg(args, 2, "reverse");
+    struct gw_jinja_args sorting = {.by_pos_len = 3};
+    struct gw_jinja_value pairs;
+    TRY(filter_items(run, in, args, &pairs));
+    sorting.by_pos[0] = gw_jinja_bool(reverse && gw_jinja_truth(reverse));
+    sorting.by_pos[1] = gw_jinja_bool(exact && gw_jinja_truth(exact));
+    sorting.by_pos[2] = gw_jinja_text(by && gw_jinja_text_is(by, "value") ? "1" : "0", 1);
+    return filter_sort(run, &pairs, &sorting, out);
+}
+
 /* ---- map, select
  * -------------------------------------------------------------------------------------------- */
 
@@ -318,6 +333,7 @@ const struct gw_jinja_filter gw_jinja_list_filters[] = {
     {"reverse", filter_reverse},
     {"join", filter_join},
     {"sort", filter_sort},
+    {"dictsort", filter_dictsort},
     {"map", filter_map},
     {"select", filter_select},
     {"reject", filter_reject},

@@ -41,9 +41,9 @@ struct gw_jinja_run {
     struct gw_jinja_scope *scope;
     enum gw_jinja_signal signal; /* a break or continue on its way to its loop */
     size_t steps;
-    int depth;     /* of evaluation and of values being walked */
-    uint32_t line; /* of what is being evaluated */
-    const char *date_string;
+    int depth;         /* of evaluation and of values being walked */
+    uint32_t line;     /* of what is being evaluated */
+    const char *today; /* for strftime_now; NULL = it is not defined */
     struct gw_err_ctx *ctx;
 };
 

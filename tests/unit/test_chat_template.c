@@ -119,6 +119,8 @@ static void test_render_expressions_follow_python(void **state)
         {"{% set x | upper %} é {% endset %}[{{ x }}]", "[ É ]"},
         {"{% macro m(a, b=a) %}{{ a }}{{ b }}{% endmacro %}{{ m(1) }}{{ m(b=2, a=3) }}", "1132"},
         {"{{ 'a' 'b' }}{{ 1_000 }}{{ '\\x41\\u00e9\\q' }}", "ab1000Aé\\q"},
+        {"{{ {'b': 1, 'A': 3, 'c': 2}|dictsort }}{{ {'b': 1, 'a': 2}|dictsort(by='value', reverse=true) }}",
+         "[('A', 3), ('b', 1), ('c', 2)][('a', 2), ('b', 1)]"},
         {"{{ 1 if []|map('upper') else 2 }}{{ 1 if []|map('upper')|list else 2 }}", "12"},
         {"{{ messages.0.role }}{{ [[1, 2]].0.1 }}", "user2"},
     };
@@ -247,7 +249,13 @@ static void test_render_variables_are_the_servers(void **state)
     vars.extra = extra;
     assert_renders("{{ bos_token }}{{ messages|length }}{{ mine[1].a }}", &vars, "<s>1None");
     vars.date_string = "20 Nov 2026";
-    assert_renders("{{ date_string }} {{ strftime_now('%d %b %Y') }}", &vars, "20 Nov 2026 20 Nov 2026");
+    assert_renders("{{ date_string }} {{ strftime_now('%Y-%m-%d, %A %j') }}", &vars,
+                   "20 Nov 2026 2026-11-20, Friday 324");
+    vars.date_string = NULL;
+    vars.today = "1 Jan 2027";
+    assert_renders("{{ date_string is defined }} {{ strftime_now('%d.%m.%y') }}", &vars, "False 01.01.27");
+    vars.today = "today";
+    assert_renders("{{ strftime_now('%Y') }}", &vars, "today");
     cJSON_Delete(extra);
     cJSON_Delete(messages);
 }
