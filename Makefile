@@ -105,7 +105,7 @@ UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safet
                test_block_manager test_rope test_engine_exact_branches test_engine_reference test_scheduler \
                test_engine test_worker_options test_worker_prove
 UNIT_CORE := test_core_requests test_core_workers test_core_moves test_core_route
-UNIT_PLAN := test_plan_search
+UNIT_PLAN := test_plan_search test_plan_assign test_plan_move test_plan_planner
 UNIT_TEXT := test_tokenizer test_tokenizer_files test_detok test_stops test_chat_template test_chat_template_bounds
 UNIT_FRONT := test_http_parser test_openai_request test_choice test_front_api test_front_failures test_front_conn test_front_admin
 UNIT_CLI := test_cli_fleet
@@ -209,7 +209,7 @@ E2E := tests/e2e/test_install.py@600 tests/e2e/test_openai.py@300 tests/e2e/test
        tests/e2e/test_bad_model.py@300 tests/e2e/test_recovery.py@300 tests/e2e/test_churn.py@600
 E2E_LONG :=
 # Programs that print `bench` lines: C ones (tests/bench/<name>.c, run on the release build) and scripts.
-BENCH := bench_kernels bench_engine
+BENCH := bench_kernels bench_engine bench_plan
 BENCH_E2E := tests/bench/bench_recovery.py
 
 JOBS ?= $(shell nproc)
@@ -268,7 +268,7 @@ demo: ## chat completions that stream on while workers are reclaimed, killed and
 	@+$(SUBMAKE) all
 	@tests/e2e/demo.py
 
-$(BENCH:%=build/release/tests/bench/%): build/release/tests/bench/%: build/release/tests/bench/%.o $(call libs,release,WORKER KERNELS MIGRATE BASE)
+$(BENCH:%=build/release/tests/bench/%): build/release/tests/bench/%: build/release/tests/bench/%.o $(call libs,release,WORKER KERNELS PLAN MIGRATE BASE)
 	@echo "  LINK  $@"; $(CC) $^ $(LIBS) -o $@
 bench: all $(BENCH:%=build/release/tests/bench/%) ## measure: lines `bench <name> ours=<x> ref=<y> ratio=<x/y> unit=<u>`
 	@for b in $(BENCH:%=build/release/tests/bench/%) $(BENCH_E2E); do $$b || exit; done

@@ -48,22 +48,14 @@ static void find_idle(struct moves *m)
     }
 }
 
-/* Fills p with the best shape of c's incoming pipeline `at`, the others of c being set; false if none improves. */
-static bool try_shapes(struct moves *m, struct change *c, uint32_t at)
+/* Gives `p`, the last of c's incoming pipelines, its best shape, those before it having theirs; false if none improves. */
+static bool try_last(struct moves *m, struct change *c, struct pipe *p)
 {
-    struct pipe *p = &c->in[at];
-    search_sort(m->s, p->devices, p->n);
     const struct gw_shape_set *set = search_shapes(m->s, p->devices, p->n);
     const struct gw_shape *best = NULL;
     struct gw_score best_score = m->sol->score;
-    if (!set) return false;
-    for (uint32_t i = 0; i < set->len; i++) {
+    for (uint32_t i = 0; set && i < set->len; i++) {
         p->shape = &set->shapes[i];
-        if (at + 1 < c->in_len) {
-            /* the other one's shape is settled with this one as it is */
-            if (try_shapes(m, c, at + 1)) return true;
-            continue;
-        }
         struct gw_score score = solution_try(m->s, m->sol, c);
         if (gw_score_compare(&score, &best_score) <= 0) continue;
         best_score = score;
@@ -73,6 +65,19 @@ static bool try_shapes(struct moves *m, struct change *c, uint32_t at)
     return best;
 }
 
+/* Gives c's incoming pipelines (one or two) shapes that improve the solution; false if there are none. */
+static bool try_shapes(struct moves *m, struct change *c)
+{
+    for (uint32_t i = 0; i < c->in_len; i++) search_sort(m->s, c->in[i].devices, c->in[i].n);
+    if (c->in_len == 1) return try_last(m, c, &c->in[0]);
+    const struct gw_shape_set *set = search_shapes(m->s, c->in[0].devices, c->in[0].n);
+    for (uint32_t i = 0; set && i < set->len; i++) {
+        c->in[0].shape = &set->shapes[i];
+        if (try_last(m, c, &c->in[1])) return true;
+    }
+    return false;
+}
+
 /* Does c (its shapes still open) improve the solution? If so it is done. */
 static bool attempt(struct moves *m, struct change *c)
 {
@@ -80,7 +85,7 @@ static bool attempt(struct moves *m, struct change *c)
     for (uint32_t i = 0; i < c->in_len; i++)
         if (c->in[i].n < 1 || c->in[i].n > GW_SHAPE_RANKS_MAX) return false;
     if (c->in_len) {
-        if (!try_shapes(m, c, 0)) return false;
+        if (!try_shapes(m, c)) return false;
     } else {
         struct gw_score score = solution_try(m->s, m->sol, c);
         if (gw_score_compare(&score, &m->sol->score) <= 0) return false;

@@ -233,7 +233,7 @@ void gw_shape_search(const struct gw_plan_input *in, double headroom, const uint
     }
     find_alike(&s);
     if (n <= GW_SHAPE_FULL)
-        try_all_cuts(&s, (uint32_t[GW_SHAPE_FULL]){0}, 0);
+        try_all_cuts(&s, (uint32_t[GW_SHAPE_RANKS_MAX]){0}, 0);
     else
         try_even_cuts(&s);
     shaping_polish(&s);

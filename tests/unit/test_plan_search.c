@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <math.h>
 
 #include "controller/plan/search.h"
 #include "tests/lib/plan_fixture.h"
@@ -166,15 +167,9 @@ static void test_search_small_fleets_is_within_two_percent_of_enumeration(void *
                      any ? "found nothing" : "found what is not there");
         if (any && gap(&result.score, &best) > 0.02)
 
-            if (getenv("ALL"))
-                printf("seed %llu: promise %d lat %g rps %g, best: %d %g %g dev %u\n",
-                       (unsigned long long)seed, result.score.promise, result.score.latency_p99_s,
-                       result.score.throughput_rps, best.promise, best.latency_p99_s, best.throughput_rps,
-                       fleet->f.devices_len);
-            else
-                fail_msg("seed %llu: promise %d latency %g rps %g, best: %d %g %g", (unsigned long long)seed,
-                         result.score.promise, result.score.latency_p99_s, result.score.throughput_rps,
-                         best.promise, best.latency_p99_s, best.throughput_rps);
+            fail_msg("seed %llu: promise %d latency %g rps %g, best: %d %g %g", (unsigned long long)seed,
+                     result.score.promise, result.score.latency_p99_s, result.score.throughput_rps,
+                     best.promise, best.latency_p99_s, best.throughput_rps);
         cases += any;
         equal += any && gw_score_compare(&result.score, &best) >= 0;
         gw_search_fini(&result);
@@ -185,10 +180,130 @@ static void test_search_small_fleets_is_within_two_percent_of_enumeration(void *
     assert_true(equal * 10 >= cases * 8);
 }
 
+/* ---- what holds on any fleet ---- */
+
+static bool same_layout(const struct gw_layout *a, const struct gw_layout *b)
+{
+    if (a->ranks_len != b->ranks_len) return false;
+    for (uint32_t i = 0; i < a->ranks_len; i++)
+        if (a->ranks[i].device != b->ranks[i].device || a->ranks[i].pipeline != b->ranks[i].pipeline ||
+            !gw_rect_equal(a->ranks[i].cells, b->ranks[i].cells))
+            return false;
+    return true;
+}
+
+/* Weights and the KV of one P99 request within (1 - headroom) of each device's memory. */
+static void check_memory(const struct gw_plan_input *in, double headroom, const struct gw_layout *l)
+{
+    for (uint32_t i = 0; i < l->ranks_len; i++) {
+        const struct gw_plan_type *t = &in->fleet->types[in->fleet->devices[l->ranks[i].device].type];
+        double kv = (double)gw_plan_kv_token_bytes(in->model, l->ranks[i].cells) *
+                    (in->load->prompt_p99 + in->load->output_p99);
+        assert_true((double)gw_plan_weight_bytes(in->model, l->ranks[i].cells) + kv <=
+                    (double)t->memory_bytes * (1 - headroom));
+    }
+}
+
+static void check_fleet(uint64_t seed)
+{
+    struct gw_rng r;
+    gw_rng_init(&r, seed);
+    struct plan_fleet *p = plan_fleet_create(1 + (uint32_t)gw_rng_below(&r, 4), 96);
+    struct gw_plan_model m = gw_rng_below(&r, 2) ? plan_model_70b() : plan_model_8b();
+    /* odd sizes: cuts that are not even */
+    if (gw_rng_below(&r, 4) == 0) m = plan_model(30, 4, 3072, 24, 6, 8, 8200, 50257);
+    plan_fill(p, &r, 1 + (uint32_t)gw_rng_below(&r, 90), PLAN_TYPES, 8);
+    for (uint32_t t = 3; t < PLAN_TYPES; t++) p->types[t].profile = (uint32_t)gw_rng_below(&r, 2);
+    for (uint32_t i = 0; i < p->f.instances_len; i++)
+        if (gw_rng_below(&r, 5) == 0) p->f.instances[i].doomed_at_s = 30;
+    struct gw_plan_load load = plan_load(200 * gw_rng_unit(&r));
+    struct gw_plan_input in = {&p->f, &m, &load};
+    struct gw_search_result a, b;
+    struct gw_err_ctx ctx = {0};
+    struct gw_score score;
+    double headroom = gw_cost_headroom(&p->f);
+    uint64_t budget = gw_rng_below(&r, 3000);
+    assert_int_equal(gw_plan_fleet_check(&p->f, &m, &ctx), GW_OK);
+    assert_int_equal(gw_search(&in, headroom, budget, NULL, &a), GW_OK);
+    assert_int_equal(gw_search(&in, headroom, budget, NULL, &b), GW_OK);
+    if (gw_layout_check(&a.layout, &p->f, &m, &ctx) != GW_OK)
+        fail_msg("seed %llu: %s", (unsigned long long)seed, ctx.text);
+    assert_int_equal(gw_layout_check(&a.runner_up, &p->f, &m, NULL), GW_OK);
+    assert_true(a.evaluated <= budget);
+    assert_true(same_layout(&a.layout, &b.layout));
+    check_memory(&in, headroom, &a.layout);
+    if (a.layout.pipelines) {
+        assert_int_equal(gw_cost_layout(&in, headroom, &a.layout, &score), GW_OK);
+        assert_true(fabs(score.latency_p99_s / a.score.latency_p99_s - 1) < 1e-9);
+        assert_true(fabs(score.throughput_rps / a.score.throughput_rps - 1) < 1e-9);
+    }
+    gw_search_fini(&a);
+    gw_search_fini(&b);
+    plan_fleet_destroy(p);
+}
+
+static void test_search_random_fleets_keep_every_rule(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 60; seed++) check_fleet(seed);
+}
+
+static void test_search_no_budget_finds_nothing(void **state)
+{
+    (void)state;
+    struct plan_fleet *p = plan_fleet_create(1, 8);
+    struct gw_plan_model m = plan_model_8b();
+    struct gw_plan_load load = plan_load(1);
+    struct gw_plan_input in = {&p->f, &m, &load};
+    struct gw_search_result r;
+    plan_add(p, 0, 4, 0);
+    assert_int_equal(gw_search(&in, 0, 0, NULL, &r), GW_OK);
+    assert_int_equal(r.layout.pipelines, 0);
+    assert_int_equal(r.evaluated, 0);
+    gw_search_fini(&r);
+    plan_fleet_destroy(p);
+}
+
+static void test_search_empty_fleet_is_no_layout(void **state)
+{
+    (void)state;
+    struct plan_fleet *p = plan_fleet_create(1, 8);
+    struct gw_plan_model m = plan_model_8b();
+    struct gw_plan_load load = plan_load(1);
+    struct gw_plan_input in = {&p->f, &m, &load};
+    struct gw_search_result r;
+    assert_int_equal(gw_search(&in, 0, 1000, NULL, &r), GW_OK);
+    assert_int_equal(r.layout.ranks_len, 0);
+    gw_search_fini(&r);
+    plan_fleet_destroy(p);
+}
+
+/* Three devices of which one has less memory: 8 shares over 3 ranks cannot be even. */
+static void test_search_three_devices_share_eight_unequally(void **state)
+{
+    (void)state;
+    struct plan_fleet *p = plan_fleet_create(1, 8);
+    struct gw_plan_model m = plan_model_70b();
+    struct gw_plan_load load = plan_load(0.5);
+    struct gw_plan_input in = {&p->f, &m, &load};
+    struct gw_search_result r;
+    plan_add(p, 0, 3, 0);
+    assert_int_equal(gw_search(&in, 0, 12000, NULL, &r), GW_OK);
+    assert_int_equal(gw_layout_check(&r.layout, &p->f, &m, NULL), GW_OK);
+    assert_int_equal(r.layout.pipelines, 1);
+    assert_int_equal(r.layout.ranks_len, 3);
+    gw_search_fini(&r);
+    plan_fleet_destroy(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_search_small_fleets_is_within_two_percent_of_enumeration),
+        cmocka_unit_test(test_search_random_fleets_keep_every_rule),
+        cmocka_unit_test(test_search_no_budget_finds_nothing),
+        cmocka_unit_test(test_search_empty_fleet_is_no_layout),
+        cmocka_unit_test(test_search_three_devices_share_eight_unequally),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
