@@ -1,10 +1,14 @@
 #include "controller/front/openai_prompt.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#include "base/clock.h"
 #include "controller/front/openai_fields.h"
 
+#define TODAY_BYTES       32
 #define MESSAGES_MAX      4096
 #define MESSAGE_BYTES_MAX (64u << 20) /* the body's own limit is lower */
 
@@ -144,12 +148,27 @@ static gw_err_t plain_messages(const cJSON *body, cJSON **out, struct gw_openai_
     return err;
 }
 
+/* "20 Nov 2026", in UTC, as templates write dates. It is part of the prompt from here on: a request that is
+ * resubmitted tomorrow is still the same. */
+static void put_today(char out[TODAY_BYTES])
+{
+    static const char months[][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                     "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    time_t now = (time_t)gw_clock_unix_s();
+    struct tm utc;
+    gmtime_r(&now, &utc);
+    snprintf(out, TODAY_BYTES, "%02d %s %d", utc.tm_mday, months[utc.tm_mon], utc.tm_year + 1900);
+}
+
 static gw_err_t render(const struct gw_openai_model *model, const cJSON *body, char **text, size_t *len,
                        struct gw_openai_error *error)
 {
     struct gw_err_ctx ctx = {0};
     cJSON *messages = NULL;
+    char today[TODAY_BYTES];
+    put_today(today);
     struct gw_chat_vars vars = {.add_generation_prompt = true,
+                                .today = today,
                                 .bos_token = gw_tokenizer_bos(model->tokenizer),
                                 .eos_token = gw_tokenizer_eos(model->tokenizer)};
     TRY(gw_field_bool(body, "add_generation_prompt", &vars.add_generation_prompt, error));

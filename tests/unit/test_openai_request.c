@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "controller/front/openai_request.h"
 
@@ -443,6 +444,36 @@ static void test_parse_too_many_choices_are_400(void **state)
     bad(*state, GW_OPENAI_COMPLETIONS, body, 400, "n");
 }
 
+/* A template may write the day: it does so when the request arrives, and the day is part of the prompt. */
+static void test_parse_chat_template_may_write_the_day(void **state)
+{
+    const struct fixture *f = *state;
+    static const char source[] = "{{ strftime_now('%Y') }}";
+    struct gw_openai_model model = f->model;
+    struct gw_chat_template *chat = NULL;
+    struct gw_openai_request *r = NULL;
+    struct gw_openai_error error = {0};
+    struct gw_buf text;
+    char year[8];
+    time_t now = time(NULL);
+    gw_buf_init(&text, 64);
+    assert_int_equal(gw_chat_template_create(source, strlen(source), &chat, NULL), GW_OK);
+    model.chat = chat;
+    assert_int_equal(
+        gw_openai_request_parse(&model, GW_OPENAI_CHAT, "{" HELLO "}", strlen("{" HELLO "}"), &r, &error),
+        GW_OK);
+    for (uint32_t i = 0; i < r->prompts[0].len; i++) {
+        size_t len;
+        const char *bytes = gw_tokenizer_bytes(f->tokenizer, r->prompts[0].ids[i], &len);
+        gw_buf_put(&text, bytes, len);
+    }
+    strftime(year, sizeof year, "%Y", gmtime(&now));
+    assert_string_equal(gw_buf_cstr(&text), year);
+    gw_buf_fini(&text);
+    gw_openai_request_destroy(r);
+    gw_chat_template_destroy(chat);
+}
+
 static void test_parse_chat_without_template_is_400(void **state)
 {
     struct fixture f = *(struct fixture *)*state;
@@ -472,6 +503,7 @@ int main(void)
         cmocka_unit_test(test_parse_what_is_not_built_yet_is_refused_by_name),
         cmocka_unit_test(test_parse_prompt_must_leave_room_for_one_token),
         cmocka_unit_test(test_parse_too_many_choices_are_400),
+        cmocka_unit_test(test_parse_chat_template_may_write_the_day),
         cmocka_unit_test(test_parse_chat_without_template_is_400),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
