@@ -126,7 +126,8 @@ static gw_err_t check_type(const struct gw_plan_fleet *f, const struct gw_plan_t
     if (t->profile >= f->profiles_len || t->memory_bytes < 1 || t->memory_bytes > BYTES_MAX ||
         !within(t->bytes_s, 1, RATE_MAX) || !within(t->flop_s, 1, RATE_MAX) ||
         !within(t->decode_factor, 1e-3, 1e3) || !within(t->prefill_factor, 1e-3, 1e3) ||
-        !within(t->price_usd_h, 0, MONEY_MAX))
+        !within(t->price_usd_h, 0, MONEY_MAX) || t->instance_devices > GW_PLAN_DEVICES_MAX ||
+        !link_good(&t->intra) || !link_good(&t->inter))
         return gw_fail(ctx, GW_ERR_INPUT, "device type '%s' has a number out of range", t->name);
     return GW_OK;
 }

@@ -43,6 +43,9 @@ struct gw_plan_type {
     double decode_factor,
         prefill_factor; /* measured step time / predicted (controller/plan/cost.h); 1 = as predicted */
     double price_usd_h; /* of one new device of the type */
+    /* Of an instance of new ones, as the cloud sells them: */
+    uint32_t instance_devices;        /* 0 counts as 1 */
+    struct gw_plan_link intra, inter; /* see gw_plan_instance */
 };
 
 struct gw_plan_instance {

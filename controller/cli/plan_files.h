@@ -1,8 +1,9 @@
 /* The files of `godwit plan`: fleet, model directory, load, and what serves now.
  *
- * Fleet (JSON; plan_cmd.c's --help shows one). Instances: "id", "type", "devices" (1), "zone" ("default"), "count" (1;
+ * Fleet (JSON; plan_cmd.c's --help shows one). Instances: "id", "type", "devices" (the type's), "zone" ("default"), "count" (1;
  * more makes id-0, id-1 …), "price_usd_h" (devices · the type's), "doomed_at_s" (0), "on_demand" (false), "intra" and
- * "inter" links (the type's). Types: "memory_gb", "bandwidth_gb_s", "tflop_s" are needed. 1 GB = 10^9 bytes.
+ * "inter" links (the type's). Types: "memory_gb", "bandwidth_gb_s", "tflop_s" are needed, "devices" are those of
+ * one instance (1), "price_usd_h" is for one device. 1 GB = 10^9 bytes.
  * Fields that are not known are refused: a misspelt one would be a silent default.
  *
  * Owner: gw_plan_files_fini frees all. Thread: start-up. Units: as named in the files.

@@ -7,14 +7,8 @@
 
 #define GB 1e9
 
-/* What an instance of a type has, unless it says otherwise. */
-struct type_links {
-    struct gw_plan_link intra, inter;
-};
-
 struct reader {
     struct gw_plan_fleet *fleet;
-    struct type_links links[GW_PLAN_TYPES_MAX];
     struct gw_err_ctx *ctx;
 };
 
@@ -33,17 +27,17 @@ static gw_err_t name_index(char (*names)[GW_PLAN_NAME_MAX], uint32_t *len, uint3
 static gw_err_t read_type(struct reader *r, const cJSON *t)
 {
     static const char *const known[] = {
-        "profile",        "memory_gb",   "bandwidth_gb_s", "tflop_s", "decode_factor",
-        "prefill_factor", "price_usd_h", "intra",          "inter",   NULL};
+        "profile", "memory_gb", "bandwidth_gb_s", "tflop_s", "decode_factor", "prefill_factor", "price_usd_h",
+        "devices", "intra",     "inter",          NULL};
     struct gw_plan_fleet *f = r->fleet;
     if (f->types_len == GW_PLAN_TYPES_MAX)
         return gw_fail(r->ctx, GW_ERR_LIMIT, "more than %d types", GW_PLAN_TYPES_MAX);
     struct gw_plan_type *type = &f->types[f->types_len];
-    struct type_links *links = &r->links[f->types_len];
     char profile[GW_PLAN_NAME_MAX] = "default";
     double memory = 0, bandwidth = 0, tflop = 0;
-    *type = (struct gw_plan_type){.decode_factor = 1, .prefill_factor = 1};
-    *links = (struct type_links){{25 * GB, 10e-6}, {2.5 * GB, 50e-6}};
+    int64_t devices = 1;
+    *type = (struct gw_plan_type){
+        .decode_factor = 1, .prefill_factor = 1, .intra = {25 * GB, 10e-6}, .inter = {2.5 * GB, 50e-6}};
     if (strlen(t->string) >= GW_PLAN_NAME_MAX || !*t->string)
         return gw_fail(r->ctx, GW_ERR_INPUT, "the name is too long");
     memcpy(type->name, t->string, strlen(t->string) + 1);
@@ -55,9 +49,11 @@ static gw_err_t read_type(struct reader *r, const cJSON *t)
     TRY(gw_json_double(t, "decode_factor", 1e-3, 1e3, &type->decode_factor, r->ctx));
     TRY(gw_json_double(t, "prefill_factor", 1e-3, 1e3, &type->prefill_factor, r->ctx));
     TRY(gw_json_double(t, "price_usd_h", 0, 1e6, &type->price_usd_h, r->ctx));
-    TRY(plan_json_link(t, "intra", &links->intra, r->ctx));
-    TRY(plan_json_link(t, "inter", &links->inter, r->ctx));
+    TRY(gw_json_int(t, "devices", 1, 64, &devices, r->ctx));
+    TRY(plan_json_link(t, "intra", &type->intra, r->ctx));
+    TRY(plan_json_link(t, "inter", &type->inter, r->ctx));
     TRY(name_index(f->profiles, &f->profiles_len, GW_PLAN_TYPES_MAX, profile, &type->profile, r->ctx));
+    type->instance_devices = (uint32_t)devices;
     type->memory_bytes = (uint64_t)(memory * GB);
     type->bytes_s = bandwidth * GB;
     type->flop_s = tflop * 1e12;
@@ -120,19 +116,21 @@ static gw_err_t read_instance(struct reader *r, const cJSON *j)
                                         "intra", "inter",       NULL};
     struct gw_plan_instance in = {0};
     char zone[GW_PLAN_NAME_MAX] = "default";
-    int64_t devices = 1, count = 1;
+    int64_t devices, count = 1;
     uint32_t type = 0;
     TRY(plan_json_fields(j, "it", known, r->ctx));
     TRY(plan_json_name(j, "id", in.id, r->ctx));
     if (!in.id[0]) return gw_fail(r->ctx, GW_ERR_INPUT, "'id' is missing");
     TRY(find_type(r, j, &type));
+    const struct gw_plan_type *t = &r->fleet->types[type];
+    devices = t->instance_devices;
     TRY(gw_json_int(j, "devices", 1, 64, &devices, r->ctx));
     TRY(gw_json_int(j, "count", 1, GW_PLAN_DEVICES_MAX, &count, r->ctx));
     TRY(plan_json_name(j, "zone", zone, r->ctx));
     in.devices = (uint32_t)devices;
-    in.price_usd_h = (double)devices * r->fleet->types[type].price_usd_h;
-    in.intra = r->links[type].intra;
-    in.inter = r->links[type].inter;
+    in.price_usd_h = (double)devices * t->price_usd_h;
+    in.intra = t->intra;
+    in.inter = t->inter;
     TRY(gw_json_double(j, "price_usd_h", 0, 1e6, &in.price_usd_h, r->ctx));
     TRY(gw_json_double(j, "doomed_at_s", 0, 1e9, &in.doomed_at_s, r->ctx));
     TRY(gw_json_bool(j, "on_demand", &in.on_demand, r->ctx));

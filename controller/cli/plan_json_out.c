@@ -70,7 +70,7 @@ static void put_move(struct gw_buf *b, const struct gw_plan_fleet *f, const stru
                   "{\"kept_bytes\": %" PRIu64 ", \"kv_bytes\": %" PRIu64 ", \"weight_bytes\": %" PRIu64
                   ", \"store_bytes\": %" PRIu64 ", \"zone_bytes\": %" PRIu64
                   ", \"recomputed_bytes\": %" PRIu64 ", \"seconds\": %.9g, \"gap_s\": %.9g, \"late_s\": "
-                                                     "%.9g, \"usd\": %.9g, \"touched\": %u, \"steps\": [",
+                  "%.9g, \"usd\": %.9g, \"touched\": %u, \"steps\": [",
                   m->kept_bytes, m->kv_bytes, m->weight_bytes, m->store_bytes, m->zone_bytes,
                   m->recomputed_bytes, m->seconds, m->gap_s, m->late_s, m->usd, m->touched);
     for (uint32_t i = 0; i < m->steps_len; i++) {
@@ -113,9 +113,11 @@ static void put_wish(struct gw_buf *b, const struct plan_report *r)
         put_text(b, r->files->fleet.types[w->type].name);
     else
         gw_buf_puts(b, "null");
-    gw_buf_printf(
-        b, ", \"pipelines\": %u, \"usd_h\": %.9g, \"margin\": %.9g, \"on_demand\": %s, \"impossible\": %s}",
-        w->pipelines, w->usd_h, w->margin, w->on_demand ? "true" : "false", w->impossible ? "true" : "false");
+    gw_buf_printf(b,
+                  ", \"pipelines\": %u, \"usd_h\": %.9g, \"margin\": %.9g, \"on_demand\": %s, "
+                  "\"slo_missed\": %s, \"impossible\": %s}",
+                  w->pipelines, w->usd_h, w->margin, w->on_demand ? "true" : "false",
+                  w->slo_missed ? "true" : "false", w->impossible ? "true" : "false");
 }
 
 void plan_report_json(const struct plan_report *r, struct gw_buf *b)

@@ -130,9 +130,9 @@ static void put_wish(const struct plan_report *r, struct gw_buf *b)
     if (w->impossible)
         gw_buf_puts(b, "wish      no number of devices of any type would do\n");
     else if (w->instances)
-        gw_buf_printf(b, "wish      %u more instances of %u x %s (%u pipelines, %.4g USD/h)%s\n",
+        gw_buf_printf(b, "wish      %u more instances of %u x %s (%u pipelines, %.4g USD/h)%s%s\n",
                       w->instances, w->devices, types[w->type].name, w->pipelines, w->usd_h,
-                      w->on_demand ? ", on demand" : "");
+                      w->on_demand ? ", on demand" : "", w->slo_missed ? "; no type keeps the SLO" : "");
     else
         gw_buf_printf(b, "wish      nothing is missing%s\n",
                       w->on_demand ? "; but spot alone will not hold: part on demand" : "");

@@ -2,7 +2,7 @@
  *
  * Wanted is the arrival rate / GW_COST_RHO_MAX, and a margin for what preemptions keep away: instances lost per hour · hours
  * until one is replaced · GW_WISH_CLUSTER (they come in clusters), as a fraction of the fleet. For each type a pipeline
- * of new instances is shaped, which keeps the SLO where one is promised; the type whose missing pipelines cost least is the
+ * of new instances is shaped, which keeps the SLO where one is promised and some type can; the type whose missing pipelines cost least is the
  * wish. Above GW_WISH_FALLBACK of the fleet gone at a time, spot alone does not hold: on-demand is asked for.
  *
  * Owner: plain data. Thread: any; pure. Units: as named. Errors: GW_ERR_MEMORY. Source: own design. */
@@ -27,7 +27,8 @@ struct gw_wish {
     double usd_h;
     double margin; /* fraction of the fleet that is expected to be away */
     bool on_demand;
-    bool impossible; /* no type can hold the model, or keep the SLO */
+    bool slo_missed; /* no type keeps the SLO; with this the rate is met */
+    bool impossible; /* no type can hold the model */
 };
 
 /* headroom: as planned with. score: of the layout that serves (throughput 0 if none). */

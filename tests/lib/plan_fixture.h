@@ -67,6 +67,16 @@ static const struct gw_plan_type plan_types[] = {
 };
 #define PLAN_TYPES (sizeof plan_types / sizeof *plan_types)
 
+static inline struct gw_plan_link plan_intra(uint32_t type)
+{
+    return type < 2 ? (struct gw_plan_link){3.0e11, 8e-6} : (struct gw_plan_link){2.5e10, 2e-5};
+}
+
+static inline struct gw_plan_link plan_inter(uint32_t type)
+{
+    return type < 2 ? (struct gw_plan_link){2.5e10, 5e-5} : (struct gw_plan_link){6e9, 5e-5};
+}
+
 /* Room for devices and instances is made once; add instances by plan_add. */
 struct plan_fleet {
     struct gw_plan_fleet f;
@@ -79,6 +89,11 @@ static inline struct plan_fleet *plan_fleet_create(uint32_t zones, uint32_t devi
 {
     struct plan_fleet *p = calloc(1, sizeof *p);
     memcpy(p->types, plan_types, sizeof plan_types);
+    for (uint32_t t = 0; t < PLAN_TYPES; t++) {
+        p->types[t].instance_devices = t < 3 ? 4 : 1;
+        p->types[t].intra = plan_intra(t);
+        p->types[t].inter = plan_inter(t);
+    }
     for (uint32_t z = 0; z < zones; z++)
         snprintf(p->zones[z], sizeof p->zones[z], "zone-%c", (char)('a' + z));
     snprintf(p->profiles[0], sizeof p->profiles[0], "cuda-exact-1");
@@ -111,8 +126,8 @@ static inline uint32_t plan_add(struct plan_fleet *p, uint32_t type, uint32_t de
     *in = (struct gw_plan_instance){.zone = zone,
                                     .first_device = p->f.devices_len,
                                     .devices = devices,
-                                    .intra = {type < 2 ? 3.0e11 : 2.5e10, type < 2 ? 8e-6 : 2e-5},
-                                    .inter = {type < 2 ? 2.5e10 : 6e9, 5e-5},
+                                    .intra = plan_intra(type),
+                                    .inter = plan_inter(type),
                                     .price_usd_h = devices * plan_types[type].price_usd_h};
     snprintf(in->id, sizeof in->id, "i-%u", at);
     for (uint32_t d = 0; d < devices; d++)
