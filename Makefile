@@ -114,6 +114,7 @@ UNIT_LINKS := test_link_both_ends
 
 # Fuzz targets, tests/fuzz/<name>.c with a corpus in tests/fuzz/corpus/<name less fuzz_>: one per parser of outside bytes.
 FUZZ := fuzz_json fuzz_frame fuzz_http fuzz_wire fuzz_tokenizer_json fuzz_chat_template fuzz_safetensors fuzz_model_config
+FUZZ += fuzz_plan
 
 # ---- rules -----------------------------------------------------------------------------------------------------
 
@@ -165,7 +166,7 @@ $(call unit_rule,$(1),UNIT_CLI,CLI PLAN MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_CONTROLLER,CONTROLLER CORE MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_LINKS,CONTROLLER WORKER MIGRATE BASE)
 $(FUZZ:%=build/$(1)/tests/fuzz/%): build/$(1)/tests/fuzz/%: build/$(1)/tests/fuzz/%.o $(if $(filter fuzz,$(1)),,build/$(1)/tests/fuzz/driver.o) \
-		$(call libs,$(1),CONTROLLER FRONT TEXT CORE WORKER KERNELS MIGRATE BASE)
+		$(call libs,$(1),CLI PLAN CONTROLLER FRONT TEXT CORE WORKER KERNELS MIGRATE BASE)
 	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -o $$@
 endef
 

@@ -22,7 +22,8 @@ static uint16_t min16(uint16_t a, uint16_t b)
 struct gw_cell_rect gw_rect_meet(struct gw_cell_rect a, struct gw_cell_rect b)
 {
     struct gw_cell_rect r = {max16(a.g0, b.g0), min16(a.g1, b.g1), max16(a.s0, b.s0), min16(a.s1, b.s1)};
-    return gw_rect_empty(r) ? (struct gw_cell_rect){0} : r;
+    if (gw_rect_empty(r)) r = (struct gw_cell_rect){0};
+    return r;
 }
 
 uint32_t gw_plan_layers(const struct gw_plan_model *m, uint32_t g0, uint32_t g1)
@@ -48,8 +49,8 @@ static uint64_t kv_heads_of(const struct gw_plan_model *m, struct gw_cell_rect r
 uint64_t gw_plan_table_bytes(const struct gw_plan_model *m, struct gw_cell_rect r)
 {
     if (gw_rect_empty(r)) return 0;
-    bool first = r.g0 == 0, last = r.g1 == m->groups;
-    uint64_t tables = m->tied ? (first || last) : (uint64_t)first + last;
+    uint64_t tables = (uint64_t)(r.g0 == 0) + (r.g1 == m->groups);
+    if (m->tied && tables == 2) tables = 1;
     return tables * cut_units(m, m->vocab, r) * m->vocab_row_bytes;
 }
 

@@ -1,7 +1,5 @@
 #include "worker/cells.h"
 
-#include "migrate/grid.h"
-
 static uint32_t widest_ffn_share(uint32_t columns, uint32_t shares)
 {
     uint32_t units = columns / GW_CELLS_FFN_UNIT, widest = 0;

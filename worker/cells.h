@@ -1,11 +1,7 @@
 /* Cells: how a model is cut into the grid share × layer group that weights and KV are held and moved by.
  *
- *     shares S   max(KV heads, 8) if that divides the query heads, else the largest divisor of the query
- * heads below it (S >= KV heads always, because KV heads divide the query heads) group G    up to 8 layers:
- * 2, so that small models still have several groups; else the smallest of 4..8 that divides the layers, else
- * 4 (the last group is then shorter) cuts       share i holds units [floor(i·units/S), floor((i+1)·units/S))
- * of each dimension; the unit is one query head, one vocabulary row, two FFN columns (bf16 products take k in
- * pairs)
+ * S and G are those of migrate/grid.h. Share i holds units [floor(i·units/S), floor((i+1)·units/S)) of each dimension;
+ * the unit is one query head, one vocabulary row, two FFN columns (bf16 products take k in pairs).
  *
  * FFN shares that are narrower than the widest are padded with zero weights up to it, for operations want one
  * width: adding 0·0 leaves a partial sum as it is. S and G enter the model fingerprint by the rule's name
@@ -15,6 +11,7 @@
 #ifndef GW_WORKER_CELLS_H
 #define GW_WORKER_CELLS_H
 
+#include "migrate/grid.h"
 #include "worker/model_config.h"
 
 struct gw_cells {
@@ -31,7 +28,7 @@ static inline uint32_t gw_cells_cut(uint32_t i, uint32_t units, uint32_t shares)
     return (uint32_t)((uint64_t)i * units / shares);
 }
 
-#define GW_CELLS_FFN_UNIT 2 /* columns */
+#define GW_CELLS_FFN_UNIT GW_GRID_FFN_UNIT
 
 struct gw_cells gw_cells_of(const struct gw_model_config *config);
 

@@ -77,19 +77,24 @@ static struct gw_plan_model model_of(const struct dims *d)
     return m;
 }
 
+gw_err_t gw_plan_model_from_json(const cJSON *config, struct gw_plan_model *out, struct gw_err_ctx *ctx)
+{
+    struct dims d = {0};
+    TRY(read_dims(config, &d, ctx));
+    *out = model_of(&d);
+    return gw_plan_model_check(out, ctx);
+}
+
 gw_err_t gw_plan_model_read(const char *dir, struct gw_plan_model *out, struct gw_err_ctx *ctx)
 {
     char path[PATH_MAX];
     cJSON *json = NULL;
-    struct dims d = {0};
     if (snprintf(path, sizeof path, "%s/config.json", dir) >= (int)sizeof path)
         return gw_fail(ctx, GW_ERR_INPUT, "%.64s…: path too long", dir);
     TRY(gw_json_parse_file(path, CONFIG_BYTES_MAX, &json, ctx));
-    gw_err_t err = read_dims(json, &d, ctx);
+    gw_err_t err = gw_plan_model_from_json(json, out, ctx);
     cJSON_Delete(json);
-    if (err != GW_OK) return gw_fail_prefix(ctx, err, "%s", path);
-    *out = model_of(&d);
-    return GW_OK;
+    return err == GW_OK ? GW_OK : gw_fail_prefix(ctx, err, "%s", path);
 }
 
 /* ---- load ---- */
@@ -106,7 +111,7 @@ static gw_err_t read_lengths(const cJSON *load, const char *field, double *mean,
     return gw_json_double(l, "p99", 1, 1e9, p99, ctx);
 }
 
-static gw_err_t read_load(const cJSON *j, struct gw_plan_files *f, struct gw_err_ctx *ctx)
+gw_err_t gw_plan_load_from_json(const cJSON *j, struct gw_plan_files *f, struct gw_err_ctx *ctx)
 {
     static const char *const known[] = {"arrival_rps", "prompt",    "output", "slo",
                                         "concurrency", "horizon_s", NULL};
@@ -119,18 +124,19 @@ static gw_err_t read_load(const cJSON *j, struct gw_plan_files *f, struct gw_err
     TRY(gw_json_double(j, "concurrency", 0, 1e9, &l->concurrency_max, ctx));
     TRY(gw_json_double(j, "horizon_s", 1, 1e9, &f->options.horizon_s, ctx));
     const cJSON *slo = cJSON_GetObjectItemCaseSensitive(j, "slo");
-    if (!slo || cJSON_IsNull(slo)) return GW_OK;
-    TRY(plan_json_fields(slo, "slo", slo_known, ctx));
-    TRY(gw_json_double(slo, "ttft_s", 0, 1e9, &l->slo_ttft_s, ctx));
-    return gw_json_double(slo, "tpot_s", 0, 1e9, &l->slo_tpot_s, ctx);
+    if (slo && !cJSON_IsNull(slo)) {
+        TRY(plan_json_fields(slo, "slo", slo_known, ctx));
+        TRY(gw_json_double(slo, "ttft_s", 0, 1e9, &l->slo_ttft_s, ctx));
+        TRY(gw_json_double(slo, "tpot_s", 0, 1e9, &l->slo_tpot_s, ctx));
+    }
+    return gw_plan_load_check(l, ctx);
 }
 
 gw_err_t gw_plan_load_read(const char *path, struct gw_plan_files *files, struct gw_err_ctx *ctx)
 {
     cJSON *json = NULL;
     TRY(gw_json_parse_file(path, GW_PLAN_FILE_BYTES_MAX, &json, ctx));
-    gw_err_t err = read_load(json, files, ctx);
-    if (err == GW_OK) err = gw_plan_load_check(&files->load, ctx);
+    gw_err_t err = gw_plan_load_from_json(json, files, ctx);
     cJSON_Delete(json);
     return err == GW_OK ? GW_OK : gw_fail_prefix(ctx, err, "%s", path);
 }
@@ -191,7 +197,7 @@ static gw_err_t read_rank(const cJSON *j, struct gw_plan_files *f, struct gw_err
     return GW_OK;
 }
 
-static gw_err_t read_ranks(const cJSON *j, struct gw_plan_files *f, struct gw_err_ctx *ctx)
+gw_err_t gw_plan_current_from_json(const cJSON *j, struct gw_plan_files *f, struct gw_err_ctx *ctx)
 {
     static const char *const known[] = {"ranks", NULL};
     uint32_t at = 0;
@@ -211,7 +217,7 @@ gw_err_t gw_plan_current_read(const char *path, struct gw_plan_files *files, str
 {
     cJSON *json = NULL;
     TRY(gw_json_parse_file(path, GW_PLAN_FILE_BYTES_MAX, &json, ctx));
-    gw_err_t err = read_ranks(json, files, ctx);
+    gw_err_t err = gw_plan_current_from_json(json, files, ctx);
     cJSON_Delete(json);
     return err == GW_OK ? GW_OK : gw_fail_prefix(ctx, err, "%s", path);
 }

@@ -12,6 +12,7 @@
 #ifndef GW_CONTROLLER_CLI_PLAN_FILES_H
 #define GW_CONTROLLER_CLI_PLAN_FILES_H
 
+#include "base/json.h"
 #include "controller/plan/planner.h"
 
 #define GW_PLAN_FILE_BYTES_MAX (32u << 20) /* 10,000 instances take 3 MB */
@@ -31,6 +32,17 @@ gw_err_t gw_plan_load_read(const char *path, struct gw_plan_files *files, struct
 /* Sets what devices hold; fleet and model have been read. */
 gw_err_t gw_plan_current_read(const char *path, struct gw_plan_files *files,
                               struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* The same from trees (fuzzing). */
+gw_err_t gw_plan_fleet_from_json(const cJSON *json, struct gw_plan_files *files,
+                                 struct gw_err_ctx *ctx) GW_MUST_USE;
+gw_err_t gw_plan_model_from_json(const cJSON *config, struct gw_plan_model *out,
+                                 struct gw_err_ctx *ctx) GW_MUST_USE;
+gw_err_t gw_plan_load_from_json(const cJSON *json, struct gw_plan_files *files,
+                                struct gw_err_ctx *ctx) GW_MUST_USE;
+gw_err_t gw_plan_current_from_json(const cJSON *json, struct gw_plan_files *files,
+                                   struct gw_err_ctx *ctx) GW_MUST_USE;
+
 void gw_plan_files_fini(struct gw_plan_files *files);
 
 #endif

@@ -9,6 +9,7 @@
 
 struct reader {
     struct gw_plan_fleet *fleet;
+    uint32_t instances_cap, devices_cap;
     struct gw_err_ctx *ctx;
 };
 
@@ -87,14 +88,31 @@ static gw_err_t find_type(struct reader *r, const cJSON *in, uint32_t *out)
     return gw_fail(r->ctx, GW_ERR_INPUT, "no type is named '%.40s'", name);
 }
 
-/* Adds `count` instances like `in` with devices of one type. Arrays have GW_PLAN_DEVICES_MAX places. */
+/* Makes room for len items, at most GW_PLAN_DEVICES_MAX. */
+static gw_err_t grow(void **items, uint32_t *cap, uint32_t len, size_t size, struct gw_err_ctx *ctx)
+{
+    if (len <= *cap) return GW_OK;
+    uint32_t next = *cap ? *cap : 64;
+    while (next < len) next *= 2;
+    void *grown = realloc(*items, next * size);
+    if (!grown) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
+    *items = grown;
+    *cap = next;
+    return GW_OK;
+}
+
+/* Adds `count` instances like `in` with devices of one type. */
 static gw_err_t add_instances(struct reader *r, const struct gw_plan_instance *in, uint32_t type,
                               int64_t count, bool numbered)
 {
     struct gw_plan_fleet *f = r->fleet;
+    if (f->devices_len + (uint64_t)count * in->devices > GW_PLAN_DEVICES_MAX)
+        return gw_fail(r->ctx, GW_ERR_LIMIT, "more than %d devices in all", GW_PLAN_DEVICES_MAX);
+    TRY(grow((void **)&f->instances, &r->instances_cap, f->instances_len + (uint32_t)count,
+             sizeof *f->instances, r->ctx));
+    TRY(grow((void **)&f->devices, &r->devices_cap, f->devices_len + (uint32_t)count * in->devices,
+             sizeof *f->devices, r->ctx));
     for (int64_t i = 0; i < count; i++) {
-        if (f->devices_len + in->devices > GW_PLAN_DEVICES_MAX)
-            return gw_fail(r->ctx, GW_ERR_LIMIT, "more than %d devices in all", GW_PLAN_DEVICES_MAX);
         struct gw_plan_instance *to = &f->instances[f->instances_len];
         *to = *in;
         to->first_device = f->devices_len;
@@ -202,24 +220,22 @@ static gw_err_t read_fleet(struct reader *r, const cJSON *j, struct gw_planner_o
     return read_preemptions(j, &options->preemptions, r->ctx);
 }
 
-static gw_err_t make_room(struct gw_plan_fleet *f, struct gw_err_ctx *ctx)
+gw_err_t gw_plan_fleet_from_json(const cJSON *json, struct gw_plan_files *files, struct gw_err_ctx *ctx)
 {
+    struct gw_plan_fleet *f = &files->fleet;
+    struct reader r = {.fleet = f, .ctx = ctx};
     f->types = calloc(GW_PLAN_TYPES_MAX, sizeof *f->types);
-    f->instances = calloc(GW_PLAN_DEVICES_MAX, sizeof *f->instances);
-    f->devices = calloc(GW_PLAN_DEVICES_MAX, sizeof *f->devices);
     f->zones = calloc(GW_PLAN_ZONES_MAX, sizeof *f->zones);
     f->profiles = calloc(GW_PLAN_TYPES_MAX, sizeof *f->profiles);
-    bool good = f->types && f->instances && f->devices && f->zones && f->profiles;
-    return good ? GW_OK : gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
+    if (!f->types || !f->zones || !f->profiles) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
+    return read_fleet(&r, json, &files->options);
 }
 
 gw_err_t gw_plan_fleet_read(const char *path, struct gw_plan_files *files, struct gw_err_ctx *ctx)
 {
     cJSON *json = NULL;
-    struct reader r = {.fleet = &files->fleet, .ctx = ctx};
-    TRY(make_room(&files->fleet, ctx));
     TRY(gw_json_parse_file(path, GW_PLAN_FILE_BYTES_MAX, &json, ctx));
-    gw_err_t err = read_fleet(&r, json, &files->options);
+    gw_err_t err = gw_plan_fleet_from_json(json, files, ctx);
     cJSON_Delete(json);
     return err == GW_OK ? GW_OK : gw_fail_prefix(ctx, err, "%s", path);
 }

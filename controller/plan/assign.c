@@ -35,6 +35,7 @@ static uint32_t nearest(struct state *s, uint32_t column, int64_t *delta)
         }
         if (best == NONE || s->slack[j] < s->slack[best]) best = j;
     }
+    assert(best != NONE); /* fewer rows than columns are in the tree */
     *delta = s->slack[best];
     return best;
 }

@@ -117,10 +117,10 @@ static void take(struct gw_plan *plan, struct candidate *c)
 
 static gw_err_t copy_layout(const struct gw_layout *from, struct gw_layout *to)
 {
-    struct gw_layout_rank *ranks = malloc((from->ranks_len + 1) * sizeof *ranks);
-    if (!ranks) return GW_ERR_MEMORY;
-    memcpy(ranks, from->ranks, from->ranks_len * sizeof *ranks);
-    *to = (struct gw_layout){ranks, from->ranks_len, from->pipelines};
+    *to = *from;
+    to->ranks = malloc((from->ranks_len + 1) * sizeof *to->ranks);
+    if (!to->ranks) return GW_ERR_MEMORY;
+    memcpy(to->ranks, from->ranks, from->ranks_len * sizeof *to->ranks);
     return GW_OK;
 }
 

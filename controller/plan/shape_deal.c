@@ -84,7 +84,7 @@ static struct stage_need need_of(const struct shaping *s, const struct gw_layout
 
 bool shaping_deal_groups(const struct shaping *s, enum balance by, uint16_t *groups)
 {
-    struct stage_need need[GW_SHAPE_RANKS_MAX];
+    struct stage_need need[GW_SHAPE_RANKS_MAX] = {0};
     uint32_t stages = s->now.stages;
     for (uint32_t i = 0, next; i < s->now.ranks_len; i = next) {
         uint16_t k = s->now.ranks[i].stage;

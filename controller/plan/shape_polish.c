@@ -19,7 +19,7 @@ static bool shift_share(struct shaping *s, uint32_t a, uint32_t b)
 /* Moves one group from stage a to stage b. */
 static bool shift_group(struct shaping *s, uint32_t a, uint32_t b)
 {
-    uint16_t groups[GW_SHAPE_RANKS_MAX];
+    uint16_t groups[GW_SHAPE_RANKS_MAX] = {0};
     for (uint32_t i = 0; i < s->now.ranks_len; i++)
         groups[s->now.ranks[i].stage] = (uint16_t)(s->now.ranks[i].cells.g1 - s->now.ranks[i].cells.g0);
     if (groups[a] < 2) return false;
