@@ -83,7 +83,10 @@ static gw_err_t init_search(struct search *s)
     s->counts = malloc((n + 8) * sizeof *s->counts);
     if (!s->order || !s->costs || !s->counts) return GW_ERR_MEMORY;
     for (uint32_t d = 0; d < s->in->fleet->devices_len; d++)
-        if (s->classes.position[d] != GW_PLAN_NONE) s->order[s->classes.position[d]] = d;
+        if (s->classes.position[d] != GW_PLAN_NONE) {
+            s->order[s->classes.position[d]] = d;
+            s->speed += search_speed(s, d);
+        }
     return GW_OK;
 }
 

@@ -15,6 +15,7 @@ struct search {
     const struct gw_plan_input *in;
     double headroom;
     uint64_t budget; /* left */
+    double speed;    /* of all usable devices: see search_speed */
     struct gw_classes classes;
     struct search_list **lists; /* open addressing by key */
     uint32_t lists_len;
@@ -52,6 +53,8 @@ const struct gw_shape_set *search_shapes(struct search *s, const uint32_t *devic
 /* The shape that n ranks (of one pipeline, in order) have now, over their devices in that order; NULL if it does not fit
  * into memory or too many different ones were given. Equal ones are one pointer. */
 const struct gw_shape *search_given_shape(struct search *s, const struct gw_layout_rank *ranks, uint32_t n);
+/* What a device counts for when arrivals are shared: its bandwidth, as decoding mostly waits for that. */
+double search_speed(const struct search *s, uint32_t device);
 void search_lists_free(struct search *s);
 void search_sort(const struct search *s, uint32_t *devices, uint32_t n);
 
@@ -74,6 +77,8 @@ struct gw_score solution_try(struct search *s, const struct solution *sol, const
 void solution_apply(struct search *s, struct solution *sol, const struct change *c);
 void solution_add(struct search *s, struct solution *sol, const struct gw_shape *shape,
                   const uint32_t *devices, uint32_t n);
+/* Takes the last one out again. */
+void solution_pop(struct solution *sol);
 void solution_score(struct search *s, struct solution *sol);
 gw_err_t solution_layout(const struct solution *sol, struct gw_layout *out) GW_MUST_USE;
 

@@ -44,6 +44,12 @@ static uint64_t make_key(const struct search *s, const uint32_t *devices, uint32
     return hash;
 }
 
+double search_speed(const struct search *s, uint32_t device)
+{
+    const struct gw_plan_type *t = &s->in->fleet->types[s->in->fleet->devices[device].type];
+    return t->bytes_s / t->decode_factor;
+}
+
 static struct search_list *shape_list(struct search *s, const uint32_t *devices, uint32_t n,
                                       const uint64_t *key)
 {
@@ -52,7 +58,10 @@ static struct search_list *shape_list(struct search *s, const uint32_t *devices,
     if (!list) return NULL;
     list->n = n;
     memcpy(list->key, key, n * sizeof *key);
-    gw_shape_search(s->in, s->headroom, devices, n, &s->budget, &list->set);
+    double speed = 0;
+    for (uint32_t i = 0; i < n; i++) speed += search_speed(s, devices[i]);
+    gw_shape_search(s->in, s->headroom, devices, n, s->in->load->arrival_rps * speed / s->speed, &s->budget,
+                    &list->set);
     s->lists_len++;
     return list;
 }

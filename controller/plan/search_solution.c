@@ -97,6 +97,11 @@ static void take(struct solution *sol, uint32_t at)
     }
 }
 
+void solution_pop(struct solution *sol)
+{
+    take(sol, sol->len - 1);
+}
+
 void solution_apply(struct search *s, struct solution *sol, const struct change *c)
 {
     sol->score = solution_try(s, sol, c);

@@ -28,6 +28,13 @@ void shaping_evaluate(struct shaping *s)
     keep(s, LARGEST, 1 / s->now.cost.capacity_rps);
 }
 
+/* Devices of a stage that get shares: no more than there are shares. */
+static uint32_t stage_ranks(const struct shaping *s, const struct cut *cut, uint32_t k)
+{
+    uint32_t n = cut->begin[k + 1] - cut->begin[k];
+    return n < s->in->model->shares ? n : s->in->model->shares;
+}
+
 void shaping_set_groups(struct shaping *s, const uint16_t *groups)
 {
     uint16_t begin[GW_SHAPE_RANKS_MAX + 1] = {0};
@@ -39,30 +46,65 @@ void shaping_set_groups(struct shaping *s, const uint16_t *groups)
     }
 }
 
-/* Takes the devices of stage k into s->now with their widths. */
-static void place_stage(struct shaping *s, const struct cut *cut, uint32_t k, enum balance by)
+/* Takes the devices of a cut into s->now; width: of each rank, stage by stage, at most S ranks of each. */
+static void place(struct shaping *s, const struct cut *cut, const uint16_t *width)
 {
-    uint16_t width[GW_SHAPE_RANKS_MAX], share = 0;
-    uint32_t n = cut->begin[k + 1] - cut->begin[k], shares = s->in->model->shares;
-    if (n > shares) n = shares;
-    shaping_deal_shares(s, &cut->slot[cut->begin[k]], n, by, width);
-    for (uint32_t i = 0; i < n; i++) {
-        struct gw_layout_rank *r = &s->now.ranks[s->now.ranks_len++];
-        *r = (struct gw_layout_rank){.device = cut->slot[cut->begin[k] + i], .stage = (uint16_t)k};
-        r->cells.s0 = share;
-        r->cells.s1 = share = (uint16_t)(share + width[i]);
+    s->now.ranks_len = 0;
+    s->now.stages = (uint16_t)cut->stages;
+    for (uint32_t k = 0; k < cut->stages; k++) {
+        uint16_t share = 0;
+        for (uint32_t i = 0; i < stage_ranks(s, cut, k); i++) {
+            struct gw_layout_rank *r = &s->now.ranks[s->now.ranks_len++];
+            *r = (struct gw_layout_rank){.device = cut->slot[cut->begin[k] + i], .stage = (uint16_t)k};
+            r->cells.s0 = share;
+            r->cells.s1 = share = (uint16_t)(share + *width++);
+        }
+    }
+}
+
+static void try_groups(struct shaping *s, enum balance by)
+{
+    uint16_t groups[GW_SHAPE_RANKS_MAX];
+    int ways = !s->uniform && s->now.stages > 1 ? 2 : 1;
+    for (int way = 0; way < ways; way++) {
+        if (!shaping_deal_groups(s, by, way == 1, groups)) return;
+        shaping_set_groups(s, groups);
+        shaping_evaluate(s);
     }
 }
 
 static void try_balance(struct shaping *s, const struct cut *cut, enum balance by)
 {
-    uint16_t groups[GW_SHAPE_RANKS_MAX];
-    s->now.ranks_len = 0;
-    s->now.stages = (uint16_t)cut->stages;
-    for (uint32_t k = 0; k < cut->stages; k++) place_stage(s, cut, k, by);
-    if (!shaping_deal_groups(s, by, groups)) return;
-    shaping_set_groups(s, groups);
-    shaping_evaluate(s);
+    uint16_t width[GW_SHAPE_RANKS_MAX], *at = width;
+    for (uint32_t k = 0; k < cut->stages; k++) {
+        shaping_deal_shares(s, &cut->slot[cut->begin[k]], stage_ranks(s, cut, k), by, at);
+        at += stage_ranks(s, cut, k);
+    }
+    place(s, cut, width);
+    /* few: shares by one measure, groups by another */
+    bool crossed = s->n <= GW_SHAPE_CROSSED && !s->uniform;
+    for (enum balance g = crossed ? 0 : by; g < (crossed ? BALANCES : by + 1); g++) try_groups(s, g);
+}
+
+/* Every way to deal shares to the ranks: `left` shares for ranks i … of stage k. */
+static void try_widths(struct shaping *s, const struct cut *cut, uint32_t k, uint32_t i, uint32_t left,
+                       uint16_t *width, uint32_t at)
+{
+    uint32_t ranks = stage_ranks(s, cut, k);
+    if (i + 1 == ranks) { /* the last one of its stage has the rest */
+        width[at] = (uint16_t)left;
+        if (k + 1 < cut->stages) {
+            try_widths(s, cut, k + 1, 0, s->in->model->shares, width, at + 1);
+            return;
+        }
+        place(s, cut, width);
+        for (enum balance by = 0; by < (s->uniform ? 1 : BALANCES); by++) try_groups(s, by);
+        return;
+    }
+    for (uint32_t w = 1; w + (ranks - 1 - i) <= left; w++) {
+        width[at] = (uint16_t)w;
+        try_widths(s, cut, k, i + 1, left - w, width, at + 1);
+    }
 }
 
 static void try_cut(struct shaping *s, const struct cut *cut)
@@ -70,6 +112,11 @@ static void try_cut(struct shaping *s, const struct cut *cut)
     for (uint32_t k = 0; k < cut->stages; k++)
         for (uint32_t i = cut->begin[k] + 1; i < cut->begin[k + 1]; i++)
             if (shaping_zone(s, cut->slot[i]) != shaping_zone(s, cut->slot[i - 1])) return;
+    if (s->all_widths) {
+        uint16_t width[GW_SHAPE_RANKS_MAX];
+        try_widths(s, cut, 0, 0, s->in->model->shares, width, 0);
+        return;
+    }
     for (enum balance by = 0; by < (s->uniform ? 1 : BALANCES); by++) try_balance(s, cut, by);
 }
 
@@ -216,15 +263,35 @@ static void find_alike(struct shaping *s)
     }
 }
 
-void gw_shape_search(const struct gw_plan_input *in, double headroom, const uint32_t *devices, uint32_t n,
-                     uint64_t *budget, struct gw_shape_set *out)
+/* Is there memory for the weights at all? Most lists that fit nowhere end here. */
+static bool may_fit(const struct shaping *s)
 {
-    double arrivals = in->load->arrival_rps;
+    const struct gw_plan_model *m = s->in->model;
+    struct gw_cell_rect all = {0, (uint16_t)m->groups, 0, (uint16_t)m->shares};
+    double memory = 0;
+    for (uint32_t i = 0; i < s->n; i++) memory += (double)shaping_type(s, i)->memory_bytes;
+    return (double)gw_plan_weight_bytes(m, all) <= memory * (1 - s->headroom);
+}
+
+/* Few devices: every cut; and every width too where that is little, or where the balances find nothing that fits. */
+static void try_few(struct shaping *s)
+{
+    uint32_t stage_of[GW_SHAPE_RANKS_MAX] = {0};
+    s->all_widths = s->n <= GW_SHAPE_WIDTHS && !s->uniform && s->in->model->shares <= GW_SHAPE_WIDTHS_SHARES;
+    try_all_cuts(s, stage_of, 0);
+    if (s->best[LARGEST] > 0 || s->all_widths || s->in->model->shares > GW_SHAPE_WIDTHS_SHARES) return;
+    s->all_widths = true;
+    try_all_cuts(s, stage_of, 0);
+}
+
+void gw_shape_search(const struct gw_plan_input *in, double headroom, const uint32_t *devices, uint32_t n,
+                     double fair_rps, uint64_t *budget, struct gw_shape_set *out)
+{
     struct shaping s = {
         .in = in, .headroom = headroom, .devices = devices, .n = n, .uniform = true, .budget = budget};
     s.even = gw_plan_even(in->model);
-    s.rate[FAST_FAIR] = arrivals * n / in->fleet->devices_len;
-    s.rate[FAST_ALL] = arrivals;
+    s.rate[FAST_FAIR] = fair_rps;
+    s.rate[FAST_ALL] = in->load->arrival_rps;
     out->len = 0;
     if (n < 1 || n > GW_SHAPE_RANKS_MAX) return;
     for (uint32_t i = 1; i < n; i++) {
@@ -232,8 +299,9 @@ void gw_shape_search(const struct gw_plan_input *in, double headroom, const uint
         if (shaping_type(&s, i)->profile != shaping_type(&s, 0)->profile) return;
     }
     find_alike(&s);
+    if (!may_fit(&s)) return;
     if (n <= GW_SHAPE_FULL)
-        try_all_cuts(&s, (uint32_t[GW_SHAPE_RANKS_MAX]){0}, 0);
+        try_few(&s);
     else
         try_even_cuts(&s);
     shaping_polish(&s);

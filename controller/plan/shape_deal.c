@@ -82,7 +82,7 @@ static struct stage_need need_of(const struct shaping *s, const struct gw_layout
     return need;
 }
 
-bool shaping_deal_groups(const struct shaping *s, enum balance by, uint16_t *groups)
+bool shaping_deal_groups(const struct shaping *s, enum balance by, bool fastest, uint16_t *groups)
 {
     struct stage_need need[GW_SHAPE_RANKS_MAX] = {0};
     uint32_t stages = s->now.stages;
@@ -97,7 +97,7 @@ bool shaping_deal_groups(const struct shaping *s, enum balance by, uint16_t *gro
         uint32_t best = stages;
         double best_s = 0;
         for (uint32_t k = 0; k < stages; k++) {
-            double t = need[k].fixed + (groups[k] + 1) * need[k].each;
+            double t = fastest ? need[k].each : need[k].fixed + (groups[k] + 1) * need[k].each;
             if (groups[k] < need[k].most && (best == stages || t < best_s)) {
                 best = k;
                 best_s = t;

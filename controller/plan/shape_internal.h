@@ -21,6 +21,7 @@ struct shaping {
     double headroom;
     const uint32_t *devices;
     uint32_t n;
+    bool all_widths;                   /* try every way to deal shares, not only balances */
     bool even;                         /* gw_plan_even */
     bool uniform;                      /* one type: all balances are the same */
     uint8_t alike[GW_SHAPE_RANKS_MAX]; /* per slot: the first slot whose device may stand in for it */
@@ -54,9 +55,10 @@ static inline uint32_t shaping_zone(const struct shaping *s, uint32_t slot)
 void shaping_deal_shares(const struct shaping *s, const uint8_t *slot, uint32_t n, enum balance by,
                          uint16_t *width);
 
-/* Groups of each stage of s->now, whose ranks have their shares: the slowest stage is as fast as can be, none holds more
- * than fits. False if memory is short. */
-bool shaping_deal_groups(const struct shaping *s, enum balance by, uint16_t *groups);
+/* Groups of each stage of s->now, whose ranks have their shares: the slowest stage is as fast as can be (which serves
+ * many), or, with `fastest`, the fastest stage has all it can hold (which serves one). No stage holds more than fits.
+ * False if memory is short. */
+bool shaping_deal_groups(const struct shaping *s, enum balance by, bool fastest, uint16_t *groups);
 
 /* ---- shape.c ---- */
 
