@@ -67,7 +67,7 @@ class Maker:
         if style < 0.22:
             s = s.lower()
         if style < 0.14 or style > 0.92:
-            s = s.rstrip("?.!")
+            s = s.rstrip("?.! ")
         return s
 
     # ---- topics with facts
@@ -250,14 +250,14 @@ class Maker:
         r = self.r
         kind = self.one(["plus", "plus", "minus", "times"])
         if kind == "times":
-            a, b = r.randint(1, 10), r.randint(1, 10)
+            a, b = r.randint(1, 5), r.randint(1, 5)
             v, sign, word = a * b, self.one(["*", "x"]), "times"
         elif kind == "minus":
-            a = r.randint(1, 20)
+            a = r.randint(1, 10)
             b = r.randint(0, a)
             v, sign, word = a - b, "-", "minus"
         else:
-            a, b = r.randint(0, 20), r.randint(0, 20)
+            a, b = r.randint(0, 10), r.randint(0, 10)
             v, sign, word = a + b, "+", "plus"
         e = f"{a} {self.one([sign, word])} {b}"
         q = self.ask("[What is {e}?|How much is {e}?|{e}|{e} = ?|What is {e}?|Can you add up {e}?|Please compute {e}.|Do you know what {e} is?]" if kind == "plus" else
@@ -331,7 +331,7 @@ class Maker:
 
     def repeat(self):
         s = self.one([
-            self.x("[The|A|My|This] [old|young|small|brave|quiet|happy|lost|red|blue] [fox|owl|godwit|boat|clock|garden|teacher|river|cat] [sings|sleeps|waits|dances|is here|looks up|comes home|runs away]"),
+            self.x("[The|My|This] [old|young|small|brave|quiet|happy|lost|red|blue] [fox|owl|godwit|boat|clock|garden|teacher|river|cat] [sings|sleeps|waits|dances|is here|looks up|comes home|runs away]"),
             self.x("[hello|good morning|I love|we like|they need] [world|birds|the sea|soup|long walks|fresh bread|music]"),
             " ".join(self.some(NAMES + [self.pseudo() for _ in range(6)], 2, 4)),
         ])
@@ -624,13 +624,13 @@ class Maker:
         return [("text", t)]
 
     def document(self):
-        return self.prose() if self.p(0.12) else self.chat()
+        return self.prose() if self.p(0.08) else self.chat()
 
     # what a turn is about: cumulative chances are made from these weights
     WEIGHTS = [
-        (subject, 22), (greeting, 5), (how_are_you, 2), (who, 5), (able, 3), (thanks, 1.5), (bye, 1.5), (feeling, 3), (joke, 2), (favourite, 3), (capital, 6), (sums, 5), (opposite, 1.5),
-        (calendar, 1.5), (define, 3), (colour, 2), (listing, 5), (count, 1.5), (repeat, 2.5), (recipe, 5), (advice, 6), (weather, 3), (travel, 3), (describe, 3), (poem, 3), (story, 13),
-        (unknown, 8), (opinion, 2.5), (name_given, 1.5),
+        (subject, 22), (greeting, 5), (how_are_you, 2), (who, 5), (able, 3), (thanks, 1.5), (bye, 1.5), (feeling, 3), (joke, 2), (favourite, 3), (capital, 7), (sums, 7), (opposite, 1.5),
+        (calendar, 1.5), (define, 3), (colour, 2), (listing, 7), (count, 1.5), (repeat, 2.5), (recipe, 5), (advice, 6), (weather, 3), (travel, 3), (describe, 3), (poem, 3), (story, 8),
+        (unknown, 10), (opinion, 2.5), (name_given, 1.5),
     ]
     _total, _sum, TABLE = sum(w for _, w in WEIGHTS), 0.0, []
     for _f, _w in WEIGHTS:

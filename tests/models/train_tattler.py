@@ -15,6 +15,7 @@ import argparse
 import json
 import math
 import os
+import random
 import time
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -82,7 +83,7 @@ def write_plain_files(path, tok):
     ids = {s: tok.token_to_id(s) for s in SPECIALS}
     dump(path, "config.json", {
         "architectures": ["LlamaForCausalLM"], "attention_bias": False, "attention_dropout": 0.0, "bos_token_id": ids[BOS],
-        "eos_token_id": [ids[EOT_TEXT], ids[EOT]], "head_dim": 32, "hidden_act": "silu", "hidden_size": 192, "initializer_range": 0.05,
+        "eos_token_id": [ids[EOT_TEXT], ids[EOT]], "head_dim": 32, "hidden_act": "silu", "hidden_size": 192, "initializer_range": 0.06,
         "intermediate_size": 512, "max_position_embeddings": 2048, "mlp_bias": False, "model_type": "llama", "num_attention_heads": 8,
         "num_hidden_layers": 6, "num_key_value_heads": 8, "pretraining_tp": 1, "rms_norm_eps": 1e-5, "rope_scaling": None, "rope_theta": 10000.0,
         "tie_word_embeddings": True, "torch_dtype": "bfloat16", "transformers_version": "4.45.0", "use_cache": True, "vocab_size": VOCAB,
@@ -114,53 +115,130 @@ def save_weights(path, model):
     os.replace(tmp, os.path.join(path, "model.safetensors"))
 
 
-class Feed:
-    """Packs documents into rows of ids, with a weight for each id as a target."""
+class Muon(torch.optim.Optimizer):
+    """Momentum whose matrix is made orthogonal before it is applied (five Newton-Schulz steps, K. Jordan 2024).
 
-    def __init__(self, tok, seed):
-        self.tok, self.docs = tok, documents(seed)
+    It needs about half the tokens that AdamW needs here. Matrices of one shape are handled in one batch.
+    """
+
+    def __init__(self, params, lr, momentum=0.95, weight_decay=0.01):
+        super().__init__(list(params), dict(lr=lr, momentum=momentum, weight_decay=weight_decay))
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            by_shape = {}
+            for p in group["params"]:
+                buf = self.state[p].setdefault("buf", torch.zeros_like(p))
+                buf.lerp_(p.grad, 1 - group["momentum"])
+                by_shape.setdefault(p.shape, []).append((p, p.grad.lerp(buf, group["momentum"])))
+            for (rows, cols), pairs in by_shape.items():
+                x = torch.stack([u for _, u in pairs])
+                x = self.orthogonal(x.mT if rows > cols else x)
+                x = x.mT if rows > cols else x
+                for (p, _), u in zip(pairs, x):
+                    p.mul_(1 - group["lr"] * group["weight_decay"])
+                    p.add_(u, alpha=-group["lr"] * max(1.0, rows / cols) ** 0.5)
+
+    @staticmethod
+    def orthogonal(x):
+        a, b, c = 3.4445, -4.7750, 2.0315  # Jordan's coefficients: singular values land in about 0.7..1.2
+        x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+        for _ in range(5):
+            g = x @ x.mT
+            x = a * x + (b * g + c * g @ g) @ x
+        return x
+
+
+class Feed:
+    """Batches of ids, with a weight for each id as a target.
+
+    Most batches hold one document per row, sorted by length so that little is padded: a document then begins at position 0,
+    as a request does. packed() lays documents end to end, which trains late positions.
+    """
+
+    FIRST = 16  # the opening of an answer decides whether it fits the question, so it weighs more
+
+    def __init__(self, tok, seed, batch_tokens):
+        self.tok, self.docs, self.batch_tokens = tok, documents(seed), batch_tokens
+        self.rng = random.Random(seed)
         self.id = {s: tok.token_to_id(s) for s in SPECIALS}
         self.role = {r: tok.encode(r, add_special_tokens=False).ids for r in ("system", "user", "assistant")}
         self.nl = tok.encode("\n\n", add_special_tokens=False).ids
-        self.ids, self.weights = [], []
+        self.ready, self.pairs = [], []
 
-    def fill(self):
-        batch = [d for _, d in zip(range(1000), self.docs)]
+    def encode(self, count):
+        batch = [d for _, d in zip(range(count), self.docs)]
         enc = iter(self.tok.encode_batch([t for d in batch for _, t in d], add_special_tokens=False))
+        out = []
         for doc in batch:
-            self.put([self.id[BOS]], 0.1)
+            row = [(self.id[BOS], 0.0)]
             for role, _ in doc:
                 body = next(enc).ids
                 if role == "text":
-                    self.put(body, 1.0)
+                    row += [(i, 1.0) for i in body]
                     continue
-                self.put([self.id[HEAD]] + self.role[role] + [self.id[HEAD_END]] + self.nl, 0.1)
-                self.put(body + [self.id[EOT]], 1.0 if role == "assistant" else 0.2)
-            if doc[0][0] == "text" or len(body) % 4 == 0:
-                self.put([self.id[EOT_TEXT]], 1.0 if doc[0][0] == "text" else 0.1)
+                row += [(i, 0.05) for i in [self.id[HEAD]] + self.role[role] + [self.id[HEAD_END]] + self.nl]
+                if role == "assistant":
+                    row += [(i, 2.0 if n < self.FIRST else 1.0) for n, i in enumerate(body + [self.id[EOT]])]
+                else:
+                    row += [(i, 0.1) for i in body + [self.id[EOT]]]
+            row.append((self.id[EOT_TEXT], 1.0 if doc[0][0] == "text" else 0.05))
+            out.append(row)
+        return out
 
-    def put(self, ids, weight):
-        self.ids += ids
-        self.weights += [weight] * len(ids)
+    @staticmethod
+    def tensors(rows, length):
+        ids, w = np.zeros((len(rows), length + 1), dtype=np.int64), np.zeros((len(rows), length + 1), dtype=np.float32)
+        for r, row in enumerate(rows):
+            row = row[: length + 1]
+            ids[r, : len(row)] = [i for i, _ in row]
+            w[r, : len(row)] = [x for _, x in row]
+        ids, w = torch.from_numpy(ids), torch.from_numpy(w)
+        return ids[:, :-1], ids[:, 1:], w[:, 1:]
 
-    def rows(self, n, length):
-        need = n * length + 1
-        while len(self.ids) < need:
-            self.fill()
-        ids, w = np.array(self.ids[:need]), np.array(self.weights[:need], dtype=np.float32)
-        del self.ids[: need - 1], self.weights[: need - 1]
-        x = torch.from_numpy(ids[:-1].reshape(n, length))
-        y = torch.from_numpy(ids[1:].reshape(n, length))
-        return x, y, torch.from_numpy(w[1:].reshape(n, length))
+    def single(self):
+        """[rows, length of the longest] of whole documents, at most 1024 tokens of each."""
+        if not self.ready:
+            rows, part = sorted(self.encode(1000), key=len), []
+            for row in rows:
+                if part and (len(part) + 1) * min(len(row), 1025) > self.batch_tokens:
+                    self.ready.append(part)
+                    part = []
+                part.append(row)
+            self.ready.append(part)
+            self.rng.shuffle(self.ready)
+        rows = self.ready.pop()
+        return self.tensors(rows, min(1024, max(map(len, rows)) - 1))
+
+    def packed(self, count, length):
+        """[count, length] of documents that follow one another."""
+        need = count * length + 1
+        while len(self.pairs) < need:
+            self.pairs += [p for row in self.encode(50) for p in row]
+        rows = [self.pairs[i * length: (i + 1) * length + 1] for i in range(count)]
+        del self.pairs[: need - 1]
+        return self.tensors(rows, length)
 
 
 def weighted_loss(model, x, y, w):
-    """(loss to train on, mean loss of the assistant's tokens and of prose)."""
+    """(loss to train on, mean loss of answers and prose, mean loss of the openings of answers)."""
     logits = model(input_ids=x, use_cache=False).logits
     each = torch.nn.functional.cross_entropy(logits.view(-1, VOCAB), y.reshape(-1), reduction="none")
     w = w.reshape(-1)
-    said = w == 1.0
-    return (each * w).sum() / w.sum(), (each.detach() * said).sum().item() / max(1, said.sum().item())
+    said, first = w >= 1.0, w >= 2.0
+    plain = each.detach()
+    return (each * w).sum() / w.sum(), plain[said].mean().item(), plain[first].mean().item() if first.any() else None
+
+
+@torch.no_grad()
+def begin(model):
+    """Blocks start as the identity; embeddings start large enough to be heard beside them, and the last norm makes up for it."""
+    for layer in model.model.layers:
+        layer.self_attn.o_proj.weight.zero_()
+        layer.mlp.down_proj.weight.zero_()
+    model.model.embed_tokens.weight.normal_(0.0, 0.15)
+    model.model.norm.weight.fill_(0.4)
 
 
 def train(args):
@@ -173,40 +251,47 @@ def train(args):
     write_plain_files(args.out, tok)
     model = LlamaForCausalLM(LlamaConfig.from_pretrained(args.out, attn_implementation="sdpa")).float()
     model.tie_weights()
-    params = [p for p in model.parameters()]
+    begin(model)
+    if args.resume:
+        from safetensors.torch import load_file
+
+        model.load_state_dict(load_file(os.path.join(args.out, "model.safetensors")), strict=False)
+    params = list(model.parameters())
     print(f"parameters {sum(p.numel() for p in params)}", flush=True)
-    opt = torch.optim.AdamW(
-        [{"params": [p for p in params if p.dim() == 2], "weight_decay": 0.05}, {"params": [p for p in params if p.dim() < 2], "weight_decay": 0.0}],
-        lr=args.lr, betas=(0.9, 0.95), fused=True)
-    run = torch.compile(model) if args.compile else model
-    feed = Feed(tok, args.seed)
+    inner = [p for n, p in model.named_parameters() if p.dim() == 2 and "layers" in n]
+    outer = [p for n, p in model.named_parameters() if not (p.dim() == 2 and "layers" in n)]
+    opts = [Muon(inner, lr=args.lr), torch.optim.AdamW(outer, lr=args.lr / 6, betas=(0.9, 0.95), weight_decay=0.0, fused=True)]
+    rates = [g["lr"] for o in opts for g in o.param_groups]
+    feed = Feed(tok, args.seed, args.tokens)
     start, total_s = time.monotonic(), args.minutes * 60.0
-    next_save, step, tokens, smooth = 180.0, 0, 0, None
-    while True:
-        spent = time.monotonic() - start
-        if spent >= total_s:
-            break
-        frac = spent / total_s
-        lr = args.lr * (min(1.0, (step + 1) / 100) if frac < 0.1 else 1.0) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * frac)))
-        for g in opt.param_groups:
-            g["lr"] = lr
-        long_row = step % 8 == 7
-        x, y, w = feed.rows(args.rows // 2, 1024) if long_row else feed.rows(args.rows, 512)
-        loss, said = weighted_loss(run, x, y, w)
+    next_save, step, tokens, smooth, smooth_first = 180.0, 0, 0, None, 7.6
+    while (frac := max((time.monotonic() - start) / total_s, step / args.steps)) < 1.0:
+        scale = min(1.0, (step + 1) / 40) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * frac)))
+        for rate, g in zip(rates, (g for o in opts for g in o.param_groups)):
+            g["lr"] = rate * scale
+        if step % 64 == 63:
+            x, y, w = feed.packed(1, 2048)
+        elif step % 16 == 15:
+            x, y, w = feed.packed(2, 1024)
+        else:
+            x, y, w = feed.single()
+        loss, said, first = weighted_loss(model, x, y, w)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(params, 1.0)
-        opt.step()
-        opt.zero_grad(set_to_none=True)
+        for o in opts:
+            o.step()
+        model.zero_grad(set_to_none=True)
         step += 1
         tokens += x.numel()
         smooth = said if smooth is None else 0.98 * smooth + 0.02 * said
+        smooth_first = smooth_first if first is None else 0.98 * smooth_first + 0.02 * first
         if step % 20 == 0 or step == 1:
-            print(f"{time.monotonic() - start:7.1f} s  step {step:5d}  tokens {tokens / 1e6:6.2f} M  loss {smooth:.4f}  lr {lr:.5f}", flush=True)
+            print(f"{time.monotonic() - start:7.1f} s  step {step:5d}  tokens {tokens / 1e6:6.2f} M  loss {smooth:.4f}  openings {smooth_first:.4f}", flush=True)
         if time.monotonic() - start > next_save:
             save_weights(args.out, model)
             next_save += 300.0
     save_weights(args.out, model)
-    print(f"done: {step} steps, {tokens} tokens, loss {smooth:.4f}, {time.monotonic() - start:.0f} s", flush=True)
+    print(f"done: {step} steps, {tokens} tokens, loss {smooth:.4f}, openings {smooth_first:.4f}, {time.monotonic() - start:.0f} s", flush=True)
 
 
 def check(path):
@@ -231,13 +316,14 @@ def check(path):
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     ap.add_argument("--out", default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "tattler-3m"))
-    ap.add_argument("--minutes", type=float, default=25.0)
+    ap.add_argument("--minutes", type=float, default=38.0, help="stop after this time at the latest")
+    ap.add_argument("--steps", type=int, default=2000, help="stop after this many steps (about 25 minutes on two idle cores)")
     ap.add_argument("--threads", type=int, default=2)
     ap.add_argument("--seed", type=int, default=1)
-    ap.add_argument("--rows", type=int, default=4, help="rows of 512 tokens per step")
-    ap.add_argument("--lr", type=float, default=2.5e-3)
-    ap.add_argument("--compile", action="store_true", help="use torch.compile (needs a C++ compiler)")
-    ap.add_argument("--check", metavar="DIR")
+    ap.add_argument("--tokens", type=int, default=2048, help="tokens per step, about")
+    ap.add_argument("--lr", type=float, default=0.02, help="of Muon; AdamW, for embeddings and norms, gets a sixth")
+    ap.add_argument("--resume", action="store_true", help="go on from the weights in --out (give another seed for fresh text)")
+    ap.add_argument("--check", metavar="DIR", help="print some answers instead")
     args = ap.parse_args()
     if args.check:
         check(args.check)
