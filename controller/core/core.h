@@ -55,7 +55,7 @@
  *                                                    nothing was committed since the last loss (a commit
  *                                                    sets the count back)
  *     RUNNING   counted twice              QUEUED    GW_NOTE_REQUEST_ALONE: it waits for a worker to itself
- *     RUNNING   alone, counted again       -         GW_ACT_FAILED (INTERNAL)
+ *     RUNNING   alone, lost three times    -         GW_ACT_FAILED (INTERNAL)
  *     RUNNING   REJECT                     -         GW_ACT_FAILED with the worker's code and text
  *     RUNNING   CUTOVER sent               MOVING    TOKENS are still taken
  *     MOVING    HANDOFF · its deadline     QUEUED    served before new ones; never counted

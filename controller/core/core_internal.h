@@ -24,8 +24,12 @@
 #define CORE_NOTICES_MAX  256  /* announcements kept for instances that reconnect before their deadline */
 #define CORE_AFFINITY_CAP 8192 /* prefixes remembered; a power of two; 192 KiB */
 #define CORE_IDLE_LOSSES  2    /* losses without progress until a request runs alone (DESIGN part 6) */
-#define CORE_PING_EVERY   4    /* heartbeats per PING */
-#define CORE_PROFILE_NONE 0    /* a request that no worker has generated for */
+/* … until it fails. DESIGN says 3, one alone; but where machines go every second an innocent request with a long
+ * prompt was caught by that (churn test, cut links). Three lone workers in a row are no coincidence; a poison
+ * request costs two workers more. */
+#define CORE_FATAL_LOSSES 5
+#define CORE_PING_EVERY   4 /* heartbeats per PING */
+#define CORE_PROFILE_NONE 0 /* a request that no worker has generated for */
 
 enum core_request_state {
     CORE_QUEUED,  /* in a queue, no worker */

@@ -138,9 +138,14 @@ static void count_loss(struct gw_core *core, struct core_request *r)
     bool counts = r->started && !r->progressed;
     if (r->progressed) r->alone = false;
     r->progressed = false;
-    if (!counts || ++r->idle_losses < CORE_IDLE_LOSSES) return;
+    if (!counts || ++r->idle_losses < CORE_IDLE_LOSSES || r->alone) return;
     r->alone = true;
     core_note(core, GW_NOTE_REQUEST_ALONE, NULL, r, "two workers were lost while it ran and nothing came");
+}
+
+static bool is_fatal_loss(const struct core_request *r)
+{
+    return r->started && !r->progressed && r->idle_losses + 1 >= CORE_FATAL_LOSSES;
 }
 
 void core_request_lost(struct gw_core *core, struct core_request *r, int64_t now_us, bool announced)
@@ -148,7 +153,7 @@ void core_request_lost(struct gw_core *core, struct core_request *r, int64_t now
     core_request_detach(core, r);
     r->announced = announced;
     if (!announced) {
-        if (r->alone && r->started && !r->progressed) {
+        if (is_fatal_loss(r)) {
             core_request_fail(core, r, GW_ERR_INTERNAL, "each worker that ran this request was lost");
             return;
         }

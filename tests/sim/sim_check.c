@@ -2,9 +2,8 @@
 
 #include <string.h>
 
-#define POISON_MOVES_MAX                                                                                     \
-    3 /* deaths after which it goes on: one uncounted (it had progressed), two counted                       \
-       */
+/* Deaths after which it goes on: one uncounted (it had progressed), two counted, two alone. */
+#define POISON_MOVES_MAX 5
 
 static struct sim_link *link_of_generation(struct sim *sim, uint64_t generation)
 {

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FATAL_AFTER    4 /* counted losses that a request survives; the next one fails it */
 #define SHARED_PROMPTS 4 /* prefixes that requests have in common: food for prefix affinity */
 
 /* ---- what clients ask ---- */
@@ -240,7 +241,7 @@ static bool may_fail(struct sim *sim, const struct sim_request *r, gw_err_t code
         return sim->now_us + sim->skew_us - r->submitted_us >= sim->config.max_queue_wait_us;
     if (code == GW_ERR_INPUT) return r->too_big;
     if (r->poison_at == SIM_NEVER) sim->collateral++;
-    return code == GW_ERR_INTERNAL && r->alone && r->begun && !r->progressed;
+    return code == GW_ERR_INTERNAL && r->alone && r->begun && !r->progressed && r->counted >= FATAL_AFTER;
 }
 
 static void on_failed(struct sim *sim, struct sim_request *r, gw_err_t code, const char *text)
