@@ -231,9 +231,11 @@ def test_cancelled_notice_brings_the_worker_back(ctx):
         lambda e: e["kind"] == "notice_cancelled" and e["worker"] == victim, EVENT_S, "the cancel is heard", mark
     )
     ctx.up.wait(lambda: victim in ctx.up.workers("up"), EVENT_S, f"{victim} is up")
-    streams = ctx.start(tokens_first=1)
-    check(ctx.up.requests_on().get(victim, 0) > 0 or all(s.closed for s in streams.values()), f"{victim} gets no work")
-    ctx.finish(streams)
+    # New prompts: those that others have served go where their prefixes are cached.
+    streams = [ctx.up.submit(*request) for request in long_prompts("after the cancel")]
+    ctx.up.wait(lambda: ctx.up.requests_on().get(victim, 0) > 0, EVENT_S, f"{victim} gets work")
+    ctx.up.http.wait(streams, STREAMS_S)
+    check(not any(s.error for s in streams), f"errors: {[s.error for s in streams if s.error]}")
 
 
 def test_all_workers_gone_requests_wait(ctx):
