@@ -7,7 +7,8 @@ The requests are of every kind; the list goes round, so that the churn always me
 fitted to the machine first. `--seed` (printed by every run) and `--tokens` replay a schedule and its requests.
 
 200 streams run on sanitized controllers and release workers: sanitized kernels are a tenth as fast, and a worker that
-lives for four seconds would never get its 50 prompts computed. The links' test has everything sanitized.
+lives for four seconds would never get its 50 prompts computed. The links' test is run once more, smaller, with
+everything sanitized.
 """
 
 import contextlib
@@ -105,13 +106,20 @@ def test_200_streams_survive_killed_reclaimed_and_frozen_workers(args):
         check(not before & set(up.workers("up").values()), "a worker of the start has outlived the kill of all")
 
 
-def test_streams_survive_cut_and_healed_links(args):
-    with Proxy() as proxy, cluster(args, "asan", worker_connect=proxy.endpoint, worker_port=proxy.target_port()) as up:
-        requests, references = undisturbed(up, args, args.link_streams, args.seed + 1)
-        plan = churn.schedule(args.seed + 1, args.link_seconds, churn.LINK_ACTIONS)
-        run_churn(up, requests, references, args, plan, churn.LinkChurn(proxy))
+def churn_of_links(args, variant, streams, seconds, seed):
+    with Proxy() as proxy, cluster(args, variant, worker_connect=proxy.endpoint, worker_port=proxy.target_port()) as up:
+        requests, references = undisturbed(up, args, streams, seed)
+        run_churn(up, requests, references, args, churn.schedule(seed, seconds, churn.LINK_ACTIONS), churn.LinkChurn(proxy))
         check_quiet(up)
         check(moved(up) > 0, "no request was moved")
+
+
+def test_200_streams_survive_cut_and_healed_links(args):
+    churn_of_links(args, "mixed", args.streams, args.seconds, args.seed + 2)
+
+
+def test_sanitized_workers_survive_cut_and_healed_links(args):
+    churn_of_links(args, "asan", args.link_streams, args.link_seconds, args.seed + 1)
 
 
 def arguments(ap):
@@ -119,7 +127,7 @@ def arguments(ap):
     ap.add_argument("--tokens", type=int, default=0, help="max_tokens of the requests (default: fitted to the machine)")
     ap.add_argument("--streams", type=int, default=200)
     ap.add_argument("--seconds", type=int, default=30, help="of churn")
-    ap.add_argument("--link-streams", type=int, default=60)
+    ap.add_argument("--link-streams", type=int, default=60, help="of the sanitized run")
     ap.add_argument("--link-seconds", type=int, default=12)
 
 
@@ -135,7 +143,11 @@ if __name__ == "__main__":
     sys.exit(
         tap.main(
             __doc__,
-            [test_200_streams_survive_killed_reclaimed_and_frozen_workers, test_streams_survive_cut_and_healed_links],
+            [
+                test_200_streams_survive_killed_reclaimed_and_frozen_workers,
+                test_200_streams_survive_cut_and_healed_links,
+                test_sanitized_workers_survive_cut_and_healed_links,
+            ],
             arguments,
             setup,
         )
