@@ -64,8 +64,7 @@ void gw_chat_template_destroy(struct gw_chat_template *t)
     free(t);
 }
 
-/* ---- from a model directory
- * --------------------------------------------------------------------------------- */
+/* ---- from a model directory ---- */
 
 /* "chat_template": a text, or [{"name": "default", "template": text}, ...]. NULL if there is none. */
 static const char *template_in(const cJSON *config)
@@ -120,8 +119,7 @@ gw_err_t gw_chat_template_open(const char *dir, struct gw_chat_template **out, s
     return err == GW_ERR_NOT_FOUND ? open_file(file, out, ctx) : err;
 }
 
-/* ---- rendering
- * ---------------------------------------------------------------------------------------------- */
+/* ---- rendering ---- */
 
 static gw_err_t define(struct gw_jinja_run *run, const char *name, struct gw_jinja_value value)
 {

@@ -137,8 +137,7 @@ gw_err_t gw_jinja_item(struct gw_jinja_run *run, const struct gw_jinja_value *ob
     return gw_jinja_undefined_of(run, object->kind, *key, out);
 }
 
-/* ---- slices
- * ------------------------------------------------------------------------------------------------- */
+/* ---- slices ---- */
 
 struct range {
     int64_t start, stop, step;

@@ -33,8 +33,7 @@ static gw_err_t exec_if(struct gw_jinja_run *run, const struct gw_jinja_node *n)
     return gw_jinja_exec(run, n->c);
 }
 
-/* ---- assignment
- * --------------------------------------------------------------------------------------------- */
+/* ---- assignment ---- */
 
 static gw_err_t assign_attr(struct gw_jinja_run *run, const struct gw_jinja_node *target,
                             struct gw_jinja_value value)
@@ -110,8 +109,7 @@ static gw_err_t exec_set_block(struct gw_jinja_run *run, const struct gw_jinja_n
     return err == GW_OK ? assign_one(run, n->d, v) : err;
 }
 
-/* ---- loops
- * -------------------------------------------------------------------------------------------------- */
+/* ---- loops ---- */
 
 /* One round in the loop's scope. */
 static gw_err_t exec_round(struct gw_jinja_run *run, const struct gw_jinja_node *n,
@@ -198,8 +196,7 @@ static gw_err_t exec_for(struct gw_jinja_run *run, const struct gw_jinja_node *n
     return exec_rounds(run, n, items);
 }
 
-/* ---- macros
- * ------------------------------------------------------------------------------------------------- */
+/* ---- macros ---- */
 
 static gw_err_t exec_macro(struct gw_jinja_run *run, const struct gw_jinja_node *n)
 {
@@ -254,8 +251,7 @@ gw_err_t gw_jinja_call_macro(struct gw_jinja_run *run, const struct gw_jinja_mac
     return err;
 }
 
-/* ---- statements
- * --------------------------------------------------------------------------------------------- */
+/* ---- statements ---- */
 
 static gw_err_t exec_node(struct gw_jinja_run *run, const struct gw_jinja_node *n)
 {

@@ -123,8 +123,7 @@ out:
     return err;
 }
 
-/* ---- sort
- * --------------------------------------------------------------------------------------------------- */
+/* ---- sort ---- */
 
 /* What an item is sorted by: its attribute, in lower case unless case counts. */
 static gw_err_t sort_key(struct gw_jinja_run *run, const struct gw_jinja_value *item,
@@ -201,8 +200,7 @@ FILTER(filter_dictsort)
     return filter_sort(run, &pairs, &sorting, out);
 }
 
-/* ---- map, select
- * -------------------------------------------------------------------------------------------- */
+/* ---- map, select ---- */
 
 /* The arguments behind the first n. */
 static void drop_args(const struct gw_jinja_args *args, size_t n, struct gw_jinja_args *rest)

@@ -19,8 +19,7 @@ static gw_err_t need_text(struct gw_jinja_run *run, const struct gw_jinja_args *
     return GW_OK;
 }
 
-/* ---- shared with filters
- * ------------------------------------------------------------------------------------ */
+/* ---- shared with filters ---- */
 
 gw_err_t gw_jinja_change_case(struct gw_jinja_run *run, struct gw_jinja_string s, int to,
                               struct gw_jinja_value *out)
@@ -82,8 +81,7 @@ gw_err_t gw_jinja_replace(struct gw_jinja_run *run, struct gw_jinja_string s,
     return err;
 }
 
-/* ---- texts
- * -------------------------------------------------------------------------------------------------- */
+/* ---- texts ---- */
 
 #define METHOD(name)                                                                                         \
     static gw_err_t name(struct gw_jinja_run *run, const struct gw_jinja_value *in,                          \
@@ -200,8 +198,7 @@ METHOD(text_join)
     return GW_OK;
 }
 
-/* ---- split
- * -------------------------------------------------------------------------------------------------- */
+/* ---- split ---- */
 
 /* By white space: runs of it count once, none at the ends. */
 static gw_err_t split_spaces(struct gw_jinja_run *run, struct gw_jinja_string s, int64_t count,
@@ -284,8 +281,7 @@ METHOD(text_rsplit)
     return GW_OK;
 }
 
-/* ---- mappings and loop
- * -------------------------------------------------------------------------------------- */
+/* ---- mappings and loop ---- */
 
 METHOD(dict_items)
 {

@@ -2,8 +2,7 @@
 
 #include <string.h>
 
-/* ---- cursor
- * ------------------------------------------------------------------------------------------------- */
+/* ---- cursor ---- */
 
 gw_err_t gw_jinja_node_new(struct gw_jinja_parser *p, enum gw_jinja_node_type type,
                            struct gw_jinja_node **out)
@@ -74,8 +73,7 @@ gw_err_t gw_jinja_nest(struct gw_jinja_parser *p)
     return GW_OK;
 }
 
-/* ---- statements
- * --------------------------------------------------------------------------------------------- */
+/* ---- statements ---- */
 
 static gw_err_t expect_type(struct gw_jinja_parser *p, enum gw_jinja_token_type type)
 {

@@ -21,8 +21,7 @@ static gw_err_t binary_new(struct gw_jinja_parser *p, enum gw_jinja_node_type ty
     return GW_OK;
 }
 
-/* ---- literals
- * ----------------------------------------------------------------------------------------------- */
+/* ---- literals ---- */
 
 static int hex_digits(const char *s, const char *end, int count, int32_t *c)
 {
@@ -203,8 +202,7 @@ static gw_err_t parse_primary(struct gw_jinja_parser *p, struct gw_jinja_node **
     return err;
 }
 
-/* ---- postfix
- * ------------------------------------------------------------------------------------------------ */
+/* ---- postfix ---- */
 
 static gw_err_t parse_arg(struct gw_jinja_parser *p, struct gw_jinja_node **out)
 {
@@ -344,8 +342,7 @@ static gw_err_t parse_filters_and_tests(struct gw_jinja_parser *p, struct gw_jin
     }
 }
 
-/* ---- operators, tightest first
- * ------------------------------------------------------------------------------ */
+/* ---- operators, tightest first ---- */
 
 static gw_err_t parse_sign(struct gw_jinja_parser *p, struct gw_jinja_node **out)
 {

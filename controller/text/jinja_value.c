@@ -35,8 +35,7 @@ struct gw_jinja_value gw_jinja_text(const char *bytes, size_t len)
     return (struct gw_jinja_value){.kind = GW_JINJA_STRING, .string = {bytes, len}};
 }
 
-/* ---- containers
- * --------------------------------------------------------------------------------------------- */
+/* ---- containers ---- */
 
 /* Makes room for one more of size bytes in an array of the run; old ones are copied. */
 static gw_err_t grow(struct gw_jinja_run *run, void **items, size_t len, size_t *cap, size_t size)
@@ -125,8 +124,7 @@ gw_err_t gw_jinja_dict_get(struct gw_jinja_run *run, const struct gw_jinja_dict 
     return GW_OK;
 }
 
-/* ---- undefined
- * ---------------------------------------------------------------------------------------------- */
+/* ---- undefined ---- */
 
 static gw_err_t make_undefined(struct gw_jinja_run *run, struct gw_jinja_missing missing,
                                struct gw_jinja_value *out)
@@ -170,8 +168,7 @@ gw_err_t gw_jinja_fail_undefined(struct gw_jinja_run *run, const struct gw_jinja
                          m->key.string.bytes);
 }
 
-/* ---- from JSON
- * ---------------------------------------------------------------------------------------------- */
+/* ---- from JSON ---- */
 
 static gw_err_t list_from_json(struct gw_jinja_run *run, const cJSON *json, struct gw_jinja_value *out)
 {
@@ -224,8 +221,7 @@ gw_err_t gw_jinja_from_json(struct gw_jinja_run *run, const cJSON *json, struct 
     return err;
 }
 
-/* ---- questions
- * ---------------------------------------------------------------------------------------------- */
+/* ---- questions ---- */
 
 bool gw_jinja_truth(const struct gw_jinja_value *v)
 {

@@ -34,8 +34,7 @@ static gw_err_t id_of(struct loader *l, const cJSON *item, const char *what, uin
     return GW_OK;
 }
 
-/* ---- model
- * -------------------------------------------------------------------------------------------------- */
+/* ---- model ---- */
 
 /* A field that must be absent, null, or what would do nothing. */
 static gw_err_t must_be_off(struct loader *l, const char *field)
@@ -174,8 +173,7 @@ static gw_err_t check_unknown(struct loader *l)
     return l->t->bpe.all_bytes ? GW_OK : must_be_off(l, "unk_token");
 }
 
-/* ---- added tokens
- * ------------------------------------------------------------------------------------------- */
+/* ---- added tokens ---- */
 
 static gw_err_t added_flags(struct loader *l, const cJSON *item, const char *content, bool *special,
                             bool *normalized)
@@ -260,8 +258,7 @@ uint32_t gw_tokenizer_find(const struct gw_tokenizer *t, const char *text)
     return gw_vocab_find(&t->vocab, bytes, len);
 }
 
-/* ---- post-processor and decoder
- * ----------------------------------------------------------------------------- */
+/* ---- post-processor and decoder ---- */
 
 /* One special token of a template → its ids. */
 static gw_err_t put_affix(struct loader *l, const cJSON *template, const char *name, struct gw_affix *affix)
