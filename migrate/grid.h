@@ -14,6 +14,11 @@
 
 #include <stdint.h>
 
+/* A rectangle of cells: groups [g0, g1) × shares [s0, s1). */
+struct gw_cell_rect {
+    uint16_t g0, g1, s0, s1; /* empty when g0 == g1 or s0 == s1 */
+};
+
 #define GW_GRID_FFN_UNIT 2 /* columns: bf16 products take k in pairs */
 
 /* kv_heads divides heads; both >= 1. */

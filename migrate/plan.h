@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "migrate/grid.h"
 
 #define GW_PLAN_DEVICES_MAX 65536
 #define GW_PLAN_TYPES_MAX   64
@@ -26,10 +27,6 @@
 #define GW_PLAN_GROUPS_MAX  256 /* 1024 layers in groups of four */
 #define GW_PLAN_SHARES_MAX  128
 #define GW_PLAN_NONE        UINT32_MAX
-
-struct gw_cell_rect {
-    uint16_t g0, g1, s0, s1; /* empty when g0 == g1 or s0 == s1 */
-};
 
 struct gw_plan_link {
     double bytes_s, latency_s;

@@ -25,6 +25,11 @@ static const struct codec codecs[] = {
     [GW_MSG_CUTOVER] = {"CUTOVER", wire_put_cutover, wire_get_cutover, wire_fini_cutover},
     [GW_MSG_HANDOFF] = {"HANDOFF", wire_put_handoff, wire_get_handoff, wire_fini_handoff},
     [GW_MSG_GOODBYE] = {"GOODBYE", wire_put_goodbye, wire_get_goodbye, NULL},
+    [GW_MSG_ASSIGN] = {"ASSIGN", wire_put_assign, wire_get_assign, wire_fini_assign},
+    [GW_MSG_READY] = {"READY", wire_put_ready, wire_get_ready, NULL},
+    [GW_MSG_START] = {"START", wire_put_nothing, wire_get_nothing, NULL},
+    [GW_MSG_RELEASE] = {"RELEASE", wire_put_nothing, wire_get_nothing, NULL},
+    [GW_MSG_BROKEN] = {"BROKEN", wire_put_broken, wire_get_broken, NULL},
 };
 
 /* NULL for numbers that are no type. */

@@ -1,14 +1,24 @@
 /* The control plane's messages between controller and workers: what each means, and their bytes.
  *
  * A worker dials the controller's worker port. All messages travel in base/frame.h frames, whose head carries
- * (term, pipeline, generation): the fences. A worker is, for now, a pipeline of one rank.
+ * (term, pipeline, generation): the fences.
  *
  *     controller                                   worker
  *     ── CHALLENGE(nonce) ─────────────────────────►          who are you?
  *     ◄──────────── HELLO(mac, nonce', who, model) ──
  *     ── WELCOME(mac', pipeline, term, generation) ─►          or REFUSE(why), then close
- *     ── SUBMIT · CANCEL · CUTOVER · PING ──────────►
- *     ◄───── HEARTBEAT · TOKENS · REJECT · NOTICE · HANDOFF · GOODBYE ──
+ *     ── ASSIGN(pipeline, generation, ranks) ───────►          be this rank of it: load cells, find the others
+ *     ◄──────────────── READY or BROKEN(why) ──
+ *     ── START ─────────────────────────────────────►          it serves from now on (what served before, ends)
+ *     ── SUBMIT · CANCEL · CUTOVER ─────────────────►          to the leader (rank 0) only
+ *     ◄───────── TOKENS · REJECT · HANDOFF ──                  from the leader only
+ *     ── RELEASE ───────────────────────────────────►          leave that pipeline; cells stay until the next ASSIGN
+ *     ◄──── HEARTBEAT · NOTICE · BROKEN · GOODBYE ──
+ *     ── PING · GOODBYE ────────────────────────────►
+ *
+ * Messages about a pipeline carry its number and generation in the frame's head; the others carry zeros. Protocol 1
+ * has no ASSIGN … RELEASE: such a worker holds the whole model and is the pipeline of one rank that WELCOME's head
+ * names, serving from then on.
  *
  * mac = HMAC-SHA-256(cluster key, nonce ‖ HELLO payload behind the mac); mac' = HMAC(cluster key,
  * nonce' ‖ "welcome"). Before WELCOME nothing but CHALLENGE/HELLO/REFUSE is legal.
@@ -26,10 +36,11 @@
 
 #include "base/buf.h"
 #include "base/frame.h"
+#include "migrate/grid.h"
 #include "migrate/request.h"
 
 #define GW_WIRE_PROTO_MIN 1
-#define GW_WIRE_PROTO     1
+#define GW_WIRE_PROTO     2
 
 #define GW_WIRE_NAME_MAX     64  /* bytes of worker, instance, build, profile names, without NUL */
 #define GW_WIRE_TEXT_MAX     256 /* bytes of a reason */
@@ -38,6 +49,8 @@
 #define GW_FINGERPRINT_BYTES 16
 #define GW_DIGEST_BYTES      32
 #define GW_WIRE_CUTOVER_MAX  4096 /* requests in one CUTOVER */
+#define GW_WIRE_RANKS_MAX    64   /* of one pipeline */
+#define GW_MACHINE_BYTES     16
 
 enum gw_msg_type {
     GW_MSG_CHALLENGE = 1, /* C→W */
@@ -54,6 +67,11 @@ enum gw_msg_type {
     GW_MSG_CUTOVER,       /* C→W stop scheduling these, then HANDOFF each */
     GW_MSG_HANDOFF,       /* W→C the last TOKENS of this request have been sent */
     GW_MSG_GOODBYE,       /* both: closing on purpose, with a reason */
+    GW_MSG_ASSIGN,        /* C→W be this rank of that pipeline, once it starts */
+    GW_MSG_READY,         /* W→C its cells are loaded and all its ranks have found each other */
+    GW_MSG_START,         /* C→W serve */
+    GW_MSG_RELEASE,       /* C→W leave the pipeline (idempotent; unknown ones are ignored) */
+    GW_MSG_BROKEN,        /* W→C the pipeline cannot be formed, or a step of it failed: it is dead */
 };
 
 struct gw_msg_challenge {
@@ -74,8 +92,16 @@ struct gw_msg_hello {
     uint64_t max_term; /* highest term this worker has served; it refuses lower ones */
     uint32_t pid;
     uint32_t vocab, context; /* of the model */
-    uint32_t kv_tokens;      /* capacity of the page pool */
+    uint32_t kv_tokens;      /* protocol 1: capacity of the page pool; later: 0, READY says it */
     uint32_t max_sequences;  /* branches in one step at most */
+    /* From protocol 2 on: */
+    char data[GW_WIRE_NAME_MAX + 1];   /* "address:port", numeric, where other ranks connect */
+    char device[GW_WIRE_NAME_MAX + 1]; /* its kind: equal names are taken to be equally fast */
+    char zone[GW_WIRE_NAME_MAX + 1];
+    uint8_t machine[GW_MACHINE_BYTES]; /* equal: the same machine, shared memory may work */
+    uint64_t memory_bytes;             /* that weights and KV may use */
+    uint64_t bytes_s, flop_s;          /* probed: memory bandwidth, FLOP rate in the profile */
+    struct gw_cell_rect holds;         /* cells that it has now */
 };
 
 struct gw_msg_welcome {
@@ -181,6 +207,36 @@ struct gw_msg_goodbye {
     char text[GW_WIRE_TEXT_MAX + 1];
 };
 
+struct gw_assign_rank {
+    char worker[GW_WIRE_NAME_MAX + 1], data[GW_WIRE_NAME_MAX + 1];
+    uint8_t machine[GW_MACHINE_BYTES];
+    uint16_t stage;
+    struct gw_cell_rect cells;
+};
+
+/* Ranks are sorted by stage, then by first share; rank 0 leads. */
+struct gw_msg_assign {
+    uint64_t epoch;
+    uint32_t self, ranks_len;
+    struct gw_assign_rank *ranks; /* [ranks_len] */
+};
+
+struct gw_msg_ready {
+    uint32_t kv_tokens;     /* capacity of the pipeline's page pool: its smallest rank's */
+    uint32_t context;       /* longest sequence it can serve */
+    uint32_t max_sequences; /* branches in one step at most */
+    uint64_t loaded_bytes;  /* weights that were loaded for it; the others were here */
+    bool after_start;       /* no room beside what serves: the missing cells are loaded after START */
+};
+
+#define GW_RANK_NONE UINT32_MAX
+
+struct gw_msg_broken {
+    uint32_t rank; /* that seems to be at fault; GW_RANK_NONE = not known */
+    uint16_t code; /* gw_err_t */
+    char text[GW_WIRE_TEXT_MAX + 1];
+};
+
 struct gw_msg {
     enum gw_msg_type type;
     uint64_t term; /* from and to the frame's head */
@@ -201,6 +257,9 @@ struct gw_msg {
         struct gw_msg_cutover cutover;
         struct gw_msg_handoff handoff;
         struct gw_msg_goodbye goodbye;
+        struct gw_msg_assign assign;
+        struct gw_msg_ready ready;
+        struct gw_msg_broken broken;
     };
 };
 

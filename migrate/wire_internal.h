@@ -47,6 +47,23 @@ void wire_fini_tokens(struct gw_msg *m);
 void wire_fini_cutover(struct gw_msg *m);
 void wire_fini_handoff(struct gw_msg *m);
 
+/* wire_layout.c: who is which rank of what */
+void wire_put_hello_layout(const struct gw_msg_hello *h, struct gw_buf *b);
+void wire_get_hello_layout(struct gw_reader *r, struct gw_msg_hello *h);
+void wire_put_assign(const struct gw_msg *m, struct gw_buf *b);
+void wire_put_ready(const struct gw_msg *m, struct gw_buf *b);
+void wire_put_broken(const struct gw_msg *m, struct gw_buf *b);
+void wire_put_nothing(const struct gw_msg *m, struct gw_buf *b);
+gw_err_t wire_get_assign(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
+gw_err_t wire_get_ready(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
+gw_err_t wire_get_broken(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
+gw_err_t wire_get_nothing(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
+void wire_fini_assign(struct gw_msg *m);
+
+/* Names go into logs, JSON and tables: printable ASCII, at most GW_WIRE_NAME_MAX bytes. */
+void wire_get_name(struct gw_reader *r, char out[GW_WIRE_NAME_MAX + 1], bool may_be_empty);
+void wire_get_raw(struct gw_reader *r, uint8_t *out, size_t len);
+
 /* Text of a fixed array: u32 length, bytes. Reading checks the length against max, refuses NUL and malformed
  * UTF-8, and ends with a NUL: out holds max + 1. */
 void wire_put_text(struct gw_buf *b, const char *text, size_t max);

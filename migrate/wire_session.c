@@ -5,7 +5,7 @@
 #include "base/hash.h"
 #include "base/utf8.h"
 
-#define HELLO_BYTES_MAX  1024 /* fixed fields and four names: under 600 */
+#define HELLO_BYTES_MAX  1024 /* fixed fields and seven names: under 850 */
 #define WELCOME_MAC_TEXT "welcome"
 
 void wire_put_text(struct gw_buf *b, const char *text, size_t max)
@@ -32,8 +32,7 @@ void wire_get_text(struct gw_reader *r, char *out, size_t max)
     out[len] = '\0';
 }
 
-/* Names go into logs, JSON and tables: printable ASCII. */
-static void get_name(struct gw_reader *r, char out[GW_WIRE_NAME_MAX + 1], bool may_be_empty)
+void wire_get_name(struct gw_reader *r, char out[GW_WIRE_NAME_MAX + 1], bool may_be_empty)
 {
     wire_get_text(r, out, GW_WIRE_NAME_MAX);
     if (!may_be_empty && out[0] == '\0') spoil(r);
@@ -41,7 +40,7 @@ static void get_name(struct gw_reader *r, char out[GW_WIRE_NAME_MAX + 1], bool m
         if (*p < 0x20 || *p > 0x7e) spoil(r);
 }
 
-static void get_raw(struct gw_reader *r, uint8_t *out, size_t len)
+void wire_get_raw(struct gw_reader *r, uint8_t *out, size_t len)
 {
     const uint8_t *bytes = gw_read_raw(r, len);
     if (bytes) memcpy(out, bytes, len);
@@ -64,7 +63,7 @@ gw_err_t wire_get_challenge(struct gw_reader *r, struct gw_msg *m)
     struct gw_msg_challenge *c = &m->challenge;
     c->proto_min = gw_read_u16(r);
     c->proto_max = gw_read_u16(r);
-    get_raw(r, c->nonce, sizeof c->nonce);
+    wire_get_raw(r, c->nonce, sizeof c->nonce);
     return c->proto_min <= c->proto_max ? GW_OK : GW_ERR_PROTO;
 }
 
@@ -83,7 +82,8 @@ gw_err_t wire_get_challenge(struct gw_reader *r, struct gw_msg *m)
  *          4  vocab         >= 1
  *          4  context       >= 1
  *          4  kv_tokens
- *          4  max_sequences */
+ *          4  max_sequences
+ *             if proto >= 2: what wire_layout.c says */
 static void put_hello_behind_mac(const struct gw_msg_hello *h, struct gw_buf *b)
 {
     gw_buf_u16(b, h->proto);
@@ -100,6 +100,7 @@ static void put_hello_behind_mac(const struct gw_msg_hello *h, struct gw_buf *b)
     gw_buf_u32(b, h->context);
     gw_buf_u32(b, h->kv_tokens);
     gw_buf_u32(b, h->max_sequences);
+    if (h->proto >= 2) wire_put_hello_layout(h, b);
 }
 
 void wire_put_hello(const struct gw_msg *m, struct gw_buf *b)
@@ -111,21 +112,22 @@ void wire_put_hello(const struct gw_msg *m, struct gw_buf *b)
 gw_err_t wire_get_hello(struct gw_reader *r, struct gw_msg *m)
 {
     struct gw_msg_hello *h = &m->hello;
-    get_raw(r, h->mac, sizeof h->mac);
+    wire_get_raw(r, h->mac, sizeof h->mac);
     h->proto = gw_read_u16(r);
-    get_raw(r, h->nonce, sizeof h->nonce);
-    get_name(r, h->worker, false);
-    get_name(r, h->instance, false);
-    get_name(r, h->build, true);
-    get_name(r, h->profile, false);
-    get_raw(r, h->digest, sizeof h->digest);
-    get_raw(r, h->fingerprint, sizeof h->fingerprint);
+    wire_get_raw(r, h->nonce, sizeof h->nonce);
+    wire_get_name(r, h->worker, false);
+    wire_get_name(r, h->instance, false);
+    wire_get_name(r, h->build, true);
+    wire_get_name(r, h->profile, false);
+    wire_get_raw(r, h->digest, sizeof h->digest);
+    wire_get_raw(r, h->fingerprint, sizeof h->fingerprint);
     h->max_term = gw_read_u64(r);
     h->pid = gw_read_u32(r);
     h->vocab = gw_read_u32(r);
     h->context = gw_read_u32(r);
     h->kv_tokens = gw_read_u32(r);
     h->max_sequences = gw_read_u32(r);
+    if (h->proto >= 2) wire_get_hello_layout(r, h);
     return h->vocab > 0 && h->context > 0 ? GW_OK : GW_ERR_PROTO;
 }
 
@@ -173,7 +175,7 @@ void wire_put_welcome(const struct gw_msg *m, struct gw_buf *b)
 gw_err_t wire_get_welcome(struct gw_reader *r, struct gw_msg *m)
 {
     struct gw_msg_welcome *w = &m->welcome;
-    get_raw(r, w->mac, sizeof w->mac);
+    wire_get_raw(r, w->mac, sizeof w->mac);
     w->heartbeat_ms = gw_read_u32(r);
     w->controller_timeout_ms = gw_read_u32(r);
     return w->heartbeat_ms > 0 && w->controller_timeout_ms > 0 ? GW_OK : GW_ERR_PROTO;

@@ -17,6 +17,7 @@
 #include "base/rng.h"
 #include "worker/link_queue.h"
 
+#define SPOKEN_PROTO    1 /* until this worker can be one rank of several */
 #define SHAKE_TIMEOUT_S 5
 #define BACKOFF_MIN_MS  50   /* a controller that restarts is found at once */
 #define BACKOFF_MAX_MS  1000 /* one that is gone is not hammered */
@@ -115,11 +116,11 @@ static bool on_challenge(struct gw_link *l, const struct gw_msg *msg)
 {
     struct gw_msg hello = {.type = GW_MSG_HELLO, .hello = l->config.hello};
     uint16_t low = msg->challenge.proto_min, high = msg->challenge.proto_max;
-    if (low > GW_WIRE_PROTO || high < GW_WIRE_PROTO_MIN) {
+    if (low > SPOKEN_PROTO || high < GW_WIRE_PROTO_MIN) {
         connection_over(l, "the controller speaks no protocol of ours");
         return false;
     }
-    hello.hello.proto = high < GW_WIRE_PROTO ? high : GW_WIRE_PROTO;
+    hello.hello.proto = high < SPOKEN_PROTO ? high : SPOKEN_PROTO;
     hello.hello.max_term = l->max_term;
     gw_random_bytes(l->nonce, sizeof l->nonce);
     memcpy(hello.hello.nonce, l->nonce, sizeof l->nonce);

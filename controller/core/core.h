@@ -96,12 +96,34 @@ struct gw_core_config {
     uint32_t max_workers;            /* default 1024 */
     uint32_t worker_branches_target; /* branches in flight per worker before requests wait in the core's
                                         queue; default 4096 (workers queue well themselves) */
-    bool profile_loss_continue;      /* no worker of a request's numerics profile is left: go on with another
+    uint32_t groups, shares; /* the model's grid of cells; a plan must hold each cell once per pipeline */
+    int64_t
+        prepare_timeout_us; /* ASSIGN to READY of all ranks; default 600 s: large weights from slow disks */
+    int64_t replan_wait_us; /* after a pipeline broke while all its workers live: wait before wanting a plan,
+                                        doubled up to 30 s while that goes on; default 100 ms */
+    bool profile_loss_continue; /* no worker of a request's numerics profile is left: go on with another
                                         (bits may change) instead of waiting; default false */
 };
 
 /* Fills in the defaults above (term and fingerprint stay zero). */
 void gw_core_config_default(struct gw_core_config *config);
+
+/* A layout in the core's terms: workers are named by their links. Ranks are sorted by pipeline, stage, first share;
+ * pipelines are numbered from 0 on, for this plan only. */
+struct gw_core_plan_rank {
+    uint64_t link;
+    uint32_t pipeline;
+    uint16_t stage;
+    struct gw_cell_rect cells;
+};
+
+struct gw_core_plan {
+    uint64_t
+        fleet; /* GW_ACT_PLAN_WANTED's number that it was made for; of an older fleet it is applied as far as its workers
+                       are still there */
+    const struct gw_core_plan_rank *ranks; /* [ranks_len]; 0: serve nothing */
+    uint32_t ranks_len;
+};
 
 enum gw_event_type {
     GW_EV_TICK,      /* time has passed: due deadlines fire (all but silence fire on every other event too) */
@@ -112,6 +134,7 @@ enum gw_event_type {
     GW_EV_CANCEL,    /* front: the client has gone */
     GW_EV_STOP,      /* front: stop string found; keep so many records of that branch and finish it */
     GW_EV_NOTICE,    /* admin, cloud: an instance (or worker) will go, or will not */
+    GW_EV_PLAN, /* planner, admin: the layout to be served; the core moves there from where things stand */
 };
 
 struct gw_event {
@@ -136,7 +159,8 @@ struct gw_event {
             const char *name;
             uint8_t kind;
             int64_t deadline_us;
-        } notice; /* instance id or worker name; absolute */
+        } notice;                        /* instance id or worker name; absolute */
+        const struct gw_core_plan *plan; /* borrowed */
     };
 };
 
@@ -150,6 +174,7 @@ enum gw_action_type {
     GW_ACT_DONE,     /* front: all branches ended; the request is forgotten */
     GW_ACT_FAILED,   /* front: one clear error; the request is forgotten */
     GW_ACT_NOTE,     /* timeline: for log, metrics, dashboard */
+    GW_ACT_PLAN_WANTED, /* the fleet has changed: a GW_EV_PLAN should follow */
 };
 
 enum gw_note_kind {
@@ -163,6 +188,11 @@ enum gw_note_kind {
                               records of all branches */
     GW_NOTE_REQUEST_ALONE,
     GW_NOTE_DIVERGED,
+    GW_NOTE_EPOCH,            /* a plan was taken; generation: the epoch, count: pipelines */
+    GW_NOTE_PIPELINE_FORMING, /* worker: the leader, generation: the pipeline's, count: ranks */
+    GW_NOTE_PIPELINE_SERVING,
+    GW_NOTE_PIPELINE_DRAINING,
+    GW_NOTE_PIPELINE_DEAD, /* text: why; announced: it was told to end */
 };
 
 struct gw_note {
@@ -203,6 +233,9 @@ struct gw_action {
             const char *text;
         } failed;
         struct gw_note note;
+        struct {
+            uint64_t fleet;
+        } plan_wanted;
     };
 };
 
@@ -238,6 +271,42 @@ struct gw_core_worker_view {
 };
 /* Copies at most max views; returns how many there are. */
 size_t gw_core_workers(const struct gw_core *core, struct gw_core_worker_view *out, size_t max);
+
+/* What a planner needs to know of a worker, beside the view above, in the same order. */
+struct gw_core_device_view {
+    uint64_t link;
+    uint16_t proto; /* 1: it is a pipeline of its own for good, and not to be planned */
+    char device[GW_WIRE_NAME_MAX + 1], zone[GW_WIRE_NAME_MAX + 1];
+    uint8_t machine[GW_MACHINE_BYTES];
+    uint64_t memory_bytes, bytes_s, flop_s;
+    struct gw_cell_rect holds;
+};
+size_t gw_core_devices(const struct gw_core *core, struct gw_core_device_view *out, size_t max);
+
+struct gw_core_rank_view {
+    char worker[GW_WIRE_NAME_MAX + 1];
+    uint64_t link;
+    uint16_t stage;
+    struct gw_cell_rect cells;
+    bool ready;
+    uint64_t loaded_bytes; /* once ready */
+};
+
+struct gw_core_pipeline_view {
+    uint32_t pipeline;
+    uint64_t generation, epoch;
+    const char *state; /* "forming", "ready", "serving", "draining" */
+    uint32_t requests, kv_tokens, context;
+    uint32_t ranks_len;
+    struct gw_core_rank_view ranks[GW_WIRE_RANKS_MAX];
+};
+/* One after another: false when there is no pipeline `index` (from 0 on, ordered by generation). */
+bool gw_core_pipeline(const struct gw_core *core, size_t index, struct gw_core_pipeline_view *out);
+
+/* The number of the last plan taken; 0 = none yet. */
+uint64_t gw_core_epoch(const struct gw_core *core);
+/* The fleet's number, that of the last GW_ACT_PLAN_WANTED. */
+uint64_t gw_core_fleet(const struct gw_core *core);
 
 /* The committed log of a live request's branch (tests, simulator, journal); false if unknown. Valid till next
  * step. */

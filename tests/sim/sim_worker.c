@@ -294,7 +294,7 @@ static void on_connect(struct sim *sim, struct sim_worker *w)
     struct gw_msg_hello *h = &m.hello;
     w->link = l->id;
     w->heard_us = sim->now_us;
-    h->proto = GW_WIRE_PROTO;
+    h->proto = 1;
     memcpy(h->worker, w->name, sizeof h->worker);
     memcpy(h->instance, w->instance, sizeof h->instance);
     snprintf(h->profile, sizeof h->profile, "sim-%u", w->profile);

@@ -130,7 +130,7 @@ static inline void tick(struct fixture *f)
 static inline struct gw_msg hello_msg(const char *worker, const char *instance)
 {
     struct gw_msg m = {.type = GW_MSG_HELLO};
-    m.hello.proto = GW_WIRE_PROTO;
+    m.hello.proto = 1;
     snprintf(m.hello.worker, sizeof m.hello.worker, "%s", worker);
     snprintf(m.hello.instance, sizeof m.hello.instance, "%s", instance);
     snprintf(m.hello.profile, sizeof m.hello.profile, "test-1");

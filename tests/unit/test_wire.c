@@ -14,7 +14,7 @@
 #include "migrate/wire.h"
 
 #define FIRST     GW_MSG_CHALLENGE
-#define LAST      GW_MSG_GOODBYE
+#define LAST      GW_MSG_BROKEN
 #define MUTATIONS 4000 /* per message type: a second under ASan for all */
 
 static uint32_t ids[8] = {1, 2, 3, 70000, 5, 0, UINT32_MAX - 1, 8};
@@ -23,6 +23,11 @@ static struct gw_top top[6] = {{1, -0.5f}, {4, -2}, {2, -1.25f}, {9, -3}, {3, 0}
 static uint32_t stop_ids[2] = {2, 3};
 static struct gw_logit_bias bias[2] = {{7, -100}, {8, 1.5f}};
 static struct gw_branch_log logs[2] = {{3, false, ids}, {0, true, NULL}};
+static struct gw_assign_rank ranks[3] = {
+    {"w1", "127.0.0.1:4001", "machine one", 0, {0, 2, 0, 3}},
+    {"w2", "127.0.0.1:4002", "machine one", 0, {0, 2, 3, 8}},
+    {"w3", "[fd00::1]:4003", "machine two", 1, {2, 3, 0, 8}},
+};
 static struct gw_cutover_item items[3] = {{1, 2}, {3, 4}, {UINT64_MAX, UINT32_MAX}};
 
 static void fill_session(struct gw_msg *m)
@@ -90,6 +95,11 @@ static struct gw_msg sample(enum gw_msg_type type)
     case GW_MSG_TOKENS: m.tokens = (struct gw_msg_tokens){77, 2, 1, {10, 3, 2, ids, logprobs, top}}; break;
     case GW_MSG_REJECT: m.reject = (struct gw_msg_reject){77, 2, GW_ERR_LIMIT, "too long"}; break;
     case GW_MSG_CUTOVER: m.cutover = (struct gw_msg_cutover){3, items}; break;
+    case GW_MSG_ASSIGN: m.assign = (struct gw_msg_assign){1ull << 33, 1, 3, ranks}; break;
+    case GW_MSG_READY: m.ready = (struct gw_msg_ready){65536, 4096, 64, 1ull << 40, true}; break;
+    case GW_MSG_BROKEN: m.broken = (struct gw_msg_broken){2, GW_ERR_IO, "rank 2 is gone"}; break;
+    case GW_MSG_START:
+    case GW_MSG_RELEASE: break;
     case GW_MSG_HANDOFF: m.handoff = (struct gw_msg_handoff){77, 2, 2, ids}; break;
     default: fill_session(&m);
     }
@@ -231,6 +241,79 @@ static void test_decode_hello_fields_are_the_sender_s(void **state)
     assert_int_equal(out.hello.max_sequences, 64);
     gw_msg_fini(&out);
     gw_buf_fini(&b);
+}
+
+static void test_decode_hello_of_protocol_2_fields_are_the_sender_s(void **state)
+{
+    (void)state;
+    struct gw_msg in = sample(GW_MSG_HELLO), out;
+    struct gw_buf b;
+    in.hello.proto = 2;
+    strcpy(in.hello.data, "127.0.0.1:4711");
+    strcpy(in.hello.device, "cpu-avx512 2 threads");
+    memcpy(in.hello.machine, "0123456789abcdef", GW_MACHINE_BYTES);
+    in.hello.memory_bytes = 1ull << 34;
+    in.hello.bytes_s = 1ull << 35;
+    in.hello.flop_s = 1ull << 36;
+    in.hello.holds = (struct gw_cell_rect){1, 2, 3, 8};
+    encode(&in, &b);
+    assert_int_equal(decode_exact(GW_MSG_HELLO, b.data, b.len, &out), GW_OK);
+    assert_string_equal(out.hello.data, "127.0.0.1:4711");
+    assert_string_equal(out.hello.device, "cpu-avx512 2 threads");
+    assert_string_equal(out.hello.zone, "");
+    assert_memory_equal(out.hello.machine, "0123456789abcdef", GW_MACHINE_BYTES);
+    assert_true(out.hello.memory_bytes == 1ull << 34);
+    assert_true(out.hello.bytes_s == 1ull << 35);
+    assert_true(out.hello.flop_s == 1ull << 36);
+    assert_memory_equal(&out.hello.holds, &in.hello.holds, sizeof in.hello.holds);
+    gw_msg_fini(&out);
+    gw_buf_fini(&b);
+}
+
+static void test_decode_assign_fields_are_the_sender_s(void **state)
+{
+    (void)state;
+    struct gw_msg in = sample(GW_MSG_ASSIGN), out;
+    struct gw_buf b;
+    encode(&in, &b);
+    assert_int_equal(decode_exact(GW_MSG_ASSIGN, b.data, b.len, &out), GW_OK);
+    assert_true(out.assign.epoch == 1ull << 33);
+    assert_int_equal(out.assign.self, 1);
+    assert_int_equal(out.assign.ranks_len, 3);
+    assert_memory_equal(out.assign.ranks, ranks, sizeof ranks);
+    gw_msg_fini(&out);
+    gw_buf_fini(&b);
+}
+
+static void assert_assign_refused(const struct gw_msg *in)
+{
+    struct gw_msg out;
+    struct gw_buf b;
+    encode(in, &b);
+    assert_int_equal(decode_exact(GW_MSG_ASSIGN, b.data, b.len, &out), GW_ERR_PROTO);
+    gw_buf_fini(&b);
+}
+
+static void test_decode_assign_with_ranks_out_of_order_is_refused(void **state)
+{
+    (void)state;
+    struct gw_assign_rank changed[3];
+    struct gw_msg in = sample(GW_MSG_ASSIGN);
+    in.assign.ranks = changed;
+    memcpy(changed, ranks, sizeof ranks);
+    in.assign.self = 3;
+    assert_assign_refused(&in);
+    in.assign.self = 0;
+    changed[1].cells.s0 = 2; /* overlaps its neighbour */
+    assert_assign_refused(&in);
+    changed[1].cells = (struct gw_cell_rect){0, 2, 8, 8};
+    assert_assign_refused(&in);
+    memcpy(changed, ranks, sizeof ranks);
+    changed[2].stage = 2;
+    assert_assign_refused(&in);
+    changed[2].stage = 1;
+    changed[0].stage = changed[1].stage = 1;
+    assert_assign_refused(&in);
 }
 
 static void test_put_tokens_without_logprobs_carries_zeros(void **state)
@@ -491,6 +574,9 @@ int main(void)
         cmocka_unit_test(test_decode_submit_fields_are_the_sender_s),
         cmocka_unit_test(test_decode_tokens_fields_are_the_sender_s),
         cmocka_unit_test(test_decode_hello_fields_are_the_sender_s),
+        cmocka_unit_test(test_decode_hello_of_protocol_2_fields_are_the_sender_s),
+        cmocka_unit_test(test_decode_assign_fields_are_the_sender_s),
+        cmocka_unit_test(test_decode_assign_with_ranks_out_of_order_is_refused),
         cmocka_unit_test(test_put_tokens_without_logprobs_carries_zeros),
         cmocka_unit_test(test_decode_truncated_anywhere_is_refused),
         cmocka_unit_test(test_decode_with_a_byte_too_many_is_refused),

@@ -123,7 +123,7 @@ static void say_hello(struct fixture *f, struct peer *p, const char *key)
     struct gw_msg challenge, hello = {.type = GW_MSG_HELLO};
     assert_true(hear(f, p, &challenge));
     assert_int_equal(challenge.type, GW_MSG_CHALLENGE);
-    hello.hello.proto = GW_WIRE_PROTO;
+    hello.hello.proto = 1;
     strcpy(hello.hello.worker, "w7");
     strcpy(hello.hello.instance, "i-7");
     strcpy(hello.hello.build, "test");

@@ -1,0 +1,181 @@
+#include "migrate/wire_internal.h"
+
+#include <stdlib.h>
+
+#define RANK_BYTES_MIN 36 /* an ASSIGN's rank with both names one byte long */
+
+static void put_rect(struct gw_buf *b, struct gw_cell_rect r)
+{
+    gw_buf_u16(b, r.g0);
+    gw_buf_u16(b, r.g1);
+    gw_buf_u16(b, r.s0);
+    gw_buf_u16(b, r.s1);
+}
+
+static struct gw_cell_rect get_rect(struct gw_reader *r)
+{
+    struct gw_cell_rect rect;
+    rect.g0 = gw_read_u16(r);
+    rect.g1 = gw_read_u16(r);
+    rect.s0 = gw_read_u16(r);
+    rect.s1 = gw_read_u16(r);
+    return rect;
+}
+
+/* HELLO's part from protocol 2 on
+ *     0  4+a  data          "address:port"; text: u32 length, bytes; 1-64, printable ASCII
+ *        4+b  device        1-64
+ *        4+c  zone          0-64
+ *         16  machine
+ *          8  memory_bytes
+ *          8  bytes_s
+ *          8  flop_s
+ *          8  holds         u16 each: g0, g1, s0, s1 */
+void wire_put_hello_layout(const struct gw_msg_hello *h, struct gw_buf *b)
+{
+    wire_put_text(b, h->data, GW_WIRE_NAME_MAX);
+    wire_put_text(b, h->device, GW_WIRE_NAME_MAX);
+    wire_put_text(b, h->zone, GW_WIRE_NAME_MAX);
+    gw_buf_put(b, h->machine, sizeof h->machine);
+    gw_buf_u64(b, h->memory_bytes);
+    gw_buf_u64(b, h->bytes_s);
+    gw_buf_u64(b, h->flop_s);
+    put_rect(b, h->holds);
+}
+
+void wire_get_hello_layout(struct gw_reader *r, struct gw_msg_hello *h)
+{
+    wire_get_name(r, h->data, false);
+    wire_get_name(r, h->device, false);
+    wire_get_name(r, h->zone, true);
+    wire_get_raw(r, h->machine, sizeof h->machine);
+    h->memory_bytes = gw_read_u64(r);
+    h->bytes_s = gw_read_u64(r);
+    h->flop_s = gw_read_u64(r);
+    h->holds = get_rect(r);
+}
+
+/* ASSIGN
+ *     0  8  epoch
+ *     8  4  self       < ranks
+ *    12  4  ranks      1-64
+ *    16     per rank   4+a worker, 4+b data (1-64 bytes each, printable ASCII), 16 machine, 2 stage,
+ *                      8 cells (u16 each: g0, g1, s0, s1; g0 < g1, s0 < s1)
+ * Ranks are sorted by (stage, s0); the first stage is 0, the others follow without gaps. Whether the rectangles are a
+ * partition of the model's grid is the worker's check, who knows the grid. */
+void wire_put_assign(const struct gw_msg *m, struct gw_buf *b)
+{
+    const struct gw_msg_assign *a = &m->assign;
+    gw_buf_u64(b, a->epoch);
+    gw_buf_u32(b, a->self);
+    gw_buf_u32(b, a->ranks_len);
+    for (uint32_t i = 0; i < a->ranks_len; i++) {
+        wire_put_text(b, a->ranks[i].worker, GW_WIRE_NAME_MAX);
+        wire_put_text(b, a->ranks[i].data, GW_WIRE_NAME_MAX);
+        gw_buf_put(b, a->ranks[i].machine, sizeof a->ranks[i].machine);
+        gw_buf_u16(b, a->ranks[i].stage);
+        put_rect(b, a->ranks[i].cells);
+    }
+}
+
+static void get_rank(struct gw_reader *r, struct gw_assign_rank *rank)
+{
+    wire_get_name(r, rank->worker, false);
+    wire_get_name(r, rank->data, false);
+    wire_get_raw(r, rank->machine, sizeof rank->machine);
+    rank->stage = gw_read_u16(r);
+    rank->cells = get_rect(r);
+}
+
+static bool rank_ok(const struct gw_assign_rank *ranks, uint32_t i)
+{
+    const struct gw_assign_rank *rank = &ranks[i], *last = i > 0 ? &ranks[i - 1] : NULL;
+    if (rank->cells.g0 >= rank->cells.g1 || rank->cells.s0 >= rank->cells.s1) return false;
+    if (!last) return rank->stage == 0;
+    if (rank->stage == last->stage) return rank->cells.s0 >= last->cells.s1;
+    return rank->stage == last->stage + 1;
+}
+
+gw_err_t wire_get_assign(struct gw_reader *r, struct gw_msg *m)
+{
+    struct gw_msg_assign *a = &m->assign;
+    a->epoch = gw_read_u64(r);
+    a->self = gw_read_u32(r);
+    a->ranks_len = gw_read_count(r, GW_WIRE_RANKS_MAX, RANK_BYTES_MIN);
+    if (a->ranks_len == 0 || a->self >= a->ranks_len) return GW_ERR_PROTO;
+    a->ranks = calloc(a->ranks_len, sizeof *a->ranks);
+    if (!a->ranks) return GW_ERR_MEMORY;
+    for (uint32_t i = 0; i < a->ranks_len; i++) {
+        get_rank(r, &a->ranks[i]);
+        if (!rank_ok(a->ranks, i)) return GW_ERR_PROTO;
+    }
+    return GW_OK;
+}
+
+void wire_fini_assign(struct gw_msg *m)
+{
+    free(m->assign.ranks);
+}
+
+/* READY
+ *     0  4  kv_tokens      >= 1
+ *     4  4  context        >= 1
+ *     8  4  max_sequences  >= 1
+ *    12  8  loaded_bytes
+ *    20  1  after_start    0 or 1 */
+void wire_put_ready(const struct gw_msg *m, struct gw_buf *b)
+{
+    gw_buf_u32(b, m->ready.kv_tokens);
+    gw_buf_u32(b, m->ready.context);
+    gw_buf_u32(b, m->ready.max_sequences);
+    gw_buf_u64(b, m->ready.loaded_bytes);
+    gw_buf_u8(b, m->ready.after_start);
+}
+
+gw_err_t wire_get_ready(struct gw_reader *r, struct gw_msg *m)
+{
+    struct gw_msg_ready *y = &m->ready;
+    y->kv_tokens = gw_read_u32(r);
+    y->context = gw_read_u32(r);
+    y->max_sequences = gw_read_u32(r);
+    y->loaded_bytes = gw_read_u64(r);
+    uint8_t after_start = gw_read_u8(r);
+    y->after_start = after_start == 1;
+    bool ok = y->kv_tokens > 0 && y->context > 0 && y->max_sequences > 0 && after_start <= 1;
+    return ok ? GW_OK : GW_ERR_PROTO;
+}
+
+/* START and RELEASE are empty: the head says which pipeline and generation. */
+void wire_put_nothing(const struct gw_msg *m, struct gw_buf *b)
+{
+    (void)m;
+    (void)b;
+}
+
+gw_err_t wire_get_nothing(struct gw_reader *r, struct gw_msg *m)
+{
+    (void)r;
+    (void)m;
+    return GW_OK;
+}
+
+/* BROKEN
+ *     0    4  rank   < 64, or 2^32 - 1: not known
+ *     4    2  code   gw_err_t, not OK
+ *     6  4+n  text   n <= 256 */
+void wire_put_broken(const struct gw_msg *m, struct gw_buf *b)
+{
+    gw_buf_u32(b, m->broken.rank);
+    gw_buf_u16(b, m->broken.code);
+    wire_put_text(b, m->broken.text, GW_WIRE_TEXT_MAX);
+}
+
+gw_err_t wire_get_broken(struct gw_reader *r, struct gw_msg *m)
+{
+    struct gw_msg_broken *k = &m->broken;
+    k->rank = gw_read_u32(r);
+    k->code = gw_read_u16(r);
+    wire_get_text(r, k->text, GW_WIRE_TEXT_MAX);
+    if (k->rank >= GW_WIRE_RANKS_MAX && k->rank != GW_RANK_NONE) return GW_ERR_PROTO;
+    return k->code > GW_OK && k->code <= GW_ERR_INTERNAL ? GW_OK : GW_ERR_PROTO;
+}
