@@ -96,6 +96,7 @@ static void on_event(struct gw_core *core, int64_t now_us, const struct gw_event
     case GW_EV_NOTICE:
         core_on_notice(core, now_us, e->notice.name, e->notice.kind, e->notice.deadline_us);
         break;
+    case GW_EV_PLAN: break; /* every worker is a pipeline of its own so far */
     }
 }
 
