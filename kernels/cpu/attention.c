@@ -5,6 +5,7 @@
 /* The most query heads that one KV head has. */
 static uint32_t group_max(const struct gw_attn_job *job)
 {
+    if (job->kv->query_group) return job->kv->query_group;
     uint32_t kv_heads = gw_kv_heads(job->kv);
     return (job->heads + kv_heads - 1) / kv_heads;
 }
@@ -15,9 +16,16 @@ static size_t seq_blocks(const struct gw_attn_job *job, const struct gw_seq_rows
     return ((size_t)seq->rows * group_max(job) + GW_ATTN_QUERIES - 1) / GW_ATTN_QUERIES;
 }
 
-/* First query head that reads this KV head: the least h with h * kv_heads / heads >= kv_head. */
+/* First query head that reads this KV head or a later one. A rank's first and last KV heads may have query heads
+ * elsewhere, too. */
 static uint32_t first_head_of(const struct gw_attn_job *job, uint32_t kv_head)
 {
+    const struct gw_kv_layer *kv = job->kv;
+    if (kv->query_group) {
+        uint32_t head = kv_head * kv->query_group;
+        head = head > kv->query_shift ? head - kv->query_shift : 0;
+        return head < job->heads ? head : job->heads;
+    }
     uint32_t kv_heads = gw_kv_heads(job->kv);
     return (kv_head * job->heads + kv_heads - 1) / kv_heads;
 }
