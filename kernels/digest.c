@@ -73,24 +73,40 @@ static void products(struct gw_digest *d)
         const void *x = gw_digest_values(d, d->ops->act, (size_t)m * k, true);
         struct gw_weight w = gw_digest_weight(d, n, k, true);
         float *y = gw_digest_take(d, (size_t)m * n * sizeof *y);
-        d->ops->matmul(d->dev, y, n, x, k, &w, m);
+        d->ops->matmul(d->dev, y, n, x, k, &w, &(uint32_t){0}, 1, m);
         gw_digest_absorb(d, y, (size_t)m * n * sizeof *y);
         gw_digest_reset(d);
     }
 }
 
+enum { TREE_M = 7, TREE_N = 70, TREE_K = 9, TREE_SHARES = 8, TREE_ELEMS = TREE_M * TREE_N };
+
+/* matmul_shares gives what matmul gives share by share. The bits are absorbed only where they differ: the digest is the
+ * one of tables without matmul_shares. */
+static void shares_one_by_one(struct gw_digest *d, const void *x, const struct gw_weight *w, uint32_t shares)
+{
+    float *y = gw_digest_take(d, shares * TREE_ELEMS * sizeof *y);
+    float *alone = gw_digest_take(d, TREE_ELEMS * sizeof *alone);
+    d->ops->matmul_shares(d->dev, y, x, w, shares, TREE_M);
+    for (uint32_t s = 0; s < shares; s++, y += TREE_ELEMS) {
+        const uint8_t *xs = (const uint8_t *)x + (size_t)s * TREE_K * gw_dtype_bytes(d->ops->act);
+        d->ops->matmul(d->dev, alone, TREE_N, xs, (size_t)TREE_K * shares, &w[s], &(uint32_t){0}, 1, TREE_M);
+        if (memcmp(y, alone, TREE_ELEMS * sizeof *y) != 0) gw_digest_absorb(d, y, TREE_ELEMS * sizeof *y);
+    }
+}
+
 static void trees(struct gw_digest *d)
 {
-    enum { M = 7, N = 70, K = 9, SHARES = 8 };
-    static const uint32_t counts[] = {1, 2, 3, 5, 6, 7, SHARES};
+    static const uint32_t counts[] = {1, 2, 3, 5, 6, 7, TREE_SHARES};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
-        struct gw_weight w[SHARES];
-        for (uint32_t s = 0; s < counts[i]; s++) w[s] = gw_digest_weight(d, N, K, true);
-        const void *x = gw_digest_values(d, d->ops->act, (size_t)M * K * counts[i], true);
-        float *residual = gw_digest_values(d, GW_F32, M * N, true);
-        float *scratch = gw_digest_take(d, counts[i] * M * N * sizeof *scratch);
-        d->ops->matmul_tree_add(d->dev, residual, x, w, counts[i], M, scratch);
-        gw_digest_absorb(d, residual, M * N * sizeof *residual);
+        struct gw_weight w[TREE_SHARES];
+        for (uint32_t s = 0; s < counts[i]; s++) w[s] = gw_digest_weight(d, TREE_N, TREE_K, true);
+        const void *x = gw_digest_values(d, d->ops->act, (size_t)TREE_M * TREE_K * counts[i], true);
+        float *residual = gw_digest_values(d, GW_F32, TREE_ELEMS, true);
+        float *scratch = gw_digest_take(d, counts[i] * TREE_ELEMS * sizeof *scratch);
+        d->ops->matmul_tree_add(d->dev, residual, x, w, counts[i], TREE_M, scratch);
+        gw_digest_absorb(d, residual, TREE_ELEMS * sizeof *residual);
+        shares_one_by_one(d, x, w, counts[i]);
         gw_digest_reset(d);
     }
 }

@@ -25,6 +25,8 @@ enum {
     ROWS_MAX = 200,
 };
 
+static const uint32_t first_col = 0; /* where a product that is alone goes */
+
 struct layer {
     const float *norm_attn, *norm_ffn; /* [HIDDEN] */
     struct gw_weight qkv, o[SHARES], gate_up, down[SHARES];
@@ -98,12 +100,12 @@ static void run_layer(struct gw_digest *d, struct model *m, const struct layer *
                                    .head_dim = HEAD_DIM,
                                    .block_tokens = BLOCK_TOKENS};
     ops->rmsnorm(d->dev, m->act, m->residual, l->norm_attn, 1e-5f, seq.rows, HIDDEN);
-    ops->matmul(d->dev, m->qkv, QKV_COLS, m->act, HIDDEN, &l->qkv, seq.rows);
+    ops->matmul(d->dev, m->qkv, QKV_COLS, m->act, HIDDEN, &l->qkv, &first_col, 1, seq.rows);
     ops->rope_append(d->dev, m->qkv, QKV_COLS, 0, Q_COLS, Q_COLS + KV_COLS, HEADS, &kv, m->cos_sin, &seq, 1);
     ops->attention(d->dev, m->act, m->qkv, QKV_COLS, 0, HEADS, &kv, 0.2f, &seq, 1);
     ops->matmul_tree_add(d->dev, m->residual, m->act, l->o, SHARES, seq.rows, m->scratch);
     ops->rmsnorm(d->dev, m->act, m->residual, l->norm_ffn, 1e-5f, seq.rows, HIDDEN);
-    ops->matmul(d->dev, m->gate_up, 2 * FFN, m->act, HIDDEN, &l->gate_up, seq.rows);
+    ops->matmul(d->dev, m->gate_up, 2 * FFN, m->act, HIDDEN, &l->gate_up, &first_col, 1, seq.rows);
     ops->silu_mul(d->dev, m->act, m->gate_up, seq.rows, SHARES, SHARE_COLS);
     ops->matmul_tree_add(d->dev, m->residual, m->act, l->down, SHARES, seq.rows, m->scratch);
 }
@@ -119,7 +121,7 @@ static void run_step(struct gw_digest *d, struct model *m, uint32_t position, ui
     gw_digest_absorb(d, m->residual, (size_t)rows * HIDDEN * sizeof(float));
     const float *last = m->residual + (size_t)(rows - 1) * HIDDEN;
     d->ops->rmsnorm(d->dev, m->act, last, m->norm, 1e-5f, 1, HIDDEN);
-    d->ops->matmul(d->dev, m->logits, VOCAB, m->act, HIDDEN, &m->head, 1);
+    d->ops->matmul(d->dev, m->logits, VOCAB, m->act, HIDDEN, &m->head, &first_col, 1, 1);
     gw_digest_absorb(d, m->logits, VOCAB * sizeof(float));
 }
 

@@ -54,6 +54,9 @@ struct gw_kv_layer {
     size_t page_bytes;
     uint32_t cells, heads_per_cell; /* cells * heads_per_cell = KV heads of this rank */
     uint32_t head_dim, block_tokens;
+    /* Query head h of this rank reads its KV head (h + query_shift) / query_group. query_group = 0: h * KV heads /
+     * query heads. */
+    uint32_t query_group, query_shift;
 };
 
 /* Consecutive rows of a batch that belong to one sequence. */
@@ -87,9 +90,15 @@ struct gw_ops {
     void (*rmsnorm)(struct gw_device *dev, void *y, const float *x, const float *w, float eps, uint32_t m,
                     uint32_t k);
 
-    /* y[m, n] f32 (rows y_stride apart) = x[m, k] act (rows x_stride elements apart) · wᵀ. */
+    /* Products of one x[m, k] act (rows x_stride elements apart), side by side in y f32 (rows y_stride apart):
+     * columns [y_at[i], y_at[i] + w[i].n) = x · w[i]ᵀ, for w[count] of equal k. All are one job: a matrix that is packed
+     * in pieces costs what it costs whole. The columns may not overlap; those between are not touched. */
     void (*matmul)(struct gw_device *dev, float *y, size_t y_stride, const void *x, size_t x_stride,
-                   const struct gw_weight *w, uint32_t m);
+                   const struct gw_weight *w, const uint32_t *y_at, uint32_t count, uint32_t m);
+
+    /* y[shares][m, n] f32 = each share's product on its own: what matmul_tree_add does before its tree. */
+    void (*matmul_shares)(struct gw_device *dev, float *y, const void *x, const struct gw_weight *w,
+                          uint32_t shares, uint32_t m);
 
     /* Row-parallel product over shares: x[m, sum of k over shares] act (share after share, contiguous rows),
      * w[shares] each [n, its k]; each share is summed on its own (scratch: shares * m * n floats), then the
@@ -105,8 +114,8 @@ struct gw_ops {
                         size_t v_at, uint32_t heads, const struct gw_kv_layer *kv, const float *cos_sin,
                         const struct gw_seq_rows *seqs, uint32_t seqs_len);
 
-    /* Causal attention over pages: out[m, heads * head_dim] act. q as rope_append left it. Query head h reads
-     * KV head h * kv_heads / heads. Chunks of GW_ATTN_CHUNK from position 0; a row's partial (max, sum,
+    /* Causal attention over pages: out[m, heads * head_dim] act. q as rope_append left it; which KV
+     * head a query head reads: gw_kv_layer. Chunks of GW_ATTN_CHUNK from position 0; a row's partial (max, sum,
      * output) of a chunk is computed the same way whatever M is; chunks merge ascending; positions behind the
      * row's own are never loaded. */
     void (*attention)(struct gw_device *dev, void *out, const float *qkv, size_t qkv_stride, size_t q_at,

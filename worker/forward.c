@@ -10,6 +10,8 @@
 
 #define ALIGN 64
 
+static const uint32_t first_col = 0; /* where a product that is alone goes */
+
 struct gw_forward {
     struct gw_forward_config config;
     float attention_scale;
@@ -106,7 +108,7 @@ static void run_attention(struct gw_forward *f, uint32_t layer, uint32_t rows, c
     size_t v_at = k_at + (size_t)m->config.kv_heads * m->config.head_dim;
     struct gw_device *dev = f->config.device;
     ops->rmsnorm(dev, f->normed, f->x, w->norm_attn, (float)m->config.rms_eps, rows, m->config.hidden);
-    ops->matmul(dev, f->qkv, w->qkv.n, f->normed, m->config.hidden, &w->qkv, rows);
+    ops->matmul(dev, f->qkv, w->qkv.n, f->normed, m->config.hidden, &w->qkv, &first_col, 1, rows);
     ops->rope_append(dev, f->qkv, w->qkv.n, 0, k_at, v_at, m->config.heads, kv, f->rope, seqs, seqs_len);
     ops->attention(dev, f->attended, f->qkv, w->qkv.n, 0, m->config.heads, kv, f->attention_scale, seqs,
                    seqs_len);
@@ -120,7 +122,7 @@ static void run_ffn(struct gw_forward *f, uint32_t layer, uint32_t rows)
     const struct gw_layer_weights *w = &f->config.weights->layers[layer];
     struct gw_device *dev = f->config.device;
     ops->rmsnorm(dev, f->normed, f->x, w->norm_ffn, (float)m->config.rms_eps, rows, m->config.hidden);
-    ops->matmul(dev, f->gate_up, w->gate_up.n, f->normed, m->config.hidden, &w->gate_up, rows);
+    ops->matmul(dev, f->gate_up, w->gate_up.n, f->normed, m->config.hidden, &w->gate_up, &first_col, 1, rows);
     ops->silu_mul(dev, f->ffn, f->gate_up, rows, m->cells.shares, m->cells.share_cols);
     ops->matmul_tree_add(dev, f->x, f->ffn, w->down, m->cells.shares, rows, f->partial);
 }
@@ -148,7 +150,7 @@ const float *gw_forward_logits(struct gw_forward *f, const uint32_t *rows, uint3
         memcpy(f->picked + (size_t)i * c->hidden, f->x + (size_t)rows[i] * c->hidden,
                c->hidden * sizeof *f->picked);
     ops->rmsnorm(f->config.device, f->normed, f->picked, w->norm_final, (float)c->rms_eps, count, c->hidden);
-    ops->matmul(f->config.device, f->logits, c->vocab, f->normed, c->hidden, &w->head, count);
+    ops->matmul(f->config.device, f->logits, c->vocab, f->normed, c->hidden, &w->head, &first_col, 1, count);
     return f->logits;
 }
 

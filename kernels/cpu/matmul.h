@@ -1,6 +1,6 @@
 /* Products y = x · wᵀ: the walk over tiles that all variants share, and the micro-kernel that each brings.
  *
- * An item is a rectangle of y: some 64-column tiles × up to GW_ITEM_ROWS rows, all of k. Inside it:
+ * An item is a rectangle of y: some 64-column tiles of one weight × up to GW_ITEM_ROWS rows, all of k. Inside it:
  *
  *     for each block of GW_PANEL_K of k, ascending                   w of the item's tiles stays in L2
  *         for each 6 rows
@@ -11,7 +11,7 @@
  * n) run over k in order whatever the blocking.
  *
  * Owner: all memory is the caller's. Thread: any number of items at a time. Units: elements, ns. Errors:
- * none; alignment and equal n are asserted. Source: blocking after Goto & van de Geijn 2008, k never
+ * none; alignment and equal n or k are asserted. Source: blocking after Goto & van de Geijn 2008, k never
  * split. */
 #ifndef GW_KERNELS_CPU_MATMUL_H
 #define GW_KERNELS_CPU_MATMUL_H
@@ -42,7 +42,11 @@ struct gw_matmul_kernel {
 };
 
 void gw_matmul_run(const struct gw_matmul_kernel *kernel, struct gw_device *dev, float *y, size_t y_stride,
-                   const void *x, size_t x_stride, const struct gw_weight *w, uint32_t m);
+                   const void *x, size_t x_stride, const struct gw_weight *w, const uint32_t *y_at,
+                   uint32_t count, uint32_t m);
+
+void gw_matmul_shares_run(const struct gw_matmul_kernel *kernel, struct gw_device *dev, float *y,
+                          const void *x, const struct gw_weight *w, uint32_t shares, uint32_t m);
 
 void gw_matmul_tree_add_run(const struct gw_matmul_kernel *kernel, struct gw_device *dev, float *residual,
                             const void *x, const struct gw_weight *w, uint32_t shares, uint32_t m,

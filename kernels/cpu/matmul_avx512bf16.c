@@ -50,9 +50,16 @@ static const struct gw_matmul_kernel kernel = {
     .act = GW_BF16, .k_per_step = 2, .fma_ns = 0.008, .fill = fill, .micro = micro};
 
 void gw_cpu_matmul_bf16_avx512bf16(struct gw_device *dev, float *y, size_t y_stride, const void *x,
-                                   size_t x_stride, const struct gw_weight *w, uint32_t m)
+                                   size_t x_stride, const struct gw_weight *w, const uint32_t *y_at,
+                                   uint32_t count, uint32_t m)
 {
-    gw_matmul_run(&kernel, dev, y, y_stride, x, x_stride, w, m);
+    gw_matmul_run(&kernel, dev, y, y_stride, x, x_stride, w, y_at, count, m);
+}
+
+void gw_cpu_matmul_shares_bf16_avx512bf16(struct gw_device *dev, float *y, const void *x,
+                                          const struct gw_weight *w, uint32_t shares, uint32_t m)
+{
+    gw_matmul_shares_run(&kernel, dev, y, x, w, shares, m);
 }
 
 void gw_cpu_matmul_tree_add_bf16_avx512bf16(struct gw_device *dev, float *residual, const void *x,

@@ -17,7 +17,9 @@ typedef void gw_embed_fn(struct gw_device *dev, float *y, const void *table, enu
 typedef void gw_rmsnorm_fn(struct gw_device *dev, void *y, const float *x, const float *w, float eps,
                            uint32_t m, uint32_t k);
 typedef void gw_matmul_fn(struct gw_device *dev, float *y, size_t y_stride, const void *x, size_t x_stride,
-                          const struct gw_weight *w, uint32_t m);
+                          const struct gw_weight *w, const uint32_t *y_at, uint32_t count, uint32_t m);
+typedef void gw_matmul_shares_fn(struct gw_device *dev, float *y, const void *x, const struct gw_weight *w,
+                                 uint32_t shares, uint32_t m);
 typedef void gw_matmul_tree_add_fn(struct gw_device *dev, float *residual, const void *x,
                                    const struct gw_weight *w, uint32_t shares, uint32_t m, float *scratch);
 typedef void gw_rope_append_fn(struct gw_device *dev, float *qkv, size_t qkv_stride, size_t q_at, size_t k_at,
@@ -41,6 +43,10 @@ gw_rmsnorm_fn gw_cpu_rmsnorm_bf16_avx512, gw_cpu_rmsnorm_f32_avx512;
 gw_matmul_fn gw_cpu_matmul_bf16_c, gw_cpu_matmul_f32_c;
 gw_matmul_fn gw_cpu_matmul_bf16_avx512, gw_cpu_matmul_f32_avx512;
 gw_matmul_fn gw_cpu_matmul_bf16_avx512bf16;
+
+gw_matmul_shares_fn gw_cpu_matmul_shares_bf16_c, gw_cpu_matmul_shares_f32_c;
+gw_matmul_shares_fn gw_cpu_matmul_shares_bf16_avx512, gw_cpu_matmul_shares_f32_avx512;
+gw_matmul_shares_fn gw_cpu_matmul_shares_bf16_avx512bf16;
 
 gw_matmul_tree_add_fn gw_cpu_matmul_tree_add_bf16_c, gw_cpu_matmul_tree_add_f32_c;
 gw_matmul_tree_add_fn gw_cpu_matmul_tree_add_bf16_avx512, gw_cpu_matmul_tree_add_f32_avx512;

@@ -17,6 +17,7 @@
 #define N         8192u
 #define K         2048u
 #define M_MAX     512u
+#define PIECES    8u
 #define PROBE_FMA 20000000
 #define SLICE     (1u << 20) /* bytes that one item of the read probe sums */
 #define ROUND_US  150000     /* time over which a figure is averaged */
@@ -81,14 +82,14 @@ static void probe(struct bench *b)
 }
 
 static double time_matmul(struct bench *b, const struct gw_ops *ops, float *y, const void *x,
-                          const struct gw_weight *w, uint32_t m)
+                          const struct gw_weight *w, const uint32_t *y_at, uint32_t count, uint32_t m)
 {
     double best = DBL_MAX;
     for (int round = 0; round < 3; round++) {
         int64_t start = gw_clock_mono_us(), now;
         int calls = 0;
         do {
-            ops->matmul(b->dev, y, N, x, K, w, m);
+            ops->matmul(b->dev, y, N, x, K, w, y_at, count, m);
             calls++;
             now = gw_clock_mono_us();
         } while (now - start < ROUND_US);
@@ -115,13 +116,39 @@ static void bench_matmul(struct bench *b, const char *profile, const void *value
     ops->pack(w.data, values, ops->weight, N, K, K);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         double flops = 2.0 * rows[i] * N * K;
-        double ours = flops / time_matmul(b, ops, y, values, &w, rows[i]) * 1e-9;
+        double ours = flops / time_matmul(b, ops, y, values, &w, &(uint32_t){0}, 1, rows[i]) * 1e-9;
         double roof = b->read * flops / (double)ops->pack_bytes(N, K);
         double ref = roof < b->peak ? roof : b->peak;
         printf("bench matmul_%s_%s_m%u_t%d ours=%.1f ref=%.1f ratio=%.2f unit=GFLOP/s\n", profile, ops->name,
                rows[i], b->threads, ours, ref, ours / ref);
     }
     free(w.data);
+    free(y);
+}
+
+/* The same matrix in pieces, as a rank of several cells has it, against the whole one. */
+static void bench_pieces(struct bench *b, const char *profile, const void *values)
+{
+    static const uint32_t rows[] = {1, M_MAX};
+    static const uint32_t y_at[PIECES] = {0, 704, 1408, 2112, 2816, 3520, 4224, 4928};
+    const struct gw_ops *ops;
+    if (gw_ops_cpu(profile, GW_ISA_AUTO, &ops, NULL) != GW_OK) return;
+    const uint32_t piece = 704, n = PIECES * piece;
+    size_t piece_bytes = ops->pack_bytes(piece, K);
+    struct gw_weight w[PIECES], whole = {.n = n, .k = K, .data = aligned_alloc(64, ops->pack_bytes(n, K))};
+    float *y = aligned_alloc(64, (size_t)M_MAX * N * sizeof *y);
+    if (!whole.data || !y) exit(1);
+    ops->pack(whole.data, values, ops->weight, n, K, K);
+    for (uint32_t i = 0; i < PIECES; i++)
+        w[i] = (struct gw_weight){.n = piece, .k = K, .data = (uint8_t *)whole.data + i * piece_bytes};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        double flops = 2.0 * rows[i] * n * K;
+        double ours = flops / time_matmul(b, ops, y, values, w, y_at, PIECES, rows[i]) * 1e-9;
+        double ref = flops / time_matmul(b, ops, y, values, &whole, y_at, 1, rows[i]) * 1e-9;
+        printf("bench matmul_%s_%s_m%u_t%d_pieces%u ours=%.1f ref=%.1f ratio=%.2f unit=GFLOP/s\n", profile,
+               ops->name, rows[i], b->threads, PIECES, ours, ref, ours / ref);
+    }
+    free(whole.data);
     free(y);
 }
 
@@ -132,6 +159,7 @@ static void bench_profile(const char *profile, const void *values)
         if (gw_device_cpu_create(threads, true, &b.dev, NULL) != GW_OK) exit(1);
         probe(&b);
         bench_matmul(&b, profile, values);
+        bench_pieces(&b, profile, values);
         gw_device_destroy(b.dev);
     }
 }

@@ -95,10 +95,17 @@ static void bad_rmsnorm(struct gw_device *dev, void *y, const float *x, const fl
 }
 
 static void bad_matmul(struct gw_device *dev, float *y, size_t y_stride, const void *x, size_t x_stride,
-                       const struct gw_weight *w, uint32_t m)
+                       const struct gw_weight *w, const uint32_t *y_at, uint32_t count, uint32_t m)
 {
-    real()->matmul(dev, y, y_stride, x, x_stride, w, m);
+    real()->matmul(dev, y, y_stride, x, x_stride, w, y_at, count, m);
     flip(y, (m - 1) * y_stride + w->n - 1);
+}
+
+static void bad_matmul_shares(struct gw_device *dev, float *y, const void *x, const struct gw_weight *w,
+                              uint32_t shares, uint32_t m)
+{
+    real()->matmul_shares(dev, y, x, w, shares, m);
+    flip(y, m * w->n - 1);
 }
 
 static void bad_matmul_tree_add(struct gw_device *dev, float *residual, const void *x,
@@ -141,8 +148,8 @@ static void bad_softmax_stats(struct gw_device *dev, const float *logits, uint32
 static void test_digest_shows_a_changed_bit_of_any_operation(void **state)
 {
     (void)state;
-    struct gw_ops bad[8];
-    for (int i = 0; i < 8; i++) bad[i] = *real();
+    struct gw_ops bad[9];
+    for (int i = 0; i < 9; i++) bad[i] = *real();
     bad[0].embed = bad_embed;
     bad[1].rmsnorm = bad_rmsnorm;
     bad[2].matmul = bad_matmul;
@@ -151,7 +158,8 @@ static void test_digest_shows_a_changed_bit_of_any_operation(void **state)
     bad[5].attention = bad_attention;
     bad[6].silu_mul = bad_silu_mul;
     bad[7].softmax_stats = bad_softmax_stats;
-    for (int i = 0; i < 8; i++) {
+    bad[8].matmul_shares = bad_matmul_shares;
+    for (int i = 0; i < 9; i++) {
         uint8_t digest[32];
         digest_of(&bad[i], 1, digest);
         assert_false(gw_profile_digest_ok("cpu-f32-1", digest));

@@ -16,6 +16,8 @@ static const struct shape shapes[] = {
 };
 #define SHAPES (sizeof shapes / sizeof *shapes)
 
+static const uint32_t first_col = 0;
+
 static float at(const struct gw_ops *ops, const void *array, size_t i)
 {
     float x = gw_f32_at(array, ops->act, i);
@@ -35,7 +37,7 @@ static void test_matmul_c_equals_float64_reference(void **state)
             void *src = values_as(&r, ops->weight, (size_t)s.n * s.k, false);
             struct gw_weight w = packed(ops, src, s.n, s.k);
             float *y = take_f32((size_t)s.m * s.n);
-            ops->matmul(dev, y, s.n, x, s.k, &w, s.m);
+            ops->matmul(dev, y, s.n, x, s.k, &w, &first_col, 1, s.m);
             for (uint32_t row = 0; row < s.m; row++)
                 for (uint32_t col = 0; col < s.n; col++) {
                     double sum = 0, size = 0;
@@ -60,7 +62,7 @@ static float *product(const struct gw_ops *ops, struct gw_device *dev, const voi
     struct gw_weight w = packed(ops, src, s.n, s.k);
     float *y = take_f32(s.m * y_stride);
     memset(y, 0x5A, s.m * y_stride * sizeof(float));
-    ops->matmul(dev, y, y_stride, x, s.k, &w, s.m);
+    ops->matmul(dev, y, y_stride, x, s.k, &w, &first_col, 1, s.m);
     free(w.data);
     return y;
 }
@@ -101,10 +103,94 @@ static float *share_products(const struct gw_ops *ops, struct gw_device *dev, co
     size_t at = 0;
     for (uint32_t s = 0; s < shares; s++) {
         const uint8_t *xs = (const uint8_t *)x + at * gw_dtype_bytes(ops->act);
-        ops->matmul(dev, y + (size_t)s * m * w[0].n, w[0].n, xs, x_cols, &w[s], m);
+        ops->matmul(dev, y + (size_t)s * m * w[0].n, w[0].n, xs, x_cols, &w[s], &first_col, 1, m);
         at += w[s].k;
     }
     return y;
+}
+
+/* matmul_shares gives what the shares give one by one. */
+static void shares_case(struct gw_rng *r, const struct gw_ops *ops, struct gw_device *dev, struct shape s,
+                        uint32_t shares)
+{
+    struct gw_weight w[8];
+    uint32_t x_cols = 0;
+    for (uint32_t i = 0; i < shares; i++) {
+        uint32_t k = s.k + i % 3;
+        void *src = values_as(r, ops->weight, (size_t)s.n * k, true);
+        w[i] = packed(ops, src, s.n, k);
+        x_cols += k;
+        free(src);
+    }
+    void *x = values_as(r, ops->act, (size_t)s.m * x_cols, true);
+    size_t len = (size_t)shares * s.m * s.n;
+    float *want = share_products(ops, dev, x, w, shares, s.m, x_cols), *got = take_f32(len);
+    ops->matmul_shares(dev, got, x, w, shares, s.m);
+    assert_same_bits(got, want, len * sizeof(float), ops->name);
+    for (uint32_t i = 0; i < shares; i++) free(w[i].data);
+    free(x), free(want), free(got);
+}
+
+static void test_matmul_shares_gives_each_share_on_its_own(void **state)
+{
+    (void)state;
+    static const struct shape share_shapes[] = {{1, 65, 7}, {3, 20, 513}, {50, 130, 24}, {1, 900, 130}};
+    struct gw_rng r = seeded_rng(__func__);
+    struct gw_device *dev = device_with(3);
+    for (int p = 0; p < PROFILES; p++) {
+        const struct gw_ops *variants[VARIANTS_MAX];
+        int len = ops_all(profiles[p], variants);
+        for (int v = 0; v < len; v++)
+            for (size_t i = 0; i < sizeof share_shapes / sizeof *share_shapes; i++)
+                for (uint32_t shares = 1; shares <= 8; shares++)
+                    shares_case(&r, variants[v], dev, share_shapes[i], shares);
+    }
+    gw_device_destroy(dev);
+}
+
+/* A matrix cut at `cuts` along n, its pieces at y_at: each column as from the whole matrix, gaps untouched. */
+static void pieces_case(struct gw_rng *r, const struct gw_ops *ops, struct gw_device *dev, struct shape s,
+                        const uint32_t *cuts, const uint32_t *y_at, uint32_t count, size_t y_stride)
+{
+    struct gw_weight w[8];
+    void *x = values_as(r, ops->act, (size_t)s.m * s.k, true);
+    void *src = values_as(r, ops->weight, (size_t)s.n * s.k, true);
+    size_t row_bytes = s.k * gw_dtype_bytes(ops->weight);
+    float *whole = product(ops, dev, x, src, s, s.n), *want = take_f32(s.m * y_stride),
+          *got = take_f32(s.m * y_stride);
+    memset(want, 0x5A, s.m * y_stride * sizeof(float));
+    memset(got, 0x5A, s.m * y_stride * sizeof(float));
+    for (uint32_t i = 0; i < count; i++) {
+        w[i] = packed(ops, (const uint8_t *)src + cuts[i] * row_bytes, cuts[i + 1] - cuts[i], s.k);
+        for (uint32_t row = 0; row < s.m; row++)
+            memcpy(want + row * y_stride + y_at[i], whole + (size_t)row * s.n + cuts[i],
+                   w[i].n * sizeof(float));
+    }
+    ops->matmul(dev, got, y_stride, x, s.k, w, y_at, count, s.m);
+    assert_same_bits(got, want, s.m * y_stride * sizeof(float), ops->name);
+    for (uint32_t i = 0; i < count; i++) free(w[i].data);
+    free(x), free(src), free(whole), free(want), free(got);
+}
+
+static void test_matmul_in_pieces_equals_the_whole(void **state)
+{
+    (void)state;
+    static const uint32_t cuts[] = {0, 1, 65, 300, 364, 1000}, y_at[] = {0, 3, 700, 100, 1000};
+    static const uint32_t rows[] = {1, 6, 49, 130};
+    struct gw_rng r = seeded_rng(__func__);
+    for (int threads = 1; threads <= 3; threads += 2) {
+        struct gw_device *dev = device_with(threads);
+        for (int p = 0; p < PROFILES; p++) {
+            const struct gw_ops *variants[VARIANTS_MAX];
+            int len = ops_all(profiles[p], variants);
+            for (int v = 0; v < len; v++)
+                for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+                    uint32_t m = v == 0 && rows[i] > 6 ? 7 : rows[i]; /* plain C is slow */
+                    pieces_case(&r, variants[v], dev, (struct shape){m, 1000, 133}, cuts, y_at, 5, 1650);
+                }
+        }
+        gw_device_destroy(dev);
+    }
 }
 
 /* The trees, written out. p[s]: the product of share s. */
@@ -242,7 +328,7 @@ static void test_matmul_directed_pairs_follow_the_profile(void **state)
             }
             struct gw_weight w = packed(variants[v], src, 1, 2);
             float y;
-            variants[v]->matmul(dev, &y, 1, x, 2, &w, 1);
+            variants[v]->matmul(dev, &y, 1, x, 2, &w, &first_col, 1, 1);
             if (gw_f32_bits(y) != gw_f32_bits(cases[i].want))
                 fail_msg("%s: case %zu: %a", variants[v]->name, i, y);
             free(w.data);
@@ -265,7 +351,7 @@ static void test_matmul_order_of_a_pair_is_odd_first(void **state)
         for (int j = 0; j < 4; j++) xs[j] = (uint16_t)(gw_f32_bits(x[j]) >> 16);
         struct gw_weight w = packed(variants[v], ones, 1, 4);
         float y;
-        variants[v]->matmul(dev, &y, 1, xs, 4, &w, 1);
+        variants[v]->matmul(dev, &y, 1, xs, 4, &w, &first_col, 1, 1);
         assert_true(y == 1.0f);
         free(w.data);
     }
@@ -281,6 +367,8 @@ int main(void)
         cmocka_unit_test(test_matmul_large_over_threads_equals_one_thread),
         cmocka_unit_test(test_matmul_directed_pairs_follow_the_profile),
         cmocka_unit_test(test_matmul_order_of_a_pair_is_odd_first),
+        cmocka_unit_test(test_matmul_shares_gives_each_share_on_its_own),
+        cmocka_unit_test(test_matmul_in_pieces_equals_the_whole),
         cmocka_unit_test(test_matmul_tree_add_sums_shares_in_the_tree_order),
     };
     return cmocka_run_group_tests_name("kernels_matmul", tests, NULL, NULL);

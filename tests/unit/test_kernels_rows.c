@@ -291,9 +291,10 @@ static void test_pack_widens_half_types_exactly(void **state)
         struct gw_weight w = {.n = N, .k = K, .data = take(ops->pack_bytes(N, K))};
         ops->pack(w.data, src, types[t], N, K, STRIDE);
         for (uint32_t k = 0; k < K; k++) {
+            const uint32_t first_col = 0;
             float x[K] = {0}, y[N];
             x[k] = 1;
-            ops->matmul(dev, y, N, x, K, &w, 1);
+            ops->matmul(dev, y, N, x, K, &w, &first_col, 1, 1);
             for (uint32_t n = 0; n < N; n++) {
                 float want = gw_f32_at(src, types[t], n * STRIDE + k);
                 assert_true(y[n] == (fabsf(want) < FLT_MIN ? 0 : want));
