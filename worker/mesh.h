@@ -1,0 +1,77 @@
+/* Mesh: how the ranks of a pipeline find each other: one authenticated stream socket per pair.
+ *
+ * Each worker listens on its data port from its start on. The rank with the higher number dials:
+ *
+ *     dialer (rank from)                                  listener (rank to < from)
+ *     ── HELLO(term, pipeline, generation, from, to, nonce) ──►
+ *     ◄──────────────────────────────────── CHALLENGE(nonce') ──
+ *     ── PROOF(HMAC(key, "godwit mesh dial" ‖ HELLO ‖ nonce')) ──►
+ *     ◄──── PROOF(HMAC(key, "godwit mesh listen" ‖ HELLO ‖ nonce')) ──
+ *
+ * Byte tables: mesh_shake.c. Behind the proofs the socket is a collective's (kernels/coll.h), to the byte. A dialer may come
+ * before the listener's own ASSIGN has arrived: proven connections wait for gw_mesh_gather, wait_us at most. The dialer
+ * knows nothing of that wait, so gather first and load weights afterwards: ASSIGNs reach all ranks at about the same time,
+ * loads end minutes apart.
+ *
+ *     lost or wrong                                 what is done
+ *     ───────────────────────────────────────────   ─────────────────────────────────────────────────────────────
+ *     nobody listens, or the connection breaks      the dialer tries again until its deadline (20 ms .. 500 ms apart)
+ *     no HELLO, half a message, a wrong proof       closed after shake_us at the latest; nothing is kept, nobody is told
+ *     more than GW_MESH_PENDING_MAX handshakes      the oldest is closed: it had its time, its dialer tries again
+ *     more than GW_MESH_PENDING_MAX proven ones     the oldest that no gather waits for is closed
+ *     two connections of the same pair              the newer one counts (the dialer tried again)
+ *     a later term or generation                    waits for its gather, which may never come: closed when its time is up
+ *     an older term, a cancelled generation         closed without our proof: its dialer is cancelled too, or gives up
+ *     a peer leaves after its proof                 seen when all others are there: dialed again, or waited for again
+ *
+ * Who speaks here: ranks, holding the cluster key. Plaintext behind the handshake: off loopback only with
+ * --insecure-plaintext.
+ *
+ * Owner: gw_mesh_destroy closes all that nobody gathered; gathered sockets are the caller's. Thread: create and destroy
+ * from one thread (no gather is under way then); the others from any; an own thread shakes hands. Units: microseconds.
+ * Errors: GW_ERR_IO with the rank and address that did not answer, GW_ERR_INPUT for an address that is none, GW_ERR_LIMIT
+ * for too many gathers at once. Source: own design; DESIGN parts 6 and 10. */
+#ifndef GW_WORKER_MESH_H
+#define GW_WORKER_MESH_H
+
+#include "base/log.h"
+#include "migrate/wire.h"
+
+#define GW_MESH_PENDING_MAX 256 /* 63 dialers of each of four pipelines */
+#define GW_MESH_WAIT_S      60  /* between two workers' ASSIGN of one pipeline */
+#define GW_MESH_SHAKE_S     5   /* two round trips and a peer that is short of cores */
+
+struct gw_mesh;
+
+struct gw_mesh_config {
+    const char *host; /* numeric address to listen on */
+    uint16_t port;    /* 0: any free one */
+    const void *key;  /* the cluster key; copied */
+    size_t key_len;
+    const struct gw_log *log;
+    int64_t shake_us, wait_us; /* 0: GW_MESH_SHAKE_S, GW_MESH_WAIT_S */
+};
+
+gw_err_t gw_mesh_create(const struct gw_mesh_config *config, struct gw_mesh **out,
+                        struct gw_err_ctx *ctx) GW_MUST_USE;
+void gw_mesh_destroy(struct gw_mesh *mesh);
+
+/* "address:port" or "[v6]:port": what it listens on (of 0.0.0.0 no peer can reach it: see gw_probe_local_address). */
+const char *gw_mesh_address(const struct gw_mesh *mesh);
+
+/* Connects this rank with all others of the pipeline: dials those before it, waits for those behind it.
+ * fds[ranks_len] are set (own: -1), non-blocking, TCP_NODELAY, close-on-exec. On error none is open. Blocks until
+ * then, deadline_us from now at most, or until gw_mesh_cancel says so for that generation. */
+gw_err_t gw_mesh_gather(struct gw_mesh *mesh, uint64_t term, uint32_t pipeline, uint64_t generation,
+                        const struct gw_msg_assign *assign, int64_t deadline_us, int *fds,
+                        struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* A gather for this generation or an older one of the current term, under way or to come, fails at once. */
+void gw_mesh_cancel(struct gw_mesh *mesh, uint64_t generation);
+
+/* The controller's term, when a session begins: what belongs to a lower one is over (gathers fail, connections are
+ * closed), and generations, which each term counts from 1 anew, are no longer cancelled. A gather of a higher term does the
+ * same, but comes too late for a cancel that overtakes it. */
+void gw_mesh_set_term(struct gw_mesh *mesh, uint64_t term);
+
+#endif

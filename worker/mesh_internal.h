@@ -1,0 +1,92 @@
+/* Mesh, inside: what the callers of gather share with the I/O thread (mesh_io.c).
+ *
+ * One lock guards all of it. The I/O thread holds it but while it polls; callers hold it but while they wait for
+ * `changed`. Sockets in a handshake (accepted, dials that are not proven) are opened, read and closed by the I/O thread
+ * alone, so that no polled descriptor changes under it; proven ones are closed or taken by whoever holds the lock.
+ *
+ *     dial: free ─gather─► due ─thread─► shaking ─► proven ─gather─► free (its socket goes to the caller)
+ *                           ▲               │ failed, too slow: waits for its back-off
+ *                           └───────────────┘
+ *     over (its gather has ended) while shaking: the thread closes it and frees the slot */
+#ifndef GW_WORKER_MESH_INTERNAL_H
+#define GW_WORKER_MESH_INTERNAL_H
+
+#include <poll.h>
+#include <pthread.h>
+
+#include "worker/mesh.h"
+#include "worker/mesh_shake.h"
+
+#define MESH_DIALS_MAX       256 /* four gathers of the most ranks: one under way, others being cancelled */
+#define MESH_ADDRESS_MAX     64  /* "[v6]:port" */
+#define MESH_BACKOFF_MIN_US  (20 * GW_US_PER_MS)
+#define MESH_BACKOFF_MAX_US  (500 * GW_US_PER_MS)
+#define MESH_ACCEPT_PAUSE_US (100 * GW_US_PER_MS) /* when descriptors have run out */
+
+struct mesh_dial {
+    bool used, over, proven;
+    struct shake shake; /* fd -1: between two tries */
+    struct shake_pair pair;
+    struct sockaddr_storage addr;
+    socklen_t addr_len;
+    int64_t next_us, backoff_us; /* the next try; the pause after it */
+    const char *why;             /* the last try failed; static text */
+    int why_errno;
+};
+
+/* A proven connection that nobody has gathered yet. */
+struct mesh_waiting {
+    int fd; /* -1: free */
+    struct shake_pair pair;
+    int64_t since_us;
+};
+
+/* A gather under way, on its caller's stack. */
+struct mesh_gather {
+    struct mesh_gather *next;
+    uint64_t term, generation;
+    uint32_t pipeline;
+    const struct gw_msg_assign *assign;
+    struct mesh_dial *dials[GW_WIRE_RANKS_MAX]; /* [assign->self] */
+};
+
+struct gw_mesh {
+    /* constant after create */
+    uint8_t *key_bytes;
+    struct shake_key key;
+    int64_t shake_us, wait_us;
+    const struct gw_log *log;
+    char address[MESH_ADDRESS_MAX];
+    int listen_fd, wake_fd;
+    pthread_t thread;
+    bool thread_started;
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* monotonic clock: a connection was proven, or something was cancelled */
+    bool stopping;
+    uint64_t term, cancelled; /* of this term: generations up to it */
+    struct mesh_gather *gathers;
+    struct shake accepted[GW_MESH_PENDING_MAX]; /* fd -1: free */
+    struct mesh_waiting waiting[GW_MESH_PENDING_MAX];
+    struct mesh_dial dials[MESH_DIALS_MAX];
+
+    /* the I/O thread's own */
+    int64_t accept_again_us; /* 0: accepts */
+    struct pollfd polled[2 + GW_MESH_PENDING_MAX + MESH_DIALS_MAX];
+};
+
+/* The I/O thread; arg: the mesh. */
+void *mesh_io(void *arg);
+
+/* Makes the I/O thread look again. */
+void mesh_wake(struct gw_mesh *m);
+
+/* Is it of an older term, or cancelled? Nobody will gather it. */
+bool mesh_is_stale(const struct gw_mesh *m, uint64_t term, uint64_t generation);
+
+/* Does g wait for that connection? */
+bool mesh_claims(const struct mesh_gather *g, const struct shake_pair *pair);
+
+void mesh_waiting_close(struct mesh_waiting *w);
+
+#endif

@@ -1,0 +1,234 @@
+#include "worker/mesh_internal.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+#define ACCEPTS_PER_TURN 64 /* handshakes under way go on in between */
+
+/* Where each group begins in `polled`. */
+enum { AT_LISTENER, AT_WAKE, AT_ACCEPTED, AT_DIALS = AT_ACCEPTED + GW_MESH_PENDING_MAX };
+
+static void earliest(int64_t *due_us, int64_t candidate_us)
+{
+    if (*due_us == 0 || candidate_us < *due_us) *due_us = candidate_us;
+}
+
+/* ---- proven connections ---- */
+
+static bool same_pair(const struct shake_pair *a, const struct shake_pair *b)
+{
+    return a->term == b->term && a->generation == b->generation && a->pipeline == b->pipeline &&
+           a->from == b->from && a->to == b->to;
+}
+
+static bool is_claimed(const struct gw_mesh *m, const struct shake_pair *pair)
+{
+    for (const struct mesh_gather *g = m->gathers; g; g = g->next)
+        if (mesh_claims(g, pair)) return true;
+    return false;
+}
+
+/* The slot for a connection of that pair: the older one's of the same pair, a free one, else that of the one that nobody
+ * claims and that has waited longest. NULL when all are claimed. */
+static struct mesh_waiting *waiting_slot(struct gw_mesh *m, const struct shake_pair *pair)
+{
+    struct mesh_waiting *free_slot = NULL, *oldest = NULL;
+    for (int i = 0; i < GW_MESH_PENDING_MAX; i++) {
+        struct mesh_waiting *w = &m->waiting[i];
+        if (w->fd < 0)
+            free_slot = w;
+        else if (same_pair(&w->pair, pair))
+            return w;
+        else if (!is_claimed(m, &w->pair) && (!oldest || w->since_us < oldest->since_us))
+            oldest = w;
+    }
+    return free_slot ? free_slot : oldest;
+}
+
+/* Takes the socket over, or leaves it where it is: then nobody will gather it. */
+static void admit(struct gw_mesh *m, struct shake *s, int64_t now_us)
+{
+    if (mesh_is_stale(m, s->pair.term, s->pair.generation)) return;
+    struct mesh_waiting *w = waiting_slot(m, &s->pair);
+    if (!w || !shake_admit(s, &m->key)) return;
+    mesh_waiting_close(w);
+    *w = (struct mesh_waiting){.fd = s->fd, .pair = s->pair, .since_us = now_us};
+    s->fd = -1;
+    pthread_cond_broadcast(&m->changed);
+}
+
+static void expire_waiting(struct gw_mesh *m, int64_t now_us, int64_t *due_us)
+{
+    for (int i = 0; i < GW_MESH_PENDING_MAX; i++) {
+        struct mesh_waiting *w = &m->waiting[i];
+        if (w->fd < 0 || is_claimed(m, &w->pair)) continue;
+        if (now_us < w->since_us + m->wait_us) {
+            earliest(due_us, w->since_us + m->wait_us);
+            continue;
+        }
+        gw_logf(m->log, GW_LOG_DEBUG, "mesh: nobody gathered rank %u: pipeline=%u gen=%llu term=%llu",
+                w->pair.from, w->pair.pipeline, (unsigned long long)w->pair.generation,
+                (unsigned long long)w->pair.term);
+        mesh_waiting_close(w);
+    }
+}
+
+/* ---- accepted connections ---- */
+
+/* A free slot, else that of the one that has been at it longest: an honest handshake takes two round trips, one that idles
+ * has had its chance. So strangers cannot keep ranks out by connecting and saying nothing. */
+static struct shake *accepted_slot(struct gw_mesh *m)
+{
+    struct shake *oldest = &m->accepted[0];
+    for (int i = 0; i < GW_MESH_PENDING_MAX; i++) {
+        struct shake *s = &m->accepted[i];
+        if (s->fd < 0) return s;
+        if (s->deadline_us < oldest->deadline_us) oldest = s;
+    }
+    shake_close(oldest);
+    return oldest;
+}
+
+static void accept_all(struct gw_mesh *m, int64_t now_us)
+{
+    const int on = 1;
+    for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
+        int fd = accept4(m->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM))
+            m->accept_again_us = now_us + MESH_ACCEPT_PAUSE_US;
+        if (fd < 0) return;
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        shake_accept(accepted_slot(m), fd, now_us + m->shake_us);
+    }
+}
+
+static void step_accepted(struct gw_mesh *m, struct shake *s, int64_t now_us)
+{
+    enum shake_result result = shake_step(s, &m->key);
+    if (result == SHAKE_MORE) return;
+    if (result == SHAKE_PROVEN)
+        admit(m, s, now_us);
+    else
+        gw_logf(m->log, GW_LOG_DEBUG, "mesh: a connection was closed: %s", s->why);
+    shake_close(s);
+}
+
+static void expire_accepted(struct gw_mesh *m, int64_t now_us, int64_t *due_us)
+{
+    for (int i = 0; i < GW_MESH_PENDING_MAX; i++) {
+        struct shake *s = &m->accepted[i];
+        if (s->fd < 0) continue;
+        if (now_us >= s->deadline_us)
+            shake_close(s);
+        else
+            earliest(due_us, s->deadline_us);
+    }
+}
+
+/* ---- dials ---- */
+
+static void retry_later(struct mesh_dial *d, int64_t now_us)
+{
+    d->why = d->shake.why;
+    d->why_errno = d->shake.why_errno;
+    shake_close(&d->shake);
+    d->next_us = now_us + d->backoff_us;
+    d->backoff_us = d->backoff_us * 2 < MESH_BACKOFF_MAX_US ? d->backoff_us * 2 : MESH_BACKOFF_MAX_US;
+}
+
+static void step_dial(struct gw_mesh *m, struct mesh_dial *d, int64_t now_us)
+{
+    enum shake_result result = shake_step(&d->shake, &m->key);
+    if (result == SHAKE_FAILED) retry_later(d, now_us);
+    if (result != SHAKE_PROVEN) return;
+    d->proven = true;
+    pthread_cond_broadcast(&m->changed);
+}
+
+static void tend_dial(struct gw_mesh *m, struct mesh_dial *d, int64_t now_us, int64_t *due_us)
+{
+    if (d->shake.fd >= 0 && now_us >= d->shake.deadline_us) {
+        d->shake.why = "it does not answer";
+        d->shake.why_errno = 0;
+        retry_later(d, now_us);
+    }
+    if (d->shake.fd < 0 && now_us >= d->next_us &&
+        !shake_dial(&d->shake, &d->addr, d->addr_len, &d->pair, now_us + m->shake_us))
+        retry_later(d, now_us);
+    earliest(due_us, d->shake.fd < 0 ? d->next_us : d->shake.deadline_us);
+}
+
+static void tend_dials(struct gw_mesh *m, int64_t now_us, int64_t *due_us)
+{
+    for (int i = 0; i < MESH_DIALS_MAX; i++) {
+        struct mesh_dial *d = &m->dials[i];
+        if (d->used && d->over) {
+            shake_close(&d->shake);
+            d->used = false;
+        } else if (d->used && !d->proven) {
+            tend_dial(m, d, now_us, due_us);
+        }
+    }
+}
+
+/* ---- the thread ---- */
+
+/* Every slot has its place; poll passes over those with a negative descriptor. */
+static void fill_polled(struct gw_mesh *m)
+{
+    m->polled[AT_LISTENER] = (struct pollfd){m->accept_again_us ? -1 : m->listen_fd, POLLIN, 0};
+    m->polled[AT_WAKE] = (struct pollfd){m->wake_fd, POLLIN, 0};
+    for (int i = 0; i < GW_MESH_PENDING_MAX; i++)
+        m->polled[AT_ACCEPTED + i] = (struct pollfd){m->accepted[i].fd, shake_events(&m->accepted[i]), 0};
+    for (int i = 0; i < MESH_DIALS_MAX; i++) {
+        const struct mesh_dial *d = &m->dials[i];
+        int fd = d->used && !d->proven ? d->shake.fd : -1;
+        m->polled[AT_DIALS + i] = (struct pollfd){fd, shake_events(&d->shake), 0};
+    }
+}
+
+static void handle_polled(struct gw_mesh *m, int64_t now_us)
+{
+    uint64_t wakes;
+    if (m->polled[AT_WAKE].revents && read(m->wake_fd, &wakes, sizeof wakes) < 0) wakes = 0;
+    for (int i = 0; i < GW_MESH_PENDING_MAX; i++)
+        if (m->polled[AT_ACCEPTED + i].revents) step_accepted(m, &m->accepted[i], now_us);
+    for (int i = 0; i < MESH_DIALS_MAX; i++)
+        if (m->polled[AT_DIALS + i].revents && !m->dials[i].over) step_dial(m, &m->dials[i], now_us);
+    if (m->polled[AT_LISTENER].revents) accept_all(m, now_us);
+}
+
+/* Does what is due; returns how long poll may take, in milliseconds (-1: for ever). */
+static int tend(struct gw_mesh *m, int64_t now_us)
+{
+    int64_t due_us = 0;
+    if (m->accept_again_us && now_us >= m->accept_again_us) m->accept_again_us = 0;
+    if (m->accept_again_us) earliest(&due_us, m->accept_again_us);
+    expire_accepted(m, now_us, &due_us);
+    expire_waiting(m, now_us, &due_us);
+    tend_dials(m, now_us, &due_us);
+    if (due_us == 0) return -1;
+    return due_us <= now_us ? 0 : (int)((due_us - now_us + GW_US_PER_MS - 1) / GW_US_PER_MS);
+}
+
+void *mesh_io(void *arg)
+{
+    struct gw_mesh *m = arg;
+    struct pollfd *polled = m->polled;
+    pthread_mutex_lock(&m->lock);
+    while (!m->stopping) {
+        int timeout_ms = tend(m, gw_clock_mono_us());
+        fill_polled(m);
+        pthread_mutex_unlock(&m->lock);
+        int ready = poll(polled, sizeof m->polled / sizeof *m->polled, timeout_ms);
+        pthread_mutex_lock(&m->lock);
+        if (ready > 0) handle_polled(m, gw_clock_mono_us());
+    }
+    pthread_mutex_unlock(&m->lock);
+    return NULL;
+}

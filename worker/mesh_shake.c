@@ -1,0 +1,191 @@
+#include "worker/mesh_shake.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/rng.h"
+
+/* HELLO, dialer → listener
+ *     0   4  magic "GWM1"
+ *     4   8  term
+ *    12   4  pipeline
+ *    16   8  generation
+ *    24   4  from        the dialer's rank, 1-63
+ *    28   4  to          < from
+ *    32  16  nonce
+ * CHALLENGE, listener → dialer
+ *     0  16  nonce'
+ * PROOF, either way
+ *     0  32  HMAC-SHA-256(cluster key, label ‖ HELLO ‖ nonce'); two labels: a proof sent back proves nothing
+ * Integers are little-endian. The cluster key's other macs (migrate/wire.h, block_name.h) never cover bytes that begin
+ * with a label and the magic. */
+#define MAGIC        0x314D5747u
+#define NONCE_AT     32
+#define DIAL_LABEL   "godwit mesh dial"
+#define LISTEN_LABEL "godwit mesh listen"
+#define LABEL_MAX    32
+
+static void make_proof(const struct shake *s, bool by_dialer, const struct shake_key *key,
+                       uint8_t out[GW_SHA256_BYTES])
+{
+    uint8_t text[LABEL_MAX + sizeof s->said];
+    const char *label = by_dialer ? DIAL_LABEL : LISTEN_LABEL;
+    size_t len = strlen(label);
+    memcpy(text, label, len);
+    memcpy(text + len, s->said, sizeof s->said);
+    gw_hmac_sha256(key->bytes, key->len, text, len + sizeof s->said, out);
+}
+
+static uint8_t *put_le(uint8_t *at, uint64_t v, int bytes)
+{
+    for (int i = 0; i < bytes; i++) *at++ = (uint8_t)(v >> 8 * i);
+    return at;
+}
+
+static void make_hello(struct shake *s)
+{
+    const struct shake_pair *p = &s->pair;
+    uint8_t *at = put_le(s->said, MAGIC, 4);
+    at = put_le(at, p->term, 8);
+    at = put_le(at, p->pipeline, 4);
+    at = put_le(at, p->generation, 8);
+    at = put_le(at, p->from, 4);
+    put_le(at, p->to, 4);
+    gw_random_bytes(s->said + NONCE_AT, SHAKE_NONCE_BYTES);
+}
+
+/* False for what no honest dialer sends. */
+static bool read_hello(struct shake *s)
+{
+    struct gw_reader r;
+    gw_reader_init(&r, s->said, NONCE_AT);
+    uint32_t magic = gw_read_u32(&r);
+    s->pair.term = gw_read_u64(&r);
+    s->pair.pipeline = gw_read_u32(&r);
+    s->pair.generation = gw_read_u64(&r);
+    s->pair.from = gw_read_u32(&r);
+    s->pair.to = gw_read_u32(&r);
+    return magic == MAGIC && s->pair.from < GW_WIRE_RANKS_MAX && s->pair.to < s->pair.from;
+}
+
+static enum shake_result failed(struct shake *s, const char *why, int error)
+{
+    s->why = why;
+    s->why_errno = error;
+    return SHAKE_FAILED;
+}
+
+/* A fresh socket's buffer has room for every message of a handshake: one that has none is not waited for. */
+static enum shake_result say(struct shake *s, const void *bytes, size_t len)
+{
+    ssize_t n = send(s->fd, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n == (ssize_t)len) return SHAKE_MORE;
+    return failed(s, "the connection broke during the handshake", n < 0 ? errno : 0);
+}
+
+/* Reads what is there of `need` bytes, never more. SHAKE_PROVEN here: they are complete. */
+static enum shake_result hear(struct shake *s, uint8_t *to, size_t need)
+{
+    ssize_t n = recv(s->fd, to + s->got, need - s->got, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return SHAKE_MORE;
+    if (n <= 0) return failed(s, "the peer closed during the handshake", n < 0 ? errno : 0);
+    s->got += (size_t)n;
+    if (s->got < need) return SHAKE_MORE;
+    s->got = 0;
+    return SHAKE_PROVEN;
+}
+
+static enum shake_result on_connected(struct shake *s)
+{
+    int error = 0;
+    socklen_t len = sizeof error;
+    if (getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0) error = errno;
+    if (error != 0) return failed(s, "no connection", error);
+    make_hello(s);
+    s->stage = SHAKE_WANTS_CHALLENGE;
+    return say(s, s->said, SHAKE_HELLO_BYTES);
+}
+
+static enum shake_result on_hello(struct shake *s)
+{
+    if (!read_hello(s)) return failed(s, "not the HELLO of a rank", 0);
+    gw_random_bytes(s->said + SHAKE_HELLO_BYTES, SHAKE_NONCE_BYTES);
+    s->stage = SHAKE_WANTS_PROOF;
+    return say(s, s->said + SHAKE_HELLO_BYTES, SHAKE_NONCE_BYTES);
+}
+
+static enum shake_result on_challenge(struct shake *s, const struct shake_key *key)
+{
+    uint8_t proof[GW_SHA256_BYTES];
+    make_proof(s, true, key, proof);
+    s->stage = SHAKE_WANTS_PROOF;
+    return say(s, proof, sizeof proof);
+}
+
+static enum shake_result on_proof(struct shake *s, const struct shake_key *key)
+{
+    uint8_t proof[GW_SHA256_BYTES];
+    make_proof(s, !s->dials, key, proof);
+    if (gw_bytes_equal_ct(proof, s->proof, sizeof proof)) return SHAKE_PROVEN;
+    return failed(s, "the peer does not hold the cluster key", 0);
+}
+
+bool shake_admit(struct shake *s, const struct shake_key *key)
+{
+    uint8_t proof[GW_SHA256_BYTES];
+    make_proof(s, false, key, proof);
+    return say(s, proof, sizeof proof) == SHAKE_MORE;
+}
+
+enum shake_result shake_step(struct shake *s, const struct shake_key *key)
+{
+    enum shake_result result;
+    switch (s->stage) {
+    case SHAKE_CONNECTING: return on_connected(s);
+    case SHAKE_WANTS_HELLO:
+        result = hear(s, s->said, SHAKE_HELLO_BYTES);
+        return result == SHAKE_PROVEN ? on_hello(s) : result;
+    case SHAKE_WANTS_CHALLENGE:
+        result = hear(s, s->said + SHAKE_HELLO_BYTES, SHAKE_NONCE_BYTES);
+        return result == SHAKE_PROVEN ? on_challenge(s, key) : result;
+    case SHAKE_WANTS_PROOF:
+        result = hear(s, s->proof, sizeof s->proof);
+        return result == SHAKE_PROVEN ? on_proof(s, key) : result;
+    }
+    return failed(s, "no such stage", 0);
+}
+
+void shake_accept(struct shake *s, int fd, int64_t deadline_us)
+{
+    *s = (struct shake){.fd = fd, .stage = SHAKE_WANTS_HELLO, .deadline_us = deadline_us};
+}
+
+bool shake_dial(struct shake *s, const struct sockaddr_storage *addr, socklen_t addr_len,
+                const struct shake_pair *pair, int64_t deadline_us)
+{
+    const int on = 1;
+    *s = (struct shake){.dials = true, .stage = SHAKE_CONNECTING, .pair = *pair, .deadline_us = deadline_us};
+    s->fd = socket(addr->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (s->fd >= 0 && setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0 &&
+        (connect(s->fd, (const struct sockaddr *)addr, addr_len) == 0 || errno == EINPROGRESS))
+        return true;
+    failed(s, "no connection", errno);
+    shake_close(s);
+    return false;
+}
+
+short shake_events(const struct shake *s)
+{
+    return s->stage == SHAKE_CONNECTING ? POLLOUT : POLLIN;
+}
+
+void shake_close(struct shake *s)
+{
+    if (s->fd >= 0) close(s->fd);
+    s->fd = -1;
+}
