@@ -52,7 +52,9 @@ WORKER := worker/link.c worker/link_queue.c worker/safetensors.c worker/model_co
 WORKER += worker/mesh.c worker/mesh_io.c worker/mesh_shake.c
 CORE := controller/core/core.c controller/core/core_actions.c controller/core/core_workers.c \
         controller/core/core_requests.c controller/core/core_tokens.c controller/core/core_route.c \
-        controller/core/core_moves.c controller/core/core_notices.c controller/core/core_log.c
+        controller/core/core_moves.c controller/core/core_notices.c controller/core/core_log.c \
+        controller/core/core_pipelines.c controller/core/core_plan.c controller/core/core_transitions.c \
+        controller/core/core_views.c
 PLAN := controller/plan/cost.c controller/plan/shape.c controller/plan/shape_deal.c \
         controller/plan/shape_polish.c controller/plan/classes.c controller/plan/search.c \
         controller/plan/search_lists.c controller/plan/search_solution.c controller/plan/search_seeds.c \
@@ -106,7 +108,7 @@ UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safet
                test_block_manager test_rope test_engine_exact_branches test_engine_reference test_scheduler \
                test_engine test_worker_options test_worker_prove
 UNIT_WORKER += test_mesh
-UNIT_CORE := test_core_requests test_core_workers test_core_moves test_core_route
+UNIT_CORE := test_core_requests test_core_workers test_core_moves test_core_route test_core_pipelines
 UNIT_PLAN := test_plan_search test_plan_assign test_plan_move test_plan_planner
 UNIT_TEXT := test_tokenizer test_tokenizer_files test_detok test_stops test_chat_template test_chat_template_bounds
 UNIT_FRONT := test_http_parser test_openai_request test_choice test_front_api test_front_failures test_front_conn test_front_admin

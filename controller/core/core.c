@@ -17,7 +17,11 @@ void gw_core_config_default(struct gw_core_config *config)
                                       .max_queue_wait_us = 600 * GW_US_PER_S,
                                       .max_queued = 4096,
                                       .max_workers = 1024,
-                                      .worker_branches_target = 4096};
+                                      .worker_branches_target = 4096,
+                                      .groups = 1,
+                                      .shares = 1,
+                                      .prepare_timeout_us = 600 * GW_US_PER_S,
+                                      .replan_wait_us = 100 * GW_US_PER_MS};
 }
 
 static bool config_good(const struct gw_core_config *c)
@@ -26,7 +30,8 @@ static bool config_good(const struct gw_core_config *c)
            c->controller_timeout_us > c->heartbeat_us * CORE_PING_EVERY && c->mass_loss_recheck_us >= 0 &&
            c->cutover_margin_us >= 0 && c->handoff_timeout_us >= 0 && c->doom_grace_us >= 0 &&
            c->max_queue_wait_us > 0 && c->max_queued > 0 && c->max_workers > 0 &&
-           c->worker_branches_target > 0;
+           c->worker_branches_target > 0 && c->groups > 0 && c->groups <= UINT16_MAX && c->shares > 0 &&
+           c->shares <= UINT16_MAX && c->prepare_timeout_us > 0 && c->replan_wait_us > 0;
 }
 
 gw_err_t gw_core_create(const struct gw_core_config *config, struct gw_core **out)
@@ -35,9 +40,11 @@ gw_err_t gw_core_create(const struct gw_core_config *config, struct gw_core **ou
     struct gw_core *core = calloc(1, sizeof *core);
     if (!core) return GW_ERR_MEMORY;
     core->config = *config;
-    core->silence_due_us = core->moves_due_us = core->ping_due_us = INT64_MAX;
+    core->silence_due_us = core->moves_due_us = core->ping_due_us = core->replan_at_us = INT64_MAX;
     core->workers = calloc(config->max_workers, sizeof(struct core_worker *));
-    if (!core->workers || core_actions_reserve(core, 0, 0) != GW_OK) {
+    core->numbers =
+        calloc((size_t)config->max_workers * CORE_PIPELINES_PER_WORKER, sizeof(struct core_pipeline *));
+    if (!core->workers || !core->numbers || core_actions_reserve(core, 0, 0) != GW_OK) {
         gw_core_destroy(core);
         return GW_ERR_MEMORY;
     }
@@ -61,13 +68,17 @@ void gw_core_destroy(struct gw_core *core)
     list_free(&core->fresh);
     list_free(&core->alone);
     for (size_t p = 0; p <= CORE_PROFILES_MAX; p++) list_free(&core->retry[p]);
-    for (uint32_t i = 0; i < core->workers_end; i++) {
-        if (core->workers[i]) list_free(&core->workers[i]->requests);
-        free(core->workers[i]);
+    while (core->pipelines) {
+        struct core_pipeline *p = core->pipelines;
+        core->pipelines = p->next;
+        list_free(&p->requests);
+        free(p);
     }
+    for (uint32_t i = 0; i < core->workers_end; i++) free(core->workers[i]);
     gw_id_map_fini(&core->requests);
     gw_id_map_fini(&core->links);
     free(core->workers);
+    free(core->numbers);
     free(core->actions);
     free(core);
 }
@@ -96,7 +107,7 @@ static void on_event(struct gw_core *core, int64_t now_us, const struct gw_event
     case GW_EV_NOTICE:
         core_on_notice(core, now_us, e->notice.name, e->notice.kind, e->notice.deadline_us);
         break;
-    case GW_EV_PLAN: break; /* every worker is a pipeline of its own so far */
+    case GW_EV_PLAN: core_on_plan(core, now_us, e->plan); break;
     }
 }
 
@@ -108,10 +119,13 @@ void gw_core_step(struct gw_core *core, int64_t now_us, const struct gw_event *e
     core_moves_tick(core, now_us);
     core_queues_tick(core, now_us);
     core_ping_tick(core, now_us);
-    while (core->dispatch_due || core->fleet_changed) {
+    bool reviewed = core->review_due || core->moves_due_us <= now_us;
+    while (core->dispatch_due || core->review_due) {
+        core_transitions_review(core, now_us);
         core_dispatch(core);
-        core_moves_review(core, now_us);
     }
+    if (reviewed) core_moves_rearm(core);
+    core_plan_say(core);
 }
 
 const struct gw_action *gw_core_actions(const struct gw_core *core, size_t *count)
@@ -130,50 +144,4 @@ int64_t gw_core_next_deadline_us(const struct gw_core *core)
     int64_t due_us = min_us(core->silence_due_us, core->moves_due_us);
     if (core->workers_len > 0) due_us = min_us(due_us, core->stepped_us + core->config.heartbeat_us);
     return min_us(due_us, min_us(core->ping_due_us, core_queues_due_us(core)));
-}
-
-/* ---- views ---- */
-
-void gw_core_stats(const struct gw_core *core, struct gw_core_stats *out)
-{
-    *out = core->stats;
-    out->workers_up = core->workers_up;
-    out->workers_doomed = core->workers_len - core->workers_up;
-    out->queued = core_queues_len(core);
-    out->running = (uint32_t)core->requests.len - out->queued;
-}
-
-static void view_of(const struct core_worker *w, struct gw_core_worker_view *v)
-{
-    memset(v, 0, sizeof *v);
-    memcpy(v->worker, w->hello.worker, sizeof v->worker);
-    memcpy(v->instance, w->hello.instance, sizeof v->instance);
-    memcpy(v->profile, w->hello.profile, sizeof v->profile);
-    v->state = w->state == CORE_UP ? "up" : "doomed";
-    v->pipeline = w->pipeline;
-    v->generation = w->generation;
-    v->requests = w->requests.len;
-    v->pid = w->hello.pid;
-    v->deadline_us = w->notice_deadline_us;
-    v->last = w->last;
-}
-
-size_t gw_core_workers(const struct gw_core *core, struct gw_core_worker_view *out, size_t max)
-{
-    size_t count = 0;
-    for (uint32_t i = 0; i < core->workers_end; i++) {
-        if (!core->workers[i]) continue;
-        if (count < max) view_of(core->workers[i], &out[count]);
-        count++;
-    }
-    return count;
-}
-
-bool gw_core_log(const struct gw_core *core, uint64_t request, uint32_t branch, struct gw_tokens *out)
-{
-    const struct core_request *r = gw_id_map_get(&core->requests, request);
-    if (!r || branch >= r->request->n) return false;
-    const struct core_log *log = &r->logs[branch];
-    *out = core_log_view(log, 0, log->len, r->request->sampling.top_logprobs);
-    return true;
 }

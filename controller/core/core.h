@@ -11,11 +11,22 @@
  * arithmetic is broken: GW_NOTE_DIVERGED, the worker is dropped, the log wins); a gap resubmits. Stop ids and
  * max_tokens are decided per record before it is committed; overshoot is discarded.
  *
- * Worker states (one link = one incarnation of one worker):
+ * Owner: the core owns requests handed in by EV_SUBMIT; actions and all they point to live until the next
+ * gw_core_step. Thread: one. Units: microseconds on the caller's monotonic clock.
+ * Errors: steps do not fail; trouble is an action. Allocation failure in a step: the request concerned fails.
+ * Source: own design; DESIGN part 6. */
+
+/* A request runs on a pipeline, a pipeline on workers, one per rank. Four tables: worker, pipeline, transition,
+ * request.
+ *
+ * Worker states (one link = one incarnation of one worker). A worker of protocol 1 is a pipeline of its own from
+ * WELCOME on, serving, never planned. Any other waits for a plan; it is a rank of at most one pipeline that
+ * serves and of one that is prepared.
  *
  *     state    event                       next      what is done
  *     ──────   ─────────────────────────   ───────   ──────────────────────────────────────────────────────
- *     -        HELLO good                  UP        WELCOME, generation + 1; queue is dispatched
+ *     -        HELLO good                  UP        WELCOME; a plan is wanted
+ *     -        HELLO good, protocol 1      UP        WELCOME with its pipeline and generation; queue is dispatched
  *     -        HELLO bad                   -         REFUSE, close
  *     -        HELLO, same worker and      UP        the old incarnation is lost, the new one comes UP (its
  *              instance registered                   process restarted faster than we noticed)
@@ -23,18 +34,78 @@
  *              instance
  *     -        HELLO, announced instance   DOOMED    comes UP, then NOTICE with the deadline known
  *     UP       any frame in time           UP        the silence deadline moves
- *     UP       NOTICE(deadline)            DOOMED    no new work; CUTOVER as soon as another worker could
- *                                                    take it, at the latest deadline - margin
- *     UP       link down · GOODBYE         GONE      unannounced loss: its requests are resubmitted
+ *     UP       NOTICE(deadline)            DOOMED    the pipeline that it prepares is DEAD; the one that it
+ *                                                    serves is doomed; a plan is wanted
+ *     UP       link down · GOODBYE         GONE      unannounced loss: its pipelines are DEAD; a plan is wanted
  *     UP       no frame until deadline     GONE      the same, link closed (frozen, cut off)
  *     DOOMED   NOTICE again                DOOMED    the deadline moves
- *     DOOMED   HANDOFF(request)            DOOMED    request queued (announced), submitted elsewhere
- *     DOOMED   no HANDOFF until deadline   DOOMED    request taken as lost, CANCEL, submitted elsewhere
- *     DOOMED   NOTICE cancel               UP        before CUTOVER: nothing moved; after: what moved stays
- *                                                    moved, HANDOFFs are still awaited
- *     DOOMED   link down · silence         GONE      what it still holds is resubmitted; announced, never counted
- *     DOOMED   deadline + grace, alive     UP        the notice was wrong
+ *     DOOMED   NOTICE cancel               UP        a plan is wanted; before CUTOVER: nothing moved; after: what
+ *                                                    moved stays moved, HANDOFFs are still awaited
+ *     DOOMED   link down · silence         GONE      the same as from UP, but announced: never counted
+ *     DOOMED   deadline + grace, alive     UP        the notice was wrong; a plan is wanted
  *     GONE     anything                    GONE      ignored; its link is closed
+ *
+ * Pipeline states (number and generation in the head; a generation is never used again). DOOMED = one of its workers
+ * is; RETIRED = the last plan does not have it.
+ *
+ *     state      event                      next      what is done
+ *     ────────   ────────────────────────   ───────   ─────────────────────────────────────────────────────
+ *     -          PLAN has it, none such     FORMING   ASSIGN to each rank
+ *     any        PLAN has it: same links,   same      nothing; not RETIRED (any more)
+ *                stages, cells
+ *     FORMING    READY of a rank            FORMING   remembered; again from the same rank: stale
+ *     FORMING    READY of the last rank     READY     its component is reviewed
+ *     FORMING    prepare_timeout            DEAD      RELEASE to all; a plan is wanted after replan_wait
+ *     FORMING,   PLAN does not have it      DEAD      RELEASE to all: planned away
+ *      READY     NOTICE to a rank           DEAD      RELEASE to all; a plan is wanted
+ *                a rank is GONE             DEAD      RELEASE to the others; a plan is wanted
+ *                BROKEN of a rank           DEAD      RELEASE to all; a plan is wanted after replan_wait
+ *     READY      its component may start    SERVING   START to all; SUBMITs to the leader follow
+ *     SERVING    PLAN does not have it      SERVING   RETIRED: as before, until its component is READY, or another
+ *                                                     pipeline can take what it has
+ *     SERVING    told to drain (below)      DRAINING  CUTOVER of all requests; nothing new
+ *     DRAINING   reason gone (below)        SERVING   what was cut over is handed off and queued all the same
+ *     DRAINING   HANDOFF                    DRAINING  request queued (announced)
+ *     DRAINING   handoff_timeout            DRAINING  CANCEL, queued from its log (announced)
+ *     DRAINING   empty                      DEAD      its component's new ones START together; RELEASE to those of its
+ *                                                     workers that are in none of them
+ *     SERVING,   a rank is GONE             DEAD      RELEASE to the others, its requests are queued (announced if the
+ *      DRAINING                                       worker was DOOMED); a plan is wanted
+ *                BROKEN of a rank           DEAD      the same, RELEASE to all; a plan is wanted after replan_wait,
+ *                                                     doubled each time until a younger pipeline commits a token
+ *     DEAD       anything                   DEAD      its number and generation are unknown: stale
+ *
+ * New work goes to pipelines that will stay; to those that are DOOMED (or RETIRED with none to follow) only while no
+ * other takes any.
+ *
+ * Transition: the new pipelines (FORMING, READY) and old ones (SERVING, DRAINING) that share workers, directly or
+ * through others, are a component. Decided anew from what is there at each change (core_transitions.c):
+ *
+ *     component                                  what is done with its old ones          … its new ones
+ *     ────────────────────────────────────────   ─────────────────────────────────────   ─────────────────
+ *     new ones, one of them FORMING              serve on                                wait
+ *     the same, an old one is DOOMED and its     that one drains, then ends: its         wait
+ *      deadline nearer than the margin           requests are queued
+ *     new ones, all READY                        drain                                   wait
+ *     the same, and all old ones empty (or       end                                     START
+ *      there are none)
+ *     a new one ended while old ones drained     serve on                                wait
+ *     no new one, an old one DOOMED or RETIRED   drains once the plan for this fleet     -
+ *                                                 is there and another pipeline stays,
+ *                                                 at the latest at the margin; ends
+ *
+ *     event in the middle                        what follows
+ *     ────────────────────────────────────────   ──────────────────────────────────────────────────────────
+ *     a second NOTICE while FORMING              the pipeline that it hits is DEAD, a plan is wanted; the old ones
+ *                                                serve on, each until its own deadline - margin
+ *     the NOTICE is cancelled                    a plan is wanted; if it has the old ones again they stay, and the
+ *                                                new ones are RELEASEd
+ *     workers come                               a plan is wanted; new ones that it still has are untouched
+ *     the leader dies while DRAINING             its pipeline is DEAD: what was not handed off is queued; new ones
+ *                                                that are READY start at once
+ *     a PLAN for an older fleet                  what of it is still possible is taken; a plan is wanted
+ *     a PLAN that no fleet can serve             those pipelines are ignored: a note, a plan is wanted after replan_wait
+ *     a PLAN of no ranks                         old ones serve on as long as they can; requests wait (max_queue_wait)
  *
  * Silence: judged on TICK only, after the program has fed every frame that has arrived. While there are workers
  * a step is due each heartbeat (gw_core_next_deadline_us); after a gap of over half the timeout without any step
@@ -47,29 +118,38 @@
  *     ───────   ────────────────────────   ───────   ──────────────────────────────────────────────────────
  *     -         SUBMIT, room               QUEUED    GW_ACT_ACCEPTED
  *     -         SUBMIT, queue full         -         GW_ACT_FAILED (LIMIT)
- *     QUEUED    a worker has room          RUNNING   attempt + 1, SUBMIT with the logs
+ *     QUEUED    a pipeline has room        RUNNING   attempt + 1, SUBMIT with the logs to its leader
  *     QUEUED    max_queue_wait passed      -         GW_ACT_FAILED (LIMIT): one clear error
  *     RUNNING   TOKENS                     RUNNING   logs grow; GW_ACT_TOKENS; GW_ACT_FINISH per branch
- *     RUNNING   last branch finished       -         CANCEL to the worker if it may still run; GW_ACT_DONE
- *     RUNNING   worker lost                QUEUED    served before new ones; counted if it had started and
+ *     RUNNING   last branch finished       -         CANCEL to the leader if it may still run; GW_ACT_DONE
+ *     RUNNING   pipeline DEAD              QUEUED    served before new ones; counted if it had started and
  *                                                    nothing was committed since the last loss (a commit
  *                                                    sets the count back)
- *     RUNNING   counted twice              QUEUED    GW_NOTE_REQUEST_ALONE: it waits for a worker to itself
+ *     RUNNING   counted twice              QUEUED    GW_NOTE_REQUEST_ALONE: it waits for a pipeline to itself
  *     RUNNING   alone, lost three times    -         GW_ACT_FAILED (INTERNAL)
- *     RUNNING   REJECT                     -         GW_ACT_FAILED with the worker's code and text
+ *     RUNNING   REJECT                     -         GW_ACT_FAILED with the leader's code and text
  *     RUNNING   CUTOVER sent               MOVING    TOKENS are still taken
  *     MOVING    HANDOFF · its deadline     QUEUED    served before new ones; never counted
- *     any       client CANCEL              -         CANCEL to the worker
+ *     any       client CANCEL              -         CANCEL to the leader
  *     any       front STOP(branch, keep)   same      that branch's log is cut to keep records and finished
  *
- * Lost messages: every loss is the loss of a link (wire.h), handled by "worker lost". A SUBMIT that was lost
- * died with its link. TOKENS of an old attempt, of a branch that is finished, or for an unknown request are
- * dropped and counted as stale.
+ * Lost messages: every loss is the loss of a link (wire.h): that worker is GONE, its pipelines are DEAD, and what the
+ * message would have done is undone by that.
  *
- * Owner: the core owns requests handed in by EV_SUBMIT; actions and all they point to live until the next
- * gw_core_step. Thread: one. Units: microseconds on the caller's monotonic clock.
- * Errors: steps do not fail; trouble is an action. Allocation failure in a step: the request concerned fails.
- * Source: own design; DESIGN part 6. */
+ *     lost              what happens
+ *     ───────────────   ─────────────────────────────────────────────────────────────────────────────────────
+ *     ASSIGN, READY     the pipeline never becomes READY: DEAD with the worker, at the latest by prepare_timeout
+ *     START             the others serve with a rank that does not know: their steps wait until it is GONE or say BROKEN
+ *     SUBMIT, TOKENS    resubmitted from the log: what is lost is generated again, bit for bit
+ *     CANCEL            it died with the link
+ *     CUTOVER, HANDOFF  no HANDOFF by its deadline, or GONE before: resubmitted from the log
+ *     RELEASE           the worker has left everything when it registers again
+ *     BROKEN            the other ranks' steps fail too, or the worker is GONE
+ *     NOTICE            kept by name: it holds for the next incarnation
+ *
+ * TOKENS, REJECT, HANDOFF count only from the leader's link under its pipeline's number and generation, READY and
+ * BROKEN from a rank's; TOKENS of an old attempt, of a branch that is finished, or for an unknown request are stale
+ * too: dropped and counted. */
 /* clang-format on */
 #ifndef GW_CONTROLLER_CORE_H
 #define GW_CONTROLLER_CORE_H
@@ -94,8 +174,8 @@ struct gw_core_config {
     int64_t max_queue_wait_us;       /* default 600 s */
     uint32_t max_queued;             /* requests waiting for a worker; default 4096 */
     uint32_t max_workers;            /* default 1024 */
-    uint32_t worker_branches_target; /* branches in flight per worker before requests wait in the core's
-                                        queue; default 4096 (workers queue well themselves) */
+    uint32_t worker_branches_target; /* branches in flight per pipeline before requests wait in the core's
+                                        queue; default 4096 (leaders queue well themselves) */
     uint32_t groups, shares; /* the model's grid of cells; a plan must hold each cell once per pipeline */
     int64_t
         prepare_timeout_us; /* ASSIGN to READY of all ranks; default 600 s: large weights from slow disks */
@@ -192,7 +272,8 @@ enum gw_note_kind {
     GW_NOTE_PIPELINE_FORMING, /* worker: the leader, generation: the pipeline's, count: ranks */
     GW_NOTE_PIPELINE_SERVING,
     GW_NOTE_PIPELINE_DRAINING,
-    GW_NOTE_PIPELINE_DEAD, /* text: why; announced: it was told to end */
+    GW_NOTE_PIPELINE_DEAD, /* text: why; announced: it was told to end; count: requests on it. generation 0: planned,
+                              but ignored */
 };
 
 struct gw_note {
@@ -262,10 +343,11 @@ void gw_core_stats(const struct gw_core *core, struct gw_core_stats *out);
 
 struct gw_core_worker_view {
     char worker[GW_WIRE_NAME_MAX + 1], instance[GW_WIRE_NAME_MAX + 1], profile[GW_WIRE_NAME_MAX + 1];
-    const char *state; /* "up", "doomed" */
-    uint32_t pipeline;
-    uint64_t generation;
-    uint32_t requests, pid;
+    const char *state;   /* "up", "doomed" */
+    uint32_t pipeline;   /* that it serves in */
+    uint64_t generation; /* the same; 0 = it serves in none */
+    uint32_t requests;   /* of that pipeline */
+    uint32_t pid;
     int64_t deadline_us; /* of the notice; 0 = none */
     struct gw_msg_heartbeat last;
 };

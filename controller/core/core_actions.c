@@ -5,9 +5,10 @@
 #include <string.h>
 
 /* What one step can say, see core_actions_reserve. Per request: moved, submit, alone, cancel, failed. Per
- * worker: lost or left, close, doomed, cancelled, ping, cutover, up. The rest: one frame's own outcome. */
+ * worker: lost or left, close, doomed, cancelled, ping, up; as a rank RELEASE (of the prepared and the serving
+ * pipeline), ASSIGN, START; as a leader CUTOVER and the notes of three pipelines. The rest: one frame's own outcome. */
 #define ACTIONS_PER_REQUEST 5
-#define ACTIONS_PER_WORKER  8
+#define ACTIONS_PER_WORKER  18
 #define ACTIONS_PER_STEP    64
 
 struct core_arena_block {
@@ -32,6 +33,11 @@ void core_actions_reset(struct gw_core *core)
         struct core_worker *next = core->dead_workers->next_dead;
         free(core->dead_workers);
         core->dead_workers = next;
+    }
+    while (core->dead_pipelines) {
+        struct core_pipeline *next = core->dead_pipelines->next;
+        free(core->dead_pipelines);
+        core->dead_pipelines = next;
     }
 }
 
@@ -74,14 +80,17 @@ void *core_arena_alloc(struct gw_core *core, size_t bytes)
     return block->bytes;
 }
 
-struct gw_msg *core_send(struct gw_core *core, const struct core_worker *w, enum gw_msg_type type)
+struct gw_msg *core_send(struct gw_core *core, const struct core_worker *w, const struct core_pipeline *p,
+                         enum gw_msg_type type)
 {
     struct gw_msg *m = core_arena_alloc(core, sizeof *m);
     if (!m) return NULL;
     m->type = type;
     m->term = core->config.term;
-    m->pipeline = w->pipeline;
-    m->generation = w->generation;
+    /* To a worker of protocol 1 everything is about its one pipeline. */
+    if (!p && w->serving && w->serving->single) p = w->serving;
+    m->pipeline = p ? p->number : 0;
+    m->generation = p ? p->generation : 0;
     struct gw_action *a = core_act(core, GW_ACT_SEND);
     a->link.link = w->link;
     a->link.msg = m;
@@ -90,7 +99,7 @@ struct gw_msg *core_send(struct gw_core *core, const struct core_worker *w, enum
 
 void core_send_cancel(struct gw_core *core, const struct core_request *r, uint32_t branch)
 {
-    struct gw_msg *m = core_send(core, r->worker, GW_MSG_CANCEL);
+    struct gw_msg *m = core_send(core, core_leader(r->pipeline), r->pipeline, GW_MSG_CANCEL);
     if (!m) return;
     m->cancel.request = r->request->id;
     m->cancel.attempt = r->attempt;
@@ -103,9 +112,17 @@ struct gw_note *core_note(struct gw_core *core, enum gw_note_kind kind, const st
     struct gw_note *n = &core_act(core, GW_ACT_NOTE)->note;
     n->kind = kind;
     n->worker = w ? w->hello.worker : "";
-    n->generation = w ? w->generation : 0;
+    n->generation = w && w->serving ? w->serving->generation : 0;
     n->request = r ? r->request->id : 0;
     n->attempt = r ? r->attempt : 0;
     n->text = text;
+    return n;
+}
+
+struct gw_note *core_note_pipeline(struct gw_core *core, enum gw_note_kind kind,
+                                   const struct core_pipeline *p, const char *text)
+{
+    struct gw_note *n = core_note(core, kind, core_leader(p), NULL, text);
+    n->generation = p->generation;
     return n;
 }

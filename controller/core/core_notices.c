@@ -3,6 +3,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
+
+#define NOTICE_MAX_US (30 * 24 * 3600 * GW_US_PER_S) /* no cloud announces a reclaim earlier */
+
+/* ---- the table of what was announced ---- */
+
 /* The entry to overwrite: a free one, else the one whose time comes first. */
 static struct core_notice *victim(struct gw_core *core)
 {
@@ -15,16 +21,8 @@ static struct core_notice *victim(struct gw_core *core)
     return best;
 }
 
-void core_notice_put(struct gw_core *core, const char *name, uint32_t pid, int64_t deadline_us)
-{
-    core_notice_remove(core, name, pid);
-    struct core_notice *n = victim(core);
-    snprintf(n->name, sizeof n->name, "%s", name);
-    n->pid = pid;
-    n->deadline_us = deadline_us;
-}
-
-void core_notice_remove(struct gw_core *core, const char *name, uint32_t pid)
+/* Forgets all entries of that name; of one process if pid is not 0. */
+static void notice_remove(struct gw_core *core, const char *name, uint32_t pid)
 {
     for (size_t i = 0; i < CORE_NOTICES_MAX; i++) {
         struct core_notice *n = &core->notices[i];
@@ -32,7 +30,17 @@ void core_notice_remove(struct gw_core *core, const char *name, uint32_t pid)
     }
 }
 
-int64_t core_notice_find(const struct gw_core *core, const struct core_worker *w, int64_t now_us)
+static void notice_put(struct gw_core *core, const char *name, uint32_t pid, int64_t deadline_us)
+{
+    notice_remove(core, name, pid);
+    struct core_notice *n = victim(core);
+    snprintf(n->name, sizeof n->name, "%s", name);
+    n->pid = pid;
+    n->deadline_us = deadline_us;
+}
+
+/* The deadline that was announced for this worker and is still to come; 0 = none. */
+static int64_t notice_find(const struct gw_core *core, const struct core_worker *w, int64_t now_us)
 {
     int64_t deadline_us = 0;
     for (size_t i = 0; i < CORE_NOTICES_MAX; i++) {
@@ -43,4 +51,77 @@ int64_t core_notice_find(const struct gw_core *core, const struct core_worker *w
         if (mine && (deadline_us == 0 || n->deadline_us < deadline_us)) deadline_us = n->deadline_us;
     }
     return deadline_us;
+}
+
+/* ---- doom ---- */
+
+static void doom(struct gw_core *core, struct core_worker *w, int64_t now_us, int64_t deadline_us)
+{
+    bool news = w->state != CORE_DOOMED, moved = !news && w->notice_deadline_us != deadline_us;
+    core_worker_set_state(core, w, CORE_DOOMED);
+    w->notice_deadline_us = deadline_us;
+    if (w->prepared) core_pipeline_end(core, w->prepared, now_us, "one of its workers will go", true);
+    if (news || moved) {
+        struct gw_note *n =
+            core_note(core, GW_NOTE_WORKER_DOOMED, w, NULL, news ? "" : "the deadline was moved");
+        n->announced = true;
+        n->count = w->serving ? w->serving->requests.len : 0;
+    }
+    core->review_due = true;
+    core_moves_due(core, deadline_us - core->config.cutover_margin_us);
+}
+
+void core_worker_undoom(struct gw_core *core, struct core_worker *w, const char *why)
+{
+    if (w->state != CORE_DOOMED) return;
+    w->notice_deadline_us = 0;
+    core_worker_set_state(core, w, CORE_UP);
+    core_note(core, GW_NOTE_NOTICE_CANCELLED, w, NULL, why)->announced = true;
+}
+
+static int64_t clamp_deadline(int64_t now_us, int64_t deadline_us)
+{
+    if (deadline_us < now_us) return now_us;
+    return deadline_us > now_us + NOTICE_MAX_US ? now_us + NOTICE_MAX_US : deadline_us;
+}
+
+void core_on_notice(struct gw_core *core, int64_t now_us, const char *name, uint8_t kind, int64_t deadline_us)
+{
+    bool cancel = kind == GW_NOTICE_CANCEL, is_worker = false;
+    deadline_us = clamp_deadline(now_us, deadline_us);
+    notice_remove(core, name, 0);
+    for (uint32_t i = 0; i < core->workers_end; i++) {
+        struct core_worker *w = core->workers[i];
+        if (!w) continue;
+        bool named = strcmp(w->hello.worker, name) == 0;
+        if (!named && strcmp(w->hello.instance, name) != 0) continue;
+        if (cancel) {
+            notice_remove(core, w->hello.worker, 0);
+            core_worker_undoom(core, w, "the notice was cancelled");
+            continue;
+        }
+        if (named) notice_put(core, name, w->hello.pid, deadline_us);
+        is_worker = is_worker || named;
+        doom(core, w, now_us, deadline_us);
+    }
+    if (!cancel && !is_worker) notice_put(core, name, 0, deadline_us);
+}
+
+void core_on_worker_notice(struct gw_core *core, struct core_worker *w, int64_t now_us,
+                           const struct gw_msg_notice *m)
+{
+    int64_t deadline_us = clamp_deadline(now_us, now_us + (int64_t)m->deadline_ms * GW_US_PER_MS);
+    if (m->kind == GW_NOTICE_CANCEL) {
+        notice_remove(core, w->hello.worker, w->hello.pid);
+        core_worker_undoom(core, w, "the worker took its notice back");
+        return;
+    }
+    notice_put(core, w->hello.worker, w->hello.pid, deadline_us);
+    doom(core, w, now_us, deadline_us);
+}
+
+void core_notices_greet(struct gw_core *core, struct core_worker *w, int64_t now_us)
+{
+    int64_t deadline_us = notice_find(core, w, now_us);
+    if (deadline_us != 0) doom(core, w, now_us, deadline_us);
 }

@@ -36,7 +36,7 @@ void core_list_remove(struct core_request *r)
     r->prev = r->next = NULL;
 }
 
-/* ---- on and off a worker ---- */
+/* ---- on and off a pipeline ---- */
 
 void core_release(struct gw_core *core, struct core_request *r)
 {
@@ -44,35 +44,37 @@ void core_release(struct gw_core *core, struct core_request *r)
     assert(r->reserved->alone == r);
     r->reserved->alone = NULL;
     r->reserved = NULL;
-    core->workers_reserved--;
-    core->fleet_changed = true;
+    core->pipelines_reserved--;
+    core->review_due = true;
     core->dispatch_due = true;
 }
 
-void core_request_attach(struct core_request *r, struct core_worker *w)
+void core_request_attach(struct core_request *r, struct core_pipeline *p)
 {
     core_list_remove(r);
-    core_list_push(&w->requests, r);
-    r->worker = w;
+    core_list_push(&p->requests, r);
+    r->pipeline = p;
     r->state = CORE_RUNNING;
     r->attempt++;
     r->started = false;
     r->prefill_tokens = r->request->prompt_len + core_request_committed(r);
-    w->branches += r->open;
-    w->prefill_tokens += r->prefill_tokens;
+    p->branches += r->open;
+    p->prefill_tokens += r->prefill_tokens;
 }
 
 void core_request_detach(struct gw_core *core, struct core_request *r)
 {
-    struct core_worker *w = r->worker;
-    if (r->state == CORE_MOVING) w->moving--;
-    w->branches -= r->open;
-    w->prefill_tokens -= r->prefill_tokens;
+    struct core_pipeline *p = r->pipeline;
+    if (r->state == CORE_MOVING) p->moving--;
+    p->branches -= r->open;
+    p->prefill_tokens -= r->prefill_tokens;
     r->prefill_tokens = 0;
-    r->worker = NULL;
+    r->pipeline = NULL;
     r->state = CORE_QUEUED;
     core_list_remove(r);
     core_release(core, r);
+    if (p->moving == 0) p->handoff_deadline_us = 0;
+    if (p->state == CORE_DRAINING && p->requests.len == 0) core->review_due = true;
     core->dispatch_due = true;
 }
 
@@ -94,7 +96,7 @@ void core_request_free(struct core_request *r)
 
 static void forget(struct gw_core *core, struct core_request *r)
 {
-    if (r->worker)
+    if (r->pipeline)
         core_request_detach(core, r);
     else {
         core_release(core, r);
@@ -107,7 +109,7 @@ static void forget(struct gw_core *core, struct core_request *r)
 
 void core_request_fail(struct gw_core *core, struct core_request *r, gw_err_t code, const char *text)
 {
-    if (r->worker) core_send_cancel(core, r, GW_BRANCH_ALL);
+    if (r->pipeline) core_send_cancel(core, r, GW_BRANCH_ALL);
     struct gw_action *a = core_act(core, GW_ACT_FAILED);
     a->failed.request = r->request->id;
     a->failed.code = code;
@@ -121,7 +123,7 @@ void core_branch_end(struct gw_core *core, struct core_request *r, uint32_t bran
     assert(!r->logs[branch].done && r->open > 0);
     r->logs[branch].done = true;
     r->open--;
-    if (r->worker) r->worker->branches--;
+    if (r->pipeline) r->pipeline->branches--;
     core->dispatch_due = true;
     if (r->open > 0) return;
     core_act(core, GW_ACT_DONE)->done.request = r->request->id;
@@ -206,7 +208,7 @@ void core_on_cancel(struct gw_core *core, uint64_t request)
 {
     struct core_request *r = gw_id_map_get(&core->requests, request);
     if (!r) return;
-    if (r->worker) core_send_cancel(core, r, GW_BRANCH_ALL);
+    if (r->pipeline) core_send_cancel(core, r, GW_BRANCH_ALL);
     core->stats.cancelled++;
     forget(core, r);
 }
@@ -216,24 +218,24 @@ void core_on_stop(struct gw_core *core, uint64_t request, uint32_t branch, uint3
     struct core_request *r = gw_id_map_get(&core->requests, request);
     if (!r || branch >= r->request->n || r->logs[branch].done) return;
     if (keep < r->logs[branch].len) r->logs[branch].len = keep;
-    if (r->worker) core_send_cancel(core, r, r->open == 1 ? GW_BRANCH_ALL : branch);
+    if (r->pipeline) core_send_cancel(core, r, r->open == 1 ? GW_BRANCH_ALL : branch);
     core_branch_end(core, r, branch);
 }
 
 /* ---- events of workers ---- */
 
-struct core_request *core_request_of(struct gw_core *core, const struct core_worker *w, uint64_t id,
+struct core_request *core_request_of(struct gw_core *core, const struct core_pipeline *p, uint64_t id,
                                      uint32_t attempt)
 {
     struct core_request *r = gw_id_map_get(&core->requests, id);
-    if (r && r->worker == w && r->attempt == attempt) return r;
+    if (r && r->pipeline == p && r->attempt == attempt) return r;
     core->stats.stale_frames++;
     return NULL;
 }
 
-void core_on_reject(struct gw_core *core, const struct core_worker *w, const struct gw_msg_reject *m)
+void core_on_reject(struct gw_core *core, const struct core_pipeline *p, const struct gw_msg_reject *m)
 {
-    struct core_request *r = core_request_of(core, w, m->request, m->attempt);
+    struct core_request *r = core_request_of(core, p, m->request, m->attempt);
     if (!r) return;
     char *text = core_arena_alloc(core, sizeof m->text);
     if (text)

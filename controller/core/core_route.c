@@ -5,12 +5,12 @@
 
 #include "base/hash.h"
 
-/* BACKGROUND: a worker keeps KV of prompts that it has served (prefix cache). A request whose prompt begins
+/* BACKGROUND: a pipeline keeps KV of prompts that it has served (prefix cache). A request whose prompt begins
  * like an earlier one is cheap there and dear elsewhere.
  *
- * BEHAVIOR: prompts are hashed at 1, 2, 4, … 64 blocks of 16 tokens; a bounded table remembers which worker
- * last got each hash. The worker of the longest known prefix is taken unless it is much busier than the least
- * busy one (twice its load and a little); else the least busy one, the lowest pipeline of equals.
+ * BEHAVIOR: prompts are hashed at 1, 2, 4, … 64 blocks of 16 tokens; a bounded table remembers which pipeline
+ * last got each hash. The pipeline of the longest known prefix is taken unless it is much busier than the least
+ * busy one (twice its load and a little); else the least busy one, the oldest of equals.
  *
  * Load counts branches; prompt tokens that wait for prefill count as PREFILL_PER_BRANCH each to a branch: a
  * chunk of prefill in a step takes about as long as so many decodes. */
@@ -19,11 +19,11 @@
 #define PREFILL_PER_BRANCH 64
 #define AFFINITY_FACTOR    2
 #define AFFINITY_SLACK     4
-#define ALONE_FRACTION     2 /* at most 1/so many workers are kept for poison suspects, but one always may */
+#define ALONE_FRACTION     2 /* at most 1/so many pipelines are kept for poison suspects, but one always may */
 
-static uint64_t load_of(const struct core_worker *w)
+static uint64_t load_of(const struct core_pipeline *p)
 {
-    return w->branches + w->prefill_tokens / PREFILL_PER_BRANCH;
+    return p->branches + p->prefill_tokens / PREFILL_PER_BRANCH;
 }
 
 /* Fills in hashes of the prompt's prefixes, shortest first; returns how many there are. */
@@ -44,75 +44,82 @@ static struct core_affinity *affinity_slot(struct gw_core *core, uint64_t prefix
     return &core->affinity[prefix & (CORE_AFFINITY_CAP - 1)];
 }
 
-/* The live worker that last got the longest known prefix, or NULL. */
-static struct core_worker *affine_worker(struct gw_core *core, const uint64_t *hashes, uint32_t count)
+/* The live pipeline that last got the longest known prefix, or NULL. */
+static struct core_pipeline *affine_pipeline(struct gw_core *core, const uint64_t *hashes, uint32_t count)
 {
     while (count > 0) {
         const struct core_affinity *a = affinity_slot(core, hashes[--count]);
         if (a->prefix != hashes[count]) continue;
-        struct core_worker *w = core->workers[a->pipeline];
-        if (w && w->generation == a->generation) return w;
+        struct core_pipeline *p = core_pipeline_find(core, a->pipeline, a->generation);
+        if (p) return p;
     }
     return NULL;
 }
 
 static void remember(struct gw_core *core, const uint64_t *hashes, uint32_t count,
-                     const struct core_worker *w)
+                     const struct core_pipeline *p)
 {
     for (uint32_t i = 0; i < count; i++)
-        *affinity_slot(core, hashes[i]) = (struct core_affinity){hashes[i], w->pipeline, w->generation};
+        *affinity_slot(core, hashes[i]) = (struct core_affinity){hashes[i], p->number, p->generation};
 }
 
-/* May r run on w at all, now? */
-static bool eligible(const struct gw_core *core, const struct core_request *r, const struct core_worker *w)
+static bool any_profile(const struct gw_core *core, const struct core_request *r)
 {
-    if (w->state != CORE_UP || w->alone) return false;
-    if (r->alone) return true; /* it waits until the worker is empty */
-    return w->branches == 0 || w->branches + r->open <= core->config.worker_branches_target;
+    return r->profile == CORE_PROFILE_NONE || core->config.profile_loss_continue;
 }
 
-static bool same_profile(const struct gw_core *core, const struct core_request *r,
-                         const struct core_worker *w)
+/* One that will go takes new work only while no other could. */
+static bool takes_work(const struct gw_core *core, const struct core_request *r,
+                       const struct core_pipeline *p)
 {
-    return r->profile == CORE_PROFILE_NONE || r->profile == w->profile || core->config.profile_loss_continue;
+    if (p->state != CORE_SERVING || p->alone) return false;
+    return p->stays || !core->stays[any_profile(core, r) ? CORE_PROFILE_NONE : r->profile];
 }
 
-/* Can w's pages hold r to its last token, as far as we know? */
-static bool fits(const struct core_request *r, const struct core_worker *w)
+/* May r run on p at all, now? */
+static bool eligible(const struct gw_core *core, const struct core_request *r, const struct core_pipeline *p)
+{
+    if (!any_profile(core, r) && r->profile != p->profile) return false;
+    if (!takes_work(core, r, p)) return false;
+    if (r->alone) return true; /* it waits until the pipeline is empty */
+    return p->branches == 0 || p->branches + r->open <= core->config.worker_branches_target;
+}
+
+/* Can p hold r to its last token, as far as we know? */
+static bool fits(const struct core_request *r, const struct core_pipeline *p)
 {
     uint64_t need = (uint64_t)r->request->prompt_len + r->request->sampling.max_tokens;
-    return w->hello.kv_tokens == 0 || need <= w->hello.kv_tokens;
+    return (p->kv_tokens == 0 || need <= p->kv_tokens) && (p->context == 0 || need <= p->context);
 }
 
-static struct core_worker *least_loaded(const struct gw_core *core, const struct core_request *r)
+static struct core_pipeline *least_loaded(const struct gw_core *core, const struct core_request *r)
 {
-    struct core_worker *best = NULL;
-    for (uint32_t i = 0; i < core->workers_end; i++) {
-        struct core_worker *w = core->workers[i];
-        if (!w || !eligible(core, r, w) || !same_profile(core, r, w)) continue;
-        bool better = !best || fits(r, w) > fits(r, best) ||
-                      (fits(r, w) == fits(r, best) && load_of(w) < load_of(best));
-        if (better) best = w;
+    struct core_pipeline *best = NULL;
+    for (struct core_pipeline *p = core->pipelines; p; p = p->next) {
+        if (!eligible(core, r, p)) continue;
+        bool better = !best || fits(r, p) > fits(r, best) ||
+                      (fits(r, p) == fits(r, best) && load_of(p) < load_of(best));
+        if (better) best = p;
     }
     return best;
 }
 
-static struct core_worker *pick(struct gw_core *core, const struct core_request *r, const uint64_t *hashes,
-                                uint32_t count)
+static struct core_pipeline *pick(struct gw_core *core, const struct core_request *r, const uint64_t *hashes,
+                                  uint32_t count)
 {
-    struct core_worker *least = least_loaded(core, r);
-    struct core_worker *affine = affine_worker(core, hashes, count);
-    if (!least || !affine || !eligible(core, r, affine) || !same_profile(core, r, affine)) return least;
+    struct core_pipeline *least = least_loaded(core, r);
+    struct core_pipeline *affine = affine_pipeline(core, hashes, count);
+    if (!least || !affine || !eligible(core, r, affine)) return least;
     if (fits(r, affine) < fits(r, least)) return least;
     return load_of(affine) <= AFFINITY_FACTOR * load_of(least) + AFFINITY_SLACK ? affine : least;
 }
 
 /* ---- submission ---- */
 
-static void note_move(struct gw_core *core, const struct core_worker *w, const struct core_request *r)
+static void note_move(struct gw_core *core, const struct core_pipeline *p, const struct core_request *r)
 {
     if (r->attempt == 1) return;
-    struct gw_note *n = core_note(core, GW_NOTE_REQUEST_MOVED, w, r, "");
+    struct gw_note *n = core_note(core, GW_NOTE_REQUEST_MOVED, core_leader(p), r, "");
     n->announced = r->announced;
     n->count = core_request_committed(r);
     if (r->announced)
@@ -122,11 +129,11 @@ static void note_move(struct gw_core *core, const struct core_worker *w, const s
 }
 
 /* A view of r for the wire: shares all arrays with the core's own. */
-static gw_err_t submit_message(struct gw_core *core, const struct core_worker *w,
+static gw_err_t submit_message(struct gw_core *core, const struct core_pipeline *p,
                                const struct core_request *r)
 {
     struct gw_branch_log *logs = core_arena_alloc(core, r->request->n * sizeof *logs);
-    struct gw_msg *m = logs ? core_send(core, w, GW_MSG_SUBMIT) : NULL;
+    struct gw_msg *m = logs ? core_send(core, core_leader(p), p, GW_MSG_SUBMIT) : NULL;
     if (!m) return GW_ERR_MEMORY;
     for (uint32_t i = 0; i < r->request->n; i++)
         logs[i] = (struct gw_branch_log){r->logs[i].len, r->logs[i].done, r->logs[i].ids};
@@ -136,11 +143,11 @@ static gw_err_t submit_message(struct gw_core *core, const struct core_worker *w
     return GW_OK;
 }
 
-static void assign(struct gw_core *core, struct core_request *r, struct core_worker *w)
+static void assign(struct gw_core *core, struct core_request *r, struct core_pipeline *p)
 {
-    core_request_attach(r, w);
-    note_move(core, w, r);
-    if (submit_message(core, w, r) != GW_OK) core_request_fail(core, r, GW_ERR_MEMORY, "out of memory");
+    core_request_attach(r, p);
+    note_move(core, p, r);
+    if (submit_message(core, p, r) != GW_OK) core_request_fail(core, r, GW_ERR_MEMORY, "out of memory");
 }
 
 /* ---- queues ---- */
@@ -151,35 +158,40 @@ static void dispatch_list(struct gw_core *core, struct core_list *list)
     uint64_t hashes[PREFIXES];
     while (list->first) {
         uint32_t count = prefix_hashes(list->first->request, hashes);
-        struct core_worker *w = pick(core, list->first, hashes, count);
-        if (!w) return;
-        remember(core, hashes, count, w);
-        assign(core, list->first, w);
+        struct core_pipeline *p = pick(core, list->first, hashes, count);
+        if (!p) return;
+        remember(core, hashes, count, p);
+        assign(core, list->first, p);
     }
 }
 
 static void reserve(struct gw_core *core, struct core_request *r)
 {
-    struct core_worker *w = least_loaded(core, r);
-    if (!w) return;
-    w->alone = r;
-    r->reserved = w;
-    core->workers_reserved++;
+    struct core_pipeline *p = least_loaded(core, r);
+    if (!p) return;
+    p->alone = r;
+    r->reserved = p;
+    core->pipelines_reserved++;
+    core->review_due = true;
 }
 
-/* Poison suspects: keep workers free for the first few, and start those whose worker has become empty. */
+static uint32_t staying(const struct gw_core *core)
+{
+    uint32_t count = 0;
+    for (const struct core_pipeline *p = core->pipelines; p; p = p->next) count += p->stays;
+    return count;
+}
+
+/* Poison suspects: keep pipelines free for the first few, and start those whose pipeline has become empty. */
 static void dispatch_alone(struct gw_core *core)
 {
-    uint32_t most = core->workers_up / ALONE_FRACTION;
+    if (!core->alone.first) return;
+    uint32_t most = staying(core) / ALONE_FRACTION;
     if (most == 0) most = 1;
-    for (struct core_request *r = core->alone.first; r && core->workers_reserved < most; r = r->next)
+    for (struct core_request *r = core->alone.first; r && core->pipelines_reserved < most; r = r->next)
         if (!r->reserved) reserve(core, r);
-    if (core->workers_reserved == 0) return;
-    for (uint32_t i = 0; i < core->workers_end; i++) {
-        struct core_worker *w = core->workers[i];
-        if (w && w->alone && w->alone->state == CORE_QUEUED && w->requests.len == 0)
-            assign(core, w->alone, w);
-    }
+    for (struct core_pipeline *p = core->pipelines; p; p = p->next)
+        if (p->alone && p->alone->state == CORE_QUEUED && p->requests.len == 0) assign(core, p->alone, p);
 }
 
 void core_dispatch(struct gw_core *core)

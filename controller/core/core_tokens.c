@@ -5,19 +5,19 @@ static void mark_started(struct core_request *r)
 {
     if (r->started) return;
     r->started = true;
-    r->worker->prefill_tokens -= r->prefill_tokens;
+    r->pipeline->prefill_tokens -= r->prefill_tokens;
     r->prefill_tokens = 0;
 }
 
 /* Would an honest worker with the right model say this about r? */
-static bool plausible(const struct core_worker *w, const struct core_request *r,
+static bool plausible(const struct core_pipeline *p, const struct core_request *r,
                       const struct gw_msg_tokens *m)
 {
     const struct gw_tokens *t = &m->tokens;
     if (m->branch >= r->request->n) return false;
     if (t->count > 0 && t->top_n != r->request->sampling.top_logprobs) return false;
     for (uint32_t i = 0; i < t->count; i++)
-        if (t->ids[i] >= w->hello.vocab) return false;
+        if (t->ids[i] >= core_leader(p)->hello.vocab) return false;
     return true;
 }
 
@@ -39,7 +39,8 @@ static void commit(struct gw_core *core, struct core_request *r, uint32_t branch
     }
     r->progressed = true;
     r->idle_losses = 0;
-    r->profile = r->worker->profile;
+    r->profile = r->pipeline->profile;
+    core_plan_works(core, r->pipeline);
     core->stats.tokens += log->len - first;
     struct gw_action *a = core_act(core, GW_ACT_TOKENS);
     a->tokens.request = r->request->id;
@@ -62,14 +63,14 @@ static void resubmit_gap(struct gw_core *core, struct core_request *r, int64_t n
     core_request_lost(core, r, now_us, false);
 }
 
-void core_on_tokens(struct gw_core *core, struct core_worker *w, int64_t now_us,
+void core_on_tokens(struct gw_core *core, struct core_pipeline *p, int64_t now_us,
                     const struct gw_msg_tokens *m)
 {
     const struct gw_tokens *t = &m->tokens;
-    struct core_request *r = core_request_of(core, w, m->request, m->attempt);
+    struct core_request *r = core_request_of(core, p, m->request, m->attempt);
     if (!r) return;
-    if (!plausible(w, r, m)) {
-        core_worker_lost(core, w, now_us, "sent records that cannot be", true);
+    if (!plausible(p, r, m)) {
+        core_worker_lost(core, core_leader(p), now_us, "sent records that cannot be", true);
         return;
     }
     mark_started(r);
@@ -87,8 +88,9 @@ void core_on_tokens(struct gw_core *core, struct core_worker *w, int64_t now_us,
     if (overlap > t->count) overlap = t->count;
     if (!core_log_equals(log, t, overlap)) {
         core->stats.diverged++;
-        core_note(core, GW_NOTE_DIVERGED, w, r, "its records differ from the log")->count = t->first;
-        core_worker_lost(core, w, now_us, "its records differ from the log", true);
+        core_note(core, GW_NOTE_DIVERGED, core_leader(p), r, "its records differ from the log")->count =
+            t->first;
+        core_worker_lost(core, core_leader(p), now_us, "its records differ from the log", true);
         return;
     }
     if (overlap < t->count) commit(core, r, m->branch, t, overlap);

@@ -53,7 +53,7 @@ static void refuse(struct gw_core *core, uint64_t link, const struct gw_msg_hell
                    enum gw_refuse_code code, const char *text)
 {
     struct core_worker stranger = {.link = link};
-    struct gw_msg *m = core_send(core, &stranger, GW_MSG_REFUSE);
+    struct gw_msg *m = core_send(core, &stranger, NULL, GW_MSG_REFUSE);
     if (m) {
         m->refuse.code = (uint16_t)code;
         snprintf(m->refuse.text, sizeof m->refuse.text, "%s", text);
@@ -77,16 +77,25 @@ static gw_err_t worker_create(struct gw_core *core, uint64_t link, struct core_w
         free(w);
         return err;
     }
-    while (core->workers[w->pipeline]) w->pipeline++;
-    assert(w->pipeline < core->config.max_workers);
-    core->workers[w->pipeline] = w;
-    if (w->pipeline >= core->workers_end) core->workers_end = w->pipeline + 1;
+    while (core->workers[w->slot]) w->slot++;
+    assert(w->slot < core->config.max_workers);
+    core->workers[w->slot] = w;
+    if (w->slot >= core->workers_end) core->workers_end = w->slot + 1;
     core->workers_len++;
     w->link = link;
-    w->generation = ++core->last_generation;
     w->state = CORE_DOOMED; /* until core_worker_set_state */
     *out = w;
     return GW_OK;
+}
+
+/* Out of the tables; its memory stays until the next step. */
+static void worker_remove(struct gw_core *core, struct core_worker *w)
+{
+    gw_id_map_remove(&core->links, w->link);
+    core->workers[w->slot] = NULL;
+    core->workers_len--;
+    w->next_dead = core->dead_workers;
+    core->dead_workers = w;
 }
 
 static void heard(struct gw_core *core, struct core_worker *w, int64_t now_us)
@@ -104,10 +113,46 @@ static int64_t ping_interval_us(const struct gw_core *core)
 
 static void welcome(struct gw_core *core, struct core_worker *w)
 {
-    struct gw_msg *m = core_send(core, w, GW_MSG_WELCOME);
+    struct gw_msg *m = core_send(core, w, NULL, GW_MSG_WELCOME);
     if (!m) return; /* it will hear nothing and try again */
     m->welcome.heartbeat_ms = (uint32_t)(core->config.heartbeat_us / GW_US_PER_MS);
     m->welcome.controller_timeout_ms = (uint32_t)(core->config.controller_timeout_us / GW_US_PER_MS);
+}
+
+/* A worker of protocol 1 is a pipeline of its own. */
+static gw_err_t serve_alone(struct gw_core *core, struct core_worker *w)
+{
+    struct core_pipeline *p = NULL;
+    TRY(core_pipeline_create(core, 1, &p));
+    p->ranks[0] =
+        (struct core_rank){.worker = w,
+                           .cells = {0, (uint16_t)core->config.groups, 0, (uint16_t)core->config.shares},
+                           .ready = true};
+    p->ready_len = 1;
+    p->single = true;
+    p->state = CORE_SERVING;
+    p->profile = w->profile;
+    p->kv_tokens = w->hello.kv_tokens;
+    p->context = w->hello.context;
+    w->serving = p;
+    w->holds = p->ranks[0].cells;
+    return GW_OK;
+}
+
+/* Registers who has been judged; on error there is nothing left of it. */
+static gw_err_t worker_enter(struct gw_core *core, uint64_t link, const struct gw_msg_hello *h,
+                             struct core_worker **out)
+{
+    struct core_worker *w = NULL;
+    TRY(worker_create(core, link, &w));
+    w->hello = *h;
+    w->profile = profile_number(core, h->profile);
+    w->holds = h->holds;
+    *out = w;
+    if (h->proto >= CORE_PROTO_PIPELINE) return GW_OK;
+    gw_err_t err = serve_alone(core, w);
+    if (err != GW_OK) worker_remove(core, w);
+    return err;
 }
 
 void core_on_hello(struct gw_core *core, int64_t now_us, uint64_t link, const struct gw_msg *msg)
@@ -123,18 +168,16 @@ void core_on_hello(struct gw_core *core, int64_t now_us, uint64_t link, const st
     }
     struct core_worker *same = worker_named(core, h->worker);
     if (same) core_worker_lost(core, same, now_us, "it came back on a new link", true);
-    if (worker_create(core, link, &w) != GW_OK) {
+    if (worker_enter(core, link, h, &w) != GW_OK) {
         refuse(core, link, h, GW_REFUSE_LIMIT, "the controller is out of memory");
         return;
     }
-    w->hello = *h;
-    w->profile = profile_number(core, h->profile);
     heard(core, w, now_us);
     if (core->ping_due_us == INT64_MAX) core->ping_due_us = now_us + ping_interval_us(core);
     welcome(core, w);
     core_worker_set_state(core, w, CORE_UP);
     core_note(core, GW_NOTE_WORKER_UP, w, NULL, "");
-    core_moves_greet(core, w, now_us);
+    core_notices_greet(core, w, now_us);
 }
 
 void core_worker_set_state(struct gw_core *core, struct core_worker *w, enum core_worker_state state)
@@ -145,20 +188,31 @@ void core_worker_set_state(struct gw_core *core, struct core_worker *w, enum cor
         core->workers_up++;
     else
         core->workers_up--;
-    core->fleet_changed = true;
+    core->review_due = true;
     core->dispatch_due = true;
+    if (w->hello.proto >= CORE_PROTO_PIPELINE) core_want_plan(core);
 }
 
 /* ---- loss ---- */
+
+/* Its pipelines cannot go on without it. It is taken out of them first: nothing is sent to it any more. */
+static void pipelines_lost(struct gw_core *core, struct core_worker *w, int64_t now_us, bool announced)
+{
+    struct core_pipeline *serving = w->serving, *prepared = w->prepared;
+    w->serving = w->prepared = NULL;
+    if (prepared) core_pipeline_end(core, prepared, now_us, "one of its workers was lost", announced);
+    if (serving) core_pipeline_end(core, serving, now_us, "one of its workers was lost", announced);
+}
 
 void core_worker_lost(struct gw_core *core, struct core_worker *w, int64_t now_us, const char *why,
                       bool close_link)
 {
     bool announced = w->state == CORE_DOOMED;
-    bool left = announced && w->requests.len == 0;
+    uint32_t requests = w->serving ? w->serving->requests.len : 0;
+    bool left = announced && requests == 0;
     struct gw_note *n = core_note(core, left ? GW_NOTE_WORKER_LEFT : GW_NOTE_WORKER_LOST, w, NULL, why);
     n->announced = announced;
-    n->count = w->requests.len;
+    n->count = requests;
     if (!announced) core->stats.losses++;
     if (close_link) {
         struct gw_action *a = core_act(core, GW_ACT_CLOSE);
@@ -166,14 +220,9 @@ void core_worker_lost(struct gw_core *core, struct core_worker *w, int64_t now_u
         a->link.reason = why;
     }
     core_worker_set_state(core, w, CORE_DOOMED);
-    if (w->alone) core_release(core, w->alone);
-    gw_id_map_remove(&core->links, w->link);
-    core->workers[w->pipeline] = NULL;
-    core->workers_len--;
-    core->fleet_changed = true;
-    while (w->requests.first) core_request_lost(core, w->requests.first, now_us, announced);
-    w->next_dead = core->dead_workers;
-    core->dead_workers = w;
+    if (w->hello.proto >= CORE_PROTO_PIPELINE) core_want_plan(core);
+    worker_remove(core, w);
+    pipelines_lost(core, w, now_us, announced);
 }
 
 void core_on_link_down(struct gw_core *core, int64_t now_us, uint64_t link)
@@ -192,21 +241,75 @@ static void on_goodbye(struct gw_core *core, struct core_worker *w, int64_t now_
     core_worker_lost(core, w, now_us, text ? text : "goodbye", true);
 }
 
-void core_on_msg(struct gw_core *core, int64_t now_us, uint64_t link, const struct gw_msg *msg)
+/* The pipeline that msg names, if w is a rank of it. */
+static struct core_pipeline *pipeline_of(const struct gw_core *core, const struct core_worker *w,
+                                         const struct gw_msg *msg)
 {
-    struct core_worker *w = gw_id_map_get(&core->links, link);
-    if (!w || msg->term != core->config.term || msg->pipeline != w->pipeline ||
-        msg->generation != w->generation) {
+    struct core_pipeline *p = core_pipeline_find(core, msg->pipeline, msg->generation);
+    return p && (p == w->serving || p == w->prepared) ? p : NULL;
+}
+
+static bool about_pipeline(enum gw_msg_type type)
+{
+    return type == GW_MSG_TOKENS || type == GW_MSG_REJECT || type == GW_MSG_HANDOFF || type == GW_MSG_READY ||
+           type == GW_MSG_BROKEN;
+}
+
+/* Are msg's fences those of w? *p: the pipeline that it is about, if it must be about one. */
+static bool fences_good(const struct gw_core *core, const struct core_worker *w, const struct gw_msg *msg,
+                        struct core_pipeline **p)
+{
+    if (msg->term != core->config.term) return false;
+    *p = pipeline_of(core, w, msg);
+    if (w->hello.proto < CORE_PROTO_PIPELINE || about_pipeline(msg->type)) return *p != NULL;
+    return msg->pipeline == 0 && msg->generation == 0;
+}
+
+/* What a leader says about requests; from others, or before START, it is stale. */
+static void on_request_msg(struct gw_core *core, struct core_worker *w, struct core_pipeline *p,
+                           int64_t now_us, const struct gw_msg *msg)
+{
+    if (core_leader(p) != w || p != w->serving) {
         core->stats.stale_frames++;
         return;
     }
-    heard(core, w, now_us);
+    if (msg->type == GW_MSG_TOKENS) core_on_tokens(core, p, now_us, &msg->tokens);
+    if (msg->type == GW_MSG_REJECT) core_on_reject(core, p, &msg->reject);
+    if (msg->type == GW_MSG_HANDOFF) core_on_handoff(core, p, now_us, &msg->handoff);
+}
+
+/* What a rank says about its pipeline. */
+static void on_rank_msg(struct gw_core *core, struct core_worker *w, struct core_pipeline *p, int64_t now_us,
+                        const struct gw_msg *msg)
+{
+    if (p->single)
+        core_worker_lost(core, w, now_us, "sent what its protocol does not have", true);
+    else if (msg->type == GW_MSG_READY)
+        core_on_ready(core, p, w, &msg->ready);
+    else
+        core_on_broken(core, p, now_us, &msg->broken);
+}
+
+void core_on_msg(struct gw_core *core, int64_t now_us, uint64_t link, const struct gw_msg *msg)
+{
+    struct core_worker *w = gw_id_map_get(&core->links, link);
+    struct core_pipeline *p = NULL;
+    bool good = w && fences_good(core, w, msg, &p);
+    /* On one link of protocol 2 there is one process: a frame about a pipeline of the past proves that it lives. */
+    if (good || (w && msg->term == core->config.term && w->hello.proto >= CORE_PROTO_PIPELINE))
+        heard(core, w, now_us);
+    if (!good) {
+        core->stats.stale_frames++;
+        return;
+    }
     switch (msg->type) {
-    case GW_MSG_TOKENS: core_on_tokens(core, w, now_us, &msg->tokens); break;
-    case GW_MSG_REJECT: core_on_reject(core, w, &msg->reject); break;
+    case GW_MSG_TOKENS:
+    case GW_MSG_REJECT:
+    case GW_MSG_HANDOFF: on_request_msg(core, w, p, now_us, msg); break;
+    case GW_MSG_READY:
+    case GW_MSG_BROKEN: on_rank_msg(core, w, p, now_us, msg); break;
     case GW_MSG_HEARTBEAT: w->last = msg->heartbeat; break;
     case GW_MSG_NOTICE: core_on_worker_notice(core, w, now_us, &msg->notice); break;
-    case GW_MSG_HANDOFF: core_on_handoff(core, w, now_us, &msg->handoff); break;
     case GW_MSG_GOODBYE: on_goodbye(core, w, now_us, &msg->goodbye); break;
     default: core_worker_lost(core, w, now_us, "sent what only a controller sends", true); break;
     }
@@ -263,7 +366,7 @@ void core_ping_tick(struct gw_core *core, int64_t now_us)
     core->ping_sequence++;
     for (uint32_t i = 0; i < core->workers_end; i++) {
         if (!core->workers[i]) continue;
-        struct gw_msg *m = core_send(core, core->workers[i], GW_MSG_PING);
+        struct gw_msg *m = core_send(core, core->workers[i], NULL, GW_MSG_PING);
         if (m) m->ping.sequence = core->ping_sequence;
     }
 }

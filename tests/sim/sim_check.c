@@ -98,6 +98,19 @@ static void check_submit_logs(struct sim *sim, const struct sim_request *r, cons
     }
 }
 
+/* Is there a worker that is not doomed and takes work that r could be? One may be kept free for a poison suspect. */
+static bool goes_elsewhere(const struct sim *sim, const struct sim_request *r)
+{
+    for (uint32_t i = 0; i < sim->requests_len; i++)
+        if (sim->requests[i].outcome == SIM_ACCEPTED && sim->requests[i].alone) return false;
+    for (size_t i = 0; i < sim->links_len; i++) {
+        const struct sim_link *l = &sim->links[i];
+        bool same_profile = r->profile == 0 || r->profile == l->profile;
+        if (l->core_open && l->generation && !l->doomed && !l->alone && same_profile) return true;
+    }
+    return false;
+}
+
 static void check_submit(struct sim *sim, struct sim_link *l, const struct gw_msg_submit *s)
 {
     struct sim_request *r = sim_request_by_id(sim, s->request.id);
@@ -109,7 +122,7 @@ static void check_submit(struct sim *sim, struct sim_link *l, const struct gw_ms
     sim_trace(sim, "core   -> w%u submit %u attempt %u", l->slot, id, s->attempt);
     if (s->attempt != r->attempt + 1) sim_fail(sim, "%u: attempt %u after %u", id, s->attempt, r->attempt);
     if (!r->released) sim_fail(sim, "%u: two workers hold the current attempt", id);
-    if (l->doomed) sim_fail(sim, "%u goes to a doomed worker", id);
+    if (l->doomed && goes_elsewhere(sim, r)) sim_fail(sim, "%u goes to a doomed worker", id);
     if (l->alone) sim_fail(sim, "%u goes to a worker on which %u shall be alone", id, l->alone);
     if (r->alone && l->held > 0) sim_fail(sim, "%u shall be alone, but the worker has %u", id, l->held);
     if (r->profile && r->profile != l->profile) sim_fail(sim, "%u goes on with another profile", id);

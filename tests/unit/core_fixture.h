@@ -29,8 +29,11 @@ struct fixture {
     const struct gw_action *actions;
     size_t len;
     uint64_t links;                   /* so many were opened: 1, 2, … */
-    uint32_t pipeline[LINKS_MAX + 1]; /* by link, from its WELCOME */
+    uint16_t proto[LINKS_MAX + 1];    /* by link, from its HELLO */
+    uint32_t pipeline[LINKS_MAX + 1]; /* that it serves in: from its WELCOME, later ones from START */
     uint64_t generation[LINKS_MAX + 1];
+    uint32_t prepared[LINKS_MAX + 1]; /* from its last ASSIGN */
+    uint64_t prepared_generation[LINKS_MAX + 1];
     bool beats[LINKS_MAX + 1]; /* run() sends its heartbeats */
 };
 
@@ -115,10 +118,26 @@ static inline const char *state_of(const struct fixture *f, const char *worker)
 
 /* ---- events ---- */
 
+/* What a worker learns of the fences under which it speaks. */
+static inline void learn(struct fixture *f, uint64_t link, const struct gw_msg *m)
+{
+    if (m->type == GW_MSG_WELCOME || m->type == GW_MSG_START) {
+        f->pipeline[link] = m->pipeline;
+        f->generation[link] = m->generation;
+        f->beats[link] = true;
+    }
+    if (m->type == GW_MSG_ASSIGN) {
+        f->prepared[link] = m->pipeline;
+        f->prepared_generation[link] = m->generation;
+    }
+}
+
 static inline void step(struct fixture *f, const struct gw_event *e)
 {
     gw_core_step(f->core, f->now_us, e);
     f->actions = gw_core_actions(f->core, &f->len);
+    for (size_t i = 0; i < f->len; i++)
+        if (f->actions[i].type == GW_ACT_SEND) learn(f, f->actions[i].link.link, f->actions[i].link.msg);
 }
 
 static inline void tick(struct fixture *f)
@@ -146,12 +165,8 @@ static inline uint64_t hello(struct fixture *f, const struct gw_msg *m)
     uint64_t link = ++f->links;
     assert_true(link <= LINKS_MAX);
     const struct gw_event e = {.type = GW_EV_HELLO, .link = {.link = link, .msg = m}};
+    f->proto[link] = m->hello.proto;
     step(f, &e);
-    const struct gw_msg *welcome = sent(f, link, GW_MSG_WELCOME, 0);
-    if (!welcome) return link;
-    f->pipeline[link] = welcome->pipeline;
-    f->generation[link] = welcome->generation;
-    f->beats[link] = true;
     return link;
 }
 
@@ -163,12 +178,19 @@ static inline uint64_t join(struct fixture *f, const char *worker, const char *i
     return link;
 }
 
+static inline bool about_pipeline(enum gw_msg_type type)
+{
+    return type == GW_MSG_TOKENS || type == GW_MSG_REJECT || type == GW_MSG_HANDOFF || type == GW_MSG_READY ||
+           type == GW_MSG_BROKEN;
+}
+
 /* A message on link with the right fences. */
 static inline void say(struct fixture *f, uint64_t link, struct gw_msg *m)
 {
+    bool fenced = f->proto[link] == 1 || about_pipeline(m->type);
     m->term = TERM;
-    m->pipeline = f->pipeline[link];
-    m->generation = f->generation[link];
+    m->pipeline = fenced ? f->pipeline[link] : 0;
+    m->generation = fenced ? f->generation[link] : 0;
     const struct gw_event e = {.type = GW_EV_MSG, .link = {.link = link, .msg = m}};
     step(f, &e);
 }
@@ -279,6 +301,140 @@ static inline void handoff(struct fixture *f, uint64_t link, uint64_t request, u
     struct gw_msg m = {.type = GW_MSG_HANDOFF};
     m.handoff = (struct gw_msg_handoff){request, attempt, 1, &log_len};
     say(f, link, &m);
+}
+
+/* ---- pipelines of several ranks ---- */
+
+#define GROUPS 4 /* of the tests' grid */
+#define SHARES 8
+
+/* A core for a model of GROUPS x SHARES cells. */
+static inline void fixture_start_grid(struct fixture *f)
+{
+    f->config.groups = GROUPS;
+    f->config.shares = SHARES;
+    fixture_start(f);
+}
+
+static inline struct gw_msg member_msg(const char *worker, const char *instance)
+{
+    struct gw_msg m = hello_msg(worker, instance);
+    m.hello.proto = 2;
+    snprintf(m.hello.data, sizeof m.hello.data, "10.0.0.1:7000");
+    snprintf(m.hello.device, sizeof m.hello.device, "cpu");
+    m.hello.memory_bytes = 1 << 30;
+    return m;
+}
+
+/* A worker of protocol 2 on an instance of its own: "m1" on "i-m1" and so on, by link. */
+static inline uint64_t member(struct fixture *f)
+{
+    char name[16], instance[16];
+    snprintf(name, sizeof name, "m%u", (unsigned)f->links + 1);
+    snprintf(instance, sizeof instance, "i-m%u", (unsigned)f->links + 1);
+    struct gw_msg m = member_msg(name, instance);
+    uint64_t link = hello(f, &m);
+    assert_non_null(sent(f, link, GW_MSG_WELCOME, 0));
+    return link;
+}
+
+static inline void members(struct fixture *f, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) member(f);
+}
+
+static inline struct gw_core_plan_rank rank(uint32_t pipeline, uint64_t link, uint16_t stage, uint16_t g0,
+                                            uint16_t g1, uint16_t s0, uint16_t s1)
+{
+    return (struct gw_core_plan_rank){link, pipeline, stage, {g0, g1, s0, s1}};
+}
+
+/* The rank of a pipeline of one stage whose n ranks have about equally many shares. */
+static inline struct gw_core_plan_rank wide(uint32_t pipeline, uint64_t link, uint32_t i, uint32_t n)
+{
+    return rank(pipeline, link, 0, 0, GROUPS, (uint16_t)(i * SHARES / n), (uint16_t)((i + 1) * SHARES / n));
+}
+
+static inline void plan_of(struct fixture *f, uint64_t fleet, const struct gw_core_plan_rank *ranks,
+                           uint32_t n)
+{
+    const struct gw_core_plan plan = {fleet, ranks, n};
+    const struct gw_event e = {.type = GW_EV_PLAN, .plan = &plan};
+    step(f, &e);
+}
+
+/* A plan for the fleet as it is. */
+static inline void plan(struct fixture *f, const struct gw_core_plan_rank *ranks, uint32_t n)
+{
+    plan_of(f, gw_core_fleet(f->core), ranks, n);
+}
+
+/* A plan of pipelines of one stage each: links[] are dealt out by widths[], 0-terminated. */
+static inline void plan_wide(struct fixture *f, const uint64_t *links, const uint32_t *widths)
+{
+    struct gw_core_plan_rank ranks[LINKS_MAX];
+    uint32_t n = 0;
+    for (uint32_t p = 0; widths[p]; p++)
+        for (uint32_t i = 0; i < widths[p]; i++, n++) ranks[n] = wide(p, links[n], i, widths[p]);
+    plan(f, ranks, n);
+}
+
+static inline void ready_as(struct fixture *f, uint64_t link, uint32_t pipeline, uint64_t generation)
+{
+    struct gw_msg m = {.type = GW_MSG_READY, .term = TERM, .pipeline = pipeline, .generation = generation};
+    m.ready = (struct gw_msg_ready){.kv_tokens = 1000, .context = 500, .max_sequences = 8, .loaded_bytes = 7};
+    const struct gw_event e = {.type = GW_EV_MSG, .link = {.link = link, .msg = &m}};
+    step(f, &e);
+}
+
+/* "I am READY for what I was last ASSIGNed." */
+static inline void ready(struct fixture *f, uint64_t link)
+{
+    ready_as(f, link, f->prepared[link], f->prepared_generation[link]);
+}
+
+static inline void ready_all(struct fixture *f, uint64_t first, uint64_t last)
+{
+    for (uint64_t link = first; link <= last; link++) ready(f, link);
+}
+
+static inline void broken_as(struct fixture *f, uint64_t link, uint32_t pipeline, uint64_t generation)
+{
+    struct gw_msg m = {.type = GW_MSG_BROKEN, .term = TERM, .pipeline = pipeline, .generation = generation};
+    m.broken = (struct gw_msg_broken){.rank = GW_RANK_NONE, .code = GW_ERR_IO, .text = "a peer is gone"};
+    const struct gw_event e = {.type = GW_EV_MSG, .link = {.link = link, .msg = &m}};
+    step(f, &e);
+}
+
+/* n members, links 1 … n, serve as one pipeline of n ranks; time: 0. */
+static inline void serve_wide(struct fixture *f, uint32_t n)
+{
+    uint64_t links[LINKS_MAX];
+    for (uint32_t i = 0; i < n; i++) links[i] = member(f);
+    plan_wide(f, links, (const uint32_t[]){n, 0});
+    ready_all(f, 1, n);
+    assert_non_null(sent(f, 1, GW_MSG_START, 0));
+}
+
+/* "serving 1 2 3; forming 4 5": states and links of all pipelines, by generation. */
+static inline const char *picture(const struct fixture *f)
+{
+    static char text[1024];
+    static struct gw_core_pipeline_view v;
+    size_t len = 0;
+    text[0] = 0;
+    for (size_t i = 0; gw_core_pipeline(f->core, i, &v); i++) {
+        len += (size_t)snprintf(text + len, sizeof text - len, "%s%s", i > 0 ? "; " : "", v.state);
+        for (uint32_t k = 0; k < v.ranks_len; k++)
+            len += (size_t)snprintf(text + len, sizeof text - len, " %u", (unsigned)v.ranks[k].link);
+        assert_true(len < sizeof text);
+    }
+    return text;
+}
+
+static inline bool plan_wanted(const struct fixture *f)
+{
+    return count(f, GW_ACT_PLAN_WANTED) > 0;
 }
 
 #endif

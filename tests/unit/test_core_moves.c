@@ -54,10 +54,29 @@ static void test_notice_stops_new_work(void **state)
 {
     (void)state;
     struct fixture f;
-    open_running(&f, false);
+    open_running(&f, true);
     worker_notice(&f, 1, GW_NOTICE_PREEMPT, 30000);
     assert_string_equal(state_of(&f, "w1"), "doomed");
+    for (uint64_t id = 8; id < 12; id++) {
+        submit(&f, id, 1, 10);
+        assert_null(sent(&f, 1, GW_MSG_SUBMIT, 0));
+        assert_non_null(sent(&f, 2, GW_MSG_SUBMIT, 0));
+    }
+    fixture_close(&f);
+}
+
+/* Better than to let it wait: it moves with the others, or is done by then. */
+static void test_notice_to_the_only_worker_leaves_it_new_work_until_the_margin(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_running(&f, false);
+    worker_notice(&f, 1, GW_NOTICE_PREEMPT, 10000);
     submit(&f, 8, 1, 10);
+    assert_non_null(sent(&f, 1, GW_MSG_SUBMIT, 0));
+    assert_true(run(&f, 30 * S, cut_over));
+    assert_int_equal(sent(&f, 1, GW_MSG_CUTOVER, 0)->cutover.count, 2);
+    submit(&f, 9, 1, 10);
     assert_int_equal(count(&f, GW_ACT_SEND), 0);
     assert_int_equal(stats(&f).queued, 1);
     fixture_close(&f);
@@ -365,6 +384,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_notice_with_another_worker_up_cuts_over_at_once),
         cmocka_unit_test(test_notice_stops_new_work),
+        cmocka_unit_test(test_notice_to_the_only_worker_leaves_it_new_work_until_the_margin),
         cmocka_unit_test(test_notice_without_another_worker_waits_for_one),
         cmocka_unit_test(test_notice_without_another_worker_cuts_over_at_the_margin),
         cmocka_unit_test(test_notice_names_an_instance_or_one_worker),

@@ -25,7 +25,7 @@ static struct gw_request *prompt_request(uint64_t id, uint32_t len, uint32_t sal
     return q;
 }
 
-static void test_route_least_loaded_first_and_lowest_pipeline_of_equals(void **state)
+static void test_route_least_loaded_first_and_oldest_of_equals(void **state)
 {
     (void)state;
     struct fixture f;
@@ -134,8 +134,10 @@ static void test_route_prefix_of_a_worker_that_is_gone_is_forgotten(void **state
     link_down(&f, 1);
     join(&f, "w3", "i-3"); /* takes the free pipeline number */
     submit(&f, 2, 1, 10);
+    assert_int_equal(got(&f), 2);
+    submit(&f, 3, 3, 10);
     assert_int_equal(got(&f), 3);
-    submit_request(&f, prompt_request(3, 100, 0));
+    submit_request(&f, prompt_request(4, 100, 0));
     assert_int_equal(got(&f), 2);
     fixture_close(&f);
 }
@@ -221,7 +223,7 @@ static void test_route_goes_on_with_another_profile_if_told_to(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_route_least_loaded_first_and_lowest_pipeline_of_equals),
+        cmocka_unit_test(test_route_least_loaded_first_and_oldest_of_equals),
         cmocka_unit_test(test_route_counts_prompts_that_wait_for_prefill),
         cmocka_unit_test(test_route_forgets_the_load_of_what_left),
         cmocka_unit_test(test_route_prefers_the_worker_that_has_the_prefix),
