@@ -75,11 +75,14 @@ FRONT := controller/front/http_parser.c controller/front/http_head.c controller/
          controller/front/openai_fields.c controller/front/openai_prompt.c controller/front/openai_sampling.c \
          controller/front/openai_request.c controller/front/logprobs.c controller/front/choice.c \
          controller/front/openai_response.c controller/front/completion.c controller/front/completion_send.c \
-         controller/front/text_routes.c controller/front/info_routes.c controller/front/admin.c \
+         controller/front/text_routes.c controller/front/info_routes.c controller/front/admin.c controller/front/admin_layout.c \
          controller/front/metrics.c controller/front/timeline.c controller/front/front.c
 # A fake core and an HTTP client, for the front's tests
 FRONT_TEST := tests/lib/fake_core.c tests/lib/http_client.c tests/lib/front_fixture.c
 CONTROLLER := controller/worker_links.c controller/hub.c controller/model_info.c controller/options.c
+# What the controller and the operator's tool know of layouts
+LAYOUT := controller/layout_model.c controller/layout_spec.c controller/layout_load.c controller/layout_fleet.c \
+          controller/layout_place.c controller/layout_make.c controller/layout_job.c controller/layout.c
 SIM := tests/sim/main_sim.c tests/sim/sim_world.c tests/sim/sim_queue.c tests/sim/sim_model.c tests/sim/sim_net.c \
        tests/sim/sim_worker.c tests/sim/sim_front.c tests/sim/sim_check.c tests/sim/sim_faults.c
 CLI := controller/cli/up.c controller/cli/fleet.c controller/cli/procs.c
@@ -112,6 +115,7 @@ UNIT_CORE := test_core_requests test_core_workers test_core_moves test_core_rout
 UNIT_PLAN := test_plan_search test_plan_assign test_plan_move test_plan_planner
 UNIT_TEXT := test_tokenizer test_tokenizer_files test_detok test_stops test_chat_template test_chat_template_bounds
 UNIT_FRONT := test_http_parser test_openai_request test_choice test_front_api test_front_failures test_front_conn test_front_admin
+UNIT_LAYOUT := test_layout_spec
 UNIT_CLI := test_cli_fleet
 UNIT_CONTROLLER := test_worker_links
 UNIT_LINKS := test_link_both_ends
@@ -122,7 +126,7 @@ FUZZ += fuzz_plan
 
 # ---- rules -----------------------------------------------------------------------------------------------------
 
-FOLDERS := BASE MIGRATE KERNELS WORKER CORE PLAN TEXT FRONT FRONT_TEST CONTROLLER CLI
+FOLDERS := BASE MIGRATE KERNELS WORKER CORE PLAN LAYOUT TEXT FRONT FRONT_TEST CONTROLLER CLI
 PROGRAMS := godwit $(if $(wildcard controller/main_controller.c),godwit-controller) $(if $(wildcard worker/main_worker.c),godwit-worker)
 
 # $(call libs,variant,FOLDER...) - the archives, in link order
@@ -148,9 +152,9 @@ build/$(1)/lib$(f).a: $($(f):%.c=build/$(1)/%.o) build/$(1)/$(f).list
 	@rm -f $$@ && ar rcs $$@ $$(filter %.o,$$^)
 )
 
-build/$(1)/godwit: build/$(1)/controller/cli/main_godwit.o $(call libs,$(1),CLI PLAN MIGRATE BASE)
+build/$(1)/godwit: build/$(1)/controller/cli/main_godwit.o $(call libs,$(1),CLI LAYOUT PLAN MIGRATE BASE)
 	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -o $$@
-build/$(1)/godwit-controller: build/$(1)/controller/main_controller.o $(call libs,$(1),CONTROLLER FRONT TEXT CORE MIGRATE BASE)
+build/$(1)/godwit-controller: build/$(1)/controller/main_controller.o $(call libs,$(1),CONTROLLER FRONT LAYOUT TEXT PLAN CORE MIGRATE BASE)
 	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -o $$@
 build/$(1)/godwit-worker: build/$(1)/worker/main_worker.o $(call libs,$(1),WORKER KERNELS MIGRATE BASE)
 	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -o $$@
@@ -165,12 +169,13 @@ $(call unit_rule,$(1),UNIT_WORKER,WORKER KERNELS MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_CORE,CORE MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_PLAN,PLAN MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_TEXT,TEXT BASE)
+$(call unit_rule,$(1),UNIT_LAYOUT,LAYOUT PLAN CORE MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_FRONT,FRONT_TEST FRONT TEXT MIGRATE BASE)
-$(call unit_rule,$(1),UNIT_CLI,CLI PLAN MIGRATE BASE)
+$(call unit_rule,$(1),UNIT_CLI,CLI LAYOUT PLAN MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_CONTROLLER,CONTROLLER CORE MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_LINKS,CONTROLLER WORKER MIGRATE BASE)
 $(FUZZ:%=build/$(1)/tests/fuzz/%): build/$(1)/tests/fuzz/%: build/$(1)/tests/fuzz/%.o $(if $(filter fuzz,$(1)),,build/$(1)/tests/fuzz/driver.o) \
-		$(call libs,$(1),CLI PLAN CONTROLLER FRONT TEXT CORE WORKER KERNELS MIGRATE BASE)
+		$(call libs,$(1),CLI LAYOUT PLAN CONTROLLER FRONT TEXT CORE WORKER KERNELS MIGRATE BASE)
 	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -o $$@
 endef
 
@@ -198,7 +203,7 @@ $(PROGRAMS:%=build/%): build/%: build/release/%
 asan: $(PROGRAMS:%=build/asan/%) ## build the programs with ASan and UBSan, under build/asan
 
 # The slow ones first, so that none of them runs alone at the end.
-UNIT := $(UNIT_WORKER) $(UNIT_TEXT) $(UNIT_KERNELS) $(UNIT_BASE) $(UNIT_MIGRATE) $(UNIT_CORE) $(UNIT_PLAN) $(UNIT_FRONT) $(UNIT_CLI) $(UNIT_CONTROLLER) $(UNIT_LINKS)
+UNIT := $(UNIT_WORKER) $(UNIT_TEXT) $(UNIT_KERNELS) $(UNIT_BASE) $(UNIT_MIGRATE) $(UNIT_CORE) $(UNIT_PLAN) $(UNIT_FRONT) $(UNIT_LAYOUT) $(UNIT_CLI) $(UNIT_CONTROLLER) $(UNIT_LINKS)
 unit: $(UNIT:%=build/asan/tests/unit/%) ## build and run the unit tests (ASan + UBSan)
 	@$(RUN) --jobs $(JOBS) $^
 

@@ -30,6 +30,11 @@ static void log_note(const struct gw_hub *hub, const struct gw_note *n)
         [GW_NOTE_REQUEST_MOVED] = "request moved",
         [GW_NOTE_REQUEST_ALONE] = "request runs alone",
         [GW_NOTE_DIVERGED] = "worker's tokens differ",
+        [GW_NOTE_EPOCH] = "epoch",
+        [GW_NOTE_PIPELINE_FORMING] = "pipeline forming",
+        [GW_NOTE_PIPELINE_SERVING] = "pipeline serving",
+        [GW_NOTE_PIPELINE_DRAINING] = "pipeline draining",
+        [GW_NOTE_PIPELINE_DEAD] = "pipeline dead",
     };
     bool bad = n->kind == GW_NOTE_DIVERGED || n->kind == GW_NOTE_WORKER_REFUSED;
     gw_logf(hub->log, bad ? GW_LOG_WARN : GW_LOG_INFO,

@@ -12,6 +12,8 @@
 #include "base/secret.h"
 #include "controller/front/front.h"
 #include "controller/hub.h"
+#include "controller/layout.h"
+#include "controller/layout_model.h"
 #include "controller/model_info.h"
 #include "controller/options.h"
 #include "controller/worker_links.h"
@@ -25,6 +27,7 @@ struct program {
     struct gw_controller_options o;
     struct gw_log log;
     struct gw_model_info model;
+    struct gw_plan_model grid; /* its cells */
     struct gw_core_config core_config;
     struct gw_tokenizer *tokenizer;
     struct gw_chat_template *chat; /* NULL: the model has none */
@@ -32,6 +35,7 @@ struct program {
     struct gw_pool *pool;
     struct gw_hub *hub;
     struct gw_links *links;
+    struct gw_layouts *layouts;
     struct gw_front *front;
     struct event *sigint, *sigterm;
     bool stopping;
@@ -54,19 +58,73 @@ static void close_link(void *arg, uint64_t link, const char *reason)
     gw_links_close(arg, link, reason);
 }
 
+/* What the front posts is the load that layouts are planned for. */
+static void post_from_front(void *arg, const struct gw_event *event)
+{
+    const struct program *p = arg;
+    gw_layouts_on_event(p->layouts, event);
+    gw_hub_post(p->hub, event);
+}
+
 static void tell_front(void *arg, const struct gw_action *action)
 {
-    gw_front_on_action(arg, action);
+    const struct program *p = arg;
+    gw_layouts_on_action(p->layouts, action);
+    gw_front_on_action(p->front, action);
+}
+
+static void tell_taken(void *arg, uint64_t ticket, uint64_t epoch)
+{
+    const struct program *p = arg;
+    gw_front_on_layout(p->front, ticket, epoch);
+}
+
+static void post_plan(void *arg, const struct gw_event *event)
+{
+    const struct program *p = arg;
+    gw_hub_post(p->hub, event);
 }
 
 static void read_stats(void *arg, struct gw_core_stats *out)
 {
-    gw_core_stats(gw_hub_core(arg), out);
+    const struct program *p = arg;
+    gw_core_stats(gw_hub_core(p->hub), out);
 }
 
 static size_t read_workers(void *arg, struct gw_core_worker_view *out, size_t max)
 {
-    return gw_core_workers(gw_hub_core(arg), out, max);
+    const struct program *p = arg;
+    return gw_core_workers(gw_hub_core(p->hub), out, max);
+}
+
+static bool read_pipeline(void *arg, size_t index, struct gw_core_pipeline_view *out)
+{
+    const struct program *p = arg;
+    return gw_core_pipeline(gw_hub_core(p->hub), index, out);
+}
+
+static uint64_t read_epoch(void *arg)
+{
+    const struct program *p = arg;
+    return gw_core_epoch(gw_hub_core(p->hub));
+}
+
+static void read_layout(void *arg, struct gw_layout_view *out)
+{
+    const struct program *p = arg;
+    gw_layouts_view(p->layouts, out);
+}
+
+static const char *read_why(void *arg, const char *worker)
+{
+    const struct program *p = arg;
+    return gw_layouts_why(p->layouts, worker);
+}
+
+static gw_err_t force_layout(void *arg, const char *layout, uint64_t *ticket, struct gw_err_ctx *ctx)
+{
+    const struct program *p = arg;
+    return gw_layouts_force(p->layouts, layout, ticket, ctx);
 }
 
 /* ---- start ---- */
@@ -74,6 +132,9 @@ static size_t read_workers(void *arg, struct gw_core_worker_view *out, size_t ma
 static gw_err_t open_model(struct program *p, struct gw_err_ctx *ctx)
 {
     TRY(gw_model_info_read(p->o.model, p->o.model_name, &p->model, ctx));
+    TRY(gw_plan_model_read(p->o.model, &p->grid, ctx));
+    p->core_config.groups = p->grid.groups;
+    p->core_config.shares = p->grid.shares;
     TRY(gw_tokenizer_open(p->o.model, &p->tokenizer, ctx));
     gw_err_t err = gw_chat_template_open(p->o.model, &p->chat, ctx);
     if (err == GW_ERR_NOT_FOUND) {
@@ -119,6 +180,22 @@ static gw_err_t create_links(struct program *p, struct gw_err_ctx *ctx)
     return err;
 }
 
+static gw_err_t create_layouts(struct program *p, struct gw_err_ctx *ctx)
+{
+    const struct gw_layouts_config config = {.layout = p->o.layout,
+                                             .model = p->grid,
+                                             .context = p->model.context,
+                                             .slo_ttft_s = p->o.slo_ttft_s,
+                                             .slo_tpot_s = p->o.slo_tpot_s,
+                                             .core = gw_hub_core(p->hub),
+                                             .log = &p->log,
+                                             .post = post_plan,
+                                             .taken = tell_taken,
+                                             .arg = p};
+    gw_err_t err = gw_layouts_create(p->loop, &config, &p->layouts, ctx);
+    return err == GW_OK ? GW_OK : gw_fail_prefix(ctx, err, "--layout");
+}
+
 static gw_err_t create_front(struct program *p, struct gw_err_ctx *ctx)
 {
     struct gw_front_config config;
@@ -136,8 +213,15 @@ static gw_err_t create_front(struct program *p, struct gw_err_ctx *ctx)
     config.max_connections = (uint32_t)p->o.max_connections;
     config.max_body_bytes = (size_t)p->o.max_body_bytes;
     config.sse_ping_us = (int64_t)(p->o.sse_ping_s * 1e6);
-    const struct gw_front_port port = {
-        .post = post_event, .stats = read_stats, .workers = read_workers, .arg = p->hub};
+    const struct gw_front_port port = {.post = post_from_front,
+                                       .stats = read_stats,
+                                       .workers = read_workers,
+                                       .pipeline = read_pipeline,
+                                       .epoch = read_epoch,
+                                       .layout = read_layout,
+                                       .why = read_why,
+                                       .force = force_layout,
+                                       .arg = p};
     const struct gw_front_text text = {.tokenizer = p->tokenizer, .chat = p->chat};
     return gw_front_create(p->loop, p->pool, &text, &config, &port, &p->log, &p->front, ctx);
 }
@@ -188,13 +272,11 @@ static gw_err_t start(struct program *p, struct gw_err_ctx *ctx)
     TRY(open_model(p, ctx));
     TRY(create_loop(p, ctx));
     TRY(gw_hub_create(p->loop, &p->core_config, &p->log, &p->hub, ctx));
+    TRY(create_layouts(p, ctx));
     TRY(create_links(p, ctx));
     TRY(create_front(p, ctx));
-    const struct gw_hub_sinks sinks = {.send = send_to_link,
-                                       .close = close_link,
-                                       .links = p->links,
-                                       .front = tell_front,
-                                       .front_arg = p->front};
+    const struct gw_hub_sinks sinks = {
+        .send = send_to_link, .close = close_link, .links = p->links, .front = tell_front, .front_arg = p};
     gw_hub_set_sinks(p->hub, &sinks);
     return write_ready_file(p, ctx);
 }
@@ -202,6 +284,7 @@ static gw_err_t start(struct program *p, struct gw_err_ctx *ctx)
 static void stop(struct program *p)
 {
     gw_pool_destroy(p->pool); /* first: its jobs end in the front */
+    gw_layouts_destroy(p->layouts);
     gw_front_destroy(p->front);
     gw_links_destroy(p->links);
     gw_hub_destroy(p->hub);

@@ -1,4 +1,4 @@
-/* The files of `godwit plan`: fleet, model directory, load, and what serves now.
+/* The files of `godwit plan`: fleet, load, and what serves now (the model directory: controller/layout_model.h).
  *
  * Fleet (JSON; plan_cmd.c's --help shows one). Instances: "id", "type", "devices" (the type's), "zone" ("default"), "count" (1;
  * more makes id-0, id-1 …), "price_usd_h" (devices · the type's), "doomed_at_s" (0), "on_demand" (false), "intra" and
@@ -13,6 +13,7 @@
 #define GW_CONTROLLER_CLI_PLAN_FILES_H
 
 #include "base/json.h"
+#include "controller/layout_model.h"
 #include "controller/plan/planner.h"
 
 #define GW_PLAN_FILE_BYTES_MAX (32u << 20) /* 10,000 instances take 3 MB */
@@ -26,8 +27,6 @@ struct gw_plan_files {
 
 gw_err_t gw_plan_fleet_read(const char *path, struct gw_plan_files *files,
                             struct gw_err_ctx *ctx) GW_MUST_USE;
-/* config.json of a Hugging Face directory. */
-gw_err_t gw_plan_model_read(const char *dir, struct gw_plan_model *out, struct gw_err_ctx *ctx) GW_MUST_USE;
 gw_err_t gw_plan_load_read(const char *path, struct gw_plan_files *files, struct gw_err_ctx *ctx) GW_MUST_USE;
 /* Sets what devices hold; fleet and model have been read. */
 gw_err_t gw_plan_current_read(const char *path, struct gw_plan_files *files,
@@ -35,8 +34,6 @@ gw_err_t gw_plan_current_read(const char *path, struct gw_plan_files *files,
 
 /* The same from trees (fuzzing). */
 gw_err_t gw_plan_fleet_from_json(const cJSON *json, struct gw_plan_files *files,
-                                 struct gw_err_ctx *ctx) GW_MUST_USE;
-gw_err_t gw_plan_model_from_json(const cJSON *config, struct gw_plan_model *out,
                                  struct gw_err_ctx *ctx) GW_MUST_USE;
 gw_err_t gw_plan_load_from_json(const cJSON *json, struct gw_plan_files *files,
                                 struct gw_err_ctx *ctx) GW_MUST_USE;

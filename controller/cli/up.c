@@ -29,8 +29,8 @@
 #define WORKER_ARGS_MAX 32
 
 struct options {
-    const char *model, *host, *state, *log_dir, *worker_connect, *isa, *api_keys;
-    int64_t workers, port, admin_port, worker_port, threads, kv_tokens;
+    const char *model, *host, *state, *log_dir, *worker_connect, *isa, *api_keys, *layout;
+    int64_t workers, port, admin_port, worker_port, threads, kv_tokens, memory_limit;
     double replace_after_s, term_grace_s;
 };
 
@@ -110,6 +110,8 @@ static gw_err_t start_controller(struct up *up, struct gw_err_ctx *ctx)
                     ready,
                     "--stop-grace-s",
                     "0",
+                    "--layout",
+                    (char *)up->o.layout,
                     up->o.api_keys ? "--api-keys" : NULL,
                     (char *)up->o.api_keys,
                     NULL};
@@ -119,7 +121,7 @@ static gw_err_t start_controller(struct up *up, struct gw_err_ctx *ctx)
 static gw_err_t start_worker(struct up *up, struct fleet_worker *w, struct gw_err_ctx *ctx)
 {
     char program[PATH_BYTES], key[PATH_BYTES], log[PATH_BYTES];
-    char endpoint[96], instance[FLEET_ID_MAX + 16], threads[16], grace[32], kv_tokens[24];
+    char endpoint[96], instance[FLEET_ID_MAX + 16], threads[16], grace[32], kv_tokens[24], memory[24];
     snprintf(program, sizeof program, "%s/godwit-worker", up->bin_dir);
     snprintf(key, sizeof key, "%s/cluster-key", up->dir);
     snprintf(log, sizeof log, "%s/%s.log", up->log_dir, w->id);
@@ -128,6 +130,7 @@ static gw_err_t start_worker(struct up *up, struct fleet_worker *w, struct gw_er
     snprintf(threads, sizeof threads, "%lld", (long long)up->o.threads);
     snprintf(grace, sizeof grace, "%g", up->o.term_grace_s);
     snprintf(kv_tokens, sizeof kv_tokens, "%lld", (long long)up->o.kv_tokens);
+    snprintf(memory, sizeof memory, "%lld", (long long)up->o.memory_limit);
     char *argv[WORKER_ARGS_MAX] = {program,
                                    "--model",
                                    (char *)up->o.model,
@@ -145,8 +148,10 @@ static gw_err_t start_worker(struct up *up, struct fleet_worker *w, struct gw_er
                                    grace,
                                    "--isa",
                                    (char *)up->o.isa,
-                                   up->o.kv_tokens > 0 ? "--kv-tokens" : NULL,
+                                   "--kv-tokens",
                                    kv_tokens,
+                                   "--memory-limit",
+                                   memory,
                                    NULL};
     up->fleet.changed = true;
     return gw_proc_start(argv, log, &w->pid, ctx);
@@ -499,6 +504,10 @@ static gw_err_t parse(struct up *up, int argc, char **argv, bool *help, struct g
          3600},
         {"kv-tokens", GW_FLAG_INT, &o->kv_tokens, "N",
          "KV capacity of each worker in tokens, 0 = its default", 0, 1e9},
+        {"memory-limit", GW_FLAG_INT, &o->memory_limit, "BYTES",
+         "of each worker, for its weights and KV, 0 = its default", 0, 9e15},
+        {"layout", GW_FLAG_STRING, &o->layout, "LAYOUT",
+         "auto, replicas, or a shape such as tp4, 2xtp2, 3+3+2 (godwit-controller --help)", 0, 0},
         {"isa", GW_FLAG_STRING, &o->isa, "ISA", "auto, avx512bf16, avx512 or c", 0, 0},
         {"api-keys", GW_FLAG_STRING, &o->api_keys, "FILE", "lines tenant:key; without it no key is asked for",
          0, 0},
@@ -527,7 +536,8 @@ int gw_up_main(int argc, char **argv)
                              .admin_port = 8001,
                              .replace_after_s = 3,
                              .term_grace_s = 30,
-                             .isa = "auto"};
+                             .isa = "auto",
+                             .layout = "auto"};
     signal(SIGPIPE, SIG_IGN);
     gw_err_t err = parse(up, argc, argv, &help, &ctx);
     if (err == GW_OK && !help) {

@@ -169,6 +169,17 @@ void gw_front_handle_stats(void *arg, struct gw_http_conn *conn, const char *res
     gw_front_respond_json(conn, 200, &b);
 }
 
+static void count_pipelines(const struct gw_front *f, struct gw_metrics_now *now)
+{
+    struct gw_core_pipeline_view p;
+    for (size_t i = 0; f->port.pipeline(f->port.arg, i, &p); i++) {
+        now->forming += strcmp(p.state, "forming") == 0;
+        now->ready += strcmp(p.state, "ready") == 0;
+        now->serving += strcmp(p.state, "serving") == 0;
+        now->draining += strcmp(p.state, "draining") == 0;
+    }
+}
+
 void gw_front_handle_metrics(void *arg, struct gw_http_conn *conn, const char *rest)
 {
     const struct gw_front *f = arg;
@@ -182,7 +193,13 @@ void gw_front_handle_metrics(void *arg, struct gw_http_conn *conn, const char *r
         respond_memory(conn);
         return;
     }
+    struct gw_layout_view view = {0};
     f->port.stats(f->port.arg, &now.core);
+    f->port.layout(f->port.arg, &view);
+    count_pipelines(f, &now);
+    now.epoch = f->port.epoch(f->port.arg);
+    now.plans = view.plans;
+    now.plans_us = view.plans_us;
     for (size_t i = 0; i < workers.len; i++) {
         const struct gw_msg_heartbeat *h = &workers.list[i].last;
         now.kv_used_tokens += h->kv_used_tokens;

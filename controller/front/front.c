@@ -26,6 +26,8 @@ static const struct gw_http_route api_routes[] = {
 static const struct gw_http_route admin_routes[] = {
     {GW_HTTP_GET, "/admin/workers", false, gw_front_handle_workers},
     {GW_HTTP_GET, "/admin/stats", false, gw_front_handle_stats},
+    {GW_HTTP_GET, "/admin/layout", false, gw_front_handle_layout},
+    {GW_HTTP_POST, "/admin/layout", false, gw_front_handle_force_layout},
     {GW_HTTP_POST, "/admin/notice", false, gw_front_handle_notice},
     {GW_HTTP_GET, "/admin/events", false, gw_front_handle_events},
     {GW_HTTP_GET, "/metrics", false, gw_front_handle_metrics},
@@ -134,10 +136,12 @@ void gw_front_tenant(const struct gw_front *f, struct gw_http_conn *conn,
 
 void gw_front_on_action(struct gw_front *f, const struct gw_action *action)
 {
-    if (action->type == GW_ACT_NOTE)
+    if (action->type == GW_ACT_NOTE) {
+        f->metrics.transitions += action->note.kind == GW_NOTE_PIPELINE_SERVING;
         gw_timeline_add(f->timeline, &action->note, gw_clock_unix_ms());
-    else
+    } else {
         gw_completion_on_action(f, action);
+    }
 }
 
 static void on_flush(evutil_socket_t fd, short what, void *arg)
@@ -267,6 +271,7 @@ gw_err_t gw_front_create(struct event_base *loop, struct gw_pool *pool, const st
                                         .context = config->context};
     if (f->model.vocab == 0) f->model.vocab = gw_tokenizer_vocab(text->tokenizer);
     LIST_INIT(&f->completions);
+    LIST_INIT(&f->layout_waiters);
     STAILQ_INIT(&f->dirty);
     gw_metrics_init(&f->metrics);
     gw_err_t err = start(f, ctx);

@@ -6,7 +6,8 @@
  *
  *     api:    POST /v1/chat/completions /v1/completions /tokenize /detokenize
  *             GET /v1/models /v1/models/{id} /version /health /ready
- *     admin:  GET /admin/workers /admin/stats /admin/events /metrics /health   POST /admin/notice
+ *     admin:  GET /admin/workers /admin/layout /admin/stats /admin/events /metrics /health
+ *             POST /admin/notice /admin/layout
  *
  * The front speaks to the core only through events (posted by port->post) and actions (gw_front_on_action);
  * it may be entered again from inside post.
@@ -21,6 +22,7 @@
 #include "base/log.h"
 #include "base/pool.h"
 #include "controller/core/core.h"
+#include "controller/layout_view.h"
 #include "controller/text/chat_template.h"
 #include "controller/text/tokenizer.h"
 
@@ -31,6 +33,12 @@ struct gw_front_port {
     void (*post)(void *arg, const struct gw_event *event);
     void (*stats)(void *arg, struct gw_core_stats *out);
     size_t (*workers)(void *arg, struct gw_core_worker_view *out, size_t max); /* how many there are */
+    bool (*pipeline)(void *arg, size_t index, struct gw_core_pipeline_view *out);
+    uint64_t (*epoch)(void *arg);
+    /* The layout service (controller/layout.h): what it shows, why a worker has no rank, forcing a layout. */
+    void (*layout)(void *arg, struct gw_layout_view *out);
+    const char *(*why)(void *arg, const char *worker);
+    gw_err_t (*force)(void *arg, const char *layout, uint64_t *ticket, struct gw_err_ctx *ctx);
     void *arg;
 };
 
@@ -79,6 +87,10 @@ uint16_t gw_front_admin_port(const struct gw_front *front);
 
 /* Takes one action of the core (ACCEPTED … NOTE; others are ignored). Never posts from inside this call. */
 void gw_front_on_action(struct gw_front *front, const struct gw_action *action);
+
+/* A plan for the layout of that ticket, or an earlier one, has become this epoch; 0: it could not be made. Answers those who
+ * forced it. */
+void gw_front_on_layout(struct gw_front *front, uint64_t ticket, uint64_t epoch);
 
 /* Graceful end: stops listening, lets requests finish for grace_us, fails the rest with 503, and calls
  * stopped once, from the loop, when nothing is left to send. The front may be destroyed then, but not inside

@@ -1,6 +1,6 @@
 /* What the parts of the front share: included by controller/front/ alone.
  *
- * front.c makes it and wires listeners and core; completion.c, text_routes.c, info_routes.c and admin.c hold
+ * front.c makes it and wires listeners and core; completion.c, text_routes.c, info_routes.c, admin.c and admin_layout.c hold
  * the handlers. Owner: front.c. Thread: the loop's, but for `model`, which jobs read (it never changes). */
 #ifndef GW_CONTROLLER_FRONT_INTERNAL_H
 #define GW_CONTROLLER_FRONT_INTERNAL_H
@@ -18,6 +18,8 @@
 
 #define GW_FRONT_WORKERS_MAX 1024 /* shown by the admin listener */
 
+struct gw_layout_waiter; /* admin_layout.c */
+LIST_HEAD(gw_layout_waiter_list, gw_layout_waiter);
 struct gw_completion;
 LIST_HEAD(gw_completion_list, gw_completion);
 STAILQ_HEAD(gw_completion_queue, gw_completion);
@@ -41,6 +43,7 @@ struct gw_front {
     struct event *flush, *tick;
     struct gw_metrics metrics;
     struct gw_timeline *timeline;
+    struct gw_layout_waiter_list layout_waiters;
     bool stopping, failed_rest, destroying;
     int64_t stop_deadline_us;
     void (*stopped)(void *arg);
@@ -72,6 +75,8 @@ void gw_front_handle_health(void *arg, struct gw_http_conn *conn, const char *re
 void gw_front_handle_ready(void *arg, struct gw_http_conn *conn, const char *rest);
 void gw_front_handle_workers(void *arg, struct gw_http_conn *conn, const char *rest);
 void gw_front_handle_stats(void *arg, struct gw_http_conn *conn, const char *rest);
+void gw_front_handle_layout(void *arg, struct gw_http_conn *conn, const char *rest);
+void gw_front_handle_force_layout(void *arg, struct gw_http_conn *conn, const char *rest);
 void gw_front_handle_notice(void *arg, struct gw_http_conn *conn, const char *rest);
 void gw_front_handle_events(void *arg, struct gw_http_conn *conn, const char *rest);
 void gw_front_handle_metrics(void *arg, struct gw_http_conn *conn, const char *rest);

@@ -57,7 +57,15 @@ void gw_front_handle_health(void *arg, struct gw_http_conn *conn, const char *re
     gw_front_respond_json(conn, 200, &b);
 }
 
-/* Would a request be served now? Without a worker it would only be queued. */
+static bool any_serves(const struct gw_front *f)
+{
+    struct gw_core_pipeline_view p;
+    for (size_t i = 0; f->port.pipeline(f->port.arg, i, &p); i++)
+        if (strcmp(p.state, "serving") == 0 || strcmp(p.state, "draining") == 0) return true;
+    return false;
+}
+
+/* Would a request be served now? Without a pipeline that serves it would only be queued. */
 void gw_front_handle_ready(void *arg, struct gw_http_conn *conn, const char *rest)
 {
     const struct gw_front *f = arg;
@@ -65,9 +73,20 @@ void gw_front_handle_ready(void *arg, struct gw_http_conn *conn, const char *res
     struct gw_buf b;
     (void)rest;
     f->port.stats(f->port.arg, &stats);
-    bool ready = !f->stopping && stats.workers_up > 0;
-    const char *why = f->stopping ? "stopping" : ready ? "ready" : "no worker is up";
+    struct gw_layout_view view = {0};
+    f->port.layout(f->port.arg, &view);
+    bool workers = stats.workers_up + stats.workers_doomed > 0, serves = any_serves(f);
+    bool ready = !f->stopping && serves;
+    const char *why = f->stopping ? "stopping"
+                      : ready     ? "ready"
+                      : !workers  ? "no worker is up"
+                                  : "no pipeline serves";
     gw_buf_init(&b, BODY_BYTES_MAX);
-    gw_buf_printf(&b, "{\"status\":\"%s\",\"workers_up\":%u}", why, stats.workers_up);
+    gw_buf_printf(&b, "{\"status\":\"%s\",\"workers_up\":%u", why, stats.workers_up);
+    if (workers && !serves && view.pipelines == 0) {
+        gw_buf_printf(&b, ",\"missing_bytes\":%llu,\"reason\":", (unsigned long long)view.missing_bytes);
+        gw_json_put_string(&b, view.reason, strlen(view.reason));
+    }
+    gw_buf_u8(&b, '}');
     gw_front_respond_json(conn, ready ? 200 : 503, &b);
 }

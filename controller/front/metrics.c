@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "base/clock.h"
+
 /* vLLM's bucket bounds (vllm/v1/metrics/loggers.py), so that its dashboards and alerts fit. */
 static const double first_token_bounds[] = {0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5,
                                             0.75,  1,     2.5,  5,    7.5,  10,   20,   40,  80};
@@ -115,6 +117,21 @@ static void put_vllm(const struct writer *w, const struct gw_metrics *m, const s
                   &m->request_s);
 }
 
+static void put_layout(const struct writer *w, const struct gw_metrics *m, const struct gw_metrics_now *now)
+{
+    put_one(w, "godwit:epoch", "gauge", "Number of the last plan taken.", (double)now->epoch);
+    put_about(w, "godwit:pipelines", "gauge", "Pipelines, by state.");
+    put_sample(w, "godwit:pipelines", "state=\"forming\"", now->forming);
+    put_sample(w, "godwit:pipelines", "state=\"ready\"", now->ready);
+    put_sample(w, "godwit:pipelines", "state=\"serving\"", now->serving);
+    put_sample(w, "godwit:pipelines", "state=\"draining\"", now->draining);
+    put_one(w, "godwit:transitions_total", "counter", "Pipelines that began to serve.",
+            (double)m->transitions);
+    put_about(w, "godwit:plan_seconds", "summary", "Time that plans took.");
+    put_sample(w, "godwit:plan_seconds_sum", "", (double)now->plans_us / (double)GW_US_PER_S);
+    put_sample(w, "godwit:plan_seconds_count", "", (double)now->plans);
+}
+
 static void put_godwit(const struct writer *w, const struct gw_metrics *m, const struct gw_metrics_now *now)
 {
     const struct gw_core_stats *s = &now->core;
@@ -143,4 +160,5 @@ void gw_metrics_put(const struct gw_metrics *m, const struct gw_metrics_now *now
     const struct writer w = {.b = b, .model = now->model};
     put_vllm(&w, m, now);
     put_godwit(&w, m, now);
+    put_layout(&w, m, now);
 }

@@ -24,6 +24,7 @@ struct gw_metrics {
     uint64_t prompt_tokens, generation_tokens;
     uint64_t finished_stop, finished_length, aborted; /* choices; choices; requests */
     uint64_t failed_4xx, failed_5xx;                  /* requests, after parsing began */
+    uint64_t transitions;                             /* pipelines that began to serve */
 };
 
 void gw_metrics_init(struct gw_metrics *m);
@@ -33,7 +34,9 @@ void gw_histogram_add(struct gw_histogram *h, double value);
 struct gw_metrics_now {
     const char *model;
     struct gw_core_stats core;
-    int connections, requests; /* of the front */
+    int connections, requests;                  /* of the front */
+    uint64_t epoch, plans, plans_us;            /* of layouts */
+    uint32_t forming, ready, serving, draining; /* pipelines */
     uint64_t kv_used_tokens, kv_total_tokens, preemptions, prefix_hit_tokens, prefix_query_tokens;
 };
 

@@ -25,11 +25,20 @@ struct gw_timeline {
 };
 
 static const char *const kind_names[] = {
-    [GW_NOTE_WORKER_UP] = "worker_up",         [GW_NOTE_WORKER_REFUSED] = "worker_refused",
-    [GW_NOTE_WORKER_DOOMED] = "worker_doomed", [GW_NOTE_NOTICE_CANCELLED] = "notice_cancelled",
-    [GW_NOTE_WORKER_LOST] = "worker_lost",     [GW_NOTE_WORKER_LEFT] = "worker_left",
-    [GW_NOTE_REQUEST_MOVED] = "request_moved", [GW_NOTE_REQUEST_ALONE] = "request_alone",
+    [GW_NOTE_WORKER_UP] = "worker_up",
+    [GW_NOTE_WORKER_REFUSED] = "worker_refused",
+    [GW_NOTE_WORKER_DOOMED] = "worker_doomed",
+    [GW_NOTE_NOTICE_CANCELLED] = "notice_cancelled",
+    [GW_NOTE_WORKER_LOST] = "worker_lost",
+    [GW_NOTE_WORKER_LEFT] = "worker_left",
+    [GW_NOTE_REQUEST_MOVED] = "request_moved",
+    [GW_NOTE_REQUEST_ALONE] = "request_alone",
     [GW_NOTE_DIVERGED] = "diverged",
+    [GW_NOTE_EPOCH] = "epoch",
+    [GW_NOTE_PIPELINE_FORMING] = "pipeline_forming",
+    [GW_NOTE_PIPELINE_SERVING] = "pipeline_serving",
+    [GW_NOTE_PIPELINE_DRAINING] = "pipeline_draining",
+    [GW_NOTE_PIPELINE_DEAD] = "pipeline_dead",
 };
 
 static const char *kind_name(enum gw_note_kind kind)

@@ -216,6 +216,77 @@ static size_t workers(void *arg, struct gw_core_worker_view *out, size_t max)
     return c->plan.workers_up;
 }
 
+/* Two groups of eight shares. */
+static const struct gw_plan_model grid = {.layers = 4,
+                                          .group_layers = 2,
+                                          .groups = 2,
+                                          .shares = 8,
+                                          .kv_heads = 8,
+                                          .ffn_units = 8,
+                                          .vocab = 8,
+                                          .attn_share_bytes = 1000};
+
+static void put_rank(struct gw_core_pipeline_view *p, uint32_t worker, uint16_t s0, uint16_t s1)
+{
+    struct gw_core_rank_view *r = &p->ranks[p->ranks_len++];
+    *r = (struct gw_core_rank_view){
+        .link = 1 + worker, .cells = {0, 2, s0, s1}, .ready = true, .loaded_bytes = 5};
+    snprintf(r->worker, sizeof r->worker, "w%u", worker);
+}
+
+static bool pipeline(void *arg, size_t index, struct gw_core_pipeline_view *out)
+{
+    const struct fake_core *c = arg;
+    bool there = c->plan.one_pipeline ? index == 0 && c->plan.workers_up > 0 : index < c->plan.workers_up;
+    if (!there || c->plan.layout_reason) return false;
+    *out = (struct gw_core_pipeline_view){.pipeline = (uint32_t)index + 1,
+                                          .generation = index + 4,
+                                          .epoch = 3,
+                                          .state = "serving",
+                                          .requests = (uint32_t)c->live_len,
+                                          .kv_tokens = 640,
+                                          .context = 512};
+    for (uint32_t w = 0; c->plan.one_pipeline && w < c->plan.workers_up && w < 8; w++)
+        put_rank(out, w, (uint16_t)w, (uint16_t)(w + 1 == c->plan.workers_up ? 8 : w + 1));
+    if (!c->plan.one_pipeline) put_rank(out, (uint32_t)index, 0, 8);
+    return true;
+}
+
+static uint64_t epoch(void *arg)
+{
+    (void)arg;
+    return 3;
+}
+
+static void layout(void *arg, struct gw_layout_view *out)
+{
+    const struct fake_core *c = arg;
+    const char *reason = c->plan.layout_reason;
+    *out = (struct gw_layout_view){.model = &grid,
+                                   .pipelines = reason ? 0 : c->plan.workers_up,
+                                   .missing_bytes = reason ? 1234 : 0,
+                                   .plans = 2,
+                                   .plans_us = 1500,
+                                   .plan_us = 500};
+    snprintf(out->layout, sizeof out->layout, "%s", c->seen.layout[0] ? c->seen.layout : "auto");
+    snprintf(out->reason, sizeof out->reason, "%s", reason ? reason : "it fits");
+}
+
+static const char *why(void *arg, const char *worker)
+{
+    (void)arg;
+    return strcmp(worker, "w0") == 0 ? "it is \"first\"" : "spare";
+}
+
+static gw_err_t force(void *arg, const char *text, uint64_t *ticket, struct gw_err_ctx *ctx)
+{
+    struct fake_core *c = arg;
+    if (strncmp(text, "tp", 2) != 0) return gw_fail(ctx, GW_ERR_INPUT, "layout '%s': expected tp", text);
+    snprintf(c->seen.layout, sizeof c->seen.layout, "%s", text);
+    *ticket = ++c->seen.ticket;
+    return GW_OK;
+}
+
 struct fake_core *fake_core_create(struct event_base *loop)
 {
     struct fake_core *c = calloc(1, sizeof *c);
@@ -240,7 +311,15 @@ void fake_core_attach(struct fake_core *c, struct gw_front *front)
 
 struct gw_front_port fake_core_port(struct fake_core *c)
 {
-    return (struct gw_front_port){.post = post, .stats = stats, .workers = workers, .arg = c};
+    return (struct gw_front_port){.post = post,
+                                  .stats = stats,
+                                  .workers = workers,
+                                  .pipeline = pipeline,
+                                  .epoch = epoch,
+                                  .layout = layout,
+                                  .why = why,
+                                  .force = force,
+                                  .arg = c};
 }
 
 struct fake_core_plan *fake_core_plan(struct fake_core *c)

@@ -21,7 +21,9 @@ struct fake_core_plan {
     bool full;        /* refuse: the queue is full */
     uint32_t fail_at; /* fail the request when a branch has so many records; UINT32_MAX = never */
     gw_err_t fail_code;
-    uint32_t workers_up;
+    uint32_t workers_up;       /* each is a serving pipeline of its own … */
+    bool one_pipeline;         /* … or all of them are one, a share each */
+    const char *layout_reason; /* of the last plan; set: it has no pipeline */
 };
 
 struct fake_core_seen {
@@ -34,6 +36,8 @@ struct fake_core_seen {
     char notice_name[GW_WIRE_NAME_MAX + 1];
     uint8_t notice_kind;
     int64_t notice_deadline_us;
+    char layout[GW_LAYOUT_TEXT_MAX + 1]; /* the last one that was forced */
+    uint64_t ticket;
 };
 
 struct fake_core *fake_core_create(struct event_base *loop);

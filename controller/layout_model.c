@@ -1,0 +1,94 @@
+#include "controller/layout_model.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "migrate/grid.h"
+
+#define CONFIG_BYTES_MAX (1u << 20)
+#define F32_BYTES        4
+
+struct dims {
+    int64_t hidden, layers, heads, kv_heads, head_dim, intermediate, vocab;
+    bool tied, f32;
+};
+
+static gw_err_t need_int(const cJSON *c, const char *field, int64_t max, int64_t *out, struct gw_err_ctx *ctx)
+{
+    TRY(gw_json_int(c, field, 1, max, out, ctx));
+    return *out ? GW_OK : gw_fail(ctx, GW_ERR_INPUT, "'%s' is missing", field);
+}
+
+static gw_err_t read_dims(const cJSON *c, struct dims *d, struct gw_err_ctx *ctx)
+{
+    const char *dtype = "bfloat16";
+    if (!cJSON_IsObject(c)) return gw_fail(ctx, GW_ERR_INPUT, "not a JSON object");
+    TRY(need_int(c, "hidden_size", 65536, &d->hidden, ctx));
+    TRY(need_int(c, "num_hidden_layers", 1024, &d->layers, ctx));
+    TRY(need_int(c, "num_attention_heads", 1024, &d->heads, ctx));
+    TRY(need_int(c, "intermediate_size", 1 << 20, &d->intermediate, ctx));
+    TRY(need_int(c, "vocab_size", 1 << 20, &d->vocab, ctx));
+    d->kv_heads = d->heads;
+    d->head_dim = d->hidden / d->heads > 0 ? d->hidden / d->heads : 1;
+    TRY(gw_json_int(c, "num_key_value_heads", 1, GW_PLAN_SHARES_MAX, &d->kv_heads, ctx));
+    TRY(gw_json_int(c, "head_dim", 1, 65536, &d->head_dim, ctx));
+    TRY(gw_json_bool(c, "tie_word_embeddings", &d->tied, ctx));
+    TRY(gw_json_string(c, "torch_dtype", &dtype, ctx));
+    TRY(gw_json_string(c, "dtype", &dtype, ctx));
+    d->f32 = strcmp(dtype, "float32") == 0;
+    if (d->heads % d->kv_heads != 0)
+        return gw_fail(ctx, GW_ERR_INPUT, "%lld query heads cannot share %lld key-value heads evenly",
+                       (long long)d->heads, (long long)d->kv_heads);
+    if (d->intermediate % GW_GRID_FFN_UNIT != 0)
+        return gw_fail(ctx, GW_ERR_INPUT, "'intermediate_size' must be even");
+    return GW_OK;
+}
+
+/* Weights per layer: q and o [heads · head_dim, hidden] each, k and v [kv_heads · head_dim, hidden] each, gate, up and
+ * down [intermediate, hidden] each, two norms in f32. KV as wide as the weights. Attention: 2 FLOP for each of q·k and
+ * p·v per head_dim and token of context. */
+static struct gw_plan_model model_of(const struct dims *d)
+{
+    uint64_t item = d->f32 ? 4 : 2, row = item * (uint64_t)d->hidden;
+    uint32_t shares = gw_grid_shares((uint32_t)d->heads, (uint32_t)d->kv_heads);
+    struct gw_plan_model m = {.layers = (uint32_t)d->layers,
+                              .group_layers = gw_grid_group_layers((uint32_t)d->layers),
+                              .shares = shares,
+                              .kv_heads = (uint32_t)d->kv_heads,
+                              .ffn_units = (uint32_t)d->intermediate / GW_GRID_FFN_UNIT,
+                              .vocab = (uint32_t)d->vocab,
+                              .hidden = (uint32_t)d->hidden,
+                              .tied = d->tied,
+                              .weight_bytes = (double)item};
+    uint64_t share_rows = (uint64_t)d->heads / shares * (uint64_t)d->head_dim;
+    m.groups = (m.layers + m.group_layers - 1) / m.group_layers;
+    m.attn_share_bytes = 2 * row * share_rows;
+    m.kv_head_bytes = 2 * row * (uint64_t)d->head_dim;
+    m.ffn_unit_bytes = 3 * row * GW_GRID_FFN_UNIT;
+    m.norm_layer_bytes = 2 * F32_BYTES * (uint64_t)d->hidden;
+    m.vocab_row_bytes = row;
+    m.kv_token_bytes = 2 * item * (uint64_t)d->head_dim;
+    m.attn_flop = 4.0 * (double)share_rows;
+    return m;
+}
+
+gw_err_t gw_plan_model_from_json(const cJSON *config, struct gw_plan_model *out, struct gw_err_ctx *ctx)
+{
+    struct dims d = {0};
+    TRY(read_dims(config, &d, ctx));
+    *out = model_of(&d);
+    return gw_plan_model_check(out, ctx);
+}
+
+gw_err_t gw_plan_model_read(const char *dir, struct gw_plan_model *out, struct gw_err_ctx *ctx)
+{
+    char path[PATH_MAX];
+    cJSON *json = NULL;
+    if (snprintf(path, sizeof path, "%s/config.json", dir) >= (int)sizeof path)
+        return gw_fail(ctx, GW_ERR_INPUT, "%.64s…: path too long", dir);
+    TRY(gw_json_parse_file(path, CONFIG_BYTES_MAX, &json, ctx));
+    gw_err_t err = gw_plan_model_from_json(json, out, ctx);
+    cJSON_Delete(json);
+    return err == GW_OK ? GW_OK : gw_fail_prefix(ctx, err, "%s", path);
+}
