@@ -49,7 +49,7 @@ WORKER := worker/link.c worker/link_queue.c worker/safetensors.c worker/model_co
           worker/page_pool.c worker/block_manager.c worker/truncate.c worker/sampler.c \
           worker/job.c worker/scheduler.c worker/forward.c worker/engine.c \
           worker/options.c worker/prove.c worker/stop_signals.c worker/serve.c
-WORKER += worker/mesh.c worker/mesh_io.c worker/mesh_shake.c
+WORKER += worker/mesh.c worker/mesh_io.c worker/mesh_shake.c worker/probe.c
 CORE := controller/core/core.c controller/core/core_actions.c controller/core/core_workers.c \
         controller/core/core_requests.c controller/core/core_tokens.c controller/core/core_route.c \
         controller/core/core_moves.c controller/core/core_notices.c controller/core/core_log.c \
@@ -110,7 +110,7 @@ UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_
 UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safetensors test_sampler \
                test_block_manager test_rope test_engine_exact_branches test_engine_reference test_scheduler \
                test_engine test_worker_options test_worker_prove
-UNIT_WORKER += test_mesh
+UNIT_WORKER += test_mesh test_mesh_strangers test_probe
 UNIT_CORE := test_core_requests test_core_workers test_core_moves test_core_route test_core_pipelines
 UNIT_PLAN := test_plan_search test_plan_assign test_plan_move test_plan_planner
 UNIT_TEXT := test_tokenizer test_tokenizer_files test_detok test_stops test_chat_template test_chat_template_bounds
@@ -213,7 +213,7 @@ unit: $(UNIT:%=build/asan/tests/unit/%) ## build and run the unit tests (ASan + 
 EXACT := test_engine_golden test_engine_exact test_engine_exact_branches
 # Unit tests that also run under ThreadSanitizer: where threads meet.
 TSAN := test_base_pool test_kernels_device
-TSAN += test_mesh
+TSAN += test_mesh test_mesh_strangers
 # End-to-end scripts: PATH[,ARG...][@seconds allowed]. SHORT are part of `make check`, LONG of `make test-full` only.
 E2E_SHORT := tests/lint/test_lint.py@120 tests/e2e/test_harness.py@120 tests/e2e/test_curl.py@120
 E2E := tests/e2e/test_install.py@600 tests/e2e/test_openai.py@300 tests/e2e/test_bad_input.py@300 \
