@@ -11,7 +11,7 @@
  *
  * Two kinds of frames travel between two ranks, each in order: GW_COLL_DATA (sums, activations, logits: both sides know
  * length and step beforehand) and GW_COLL_CONTROL (the leader's step descriptors, whose length comes with them).
- * Every frame carries (term, pipeline, generation, step, kind, length); byte table: kernels/cpu/coll_tcp.c.
+ * Every frame carries (term, pipeline, generation, step, kind, length); byte table: kernels/cpu/coll_frame.h.
  *
  *     what happens                                   what the caller sees
  *     ────────────────────────────────────────────   ──────────────────────────────────────────────────────────
@@ -54,7 +54,9 @@ struct gw_coll_config {
     uint32_t shares;                   /* S */
     const uint16_t *share_at; /* [stage_ranks + 1] first share of each rank of the stage; the last is S */
     size_t max_elems;         /* of one tree_add: rows of a batch × hidden */
-    bool try_shm;             /* all ranks of the stage are on one machine; the same value at each of them */
+    size_t
+        split_elems; /* larger sums are cut into a slice per rank (0: as measured); the same at each rank */
+    bool try_shm;    /* all ranks of the stage are on one machine; the same value at each of them */
     int64_t deadline_us;
 };
 
