@@ -114,7 +114,8 @@ UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safet
                test_block_manager test_rope test_engine_exact_branches test_engine_reference test_scheduler \
                test_engine test_worker_options test_worker_prove
 UNIT_WORKER += test_mesh test_mesh_strangers test_probe
-UNIT_CORE := test_core_requests test_core_workers test_core_moves test_core_route test_core_pipelines
+UNIT_CORE := test_core_requests test_core_workers test_core_moves test_core_route test_core_pipelines \
+             test_core_plan test_core_transitions
 UNIT_PLAN := test_plan_search test_plan_assign test_plan_move test_plan_planner
 UNIT_TEXT := test_tokenizer test_tokenizer_files test_detok test_stops test_chat_template test_chat_template_bounds
 UNIT_FRONT := test_http_parser test_openai_request test_choice test_front_api test_front_failures test_front_conn test_front_admin

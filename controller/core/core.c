@@ -67,6 +67,7 @@ void gw_core_destroy(struct gw_core *core)
     core_actions_reset(core);
     list_free(&core->fresh);
     list_free(&core->alone);
+    list_free(&core->held);
     for (size_t p = 0; p <= CORE_PROFILES_MAX; p++) list_free(&core->retry[p]);
     while (core->pipelines) {
         struct core_pipeline *p = core->pipelines;

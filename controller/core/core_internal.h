@@ -112,6 +112,7 @@ struct core_pipeline {
     struct core_pipeline *root;  /* names its component, see core_transitions.c; valid while it is reviewed */
     bool all_ready, all_drained; /* of the root: its component's new ones; its old ones */
     bool heirs;                  /* of the root: there are new ones */
+    bool cutting;                /* its successors start as soon as it and others are empty */
     bool stays;                  /* SERVING, and nothing is known that will end it without heirs */
     int64_t prepare_deadline_us; /* FORMING */
     int64_t handoff_deadline_us; /* 0 = no HANDOFF is awaited */
@@ -178,6 +179,7 @@ struct gw_core {
     struct core_list fresh;                        /* never been on a worker */
     struct core_list retry[CORE_PROFILES_MAX + 1]; /* resubmissions, served first, by profile */
     struct core_list alone;                        /* poison suspects */
+    struct core_list held;                         /* handed off to successors that are about to start */
     bool review_due;   /* workers or pipelines came, went, changed: core_transitions_review looks at all */
     bool dispatch_due; /* something was queued, or room has come */
 
@@ -226,8 +228,8 @@ struct core_request *core_request_of(struct gw_core *core, const struct core_pip
 /* Puts it on p's list as the running attempt, or takes it off (→ QUEUED, in no list). */
 void core_request_attach(struct core_request *r, struct core_pipeline *p);
 void core_request_detach(struct gw_core *core, struct core_request *r);
-/* Detached → the right queue. */
-void core_request_requeue(struct gw_core *core, struct core_request *r, int64_t now_us);
+/* Successors have started, or will not: what was held for them is queued. */
+void core_requests_unhold(struct gw_core *core, int64_t now_us);
 /* Its pipeline has it no more: resubmitted, or failed by the poison rule. */
 void core_request_lost(struct gw_core *core, struct core_request *r, int64_t now_us, bool announced);
 /* GW_ACT_FAILED; forgotten. text must live until the next step. */

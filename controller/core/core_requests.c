@@ -78,11 +78,21 @@ void core_request_detach(struct gw_core *core, struct core_request *r)
     core->dispatch_due = true;
 }
 
-void core_request_requeue(struct gw_core *core, struct core_request *r, int64_t now_us)
+/* Detached → the right queue. What is held would else all go to other pipelines, and the successors begin empty. */
+static void requeue(struct gw_core *core, struct core_request *r, int64_t now_us, bool hold)
 {
     r->wait_until_us = now_us + core->config.max_queue_wait_us;
-    core_list_push(r->alone ? &core->alone : &core->retry[r->profile], r);
+    core_list_push(r->alone ? &core->alone : hold ? &core->held : &core->retry[r->profile], r);
     core->dispatch_due = true;
+}
+
+void core_requests_unhold(struct gw_core *core, int64_t now_us)
+{
+    while (core->held.first) {
+        struct core_request *r = core->held.first;
+        core_list_remove(r);
+        requeue(core, r, now_us, false);
+    }
 }
 
 /* ---- ends ---- */
@@ -152,6 +162,7 @@ static bool is_fatal_loss(const struct core_request *r)
 
 void core_request_lost(struct gw_core *core, struct core_request *r, int64_t now_us, bool announced)
 {
+    bool hold = r->pipeline->cutting;
     core_request_detach(core, r);
     r->announced = announced;
     if (!announced) {
@@ -161,7 +172,7 @@ void core_request_lost(struct gw_core *core, struct core_request *r, int64_t now
         }
         count_loss(core, r);
     }
-    core_request_requeue(core, r, now_us);
+    requeue(core, r, now_us, hold);
 }
 
 /* ---- events of the front ---- */
@@ -263,6 +274,7 @@ void core_queues_tick(struct gw_core *core, int64_t now_us)
 {
     list_tick(core, &core->fresh, now_us);
     list_tick(core, &core->alone, now_us);
+    list_tick(core, &core->held, now_us);
     for (uint32_t p = 0; p <= core->profiles_len; p++) list_tick(core, &core->retry[p], now_us);
 }
 
@@ -275,6 +287,7 @@ int64_t core_queues_due_us(const struct gw_core *core)
 {
     int64_t due_us = list_due_us(&core->fresh);
     if (list_due_us(&core->alone) < due_us) due_us = list_due_us(&core->alone);
+    if (list_due_us(&core->held) < due_us) due_us = list_due_us(&core->held);
     for (uint32_t p = 0; p <= core->profiles_len; p++)
         if (list_due_us(&core->retry[p]) < due_us) due_us = list_due_us(&core->retry[p]);
     return due_us;
@@ -282,7 +295,7 @@ int64_t core_queues_due_us(const struct gw_core *core)
 
 uint32_t core_queues_len(const struct gw_core *core)
 {
-    uint32_t len = core->fresh.len + core->alone.len;
+    uint32_t len = core->fresh.len + core->alone.len + core->held.len;
     for (uint32_t p = 0; p <= core->profiles_len; p++) len += core->retry[p].len;
     return len;
 }

@@ -23,6 +23,9 @@
  * It converges because a review that changes a state asks for another, and states only go back when something was
  * lost or taken back from outside.
  *
+ * What is handed off by pipelines whose new ones are READY waits for those (core->held): a moment later, but they do not
+ * begin empty while others get everything.
+ *
  * "No new one will follow" is known only when the last plan was made for the fleet as it is: until then p serves on. */
 
 static struct core_pipeline *root_of(struct core_pipeline *p)
@@ -133,12 +136,25 @@ static void end_drained(struct gw_core *core, int64_t now_us)
     }
 }
 
+/* Which old ones are being emptied for new ones that are READY. */
+static void find_cutting(struct gw_core *core, int64_t now_us)
+{
+    bool any = false;
+    for (struct core_pipeline *p = core->pipelines; p; p = p->next) {
+        const struct core_pipeline *root = root_of(p);
+        p->cutting = !is_prepared(p) && root->heirs && root->all_ready;
+        any = any || p->cutting;
+    }
+    if (!any) core_requests_unhold(core, now_us);
+}
+
 void core_transitions_review(struct gw_core *core, int64_t now_us)
 {
     while (core->review_due) {
         core->review_due = false;
         find_components(core);
         find_staying(core);
+        find_cutting(core, now_us);
         for (struct core_pipeline *p = core->pipelines; p; p = p->next)
             if (!is_prepared(p)) drain_or_serve(core, p, now_us);
         find_components(core);

@@ -409,7 +409,7 @@ static inline void broken_as(struct fixture *f, uint64_t link, uint32_t pipeline
 /* n members, links 1 … n, serve as one pipeline of n ranks; time: 0. */
 static inline void serve_wide(struct fixture *f, uint32_t n)
 {
-    uint64_t links[LINKS_MAX];
+    uint64_t links[LINKS_MAX] = {0};
     for (uint32_t i = 0; i < n; i++) links[i] = member(f);
     plan_wide(f, links, (const uint32_t[]){n, 0});
     ready_all(f, 1, n);
