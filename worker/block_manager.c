@@ -15,7 +15,7 @@ struct slot {
 };
 
 struct gw_blocks {
-    struct gw_page_pool *pool;
+    struct gw_blocks_pages pages; /* without functions: nobody */
     struct slot *slots;
     uint32_t *free_stack;
     uint32_t *buckets; /* name → first slot of a chain */
@@ -30,7 +30,7 @@ static uint32_t bucket_count(uint32_t slots)
     return n;
 }
 
-gw_err_t gw_blocks_create(uint32_t slots, struct gw_page_pool *pool, struct gw_blocks **out)
+gw_err_t gw_blocks_create(uint32_t slots, const struct gw_blocks_pages *pages, struct gw_blocks **out)
 {
     assert(slots > 0 && slots <= GW_BLOCKS_MAX);
     uint32_t buckets = bucket_count(slots);
@@ -43,7 +43,7 @@ gw_err_t gw_blocks_create(uint32_t slots, struct gw_page_pool *pool, struct gw_b
         gw_blocks_destroy(b);
         return GW_ERR_MEMORY;
     }
-    b->pool = pool;
+    if (pages) b->pages = *pages;
     b->total = slots;
     b->bucket_mask = buckets - 1;
     b->oldest = b->newest = NONE;
@@ -128,7 +128,7 @@ gw_err_t gw_blocks_take(struct gw_blocks *b, uint32_t *out)
     } else {
         return GW_ERR_LIMIT;
     }
-    if (b->pool) gw_page_pool_forget(b->pool, slot);
+    if (b->pages.forget) b->pages.forget(b->pages.arg, slot);
     b->slots[slot].refs = 1;
     *out = slot;
     return GW_OK;
@@ -160,7 +160,7 @@ uint32_t gw_blocks_refs(const struct gw_blocks *b, uint32_t slot)
 
 void gw_blocks_copy(struct gw_blocks *b, uint32_t from, uint32_t to)
 {
-    if (b->pool) gw_page_pool_copy(b->pool, from, to);
+    if (b->pages.copy) b->pages.copy(b->pages.arg, from, to);
 }
 
 uint32_t gw_blocks_seal(struct gw_blocks *b, uint32_t slot, const struct gw_block_name *name)

@@ -12,21 +12,31 @@
  * Sequences release their blocks last one first, so a chain is evicted from its end and what stays in the
  * cache is a prefix that can be found. Every operation is O(1).
  *
- * Owner: gw_blocks_destroy frees; page memory is the pool's. Thread: one. Units: slots.
+ * Owner: gw_blocks_destroy frees; page memory is whose it is. Thread: one. Units: slots.
  * Errors: GW_ERR_LIMIT when every slot is referenced, GW_ERR_MEMORY. Source: own design, after vLLM's block
  * manager. */
 #ifndef GW_WORKER_BLOCK_MANAGER_H
 #define GW_WORKER_BLOCK_MANAGER_H
 
+#include <stdbool.h>
+
+#include "base/err.h"
 #include "migrate/block_name.h"
-#include "worker/page_pool.h"
 
 #define GW_BLOCKS_MAX (1u << 28) /* slots; 4 G tokens */
 
 struct gw_blocks;
 
-/* pool may be NULL (tests of the bookkeeping alone); it must outlive the manager. */
-gw_err_t gw_blocks_create(uint32_t slots, struct gw_page_pool *pool, struct gw_blocks **out) GW_MUST_USE;
+/* Who holds the pages. */
+struct gw_blocks_pages {
+    void *arg;
+    void (*copy)(void *arg, uint32_t from, uint32_t to);
+    void (*forget)(void *arg, uint32_t slot); /* its content is dead */
+};
+
+/* pages may be NULL (tests of the bookkeeping alone); copied. */
+gw_err_t gw_blocks_create(uint32_t slots, const struct gw_blocks_pages *pages,
+                          struct gw_blocks **out) GW_MUST_USE;
 void gw_blocks_destroy(struct gw_blocks *blocks);
 
 uint32_t gw_blocks_total(const struct gw_blocks *blocks);

@@ -6,30 +6,34 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
-#include "worker/forward.h"
 #include "worker/sampler.h"
 #include "worker/scheduler.h"
 
 #define JOB_BUCKETS 4096 /* power of two */
 
+/* A step under way. */
+struct flight {
+    struct gw_step_item *items; /* [max_sequences] */
+    uint32_t items_len, rows;
+    int64_t start_us;
+};
+
 struct gw_engine {
     struct gw_engine_config config;
-    const struct gw_ops *ops;
-    struct gw_device *device;
-    struct gw_weights *weights;
-    struct gw_page_pool *pool;
     struct gw_blocks *blocks;
     struct gw_block_namer namer;
     struct gw_scheduler *scheduler;
-    struct gw_forward *forward;
     struct gw_sampler *sampler;
     uint32_t context;
     struct gw_job *jobs[JOB_BUCKETS];
     uint32_t jobs_len;
     uint64_t arrivals;
-    /* one step's descriptors */
-    uint32_t *ids;            /* [max_batch_tokens] */
-    struct gw_seq_rows *seqs; /* [max_sequences] */
+    struct flight flights[GW_WIRE_RANKS_MAX]; /* oldest first, [depth] */
+    uint32_t flights_len, depth;
+    /* one step's descriptor */
+    uint32_t *ids;            /* [max_rows] */
+    struct gw_step_seq *seqs; /* [max_sequences] */
+    uint32_t *samples;        /* [max_sequences] */
     uint64_t steps, step_us;
     struct gw_engine_stats stats;
 };
@@ -41,41 +45,42 @@ static const char *dtype_name(enum gw_dtype type)
     return type == GW_F32 ? "f32" : type == GW_BF16 ? "bf16" : "f16";
 }
 
-static gw_err_t create_pool(struct gw_engine *e, struct gw_err_ctx *ctx)
+static void copy_slot(void *arg, uint32_t from, uint32_t to)
 {
-    const struct gw_engine_config *c = &e->config;
-    uint32_t slots = gw_blocks_for(c->kv_tokens);
-    TRY(gw_page_pool_create(&c->model->config, &c->model->cells, e->ops->kv, slots, c->poison, &e->pool,
-                            ctx));
-    gw_err_t err = gw_blocks_create(slots, e->pool, &e->blocks);
-    if (err != GW_OK) return gw_fail(ctx, err, "no memory for %u block descriptors", slots);
-    uint64_t capacity = (uint64_t)slots * GW_BLOCK_TOKENS;
-    e->context = c->model->config.context;
-    if (capacity < e->context) e->context = (uint32_t)capacity;
+    gw_rank_copy_slot(arg, from, to);
+}
+
+static void forget_slot(void *arg, uint32_t slot)
+{
+    gw_rank_forget_slot(arg, slot);
+}
+
+static gw_err_t create_flights(struct gw_engine *e, struct gw_err_ctx *ctx)
+{
+    e->depth = gw_rank_place(e->config.rank)->stages;
+    for (uint32_t i = 0; i < e->depth; i++) {
+        e->flights[i].items = calloc(e->config.room.max_sequences, sizeof *e->flights[i].items);
+        if (!e->flights[i].items) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
+    }
     return GW_OK;
 }
 
 static gw_err_t create_parts(struct gw_engine *e, struct gw_err_ctx *ctx)
 {
     const struct gw_engine_config *c = &e->config;
-    const struct gw_scheduler_config scheduler = {.max_batch_tokens = c->max_batch_tokens,
-                                                  .max_sequences = c->max_sequences,
-                                                  .max_chunk = c->max_chunk};
+    const struct gw_blocks_pages pages = {.arg = c->rank, .copy = copy_slot, .forget = forget_slot};
+    TRY(create_flights(e, ctx));
+    const struct gw_scheduler_config scheduler = {.max_batch_tokens = c->room.max_rows,
+                                                  .max_sequences = c->room.max_sequences,
+                                                  .max_chunk = c->max_chunk,
+                                                  .depth = e->depth};
     TRY(gw_block_namer_init(&e->namer, c->key, c->key_len, c->fingerprint, sizeof c->fingerprint,
-                            e->ops->profile, dtype_name(e->ops->kv), ctx));
-    TRY(gw_weights_create(c->model, e->ops, &e->weights, ctx));
-    TRY(create_pool(e, ctx));
-    const struct gw_forward_config forward = {.model = c->model,
-                                              .weights = e->weights,
-                                              .pool = e->pool,
-                                              .ops = e->ops,
-                                              .device = e->device,
-                                              .max_rows = c->max_batch_tokens,
-                                              .positions = e->context};
-    TRY(gw_forward_create(&forward, &e->forward, ctx));
-    e->ids = calloc(c->max_batch_tokens, sizeof *e->ids);
-    e->seqs = calloc(c->max_sequences, sizeof *e->seqs);
-    if (!e->ids || !e->seqs || gw_sampler_create(c->model->config.vocab, &e->sampler) != GW_OK ||
+                            c->ops->profile, dtype_name(c->ops->kv), ctx));
+    e->ids = calloc(c->room.max_rows, sizeof *e->ids);
+    e->seqs = calloc(c->room.max_sequences, sizeof *e->seqs);
+    e->samples = calloc(c->room.max_sequences, sizeof *e->samples);
+    if (!e->ids || !e->seqs || !e->samples || gw_blocks_create(c->room.slots, &pages, &e->blocks) != GW_OK ||
+        gw_sampler_create(c->model->config.vocab, &e->sampler) != GW_OK ||
         gw_scheduler_create(&scheduler, e->blocks, &e->namer, &e->scheduler) != GW_OK)
         return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
     return GW_OK;
@@ -89,62 +94,58 @@ static gw_err_t check_cpu(struct gw_err_ctx *ctx)
     return gw_fail(ctx, GW_ERR_NOT_FOUND, "this CPU lacks avx2 or fma");
 }
 
+uint32_t gw_engine_context_of(const struct gw_model *model, const struct gw_rank_room *room)
+{
+    uint64_t capacity = (uint64_t)room->slots * GW_BLOCK_TOKENS;
+    uint32_t context = model->config.context < room->positions ? model->config.context : room->positions;
+    return capacity < context ? (uint32_t)capacity : context;
+}
+
 gw_err_t gw_engine_create(const struct gw_engine_config *config, struct gw_engine **out,
                           struct gw_err_ctx *ctx)
 {
-    gw_err_t err = GW_OK;
-    assert(config->kv_tokens > 0 && config->max_batch_tokens > 0 && config->max_sequences > 0);
+    const struct gw_rank_room *room = &config->room;
+    assert(room->slots > 0 && room->max_rows > 0 && room->max_sequences > 0 && room->positions > 0);
+    TRY(check_cpu(ctx));
     struct gw_engine *e = calloc(1, sizeof *e);
     if (!e) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
     e->config = *config;
-    if (!e->config.profile) e->config.profile = gw_model_profile(config->model);
+    e->context = gw_engine_context_of(config->model, room);
     gw_device_enter_thread();
-    TRY_GOTO(check_cpu(ctx), out);
-    TRY_GOTO(gw_ops_cpu(e->config.profile, config->isa, &e->ops, ctx), out);
-    TRY_GOTO(gw_device_cpu_create(config->threads, config->pin, &e->device, ctx), out);
-    TRY_GOTO(create_parts(e, ctx), out);
+    gw_err_t err = create_parts(e, ctx);
     e->config.key = NULL; /* the namer has its own copy */
-    *out = e;
-    e = NULL;
-out:
-    gw_engine_destroy(e);
+    if (err == GW_OK)
+        *out = e;
+    else
+        gw_engine_destroy(e);
     return err;
+}
+
+/* The pipeline is dead: what of the flight is not settled yet never will be. */
+static void give_up_flight(struct flight *f)
+{
+    for (uint32_t i = 0; i < f->items_len; i++) {
+        struct gw_branch *b = f->items[i].branch;
+        if (!b) continue;
+        b->in_flight = false;
+        if (--b->job->in_flight == 0 && b->job->forgotten) gw_job_destroy(b->job);
+    }
 }
 
 void gw_engine_destroy(struct gw_engine *e)
 {
     if (!e) return;
+    for (uint32_t i = 0; i < e->flights_len; i++) give_up_flight(&e->flights[i]);
     if (e->scheduler) gw_engine_reset(e);
     gw_scheduler_destroy(e->scheduler);
     gw_sampler_destroy(e->sampler);
-    gw_forward_destroy(e->forward);
     gw_blocks_destroy(e->blocks);
-    gw_page_pool_destroy(e->pool);
-    gw_weights_destroy(e->weights);
-    if (e->device) gw_device_destroy(e->device);
+    for (uint32_t i = 0; i < e->depth; i++) free(e->flights[i].items);
     free(e->ids);
     free(e->seqs);
+    free(e->samples);
     gw_bytes_wipe(&e->namer, sizeof e->namer);
     free(e);
-}
-
-uint32_t gw_engine_kv_tokens_in(const struct gw_model *model, const char *profile, uint64_t bytes)
-{
-    const struct gw_ops *ops;
-    if (gw_ops_cpu(profile ? profile : gw_model_profile(model), GW_ISA_AUTO, &ops, NULL) != GW_OK) return 0;
-    uint64_t slots = bytes / gw_page_pool_slot_bytes(&model->config, &model->cells, ops->kv);
-    if (slots > GW_BLOCKS_MAX / GW_BLOCK_TOKENS) slots = GW_BLOCKS_MAX / GW_BLOCK_TOKENS;
-    return (uint32_t)slots * GW_BLOCK_TOKENS;
-}
-
-const struct gw_ops *gw_engine_ops(const struct gw_engine *e)
-{
-    return e->ops;
-}
-
-struct gw_device *gw_engine_device(const struct gw_engine *e)
-{
-    return e->device;
 }
 
 uint32_t gw_engine_context(const struct gw_engine *e)
@@ -172,7 +173,8 @@ static void forget_job(struct gw_engine *e, struct gw_job **link)
     for (uint32_t i = job->request.n; i-- > 0;) gw_scheduler_finish(e->scheduler, &job->branches[i]);
     *link = job->chain;
     e->jobs_len--;
-    gw_job_destroy(job);
+    job->forgotten = true;
+    if (job->in_flight == 0) gw_job_destroy(job);
 }
 
 static gw_err_t check_log(const struct gw_request *r, const struct gw_branch_log *log, uint32_t vocab,
@@ -257,20 +259,32 @@ uint32_t gw_engine_jobs(const struct gw_engine *e)
     return e->jobs_len;
 }
 
-/* ---- a step ---- */
+/* ---- beginning a step ---- */
 
 /* Row-major: sequences one after another, in the step's order. */
-static void describe(struct gw_engine *e, const struct gw_step *step)
+static void describe(struct gw_engine *e, const struct gw_step *step, struct gw_step_desc *desc)
 {
-    uint32_t row = 0;
+    uint32_t row = 0, samples = 0;
     for (uint32_t i = 0; i < step->items_len; i++) {
         const struct gw_step_item *item = &step->items[i];
         struct gw_branch *b = item->branch;
         gw_branch_copy_ids(b, b->computed, item->rows, e->ids + row);
-        e->seqs[i] = (struct gw_seq_rows){
-            .row = row, .rows = item->rows, .position = b->computed, .blocks = b->blocks};
+        e->seqs[i] = (struct gw_step_seq){.rows = item->rows,
+                                          .position = b->computed,
+                                          .lane = b->lane,
+                                          .blocks = b->blocks,
+                                          .blocks_at = b->lane_known,
+                                          .blocks_to = b->blocks_len};
+        b->lane_known = b->blocks_len;
         row += item->rows;
+        if (item->sample) e->samples[samples++] = row - 1;
     }
+    *desc = (struct gw_step_desc){.rows = step->rows,
+                                  .seqs_len = step->items_len,
+                                  .samples_len = samples,
+                                  .ids = e->ids,
+                                  .seqs = e->seqs,
+                                  .samples = e->samples};
 }
 
 static void announce(struct gw_engine *e, const struct gw_step *step)
@@ -283,6 +297,29 @@ static void announce(struct gw_engine *e, const struct gw_step *step)
         if (sink->started) sink->started(sink->arg, job->request.id, job->attempt);
     }
 }
+
+/* *did = false: there is nothing to begin. */
+static gw_err_t begin_step(struct gw_engine *e, bool *did, struct gw_err_ctx *ctx)
+{
+    struct gw_step_desc desc;
+    int64_t start_us = gw_clock_mono_us();
+    const struct gw_step *step = gw_scheduler_plan(e->scheduler);
+    *did = step->items_len > 0;
+    if (!*did) return GW_OK;
+    struct flight *f = &e->flights[e->flights_len++];
+    f->items_len = step->items_len;
+    f->rows = step->rows;
+    f->start_us = start_us;
+    memcpy(f->items, step->items, step->items_len * sizeof *f->items);
+    describe(e, step, &desc);
+    announce(e, step);
+    int64_t lead_us = gw_clock_mono_us();
+    TRY(gw_rank_lead(e->config.rank, &desc, ctx));
+    e->stats.kernel_us += (uint64_t)(gw_clock_mono_us() - lead_us);
+    return GW_OK;
+}
+
+/* ---- ending a step ---- */
 
 /* One logit row and what is known of it. */
 struct row {
@@ -339,71 +376,96 @@ static void let_siblings_go(struct gw_engine *e, struct gw_branch *b, const stru
     gw_scheduler_release(e->scheduler, job);
 }
 
-/* The item's rows are computed; row is its last one's logits, NULL unless item->sample. */
-static void settle(struct gw_engine *e, const struct gw_step_item *item, const struct row *row)
+/* The item's rows are computed; row is its last one's logits, NULL unless item->sample. Its branch is NULL then. */
+static void settle(struct gw_engine *e, struct gw_step_item *item, const struct row *row)
 {
     struct gw_branch *b = item->branch;
     struct gw_job *job = b->job;
     gw_scheduler_computed(e->scheduler, item);
+    item->branch = NULL;
+    if (job->forgotten) {
+        if (job->in_flight == 0) gw_job_destroy(job);
+        return;
+    }
+    if (b->state == GW_BRANCH_DONE) return;
     if (job->held > 0 && b->computed >= job->request.prompt_len) let_siblings_go(e, b, row);
     if (row) draw(e, b, row);
     if (job->live == 0) forget_job(e, find_job(e, job->request.id));
 }
 
-/* Logits of items[first .. first + count), all of which sample, and their draws. */
-static void sample_some(struct gw_engine *e, const struct gw_step_item *const *items, const uint32_t *rows,
-                        uint32_t count)
+static bool any_logprobs(struct gw_step_item *const *items, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (items[i]->branch->job->request.sampling.logprobs) return true;
+    return false;
+}
+
+/* Logits of the flight's samples [first, first + count), which are those of items, and their draws. */
+static gw_err_t sample_some(struct gw_engine *e, struct gw_step_item *const *items, uint32_t first,
+                            uint32_t count, struct gw_err_ctx *ctx)
 {
     float max[GW_FORWARD_LOGIT_ROWS] = {0}, sum[GW_FORWARD_LOGIT_ROWS] = {0};
-    bool stats = false;
     int64_t start_us = gw_clock_mono_us();
-    const float *logits = gw_forward_logits(e->forward, rows, count);
-    for (uint32_t i = 0; i < count; i++) stats |= items[i]->branch->job->request.sampling.logprobs;
-    if (stats) gw_forward_stats(e->forward, count, max, sum);
+    const float *logits;
+    TRY(gw_rank_logits(e->config.rank, first, count, &logits, ctx));
+    if (any_logprobs(items, count)) gw_rank_stats(e->config.rank, count, max, sum);
     e->stats.kernel_us += (uint64_t)(gw_clock_mono_us() - start_us);
     for (uint32_t i = 0; i < count; i++) {
         const struct row row = {
             .logits = logits + (size_t)i * e->config.model->config.vocab, .max = max[i], .sum = sum[i]};
         settle(e, items[i], &row);
     }
+    return GW_OK;
 }
 
-static void settle_all(struct gw_engine *e, const struct gw_step *step)
+static gw_err_t settle_all(struct gw_engine *e, struct flight *f, struct gw_err_ctx *ctx)
 {
-    const struct gw_step_item *items[GW_FORWARD_LOGIT_ROWS];
-    uint32_t rows[GW_FORWARD_LOGIT_ROWS], count = 0, end = 0;
-    for (uint32_t i = 0; i < step->items_len; i++) {
-        const struct gw_step_item *item = &step->items[i];
-        end += item->rows;
+    struct gw_step_item *items[GW_FORWARD_LOGIT_ROWS];
+    uint32_t count = 0, first = 0;
+    for (uint32_t i = 0; i < f->items_len; i++) {
+        struct gw_step_item *item = &f->items[i];
         if (!item->sample) {
             settle(e, item, NULL);
             continue;
         }
-        items[count] = item;
-        rows[count++] = end - 1;
+        items[count++] = item;
         if (count < GW_FORWARD_LOGIT_ROWS) continue;
-        sample_some(e, items, rows, count);
+        TRY(sample_some(e, items, first, count, ctx));
+        first += count;
         count = 0;
     }
-    if (count) sample_some(e, items, rows, count);
+    return count ? sample_some(e, items, first, count, ctx) : GW_OK;
 }
 
-bool gw_engine_step(struct gw_engine *e)
+static gw_err_t end_oldest_step(struct gw_engine *e, struct gw_err_ctx *ctx)
+{
+    struct flight f = e->flights[0];
+    TRY(settle_all(e, &f, ctx));
+    TRY(gw_rank_step_over(e->config.rank, ctx));
+    e->flights_len--;
+    for (uint32_t i = 0; i < e->flights_len; i++) e->flights[i] = e->flights[i + 1];
+    e->flights[e->flights_len] = f; /* its memory is used again */
+    e->steps++;
+    e->step_us = (uint64_t)(gw_clock_mono_us() - f.start_us);
+    e->stats.rows += f.rows;
+    return GW_OK;
+}
+
+gw_err_t gw_engine_step(struct gw_engine *e, bool *did, struct gw_err_ctx *ctx)
 {
     int64_t start_us = gw_clock_mono_us();
-    const struct gw_step *step = gw_scheduler_plan(e->scheduler);
-    if (step->items_len == 0) return false;
-    describe(e, step);
-    announce(e, step);
-    int64_t forward_us = gw_clock_mono_us();
-    gw_forward_run(e->forward, e->ids, step->rows, e->seqs, step->items_len);
-    e->stats.kernel_us += (uint64_t)(gw_clock_mono_us() - forward_us);
-    settle_all(e, step);
-    e->steps++;
-    e->step_us = (uint64_t)(gw_clock_mono_us() - start_us);
-    e->stats.rows += step->rows;
-    e->stats.busy_us += e->step_us;
-    return true;
+    bool begun = false;
+    if (e->flights_len < e->depth) TRY(begin_step(e, &begun, ctx));
+    *did = begun || e->flights_len > 0;
+    if (e->flights_len > 0 && (!begun || e->flights_len == e->depth)) TRY(end_oldest_step(e, ctx));
+    if (*did) e->stats.busy_us += (uint64_t)(gw_clock_mono_us() - start_us);
+    return GW_OK;
+}
+
+gw_err_t gw_engine_settle(struct gw_engine *e, struct gw_err_ctx *ctx)
+{
+    while (e->flights_len > 0) TRY(end_oldest_step(e, ctx));
+    return GW_OK;
 }
 
 void gw_engine_stats(const struct gw_engine *e, struct gw_engine_stats *out)

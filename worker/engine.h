@@ -1,6 +1,7 @@
 /* Engine: runs requests, one step at a time, and says each token as it is decided.
  *
- *     submit(request, logs) ─► scheduler ─► step: plan → forward → logits → sampler ─► sink.tokens
+ *     submit(request, logs) ─► scheduler ─► step: plan → rank (and the others of its pipeline) → logits → sampler
+ *                                                                                            └─► sink.tokens
  *
  * Everything the engine holds is a cache of (request, logs): it may forget a request between any two steps,
  * and another engine of the same profile goes on with the same bits.
@@ -8,17 +9,17 @@
  * A branch ends when gw_request_finish_at says so of its newest record; a request is forgotten when its last
  * branch ends.
  *
- * Owner: gw_engine_destroy frees; the model must outlive the engine. Sink callbacks get pointers that are
+ * Owner: gw_engine_destroy frees; model, operations and rank must outlive the engine. Sink callbacks get pointers that are
  * valid during the call and must not call the engine. Thread: one, the creator's, which has FTZ and DAZ on
  * from then on. Units: tokens; microseconds. Errors: GW_ERR_INPUT and GW_ERR_LIMIT from submit mean that this
- * request cannot run here, nor on an equal engine; a step does not fail. Source: own design. */
+ * request cannot run here, nor on an equal engine; a step fails only with its pipeline (kernels/coll.h). Source: own design. */
 #ifndef GW_WORKER_ENGINE_H
 #define GW_WORKER_ENGINE_H
 
 #include "kernels/op.h"
 #include "migrate/block_name.h"
 #include "migrate/wire.h"
-#include "worker/model.h"
+#include "worker/rank.h"
 
 #define GW_ENGINE_JOBS_MAX 65536 /* requests held at once: 16 times what the core gives one worker */
 
@@ -37,15 +38,11 @@ struct gw_engine_sink {
 
 struct gw_engine_config {
     const struct gw_model *model;
-    const char *profile; /* NULL: gw_model_profile's */
-    enum gw_isa isa;
-    int threads; /* 0: as many as there are cores */
-    bool pin;
-    uint32_t kv_tokens; /* capacity of the page pool, rounded up to blocks */
-    uint32_t max_batch_tokens, max_sequences;
-    uint32_t max_chunk; /* rows of one prefilling branch per step; 0 = no limit of its own */
-    bool poison;        /* unused page bytes are NaN */
-    const void *key;    /* cluster key: block names */
+    const struct gw_ops *ops;
+    struct gw_rank *rank;     /* the leader of its pipeline */
+    struct gw_rank_room room; /* of the pipeline */
+    uint32_t max_chunk;       /* rows of one prefilling branch per step; 0 = no limit of its own */
+    const void *key;          /* cluster key: block names */
     size_t key_len;
     uint8_t fingerprint[GW_FINGERPRINT_BYTES];
     struct gw_engine_sink sink;
@@ -59,16 +56,13 @@ struct gw_engine_stats {
     uint64_t kernel_us; /* of that, inside operations */
 };
 
-/* How many KV tokens fit in so many bytes. */
-uint32_t gw_engine_kv_tokens_in(const struct gw_model *model, const char *profile, uint64_t bytes);
-
 gw_err_t gw_engine_create(const struct gw_engine_config *config, struct gw_engine **out,
                           struct gw_err_ctx *ctx) GW_MUST_USE;
 void gw_engine_destroy(struct gw_engine *e);
 
-const struct gw_ops *gw_engine_ops(const struct gw_engine *e);
-struct gw_device *gw_engine_device(const struct gw_engine *e);
-/* Longest sequence that can be served: the model's context or the pool's capacity, whichever is smaller. */
+/* Longest sequence that a pipeline with this room serves: the model's context or the pool's capacity, whichever is
+ * smaller. */
+uint32_t gw_engine_context_of(const struct gw_model *model, const struct gw_rank_room *room);
 uint32_t gw_engine_context(const struct gw_engine *e);
 uint32_t gw_engine_kv_tokens(const struct gw_engine *e);
 
@@ -82,7 +76,7 @@ gw_err_t gw_engine_submit(struct gw_engine *e, struct gw_msg_submit *submit,
  */
 void gw_engine_cancel(struct gw_engine *e, uint64_t request, uint32_t attempt, uint32_t branch);
 
-/* Stops and forgets the request for good. False if it is not here in that attempt; else log_len[0 .. *n) are
+/* Stops and forgets the request for good; no step is under way (gw_engine_settle). False if it is not here in that attempt; else log_len[0 .. *n) are
  * the lengths of its logs. */
 bool gw_engine_hand_off(struct gw_engine *e, uint64_t request, uint32_t attempt,
                         uint32_t log_len[GW_REQUEST_BRANCHES_MAX], uint32_t *n);
@@ -90,8 +84,12 @@ bool gw_engine_hand_off(struct gw_engine *e, uint64_t request, uint32_t attempt,
 /* Forgets all requests; sealed pages stay in the prefix cache. */
 void gw_engine_reset(struct gw_engine *e);
 
-/* Runs one step. False if there was nothing to do. */
-bool gw_engine_step(struct gw_engine *e);
+/* (The rank may lead: gw_rank_may_lead.) Begins a step if one may begin, and ends the oldest one if no other may begin. *did = false: there was nothing to
+ * do. An error is the pipeline's end: the engine is good for destroy only. */
+gw_err_t gw_engine_step(struct gw_engine *e, bool *did, struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* Ends all steps that are under way. */
+gw_err_t gw_engine_settle(struct gw_engine *e, struct gw_err_ctx *ctx) GW_MUST_USE;
 
 /* Requests that are here. */
 uint32_t gw_engine_jobs(const struct gw_engine *e);

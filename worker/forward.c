@@ -10,24 +10,24 @@
 
 #define ALIGN 64
 
-static const uint32_t first_col = 0; /* where a product that is alone goes */
-
 struct gw_forward {
     struct gw_forward_config config;
     float attention_scale;
     float *rope; /* [positions][head_dim / 2][2] */
     void *memory;
     size_t memory_bytes;
-    /* activations of one batch; act = the profile's activation type */
+    /* activations of one batch; act = the profile's activation type; heads, shares: of this rank */
     float *x;       /* [max_rows, hidden] residual stream */
     void *normed;   /* [max_rows or GW_FORWARD_LOGIT_ROWS, hidden] act */
     float *qkv;     /* [max_rows, (heads + 2 kv_heads) · head_dim] */
     void *attended; /* [max_rows, heads · head_dim] act */
     float *gate_up; /* [max_rows, 2 · shares · share_cols] */
     void *ffn;      /* [max_rows, shares · share_cols] act */
-    float *partial; /* [shares, max_rows, hidden] */
+    float *partial; /* [shares, max_rows, hidden]; only where this rank has all shares */
     float *picked;  /* [GW_FORWARD_LOGIT_ROWS, hidden] */
     float *logits;  /* [GW_FORWARD_LOGIT_ROWS, vocab] */
+    float *
+        columns; /* [GW_FORWARD_LOGIT_ROWS, vocab] as another rank sends them; only at the leader of several */
 };
 
 /* Hands out pieces of base; with base NULL it only counts. */
@@ -38,23 +38,37 @@ static void *take(uint8_t *base, size_t *used, size_t items, size_t item_bytes)
     return p;
 }
 
+static bool has_all_shares(const struct gw_forward *f)
+{
+    return f->config.place->stage_ranks == 1;
+}
+
+static size_t place_layers(struct gw_forward *f, uint8_t *base)
+{
+    const struct gw_model_config *c = &f->config.model->config;
+    const struct gw_weights *w = f->config.weights;
+    size_t rows = f->config.max_rows, act = gw_dtype_bytes(f->config.ops->act), used = 0;
+    size_t ffn_cols = (size_t)w->shares * f->config.model->cells.share_cols;
+    size_t normed_rows = rows > GW_FORWARD_LOGIT_ROWS ? rows : GW_FORWARD_LOGIT_ROWS;
+    f->x = take(base, &used, rows * c->hidden, sizeof(float));
+    f->normed = take(base, &used, normed_rows * c->hidden, act);
+    f->qkv = take(base, &used, rows * w->layers[0].qkv.columns, sizeof(float));
+    f->attended = take(base, &used, rows * w->heads * c->head_dim, act);
+    f->gate_up = take(base, &used, rows * 2 * ffn_cols, sizeof(float));
+    f->ffn = take(base, &used, rows * ffn_cols, act);
+    if (has_all_shares(f)) f->partial = take(base, &used, w->shares * rows * c->hidden, sizeof(float));
+    return used;
+}
+
 static size_t place(struct gw_forward *f, uint8_t *base)
 {
     const struct gw_model_config *c = &f->config.model->config;
-    const struct gw_cells *cells = &f->config.model->cells;
-    size_t rows = f->config.max_rows, act = gw_dtype_bytes(f->config.ops->act), used = 0;
-    size_t heads_cols = (size_t)c->heads * c->head_dim, ffn_cols = (size_t)cells->shares * cells->share_cols;
-    size_t qkv_cols = heads_cols + 2 * (size_t)c->kv_heads * c->head_dim;
-    f->x = take(base, &used, rows * c->hidden, sizeof(float));
-    size_t normed_rows = rows > GW_FORWARD_LOGIT_ROWS ? rows : GW_FORWARD_LOGIT_ROWS;
-    f->normed = take(base, &used, normed_rows * c->hidden, act);
-    f->qkv = take(base, &used, rows * qkv_cols, sizeof(float));
-    f->attended = take(base, &used, rows * heads_cols, act);
-    f->gate_up = take(base, &used, rows * 2 * ffn_cols, sizeof(float));
-    f->ffn = take(base, &used, rows * ffn_cols, act);
-    f->partial = take(base, &used, cells->shares * rows * c->hidden, sizeof(float));
-    f->picked = take(base, &used, (size_t)GW_FORWARD_LOGIT_ROWS * c->hidden, sizeof(float));
-    f->logits = take(base, &used, (size_t)GW_FORWARD_LOGIT_ROWS * c->vocab, sizeof(float));
+    const struct gw_place *p = f->config.place;
+    size_t used = place_layers(f, base), rows = GW_FORWARD_LOGIT_ROWS;
+    if (gw_place_is_last(p)) f->picked = take(base, &used, rows * c->hidden, sizeof(float));
+    if (gw_place_is_last(p) || gw_place_leads(p))
+        f->logits = take(base, &used, rows * c->vocab, sizeof(float));
+    if (gw_place_leads(p) && p->ranks > 1) f->columns = take(base, &used, rows * c->vocab, sizeof(float));
     return used;
 }
 
@@ -75,6 +89,7 @@ gw_err_t gw_forward_create(const struct gw_forward_config *config, struct gw_for
     const struct gw_model_config *c = &config->model->config;
     struct gw_forward *f = calloc(1, sizeof *f);
     if (!f) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
+    assert(config->coll || config->place->ranks == 1);
     f->config = *config;
     f->attention_scale = (float)(1.0 / sqrt((double)c->head_dim));
     gw_err_t err = gw_rope_table(c, config->positions, &f->rope);
@@ -97,61 +112,134 @@ void gw_forward_destroy(struct gw_forward *f)
     free(f);
 }
 
-static void run_attention(struct gw_forward *f, uint32_t layer, uint32_t rows, const struct gw_seq_rows *seqs,
-                          uint32_t seqs_len)
+/* ---- layers ---- */
+
+static void multiply(struct gw_forward *f, float *y, size_t y_stride, const struct gw_products *p,
+                     uint32_t rows)
 {
-    const struct gw_ops *ops = f->config.ops;
-    const struct gw_model *m = f->config.model;
-    const struct gw_layer_weights *w = &f->config.weights->layers[layer];
-    const struct gw_kv_layer *kv = gw_page_pool_layer(f->config.pool, layer);
-    size_t k_at = (size_t)m->config.heads * m->config.head_dim;
-    size_t v_at = k_at + (size_t)m->config.kv_heads * m->config.head_dim;
-    struct gw_device *dev = f->config.device;
-    ops->rmsnorm(dev, f->normed, f->x, w->norm_attn, (float)m->config.rms_eps, rows, m->config.hidden);
-    ops->matmul(dev, f->qkv, w->qkv.n, f->normed, m->config.hidden, &w->qkv, &first_col, 1, rows);
-    ops->rope_append(dev, f->qkv, w->qkv.n, 0, k_at, v_at, m->config.heads, kv, f->rope, seqs, seqs_len);
-    ops->attention(dev, f->attended, f->qkv, w->qkv.n, 0, m->config.heads, kv, f->attention_scale, seqs,
-                   seqs_len);
-    ops->matmul_tree_add(dev, f->x, f->attended, w->o, m->cells.shares, rows, f->partial);
+    f->config.ops->matmul(f->config.device, y, y_stride, f->normed, f->config.model->config.hidden, p->w,
+                          p->at, p->count, rows);
 }
 
-static void run_ffn(struct gw_forward *f, uint32_t layer, uint32_t rows)
+/* x += the tree over all ranks' shares of act · w. */
+static gw_err_t add_shares(struct gw_forward *f, const void *act, const struct gw_weight *w, uint32_t rows,
+                           struct gw_err_ctx *ctx)
 {
-    const struct gw_ops *ops = f->config.ops;
-    const struct gw_model *m = f->config.model;
-    const struct gw_layer_weights *w = &f->config.weights->layers[layer];
-    struct gw_device *dev = f->config.device;
-    ops->rmsnorm(dev, f->normed, f->x, w->norm_ffn, (float)m->config.rms_eps, rows, m->config.hidden);
-    ops->matmul(dev, f->gate_up, w->gate_up.n, f->normed, m->config.hidden, &w->gate_up, &first_col, 1, rows);
-    ops->silu_mul(dev, f->ffn, f->gate_up, rows, m->cells.shares, m->cells.share_cols);
-    ops->matmul_tree_add(dev, f->x, f->ffn, w->down, m->cells.shares, rows, f->partial);
-}
-
-void gw_forward_run(struct gw_forward *f, const uint32_t *ids, uint32_t rows, const struct gw_seq_rows *seqs,
-                    uint32_t seqs_len)
-{
-    const struct gw_model_config *c = &f->config.model->config;
-    const struct gw_weights *w = f->config.weights;
-    assert(rows <= f->config.max_rows);
-    f->config.ops->embed(f->config.device, f->x, w->embed, w->embed_type, ids, rows, c->hidden);
-    for (uint32_t layer = 0; layer < c->layers; layer++) {
-        run_attention(f, layer, rows, seqs, seqs_len);
-        run_ffn(f, layer, rows);
+    const struct gw_forward_config *c = &f->config;
+    if (has_all_shares(f)) {
+        c->ops->matmul_tree_add(c->device, f->x, act, w, c->weights->shares, rows, f->partial);
+        return GW_OK;
     }
+    size_t elems = (size_t)rows * c->model->config.hidden;
+    c->ops->matmul_shares(c->device, gw_coll_partials(c->coll, elems), act, w, c->weights->shares, rows);
+    return gw_coll_tree_add(c->coll, c->device, f->x, elems, ctx);
 }
 
-const float *gw_forward_logits(struct gw_forward *f, const uint32_t *rows, uint32_t count)
+static gw_err_t run_attention(struct gw_forward *f, uint32_t layer, uint32_t rows,
+                              const struct gw_seq_rows *seqs, uint32_t seqs_len, struct gw_err_ctx *ctx)
 {
     const struct gw_ops *ops = f->config.ops;
-    const struct gw_weights *w = f->config.weights;
     const struct gw_model_config *c = &f->config.model->config;
-    assert(count <= GW_FORWARD_LOGIT_ROWS);
+    const struct gw_weights *w = f->config.weights;
+    const struct gw_layer_weights *l = &w->layers[layer];
+    const struct gw_kv_layer *kv = gw_page_pool_layer(f->config.pool, layer);
+    size_t k_at = (size_t)w->heads * c->head_dim, v_at = k_at + (size_t)w->kv_heads * c->head_dim;
+    size_t stride = l->qkv.columns;
+    struct gw_device *dev = f->config.device;
+    ops->rmsnorm(dev, f->normed, f->x, l->norm_attn, (float)c->rms_eps, rows, c->hidden);
+    multiply(f, f->qkv, stride, &l->qkv, rows);
+    ops->rope_append(dev, f->qkv, stride, 0, k_at, v_at, w->heads, kv, f->rope, seqs, seqs_len);
+    ops->attention(dev, f->attended, f->qkv, stride, 0, w->heads, kv, f->attention_scale, seqs, seqs_len);
+    return add_shares(f, f->attended, l->o, rows, ctx);
+}
+
+static gw_err_t run_ffn(struct gw_forward *f, uint32_t layer, uint32_t rows, struct gw_err_ctx *ctx)
+{
+    const struct gw_ops *ops = f->config.ops;
+    const struct gw_model *m = f->config.model;
+    const struct gw_layer_weights *l = &f->config.weights->layers[layer];
+    struct gw_device *dev = f->config.device;
+    ops->rmsnorm(dev, f->normed, f->x, l->norm_ffn, (float)m->config.rms_eps, rows, m->config.hidden);
+    multiply(f, f->gate_up, l->gate_up.columns, &l->gate_up, rows);
+    ops->silu_mul(dev, f->ffn, f->gate_up, rows, f->config.weights->shares, m->cells.share_cols);
+    return add_shares(f, f->ffn, l->down, rows, ctx);
+}
+
+static gw_err_t get_input(struct gw_forward *f, const uint32_t *ids, uint32_t rows, struct gw_err_ctx *ctx)
+{
+    const struct gw_forward_config *c = &f->config;
+    const struct gw_tensor *table = c->model->embed;
+    uint32_t hidden = c->model->config.hidden;
+    if (c->place->from != GW_RANK_NONE)
+        return gw_coll_recv(c->coll, c->place->from, f->x, (size_t)rows * hidden * sizeof(float), ctx);
+    c->ops->embed(c->device, f->x, table->data, table->type, ids, rows, hidden);
+    return GW_OK;
+}
+
+gw_err_t gw_forward_run(struct gw_forward *f, const uint32_t *ids, uint32_t rows,
+                        const struct gw_seq_rows *seqs, uint32_t seqs_len, struct gw_err_ctx *ctx)
+{
+    const struct gw_place *p = f->config.place;
+    size_t x_bytes = (size_t)rows * f->config.model->config.hidden * sizeof(float);
+    assert(rows <= f->config.max_rows);
+    TRY(get_input(f, ids, rows, ctx));
+    for (uint32_t layer = 0; layer < f->config.weights->layers_len; layer++) {
+        TRY(run_attention(f, layer, rows, seqs, seqs_len, ctx));
+        TRY(run_ffn(f, layer, rows, ctx));
+    }
+    for (uint32_t i = 0; i < p->to_len; i++)
+        TRY(gw_coll_send(f->config.coll, p->to[i], GW_COLL_DATA, f->x, x_bytes, ctx));
+    return GW_OK;
+}
+
+/* ---- logits ---- */
+
+/* Own columns of the rows, y_stride apart. */
+static void run_head(struct gw_forward *f, const uint32_t *rows, uint32_t count, float *y, size_t y_stride)
+{
+    const struct gw_model_config *c = &f->config.model->config;
+    const struct gw_weights *w = f->config.weights;
     for (uint32_t i = 0; i < count; i++)
         memcpy(f->picked + (size_t)i * c->hidden, f->x + (size_t)rows[i] * c->hidden,
                c->hidden * sizeof *f->picked);
-    ops->rmsnorm(f->config.device, f->normed, f->picked, w->norm_final, (float)c->rms_eps, count, c->hidden);
-    ops->matmul(f->config.device, f->logits, c->vocab, f->normed, c->hidden, &w->head, &first_col, 1, count);
-    return f->logits;
+    f->config.ops->rmsnorm(f->config.device, f->normed, f->picked, w->norm_final, (float)c->rms_eps, count,
+                           c->hidden);
+    multiply(f, y, y_stride, &w->head, count);
+}
+
+static gw_err_t collect_columns(struct gw_forward *f, uint32_t rank, uint32_t count, struct gw_err_ctx *ctx)
+{
+    const struct gw_place *p = f->config.place;
+    size_t vocab = f->config.model->config.vocab, shares = f->config.model->cells.shares;
+    const uint16_t *share_at = &p->last_share_at[rank - p->last_first];
+    size_t first = gw_cells_cut(share_at[0], (uint32_t)vocab, (uint32_t)shares);
+    size_t columns = gw_cells_cut(share_at[1], (uint32_t)vocab, (uint32_t)shares) - first;
+    if (count == 1)
+        return gw_coll_recv(f->config.coll, rank, f->logits + first, columns * sizeof(float), ctx);
+    TRY(gw_coll_recv(f->config.coll, rank, f->columns, count * columns * sizeof(float), ctx));
+    for (uint32_t i = 0; i < count; i++)
+        memcpy(f->logits + i * vocab + first, f->columns + i * columns, columns * sizeof(float));
+    return GW_OK;
+}
+
+gw_err_t gw_forward_logits(struct gw_forward *f, const uint32_t *rows, uint32_t count, const float **out,
+                           struct gw_err_ctx *ctx)
+{
+    const struct gw_place *p = f->config.place;
+    const struct gw_weights *w = f->config.weights;
+    uint32_t vocab = f->config.model->config.vocab;
+    assert(count <= GW_FORWARD_LOGIT_ROWS);
+    *out = NULL;
+    if (!gw_place_leads(p)) {
+        run_head(f, rows, count, f->logits, w->head.columns);
+        return gw_coll_send(f->config.coll, 0, GW_COLL_DATA, f->logits,
+                            (size_t)count * w->head.columns * sizeof(float), ctx);
+    }
+    if (gw_place_is_last(p)) run_head(f, rows, count, f->logits + w->head_first, vocab);
+    for (uint32_t rank = p->last_first; rank < p->ranks; rank++)
+        if (rank != p->self) TRY(collect_columns(f, rank, count, ctx));
+    *out = f->logits;
+    return GW_OK;
 }
 
 void gw_forward_stats(struct gw_forward *f, uint32_t count, float *max, float *sum)

@@ -34,6 +34,9 @@ struct gw_branch {
     uint32_t sealed;             /* blocks[0 .. sealed) have names: never written again */
     struct gw_block_name *names; /* of the first names_len blocks; kept over preemption */
     uint32_t names_len;
+    uint32_t lane;       /* while RUNNING: the number of its block table at the other ranks (step_desc.h) */
+    uint32_t lane_known; /* blocks[0 .. lane_known) have been told to them */
+    bool in_flight;      /* part of a step that is not over */
     struct gw_branch *prev, *next; /* in the scheduler's list */
 };
 
@@ -43,6 +46,8 @@ struct gw_job {
     uint32_t live;               /* branches that are not DONE */
     uint32_t held;               /* branches that are HELD; the scheduler keeps count */
     bool started;                /* has been part of a step */
+    bool forgotten;              /* not in the engine's table any more: freed when no branch is in flight */
+    uint32_t in_flight;          /* branches in flight */
     struct gw_job *chain;        /* in the engine's table */
     struct gw_branch branches[]; /* [request.n] */
 };

@@ -17,7 +17,6 @@
 #include "base/rng.h"
 #include "worker/link_queue.h"
 
-#define SPOKEN_PROTO    1 /* until this worker can be one rank of several */
 #define SHAKE_TIMEOUT_S 5
 #define BACKOFF_MIN_MS  50   /* a controller that restarts is found at once */
 #define BACKOFF_MAX_MS  1000 /* one that is gone is not hammered */
@@ -38,6 +37,7 @@ struct gw_link {
     uint8_t nonce[GW_WIRE_NONCE_BYTES]; /* ours, of this handshake */
     uint64_t term, generation;          /* of the session */
     uint32_t pipeline;
+    uint16_t proto;
     uint64_t max_term;
     int backoff_ms;
     int64_t heard_us, controller_timeout_us;
@@ -51,8 +51,9 @@ struct gw_link {
     uint64_t session; /* 0 = none is up */
     uint64_t sessions_begun;
     struct evbuffer *outbox;
-    struct gw_msg fence; /* head of outgoing messages */
+    struct gw_msg fence; /* head of outgoing messages; generation 0: the sender's own */
     struct gw_msg_heartbeat progress;
+    struct gw_cell_rect holds;
     bool ending;
 };
 
@@ -63,8 +64,10 @@ static void dial(struct gw_link *l);
 static void write_msg(struct gw_link *l, struct gw_msg *msg)
 {
     msg->term = l->term;
-    msg->pipeline = l->pipeline;
-    msg->generation = l->generation;
+    if (l->proto == 1) {
+        msg->pipeline = l->pipeline;
+        msg->generation = l->generation;
+    }
     if (gw_msg_put(msg, bufferevent_get_output(l->bev)) != GW_OK)
         gw_logf(l->config.log, GW_LOG_ERROR, "out of memory: a %s is lost, and the session with it",
                 gw_msg_name(msg->type));
@@ -86,6 +89,13 @@ static void drop_connection(struct gw_link *l)
     event_del(l->timer);
 }
 
+/* Hands an item over that must not be lost. */
+static void hand_over(struct gw_link *l, const struct gw_link_item *item)
+{
+    link_queue_push_always(&l->inbox, item);
+    if (l->config.arrived) l->config.arrived(l->config.arg);
+}
+
 static void end_session(struct gw_link *l, const char *why)
 {
     struct gw_link_item item = {.type = GW_LINK_LOST};
@@ -95,7 +105,8 @@ static void end_session(struct gw_link *l, const char *why)
     evbuffer_drain(l->outbox, evbuffer_get_length(l->outbox));
     pthread_mutex_unlock(&l->lock);
     gw_logf(l->config.log, GW_LOG_WARN, "the controller is lost: %s", why);
-    link_queue_push_always(&l->inbox, &item);
+    if (l->config.released) l->config.released(l->config.arg, 0);
+    hand_over(l, &item);
 }
 
 static void connection_over(struct gw_link *l, const char *why)
@@ -116,11 +127,15 @@ static bool on_challenge(struct gw_link *l, const struct gw_msg *msg)
 {
     struct gw_msg hello = {.type = GW_MSG_HELLO, .hello = l->config.hello};
     uint16_t low = msg->challenge.proto_min, high = msg->challenge.proto_max;
-    if (low > SPOKEN_PROTO || high < GW_WIRE_PROTO_MIN) {
+    if (low > GW_WIRE_PROTO || high < GW_WIRE_PROTO_MIN) {
         connection_over(l, "the controller speaks no protocol of ours");
         return false;
     }
-    hello.hello.proto = high < SPOKEN_PROTO ? high : SPOKEN_PROTO;
+    l->proto = hello.hello.proto = high < GW_WIRE_PROTO ? high : GW_WIRE_PROTO;
+    if (l->proto > 1) hello.hello.kv_tokens = 0;
+    pthread_mutex_lock(&l->lock);
+    hello.hello.holds = l->holds;
+    pthread_mutex_unlock(&l->lock);
     hello.hello.max_term = l->max_term;
     gw_random_bytes(l->nonce, sizeof l->nonce);
     memcpy(hello.hello.nonce, l->nonce, sizeof l->nonce);
@@ -131,7 +146,7 @@ static bool on_challenge(struct gw_link *l, const struct gw_msg *msg)
 
 static void begin_session(struct gw_link *l, const struct gw_msg *msg)
 {
-    struct gw_link_item item = {.type = GW_LINK_UP};
+    struct gw_link_item item = {.type = GW_LINK_UP, .proto = l->proto};
     struct timeval beat = {.tv_sec = msg->welcome.heartbeat_ms / 1000,
                            .tv_usec = msg->welcome.heartbeat_ms % 1000 * 1000};
     l->state = UP;
@@ -142,13 +157,18 @@ static void begin_session(struct gw_link *l, const struct gw_msg *msg)
     l->controller_timeout_us = msg->welcome.controller_timeout_ms * GW_US_PER_MS;
     pthread_mutex_lock(&l->lock);
     item.session = l->session = ++l->sessions_begun;
-    l->fence = (struct gw_msg){.term = l->term, .pipeline = l->pipeline, .generation = l->generation};
+    l->fence = (struct gw_msg){.term = l->term};
+    if (l->proto == 1) {
+        l->fence.pipeline = l->pipeline;
+        l->fence.generation = l->generation;
+    }
     pthread_mutex_unlock(&l->lock);
-    link_queue_push_always(&l->inbox, &item);
+    item.msg = (struct gw_msg){.term = l->term, .pipeline = l->pipeline, .generation = l->generation};
+    hand_over(l, &item);
     event_del(l->timer);
     event_add(l->beat, &beat);
-    gw_logf(l->config.log, GW_LOG_INFO, "registered: pipeline=%u gen=%llu term=%llu", l->pipeline,
-            (unsigned long long)l->generation, (unsigned long long)l->term);
+    gw_logf(l->config.log, GW_LOG_INFO, "registered: term=%llu protocol=%u", (unsigned long long)l->term,
+            l->proto);
 }
 
 static bool on_welcome(struct gw_link *l, const struct gw_msg *msg)
@@ -183,7 +203,7 @@ static bool on_refuse(struct gw_link *l, const struct gw_msg *msg)
     }
     drop_connection(l);
     l->state = ENDED;
-    link_queue_push_always(&l->inbox, &item);
+    hand_over(l, &item);
     return false;
 }
 
@@ -204,12 +224,17 @@ static bool on_shaking(struct gw_link *l, const struct gw_msg *msg)
 static bool on_session_msg(struct gw_link *l, struct gw_msg *msg)
 {
     struct gw_link_item item = {.type = GW_LINK_MSG, .session = l->session, .msg = *msg};
-    bool stale = msg->term != l->term || msg->pipeline != l->pipeline || msg->generation != l->generation;
+    bool other = msg->pipeline != l->pipeline || msg->generation != l->generation;
+    bool stale = msg->term != l->term || (l->proto == 1 && other);
     if (stale || msg->type == GW_MSG_PING) {
         gw_msg_fini(msg);
         return true;
     }
-    if (link_queue_push(&l->inbox, &item)) return true;
+    if (msg->type == GW_MSG_RELEASE && l->config.released) l->config.released(l->config.arg, msg->generation);
+    if (link_queue_push(&l->inbox, &item)) {
+        if (l->config.arrived) l->config.arrived(l->config.arg);
+        return true;
+    }
     gw_msg_fini(msg);
     connection_over(l, "the engine does not keep up with the controller");
     return false;
@@ -393,6 +418,7 @@ gw_err_t gw_link_create(const struct gw_link_config *config, struct gw_link **ou
     if (!l) return gw_fail(ctx, GW_ERR_MEMORY, "link: out of memory");
     l->config = *config;
     l->config.key = NULL;
+    l->holds = config->hello.holds;
     memcpy(l->key, config->key, config->key_len);
     l->backoff_ms = BACKOFF_MIN_MS;
     l->wake_fd = -1;
@@ -440,13 +466,22 @@ void gw_link_send(struct gw_link *l, uint64_t session, struct gw_msg *msg)
     bool current = session != 0 && session == l->session;
     if (current) {
         msg->term = l->fence.term;
-        msg->pipeline = l->fence.pipeline;
-        msg->generation = l->fence.generation;
+        if (l->fence.generation != 0) {
+            msg->pipeline = l->fence.pipeline;
+            msg->generation = l->fence.generation;
+        }
         if (gw_msg_put(msg, l->outbox) != GW_OK)
             gw_logf(l->config.log, GW_LOG_ERROR, "out of memory: a %s is lost", gw_msg_name(msg->type));
     }
     pthread_mutex_unlock(&l->lock);
     if (current) wake_io(l);
+}
+
+void gw_link_set_holds(struct gw_link *l, struct gw_cell_rect holds)
+{
+    pthread_mutex_lock(&l->lock);
+    l->holds = holds;
+    pthread_mutex_unlock(&l->lock);
 }
 
 void gw_link_set_progress(struct gw_link *l, const struct gw_msg_heartbeat *progress)

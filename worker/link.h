@@ -11,7 +11,7 @@
  *     SHAKING      REFUSE, hopeless code              ENDED      GW_LINK_REFUSED: the process should end
  *     SHAKING      REFUSE, other                      WAITING    (name still taken, too many workers)
  *     SHAKING      anything else, EOF, 5 s            WAITING    -
- *     UP           message of this term, generation   UP         GW_LINK_MSG
+ *     UP           message of this term               UP         GW_LINK_MSG (protocol 1: and generation)
  *     UP           message of another                 UP         dropped
  *     UP           EOF, error, bad frame, silence for controller_timeout, either queue full
  *                                                     WAITING    GW_LINK_LOST; what was queued is dropped
@@ -40,19 +40,26 @@ struct gw_link_config {
     size_t key_len;
     struct gw_msg_hello hello; /* all but mac, proto, nonce and max_term, which are the link's affair */
     const struct gw_log *log;
+    /* Called on the I/O thread, NULL if nobody wants to know: */
+    void *arg;
+    void (*arrived)(void *arg); /* there is something to receive */
+    void (*released)(void *arg,
+                     uint64_t generation); /* a RELEASE has come; 0: the session is over. Whatever waits for
+                                                         ranks of that pipeline may stop waiting at once */
 };
 
 enum gw_link_item_type {
     GW_LINK_UP = 1,  /* a session began: nothing of an older one is wanted any more */
-    GW_LINK_MSG,     /* SUBMIT, CANCEL, CUTOVER, GOODBYE */
+    GW_LINK_MSG,     /* everything but PING */
     GW_LINK_LOST,    /* the session is over; the link redials by itself */
     GW_LINK_REFUSED, /* for good; msg is the REFUSE */
 };
 
 struct gw_link_item {
     enum gw_link_item_type type;
-    uint64_t session; /* grows with each GW_LINK_UP */
-    struct gw_msg msg;
+    uint64_t session;  /* grows with each GW_LINK_UP */
+    uint16_t proto;    /* of the session (GW_LINK_UP) */
+    struct gw_msg msg; /* of GW_LINK_UP: the WELCOME's head */
 };
 
 gw_err_t gw_link_create(const struct gw_link_config *config, struct gw_link **out,
@@ -64,9 +71,12 @@ void gw_link_destroy(struct gw_link *link);
 /* Takes the next item; waits at most wait_us (0 = does not wait). False if there was none. */
 bool gw_link_receive(struct gw_link *link, int64_t wait_us, struct gw_link_item *out);
 
-/* Queues msg (term, pipeline, generation are filled in) if `session` is still the current one; else drops it.
- * msg stays the caller's. */
+/* Queues msg (its term is filled in; protocol 1: pipeline and generation, too) if `session` is still the current one;
+ * else drops it. msg stays the caller's. */
 void gw_link_send(struct gw_link *link, uint64_t session, struct gw_msg *msg);
+
+/* What the next HELLO says of the cells that this worker has. */
+void gw_link_set_holds(struct gw_link *link, struct gw_cell_rect holds);
 
 /* What the next heartbeats say. */
 void gw_link_set_progress(struct gw_link *link, const struct gw_msg_heartbeat *progress);

@@ -6,15 +6,18 @@
 #include <unistd.h>
 
 #include "base/hash.h"
+#include "base/rng.h"
 #include "base/secret.h"
 #include "kernels/digest.h"
 #include "migrate/fingerprint.h"
+#include "worker/block_manager.h"
 #include "worker/options.h"
+#include "worker/page_pool.h"
+#include "worker/probe.h"
 #include "worker/prove.h"
 #include "worker/serve.h"
 
-#define DEFAULT_CONTEXTS      32 /* sequences of full length that the default pool holds */
-#define DEFAULT_MEMORY_SHARES 8  /* and it takes at most 1/8 of the memory: four workers leave half */
+#define DEFAULT_MEMORY_SHARES 4 /* of the machine's memory: four workers fill it */
 #define EXIT_WRONG            1
 
 /* All that lives as long as the process. */
@@ -25,10 +28,10 @@ struct worker {
     const struct gw_stop_signals *signals;
     char *key;
     size_t key_len;
-    uint8_t fingerprint[GW_FINGERPRINT_BYTES];
+    struct gw_host host;
+    struct gw_probe_rates rates;
     struct gw_model *model;
     struct gw_serve *serve;
-    struct gw_engine *engine;
     struct gw_link *link;
 };
 
@@ -50,71 +53,111 @@ static gw_err_t print_digests(const struct gw_worker_options *o, struct gw_err_c
     return print_digest("cpu-f32-1", o, ctx);
 }
 
-static uint64_t default_pool_bytes(void)
+static uint64_t default_memory_bytes(void)
 {
     struct sysinfo info;
     if (sysinfo(&info) != 0) return 0;
     return (uint64_t)info.totalram * info.mem_unit / DEFAULT_MEMORY_SHARES;
 }
 
-static uint32_t kv_tokens(const struct worker *w)
+static gw_err_t open_model(struct worker *w, struct gw_err_ctx *ctx)
 {
     const struct gw_worker_options *o = &w->options;
-    if (o->kv_tokens > 0) return (uint32_t)o->kv_tokens;
-    if (o->memory_limit_bytes > 0)
-        return gw_engine_kv_tokens_in(w->model, o->profile, (uint64_t)o->memory_limit_bytes);
-    uint64_t wanted = (uint64_t)DEFAULT_CONTEXTS * w->model->config.context;
-    uint32_t fit = gw_engine_kv_tokens_in(w->model, o->profile, default_pool_bytes());
-    return wanted < fit ? (uint32_t)wanted : fit;
-}
-
-static gw_err_t open_engine(struct worker *w, struct gw_err_ctx *ctx)
-{
-    const struct gw_worker_options *o = &w->options;
+    struct gw_host *h = &w->host;
     enum gw_isa isa;
-    const struct gw_serve_config serve = {
-        .signals = w->signals, .term_grace_s = o->term_grace_s, .log = &w->log};
     TRY(gw_secret_read(o->cluster_key_file, &w->key, &w->key_len, ctx));
     TRY(gw_model_open(o->model, &w->model, ctx));
-    TRY(gw_fingerprint_dir(o->model, w->fingerprint, ctx));
-    TRY(gw_prove_isa(o->profile ? o->profile : gw_model_profile(w->model), o->isa, &w->log, &isa, ctx));
-    if (gw_serve_create(&serve, &w->serve) != GW_OK) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
-    struct gw_engine_config config = {.model = w->model,
-                                      .profile = o->profile,
-                                      .isa = isa,
-                                      .threads = (int)o->threads,
-                                      .pin = o->pin,
-                                      .kv_tokens = kv_tokens(w),
-                                      .max_batch_tokens = (uint32_t)o->max_batch_tokens,
-                                      .max_sequences = (uint32_t)o->max_sequences,
-                                      .key = w->key,
-                                      .key_len = w->key_len,
-                                      .sink = gw_serve_sink(w->serve)};
+    TRY(gw_fingerprint_dir(o->model, h->fingerprint, ctx));
+    const char *profile = o->profile ? o->profile : gw_model_profile(w->model);
+    TRY(gw_prove_isa(profile, o->isa, &w->log, &isa, ctx));
+    TRY(gw_ops_cpu(profile, isa, &h->ops, ctx));
+    TRY(gw_device_cpu_create((int)o->threads, o->pin, &h->device, ctx));
+    gw_device_enter_thread();
+    TRY(gw_probe_rates(h->ops, h->device, &w->rates, ctx));
+    return gw_cell_store_create(w->model, h->ops, &h->store, ctx);
+}
+
+static gw_err_t open_mesh(struct worker *w, struct gw_err_ctx *ctx)
+{
+    const struct gw_worker_options *o = &w->options;
+    char local[GW_WIRE_NAME_MAX + 1];
+    struct gw_mesh_config config = {
+        .host = o->data_host, .port = o->data_port, .key = w->key, .key_len = w->key_len, .log = &w->log};
+    if (!o->data_host[0]) {
+        TRY(gw_probe_local_address(&o->controller_addr, o->controller_len, local, sizeof local, ctx));
+        config.host = local;
+    }
+    return gw_mesh_create(&config, &w->host.mesh, ctx);
+}
+
+/* Workers that may not share memory are of machines of their own. */
+static void name_machine(struct worker *w)
+{
+    if (w->options.shared_memory)
+        gw_probe_machine(w->host.machine);
+    else
+        gw_random_bytes(w->host.machine, sizeof w->host.machine);
+}
+
+static gw_err_t open_host(struct worker *w, struct gw_err_ctx *ctx)
+{
+    const struct gw_worker_options *o = &w->options;
+    struct gw_host *h = &w->host;
+    TRY(open_model(w, ctx));
+    TRY(open_mesh(w, ctx));
+    name_machine(w);
+    h->model = w->model;
+    h->memory_bytes = o->memory_limit_bytes > 0 ? (uint64_t)o->memory_limit_bytes : default_memory_bytes();
+    h->kv_tokens = (uint32_t)o->kv_tokens;
+    h->max_batch_tokens = (uint32_t)o->max_batch_tokens;
+    h->max_sequences = (uint32_t)o->max_sequences;
+    h->step_timeout_us = (int64_t)(o->step_timeout_s * 1e6);
+    h->key = w->key;
+    h->key_len = w->key_len;
+    h->log = &w->log;
 #ifdef __SANITIZE_ADDRESS__
-    config.poison = true;
+    h->poison = true;
 #endif
-    if (config.kv_tokens == 0)
-        return gw_fail(ctx, GW_ERR_INPUT,
-                       "--memory-limit holds not one block of KV pages, or --profile %s is unknown",
-                       o->profile ? o->profile : "(default)");
-    memcpy(config.fingerprint, w->fingerprint, sizeof config.fingerprint);
-    return gw_engine_create(&config, &w->engine, ctx);
+    const struct gw_serve_config serve = {.host = h, .signals = w->signals, .term_grace_s = o->term_grace_s};
+    if (gw_serve_create(&serve, &w->serve) != GW_OK) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
+    return GW_OK;
+}
+
+/* What a controller of protocol 1 wants to know: the room beside all cells. */
+static uint32_t kv_tokens_of_all(const struct worker *w)
+{
+    const struct gw_host *h = &w->host;
+    const struct gw_cells *cells = &w->model->cells;
+    struct gw_cell_rect all = gw_cells_all(cells);
+    uint64_t weights = gw_cell_store_bytes_of(h->store, all);
+    uint64_t slot = gw_page_pool_slot_bytes(&w->model->config, cells, all, h->ops->kv);
+    uint64_t fit = h->memory_bytes > weights ? (h->memory_bytes - weights) / slot * GW_BLOCK_TOKENS : 0;
+    uint64_t wanted = h->kv_tokens ? h->kv_tokens : (uint64_t)GW_HOST_CONTEXTS * w->model->config.context;
+    return (uint32_t)(h->kv_tokens || wanted < fit ? wanted : fit);
 }
 
 static gw_err_t fill_hello(struct worker *w, struct gw_msg_hello *hello, struct gw_err_ctx *ctx)
 {
-    const struct gw_ops *ops = gw_engine_ops(w->engine);
+    const struct gw_host *h = &w->host;
     *hello = (struct gw_msg_hello){.pid = (uint32_t)getpid(),
                                    .vocab = w->model->config.vocab,
-                                   .context = gw_engine_context(w->engine),
-                                   .kv_tokens = gw_engine_kv_tokens(w->engine),
-                                   .max_sequences = (uint32_t)w->options.max_sequences};
+                                   .context = w->model->config.context,
+                                   .kv_tokens = kv_tokens_of_all(w),
+                                   .max_sequences = h->max_sequences,
+                                   .memory_bytes = h->memory_bytes,
+                                   .bytes_s = w->rates.bytes_s,
+                                   .flop_s = w->rates.flop_s};
     snprintf(hello->worker, sizeof hello->worker, "%s", w->options.worker_name);
     snprintf(hello->instance, sizeof hello->instance, "%s", w->options.instance_name);
     snprintf(hello->build, sizeof hello->build, "%s", GW_VERSION);
-    snprintf(hello->profile, sizeof hello->profile, "%s", ops->profile);
-    memcpy(hello->fingerprint, w->fingerprint, sizeof hello->fingerprint);
-    if (gw_ops_digest(ops, gw_engine_device(w->engine), hello->digest) != GW_OK)
+    snprintf(hello->profile, sizeof hello->profile, "%s", h->ops->profile);
+    snprintf(hello->data, sizeof hello->data, "%s", gw_mesh_address(h->mesh));
+    snprintf(hello->zone, sizeof hello->zone, "%s", w->options.zone);
+    snprintf(hello->device, sizeof hello->device, "%s, %d threads", h->ops->name,
+             gw_device_threads(h->device));
+    memcpy(hello->machine, h->machine, sizeof hello->machine);
+    memcpy(hello->fingerprint, h->fingerprint, sizeof hello->fingerprint);
+    if (gw_ops_digest(h->ops, h->device, hello->digest) != GW_OK)
         return gw_fail(ctx, GW_ERR_MEMORY, "no memory for the digest");
     return GW_OK;
 }
@@ -125,20 +168,24 @@ static gw_err_t open_link(struct worker *w, struct gw_err_ctx *ctx)
                                     .controller_len = w->options.controller_len,
                                     .key = w->key,
                                     .key_len = w->key_len,
-                                    .log = &w->log};
+                                    .log = &w->log,
+                                    .arg = w->serve,
+                                    .arrived = gw_serve_arrived,
+                                    .released = gw_serve_released};
     TRY(fill_hello(w, &config.hello, ctx));
-    gw_logf(&w->log, GW_LOG_INFO, "%s %s on %s, %d threads, room for %u KV tokens, context %u; controller %s",
-            GW_VERSION, config.hello.profile, gw_engine_ops(w->engine)->name,
-            gw_device_threads(gw_engine_device(w->engine)), config.hello.kv_tokens, config.hello.context,
-            w->options.controller);
+    gw_logf(&w->log, GW_LOG_INFO, "%s %s on %s, %llu MiB for weights and KV, ranks meet at %s; controller %s",
+            GW_VERSION, config.hello.profile, config.hello.device,
+            (unsigned long long)(config.hello.memory_bytes >> 20), config.hello.data, w->options.controller);
     return gw_link_create(&config, &w->link, ctx);
 }
 
 static void close_all(struct worker *w)
 {
     gw_link_destroy(w->link);
-    gw_engine_destroy(w->engine);
     gw_serve_destroy(w->serve);
+    gw_mesh_destroy(w->host.mesh);
+    gw_cell_store_destroy(w->host.store);
+    if (w->host.device) gw_device_destroy(w->host.device);
     gw_model_close(w->model);
     gw_secret_free(w->key, w->key_len);
 }
@@ -147,9 +194,9 @@ static int serve(struct worker *w, struct gw_err_ctx *ctx)
 {
     int status = EXIT_WRONG;
     gw_err_t err = gw_stop_signals_start(&w->signals, ctx);
-    if (err == GW_OK) err = open_engine(w, ctx);
+    if (err == GW_OK) err = open_host(w, ctx);
     if (err == GW_OK) err = open_link(w, ctx);
-    if (err == GW_OK) status = (int)gw_serve_run(w->serve, w->engine, w->link);
+    if (err == GW_OK) status = (int)gw_serve_run(w->serve, w->link);
     close_all(w);
     return status;
 }

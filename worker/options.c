@@ -14,11 +14,15 @@ static const struct gw_worker_options defaults = {
     .log_level_name = "info",
     .max_batch_tokens = 512, /* a prefill chunk that keeps a decode step below 100 ms on a few cores */
     .max_sequences = 256,
-    .term_grace_s = 30, /* the shortest notice that a cloud gives */
+    .term_grace_s = 30,    /* the shortest notice that a cloud gives */
+    .step_timeout_s = 120, /* a full prefill step of 8 billion weights on one core takes 80 s */
+    .zone = "",
+    .sums = "auto",
 };
 
 #define INTRO                                                                                                \
-    "Runs a model on this machine's cores for the controller that it dials, until that is told otherwise.\n" \
+    "Runs a model, or a part of one with other workers, on this machine's cores for the controller that it " \
+    "dials.\n"                                                                                               \
     "SIGTERM announces that this machine will go: requests move to other workers, then it ends. A second "   \
     "one, "                                                                                                  \
     "or SIGINT, ends it at once.\n"                                                                          \
@@ -38,12 +42,24 @@ static gw_err_t parse_flags(int argc, char **argv, struct gw_worker_options *o, 
         {"worker-id", GW_FLAG_STRING, &o->worker_id, "ID", "unique in the cluster (default: host-pid)", 0, 0},
         {"instance-id", GW_FLAG_STRING, &o->instance_id, "ID",
          "the cloud's id of this machine (default: host)", 0, 0},
+        {"zone", GW_FLAG_STRING, &o->zone, "NAME",
+         "where this machine is: stages of a pipeline never span zones", 0, 0},
+        {"data-listen", GW_FLAG_STRING, &o->data_listen, "HOST:PORT",
+         "where other workers connect (default: the address by which the controller is reached, any free "
+         "port)",
+         0, 0},
+        {"sums", GW_FLAG_STRING, &o->sums, "HOW",
+         "auto: through shared memory with workers of this machine; tcp: never", 0, 0},
+        {"step-timeout-s", GW_FLAG_DOUBLE, &o->step_timeout_s, "S",
+         "a worker that says nothing for so long within a step of a common pipeline is taken as gone", 0.1,
+         86400},
         {"threads", GW_FLAG_INT, &o->threads, "N", "threads that compute, 0 = one per core", 0, 1024},
         {"pin", GW_FLAG_BOOL, &o->pin, NULL, "pin them to cores", 0, 0},
-        {"kv-tokens", GW_FLAG_INT, &o->kv_tokens, "N", "capacity of the page pool, 0 = see --memory-limit", 0,
+        {"kv-tokens", GW_FLAG_INT, &o->kv_tokens, "N",
+         "capacity of the page pool; 0 = what --memory-limit leaves, 32 contexts at most", 0,
          (double)UINT32_MAX / 2},
         {"memory-limit", GW_FLAG_INT, &o->memory_limit_bytes, "BYTES",
-         "of the page pool; 0 = room for 32 contexts, at most 1/8 of the memory", 0, 0},
+         "that weights and KV pages may use; 0 = a quarter of the machine's", 0, 0},
         {"max-batch-tokens", GW_FLAG_INT, &o->max_batch_tokens, "N", "tokens per step", 1, 65536},
         {"max-sequences", GW_FLAG_INT, &o->max_sequences, "N", "sequences per step", 1, 65536},
         {"profile", GW_FLAG_STRING, &o->profile, "NAME",
@@ -90,6 +106,29 @@ static gw_err_t parse_controller(struct gw_worker_options *o, struct gw_err_ctx 
         o->controller);
 }
 
+static gw_err_t parse_data_listen(struct gw_worker_options *o, struct gw_err_ctx *ctx)
+{
+    struct sockaddr_storage addr;
+    socklen_t len;
+    if (!o->data_listen) return GW_OK;
+    gw_err_t err = gw_sockaddr_split(o->data_listen, o->data_host, sizeof o->data_host, &o->data_port, ctx);
+    if (err == GW_OK) err = gw_sockaddr_parse(o->data_host, o->data_port, &addr, &len, ctx);
+    if (err != GW_OK) return gw_fail_prefix(ctx, err, "--data-listen");
+    if (gw_sockaddr_is_loopback(&addr) || o->insecure_plaintext) return GW_OK;
+    return gw_fail(
+        ctx, GW_ERR_INPUT,
+        "--data-listen %s is not loopback and TLS is not there yet: say --insecure-plaintext on a network "
+        "that you trust",
+        o->data_listen);
+}
+
+static gw_err_t parse_sums(struct gw_worker_options *o, struct gw_err_ctx *ctx)
+{
+    o->shared_memory = strcmp(o->sums, "auto") == 0;
+    if (o->shared_memory || strcmp(o->sums, "tcp") == 0) return GW_OK;
+    return gw_fail(ctx, GW_ERR_INPUT, "--sums %s: expected auto or tcp", o->sums);
+}
+
 /* Names appear in logs, metrics and HTTP: printable and without quotes. */
 static gw_err_t check_name(const char *flag, const char *name, struct gw_err_ctx *ctx)
 {
@@ -131,7 +170,10 @@ static gw_err_t check(struct gw_worker_options *o, struct gw_err_ctx *ctx)
         return gw_fail(
             ctx, GW_ERR_INPUT,
             "--cluster-key-file FILE is needed (make one: umask 077; openssl rand -hex 32 > FILE)");
+    if (o->zone[0]) TRY(check_name("zone", o->zone, ctx));
+    TRY(parse_sums(o, ctx));
     TRY(parse_controller(o, ctx));
+    TRY(parse_data_listen(o, ctx));
     return name_it(o, ctx);
 }
 

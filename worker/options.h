@@ -13,15 +13,18 @@
 
 struct gw_worker_options {
     const char *model, *controller, *cluster_key_file, *profile, *isa_name, *log_level_name;
-    const char *worker_id, *instance_id;
+    const char *worker_id, *instance_id, *zone, *data_listen, *sums;
     int64_t threads, kv_tokens, memory_limit_bytes, max_batch_tokens, max_sequences;
-    double term_grace_s;
+    double term_grace_s, step_timeout_s;
     bool pin, insecure_plaintext, digest;
     /* what these say, parsed */
     enum gw_isa isa;
     enum gw_log_level log_level;
     struct sockaddr_storage controller_addr;
     socklen_t controller_len;
+    char data_host[64]; /* numeric; empty: the address by which the controller is reached */
+    uint16_t data_port;
+    bool shared_memory; /* sums may go through it */
     char worker_name[GW_WIRE_NAME_MAX + 1], instance_name[GW_WIRE_NAME_MAX + 1];
 };
 

@@ -14,33 +14,27 @@ struct arena {
 };
 
 struct gw_page_pool {
-    struct arena *arenas; /* [groups][cells] */
+    struct arena *arenas; /* [groups][KV heads] */
     uint32_t arenas_len, slots;
     bool poison;
     struct gw_kv_layer *layers; /* [layers] */
-    uint8_t **layer_arenas;     /* [layers][cells], what gw_kv_layer.arena points into */
+    uint8_t **layer_arenas;     /* [layers][KV heads], what gw_kv_layer.arena points into */
 };
 
-static uint32_t heads_per_cell(const struct gw_model_config *c, const struct gw_cells *cells)
+static size_t layer_bytes(const struct gw_model_config *c, enum gw_dtype kv)
 {
-    return c->kv_heads > cells->shares ? c->kv_heads / cells->shares : 1;
+    return gw_dtype_bytes(kv) * 2 * GW_BLOCK_TOKENS * c->head_dim;
 }
 
-static size_t layer_bytes(const struct gw_model_config *c, const struct gw_cells *cells, enum gw_dtype kv)
+static uint32_t kv_heads_of(const struct gw_cells *cells, struct gw_cell_rect r)
 {
-    return gw_dtype_bytes(kv) * 2 * heads_per_cell(c, cells) * GW_BLOCK_TOKENS * c->head_dim;
-}
-
-static uint32_t layers_of_group(const struct gw_model_config *c, const struct gw_cells *cells, uint32_t group)
-{
-    uint32_t left = c->layers - group * cells->group_layers;
-    return left < cells->group_layers ? left : cells->group_layers;
+    return gw_cells_kv_end(cells, r.s1) - gw_cells_kv_first(cells, r.s0);
 }
 
 size_t gw_page_pool_slot_bytes(const struct gw_model_config *c, const struct gw_cells *cells,
-                               enum gw_dtype kv)
+                               struct gw_cell_rect r, enum gw_dtype kv)
 {
-    return layer_bytes(c, cells, kv) * c->layers * (c->kv_heads / heads_per_cell(c, cells));
+    return layer_bytes(c, kv) * gw_cells_layers(cells, r) * kv_heads_of(cells, r);
 }
 
 static gw_err_t map_arena(struct arena *a, size_t page_bytes, uint32_t slots, struct gw_err_ctx *ctx)
@@ -54,50 +48,59 @@ static gw_err_t map_arena(struct arena *a, size_t page_bytes, uint32_t slots, st
 }
 
 static gw_err_t map_arenas(struct gw_page_pool *pool, const struct gw_model_config *c,
-                           const struct gw_cells *cells, enum gw_dtype kv, struct gw_err_ctx *ctx)
+                           const struct gw_cells *cells, struct gw_cell_rect r, enum gw_dtype kv,
+                           struct gw_err_ctx *ctx)
 {
-    uint32_t kv_cells = c->kv_heads / heads_per_cell(c, cells);
-    pool->arenas = calloc((size_t)cells->groups * kv_cells, sizeof *pool->arenas);
+    uint32_t kv_heads = kv_heads_of(cells, r), groups = r.g1 - r.g0;
+    pool->arenas = calloc((size_t)groups * kv_heads, sizeof *pool->arenas);
     if (!pool->arenas) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
-    pool->arenas_len = cells->groups * kv_cells;
+    pool->arenas_len = groups * kv_heads;
     for (uint32_t i = 0; i < pool->arenas_len; i++) {
-        size_t page_bytes = layer_bytes(c, cells, kv) * layers_of_group(c, cells, i / kv_cells);
-        TRY(map_arena(&pool->arenas[i], page_bytes, pool->slots, ctx));
+        uint32_t group = r.g0 + i / kv_heads;
+        uint32_t layers = gw_cells_layer(cells, group + 1) - gw_cells_layer(cells, group);
+        TRY(map_arena(&pool->arenas[i], layer_bytes(c, kv) * layers, pool->slots, ctx));
     }
     return GW_OK;
 }
 
 static gw_err_t describe_layers(struct gw_page_pool *pool, const struct gw_model_config *c,
-                                const struct gw_cells *cells, enum gw_dtype kv, struct gw_err_ctx *ctx)
+                                const struct gw_cells *cells, struct gw_cell_rect r, enum gw_dtype kv,
+                                struct gw_err_ctx *ctx)
 {
-    uint32_t per_cell = heads_per_cell(c, cells), kv_cells = c->kv_heads / per_cell;
-    pool->layers = calloc(c->layers, sizeof *pool->layers);
-    pool->layer_arenas = calloc((size_t)c->layers * kv_cells, sizeof *pool->layer_arenas);
+    uint32_t kv_heads = kv_heads_of(cells, r), layers = gw_cells_layers(cells, r);
+    uint32_t first_head = r.s0 * cells->share_heads;
+    pool->layers = calloc(layers, sizeof *pool->layers);
+    pool->layer_arenas = calloc((size_t)layers * kv_heads, sizeof *pool->layer_arenas);
     if (!pool->layers || !pool->layer_arenas) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
-    for (uint32_t l = 0; l < c->layers; l++) {
-        const struct arena *arenas = pool->arenas + (size_t)(l / cells->group_layers) * kv_cells;
-        uint8_t **bases = pool->layer_arenas + (size_t)l * kv_cells;
-        for (uint32_t k = 0; k < kv_cells; k++)
-            bases[k] = arenas[k].base + layer_bytes(c, cells, kv) * (l % cells->group_layers);
+    for (uint32_t l = 0; l < layers;
+         l++) { /* groups before the last are whole: l counts from a group's start */
+        const struct arena *arenas = pool->arenas + (size_t)(l / cells->group_layers) * kv_heads;
+        uint8_t **bases = pool->layer_arenas + (size_t)l * kv_heads;
+        for (uint32_t k = 0; k < kv_heads; k++)
+            bases[k] = arenas[k].base + layer_bytes(c, kv) * (l % cells->group_layers);
         pool->layers[l] = (struct gw_kv_layer){.arena = bases,
                                                .page_bytes = arenas->page_bytes,
-                                               .cells = kv_cells,
-                                               .heads_per_cell = per_cell,
+                                               .cells = kv_heads,
+                                               .heads_per_cell = 1,
                                                .head_dim = c->head_dim,
-                                               .block_tokens = GW_BLOCK_TOKENS};
+                                               .block_tokens = GW_BLOCK_TOKENS,
+                                               .query_group = cells->query_group,
+                                               .query_shift = first_head - gw_cells_kv_first(cells, r.s0) *
+                                                                               cells->query_group};
     }
     return GW_OK;
 }
 
-gw_err_t gw_page_pool_create(const struct gw_model_config *c, const struct gw_cells *cells, enum gw_dtype kv,
-                             uint32_t slots, bool poison, struct gw_page_pool **out, struct gw_err_ctx *ctx)
+gw_err_t gw_page_pool_create(const struct gw_model_config *c, const struct gw_cells *cells,
+                             struct gw_cell_rect r, enum gw_dtype kv, uint32_t slots, bool poison,
+                             struct gw_page_pool **out, struct gw_err_ctx *ctx)
 {
     struct gw_page_pool *pool = calloc(1, sizeof *pool);
     if (!pool) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
     pool->slots = slots;
     pool->poison = poison;
-    gw_err_t err = map_arenas(pool, c, cells, kv, ctx);
-    if (err == GW_OK) err = describe_layers(pool, c, cells, kv, ctx);
+    gw_err_t err = map_arenas(pool, c, cells, r, kv, ctx);
+    if (err == GW_OK) err = describe_layers(pool, c, cells, r, kv, ctx);
     if (err == GW_OK)
         *out = pool;
     else

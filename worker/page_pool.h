@@ -1,11 +1,10 @@
 /* Page pool: the memory of KV blocks, cut into pages.
  *
- * A block takes one slot; slot s of the pool is one page in each arena, and there is an arena per cell that
- * this rank holds KV for: (layer group, KV cell). KV heads that several shares use are paged once, so a KV
- * cell is max(1, KV heads / shares) heads.
+ * A block takes one slot; slot s of the pool is one page in each arena, and there is an arena for each (layer group, KV
+ * head) of the rectangle of cells that this rank holds. A KV head that several of its shares use is paged once.
  *
- *     arena (g, c):  | page of slot 0 | page of slot 1 | …          page_bytes(g) apart
- *     page:          [layer in group][K, V][head in cell][token in block][head_dim]      (kernels/op.h)
+ *     arena (g, h):  | page of slot 0 | page of slot 1 | …          page_bytes(g) apart
+ *     page:          [layer in group][K, V][token in block][head_dim]      (kernels/op.h)
  *
  * With poison on (tests, sanitizer builds) the bytes of a slot that was taken and not yet written are NaN in
  * every type, so that an operation which reads what it must not shows in its output.
@@ -20,16 +19,16 @@
 
 struct gw_page_pool;
 
-/* Bytes of one slot over all arenas. */
+/* Bytes of one slot over all arenas of r. */
 size_t gw_page_pool_slot_bytes(const struct gw_model_config *config, const struct gw_cells *cells,
-                               enum gw_dtype kv);
+                               struct gw_cell_rect r, enum gw_dtype kv);
 
 gw_err_t gw_page_pool_create(const struct gw_model_config *config, const struct gw_cells *cells,
-                             enum gw_dtype kv, uint32_t slots, bool poison, struct gw_page_pool **out,
-                             struct gw_err_ctx *ctx) GW_MUST_USE;
+                             struct gw_cell_rect r, enum gw_dtype kv, uint32_t slots, bool poison,
+                             struct gw_page_pool **out, struct gw_err_ctx *ctx) GW_MUST_USE;
 void gw_page_pool_destroy(struct gw_page_pool *pool);
 
-/* What operations want for one layer. */
+/* What operations want for one layer, counted from the first of r. */
 const struct gw_kv_layer *gw_page_pool_layer(const struct gw_page_pool *pool, uint32_t layer);
 
 /* Copies all pages of a slot. */

@@ -16,7 +16,9 @@ struct gw_scheduler {
     struct list running, waiting;
     uint32_t held;
     struct gw_step step; /* items: [max_sequences] */
-    bool preempted;      /* during the current plan */
+    uint32_t *lanes;     /* [max_sequences] those that are free: the first lanes_len */
+    uint32_t lanes_len;
+    bool preempted; /* during the current plan */
     struct gw_scheduler_stats stats;
 };
 
@@ -30,12 +32,18 @@ gw_err_t gw_scheduler_create(const struct gw_scheduler_config *config, struct gw
     if (s->config.max_sequences > s->config.max_batch_tokens)
         s->config.max_sequences = s->config.max_batch_tokens;
     if (s->config.max_chunk == 0) s->config.max_chunk = s->config.max_batch_tokens;
+    if (s->config.depth == 0) s->config.depth = 1;
     s->blocks = blocks;
     s->namer = namer;
     s->step.items = calloc(s->config.max_sequences, sizeof *s->step.items);
-    if (!s->step.items) {
+    s->lanes = calloc(s->config.max_sequences, sizeof *s->lanes);
+    if (!s->step.items || !s->lanes) {
         gw_scheduler_destroy(s);
         return GW_ERR_MEMORY;
+    }
+    while (s->lanes_len < s->config.max_sequences) {
+        s->lanes[s->lanes_len] = s->config.max_sequences - 1 - s->lanes_len;
+        s->lanes_len++;
     }
     *out = s;
     return GW_OK;
@@ -44,6 +52,7 @@ gw_err_t gw_scheduler_create(const struct gw_scheduler_config *config, struct gw
 void gw_scheduler_destroy(struct gw_scheduler *s)
 {
     if (!s) return;
+    free(s->lanes);
     free(s->step.items);
     free(s);
 }
@@ -86,6 +95,22 @@ static void list_remove(struct list *l, struct gw_branch *b)
     l->len--;
 }
 
+/* ---- running ---- */
+
+static void start_running(struct gw_scheduler *s, struct gw_branch *b)
+{
+    b->state = GW_BRANCH_RUNNING;
+    b->lane = s->lanes[--s->lanes_len]; /* there are as many as may run */
+    b->lane_known = 0;
+    list_insert_from_end(&s->running, b);
+}
+
+static void stop_running(struct gw_scheduler *s, struct gw_branch *b)
+{
+    s->lanes[s->lanes_len++] = b->lane;
+    list_remove(&s->running, b);
+}
+
 /* ---- blocks of a branch ---- */
 
 /* Last block first: a chain is evicted from its end (block_manager.h). */
@@ -108,11 +133,19 @@ static const struct gw_block_name *name_of(struct gw_scheduler *s, struct gw_bra
 static void preempt(struct gw_scheduler *s, struct gw_branch *victim)
 {
     release_blocks(s, victim);
-    list_remove(&s->running, victim);
+    stop_running(s, victim);
     victim->state = GW_BRANCH_WAITING;
     list_insert_from_start(&s->waiting, victim);
     s->preempted = true;
     s->stats.preemptions++;
+}
+
+/* The youngest running branch that may be preempted for b: younger than b and in no step. */
+static struct gw_branch *victim_for(const struct gw_scheduler *s, const struct gw_branch *b)
+{
+    struct gw_branch *victim = s->running.last;
+    while (victim != b && victim->in_flight) victim = victim->prev;
+    return victim == b ? NULL : victim;
 }
 
 /* Gets blocks for the next `rows` positions. Returns for how many there are blocks now. */
@@ -121,12 +154,13 @@ static uint32_t grow(struct gw_scheduler *s, struct gw_branch *b, uint32_t rows)
     uint32_t need = gw_blocks_for(b->computed + rows);
     while (b->blocks_len < need) {
         uint32_t slot;
-        if (gw_blocks_take(s->blocks, &slot) == GW_OK)
+        if (gw_blocks_take(s->blocks, &slot) == GW_OK) {
             b->blocks[b->blocks_len++] = slot;
-        else if (s->running.last != b)
-            preempt(s, s->running.last);
-        else
-            break;
+            continue;
+        }
+        struct gw_branch *victim = victim_for(s, b);
+        if (!victim) break;
+        preempt(s, victim);
     }
     uint32_t covered = b->blocks_len * GW_BLOCK_TOKENS - b->computed;
     return covered < rows ? covered : rows;
@@ -149,21 +183,33 @@ static void add_item(struct gw_scheduler *s, struct gw_branch *b, uint32_t rows)
     s->step.items[s->step.items_len++] =
         (struct gw_step_item){.branch = b, .rows = rows, .sample = rows == rows_wanted(b)};
     s->step.rows += rows;
+    b->in_flight = true;
+    b->job->in_flight++;
 }
 
-static uint32_t count_decoding(const struct gw_scheduler *s)
+/* Running branches that need one row; *idle: those of them that are in no step. */
+static uint32_t count_decoding(const struct gw_scheduler *s, uint32_t *idle)
 {
     uint32_t n = 0;
-    for (const struct gw_branch *b = s->running.first; b; b = b->next) n += rows_wanted(b) == 1;
+    *idle = 0;
+    for (const struct gw_branch *b = s->running.first; b; b = b->next) {
+        if (rows_wanted(b) != 1) continue;
+        n++;
+        *idle += !b->in_flight;
+    }
     return n;
 }
 
-/* Victims are the youngest, so none of them is in the step yet. */
+/* Victims are younger than who wants their blocks, so none of them is in the step yet. */
 static void plan_running(struct gw_scheduler *s)
 {
-    uint32_t spare = s->config.max_batch_tokens - count_decoding(s);
+    uint32_t idle, decoding = count_decoding(s, &idle);
+    uint32_t part = min_u32((decoding + s->config.depth - 1) / s->config.depth, idle);
+    uint32_t spare = s->config.max_batch_tokens - part;
     for (struct gw_branch *b = s->running.first; b; b = b->next) {
         uint32_t want = rows_wanted(b);
+        if (b->in_flight || (want == 1 && part == 0)) continue;
+        if (want == 1) part--;
         uint32_t rows = want == 1 ? 1 : min_u32(min_u32(want, s->config.max_chunk), spare);
         if (rows > 0) rows = grow(s, b, rows);
         if (rows == 0) continue;
@@ -196,8 +242,7 @@ static bool admit(struct gw_scheduler *s, struct gw_branch *b)
     s->stats.prefix_query_tokens += gw_branch_len(b);
     s->stats.prefix_hit_tokens += b->computed;
     list_remove(&s->waiting, b);
-    b->state = GW_BRANCH_RUNNING;
-    list_insert_from_end(&s->running, b);
+    start_running(s, b);
     return true;
 }
 
@@ -227,9 +272,15 @@ const struct gw_step *gw_scheduler_plan(struct gw_scheduler *s)
 void gw_scheduler_computed(struct gw_scheduler *s, const struct gw_step_item *item)
 {
     struct gw_branch *b = item->branch;
+    b->in_flight = false;
+    b->job->in_flight--;
+    if (b->state == GW_BRANCH_DONE) return;
     b->computed += item->rows;
-    for (; (b->sealed + 1) * GW_BLOCK_TOKENS <= b->computed; b->sealed++)
-        b->blocks[b->sealed] = gw_blocks_seal(s->blocks, b->blocks[b->sealed], name_of(s, b, b->sealed));
+    for (; (b->sealed + 1) * GW_BLOCK_TOKENS <= b->computed; b->sealed++) {
+        uint32_t slot = gw_blocks_seal(s->blocks, b->blocks[b->sealed], name_of(s, b, b->sealed));
+        if (slot != b->blocks[b->sealed]) b->lane_known = min_u32(b->lane_known, b->sealed);
+        b->blocks[b->sealed] = slot;
+    }
 }
 
 /* ---- jobs ---- */
@@ -274,7 +325,7 @@ void gw_scheduler_finish(struct gw_scheduler *s, struct gw_branch *b)
     enum gw_branch_state was = b->state;
     if (was == GW_BRANCH_DONE) return;
     release_blocks(s, b);
-    if (was == GW_BRANCH_RUNNING) list_remove(&s->running, b);
+    if (was == GW_BRANCH_RUNNING) stop_running(s, b);
     if (was == GW_BRANCH_WAITING) list_remove(&s->waiting, b);
     if (was == GW_BRANCH_HELD) leave_held(s, b);
     b->state = GW_BRANCH_DONE;
@@ -308,9 +359,8 @@ bool gw_scheduler_fork(struct gw_scheduler *s, const struct gw_branch *from, str
         to->names[to->names_len] = from->names[to->names_len];
     to->computed = from->computed;
     to->sealed = from->sealed;
-    to->state = GW_BRANCH_RUNNING;
     leave_held(s, to);
-    list_insert_from_end(&s->running, to);
+    start_running(s, to);
     return true;
 }
 

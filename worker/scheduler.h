@@ -22,6 +22,10 @@
  * A job with several branches: one goes ahead and computes the prompt, the others are HELD; then those that
  * begin with it fork (share full blocks, copy the partial one), and the rest are admitted by name.
  *
+ * SEVERAL STEPS UNDER WAY (depth > 1): a branch is in one of them at most, between plan and computed; until then it
+ * is neither planned again nor preempted. Each step takes at most its part (1 / depth, rounded up) of the running
+ * branches that decode, so that the next one has some, too.
+ *
  * The cost of a plan is O(running branches + blocks taken), never O(pool) or O(waiting).
  *
  * Owner: jobs are the engine's. Thread: the engine's. Units: tokens = rows. Errors: GW_ERR_MEMORY at
@@ -37,6 +41,7 @@ struct gw_scheduler_config {
     uint32_t max_batch_tokens; /* rows per step */
     uint32_t max_sequences;    /* running branches; <= max_batch_tokens, else it is lowered to that */
     uint32_t max_chunk;        /* rows of one prefilling branch per step; 0 = the budget */
+    uint32_t depth;            /* steps that may be under way at once: the stages of the pipeline; 0 = 1 */
 };
 
 struct gw_step_item {
@@ -72,7 +77,8 @@ void gw_scheduler_finish(struct gw_scheduler *s, struct gw_branch *b);
 /* The next step; valid until the next call. items_len = 0: nothing to do. */
 const struct gw_step *gw_scheduler_plan(struct gw_scheduler *s);
 
-/* The item's rows have been computed: counts them and seals the blocks that they completed. */
+/* The item's rows have been computed: counts them and seals the blocks that they completed. Of a branch that has
+ * ended meanwhile only the flight is over. */
 void gw_scheduler_computed(struct gw_scheduler *s, const struct gw_step_item *item);
 
 /* `from` has just computed the prompt that HELD `to` begins with, too: `to` shares its KV and runs. False if

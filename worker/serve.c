@@ -1,23 +1,30 @@
 #include "worker/serve.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "worker/member.h"
 
 #define IDLE_WAIT_US   (50 * GW_US_PER_MS) /* messages end it; signals are looked at that often */
-#define ITEMS_PER_TURN 1024                /* of the link, between two steps */
+#define GO_WAIT_US     500  /* for ranks that have not started yet: no message will end that wait */
+#define ITEMS_PER_TURN 1024 /* of the link, between two steps */
 
 struct gw_serve {
     struct gw_serve_config config;
-    struct gw_engine *engine;
+    const struct gw_log *log;
     struct gw_link *link;
     uint64_t session; /* 0 = no controller */
     bool leaving, ended;
     enum gw_serve_status status;
     int64_t deadline_us;  /* of our own NOTICE */
-    int64_t busy_last_us; /* while leaving: when there was a request last */
+    int64_t busy_last_us; /* while leaving: when there was something to do last */
     uint32_t handoff_len[GW_REQUEST_BRANCHES_MAX];
+    bool told; /* READY of the prepared one has been sent */
+
+    pthread_mutex_t lock; /* guards which members there are, against the link's thread */
+    struct gw_member *serving, *prepared;
 };
 
 gw_err_t gw_serve_create(const struct gw_serve_config *config, struct gw_serve **out)
@@ -25,13 +32,94 @@ gw_err_t gw_serve_create(const struct gw_serve_config *config, struct gw_serve *
     struct gw_serve *s = calloc(1, sizeof *s);
     if (!s) return GW_ERR_MEMORY;
     s->config = *config;
+    s->log = config->host->log;
+    pthread_mutex_init(&s->lock, NULL);
     *out = s;
     return GW_OK;
 }
 
+/* ---- the link's thread ---- */
+
+void gw_serve_arrived(void *arg)
+{
+    struct gw_serve *s = arg;
+    pthread_mutex_lock(&s->lock);
+    if (s->serving) gw_member_wake(s->serving);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void abort_if(struct gw_member *m, uint64_t generation)
+{
+    if (m && (generation == 0 || generation == gw_member_generation(m))) gw_member_abort(m);
+}
+
+void gw_serve_released(void *arg, uint64_t generation)
+{
+    struct gw_serve *s = arg;
+    pthread_mutex_lock(&s->lock);
+    abort_if(s->serving, generation);
+    abort_if(s->prepared, generation);
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* ---- members ---- */
+
+static void leave(struct gw_serve *s, struct gw_member **which)
+{
+    pthread_mutex_lock(&s->lock);
+    struct gw_member *m = *which;
+    *which = NULL;
+    pthread_mutex_unlock(&s->lock);
+    gw_member_destroy(m);
+}
+
+static void leave_all(struct gw_serve *s)
+{
+    leave(s, &s->prepared);
+    leave(s, &s->serving);
+}
+
+static bool is(const struct gw_member *m, const struct gw_msg *msg)
+{
+    return m && gw_member_pipeline(m) == msg->pipeline && gw_member_generation(m) == msg->generation;
+}
+
 void gw_serve_destroy(struct gw_serve *s)
 {
+    if (!s) return;
+    leave_all(s);
+    pthread_mutex_destroy(&s->lock);
     free(s);
+}
+
+static void send_for(struct gw_serve *s, uint32_t pipeline, uint64_t generation, struct gw_msg *msg)
+{
+    msg->pipeline = pipeline;
+    msg->generation = generation;
+    gw_link_send(s->link, s->session, msg);
+}
+
+static void send_of(struct gw_serve *s, const struct gw_member *m, struct gw_msg *msg)
+{
+    send_for(s, gw_member_pipeline(m), gw_member_generation(m), msg);
+}
+
+static void say_broken(struct gw_serve *s, uint32_t pipeline, uint64_t generation,
+                       const struct gw_err_ctx *why)
+{
+    struct gw_msg msg = {.type = GW_MSG_BROKEN,
+                         .broken = {.rank = GW_RANK_NONE, .code = (uint16_t)why->code}};
+    if (why->code == GW_OK) msg.broken.code = GW_ERR_INTERNAL;
+    snprintf(msg.broken.text, sizeof msg.broken.text, "%.*s", GW_WIRE_TEXT_MAX, why->text);
+    gw_logf(s->log, GW_LOG_WARN, "pipeline=%u gen=%llu is broken: %s", pipeline,
+            (unsigned long long)generation, why->text);
+    send_for(s, pipeline, generation, &msg);
+}
+
+static void give_up(struct gw_serve *s, struct gw_member **which, const struct gw_err_ctx *why)
+{
+    say_broken(s, gw_member_pipeline(*which), gw_member_generation(*which), why);
+    leave(s, which);
 }
 
 /* ---- what the engine says ---- */
@@ -43,7 +131,7 @@ static void send_tokens(void *arg, uint64_t request, uint32_t attempt, uint32_t 
     struct gw_msg msg = {
         .type = GW_MSG_TOKENS,
         .tokens = {.request = request, .attempt = attempt, .branch = branch, .tokens = *tokens}};
-    gw_link_send(s->link, s->session, &msg);
+    send_of(s, s->serving, &msg);
 }
 
 static void send_started(void *arg, uint64_t request, uint32_t attempt)
@@ -52,12 +140,107 @@ static void send_started(void *arg, uint64_t request, uint32_t attempt)
     send_tokens(arg, request, attempt, 0, &none);
 }
 
-struct gw_engine_sink gw_serve_sink(struct gw_serve *s)
+/* ---- becoming a rank, and ceasing to be one ---- */
+
+static void on_prepared(void *arg)
 {
-    return (struct gw_engine_sink){.arg = s, .started = send_started, .tokens = send_tokens};
+    struct gw_serve *s = arg;
+    gw_link_wake(s->link);
+    gw_serve_arrived(s);
 }
 
-/* ---- what the controller says ---- */
+static void prepare(struct gw_serve *s, const struct gw_msg *head, const struct gw_msg_assign *assign)
+{
+    struct gw_err_ctx ctx = {0};
+    struct gw_member *m = NULL;
+    leave(s, &s->prepared);
+    const struct gw_member_config config = {.host = s->config.host,
+                                            .term = head->term,
+                                            .pipeline = head->pipeline,
+                                            .generation = head->generation,
+                                            .assign = assign,
+                                            .occupied_bytes =
+                                                s->serving ? gw_member_pool_bytes(s->serving) : 0,
+                                            .prepared = on_prepared,
+                                            .arg = s};
+    gw_logf(s->log, GW_LOG_INFO, "pipeline=%u gen=%llu: rank %u of %u, preparing", head->pipeline,
+            (unsigned long long)head->generation, assign->self, assign->ranks_len);
+    if (gw_member_create(&config, &m, &ctx) != GW_OK) {
+        say_broken(s, head->pipeline, head->generation, &ctx);
+        return;
+    }
+    pthread_mutex_lock(&s->lock);
+    s->prepared = m;
+    pthread_mutex_unlock(&s->lock);
+    s->told = false;
+}
+
+static void tell_prepared(struct gw_serve *s)
+{
+    struct gw_msg msg = {.type = GW_MSG_READY};
+    if (!s->prepared || s->told) return;
+    enum gw_member_state state = gw_member_state(s->prepared);
+    if (state == GW_MEMBER_FAILED) {
+        struct gw_err_ctx why = *gw_member_error(s->prepared);
+        give_up(s, &s->prepared, &why);
+    } else if (state == GW_MEMBER_PREPARED) {
+        gw_member_ready(s->prepared, &msg.ready);
+        send_of(s, s->prepared, &msg);
+        s->told = true;
+    }
+}
+
+static void start(struct gw_serve *s)
+{
+    struct gw_err_ctx ctx = {0};
+    const struct gw_engine_sink sink = {.arg = s, .started = send_started, .tokens = send_tokens};
+    leave(s, &s->serving);
+    pthread_mutex_lock(&s->lock);
+    s->serving = s->prepared;
+    s->prepared = NULL;
+    pthread_mutex_unlock(&s->lock);
+    gw_err_t err = gw_member_start(s->serving, &sink, &ctx);
+    gw_link_set_holds(s->link, gw_member_cells(s->serving));
+    if (err != GW_OK) {
+        give_up(s, &s->serving, &ctx);
+        return;
+    }
+    gw_logf(s->log, GW_LOG_INFO, "pipeline=%u gen=%llu: serving", gw_member_pipeline(s->serving),
+            (unsigned long long)gw_member_generation(s->serving));
+}
+
+static void on_start(struct gw_serve *s, const struct gw_msg *msg)
+{
+    struct gw_err_ctx ctx = {0};
+    if (is(s->prepared, msg) && gw_member_state(s->prepared) == GW_MEMBER_PREPARED) {
+        start(s);
+    } else if (!is(s->serving, msg)) {
+        gw_err_t err = gw_fail(&ctx, GW_ERR_PROTO, "told to start what is not prepared here");
+        (void)err; /* what BROKEN says */
+        say_broken(s, msg->pipeline, msg->generation, &ctx);
+    }
+}
+
+static void on_release(struct gw_serve *s, const struct gw_msg *msg)
+{
+    if (is(s->prepared, msg)) leave(s, &s->prepared);
+    if (is(s->serving, msg)) leave(s, &s->serving);
+}
+
+/* The session is the pipeline: one rank, all cells. */
+static void be_protocol_1(struct gw_serve *s, const struct gw_msg *welcome)
+{
+    struct gw_assign_rank self = {.cells = gw_cells_all(&s->config.host->model->cells)};
+    const struct gw_msg_assign assign = {.ranks_len = 1, .ranks = &self};
+    prepare(s, welcome, &assign);
+    if (!s->prepared) return;
+    if (gw_member_wait(s->prepared) == GW_MEMBER_PREPARED)
+        start(s);
+    else
+        tell_prepared(s);
+}
+
+/* ---- requests ---- */
 
 static void end(struct gw_serve *s, enum gw_serve_status status)
 {
@@ -65,47 +248,70 @@ static void end(struct gw_serve *s, enum gw_serve_status status)
     s->status = status;
 }
 
-static void on_submit(struct gw_serve *s, struct gw_msg_submit *submit)
+static struct gw_engine *engine_for(const struct gw_serve *s, const struct gw_msg *msg)
+{
+    return is(s->serving, msg) ? gw_member_engine(s->serving) : NULL;
+}
+
+static void on_submit(struct gw_serve *s, struct gw_engine *engine, struct gw_msg_submit *submit)
 {
     struct gw_err_ctx ctx = {0};
     struct gw_msg msg = {.type = GW_MSG_REJECT,
                          .reject = {.request = submit->request.id, .attempt = submit->attempt}};
-    gw_err_t err = gw_engine_submit(s->engine, submit, &ctx);
+    gw_err_t err = gw_engine_submit(engine, submit, &ctx);
     if (err == GW_OK) return;
-    gw_logf(s->config.log, GW_LOG_WARN, "request=%llu attempt=%u rejected: %s",
+    gw_logf(s->log, GW_LOG_WARN, "request=%llu attempt=%u rejected: %s",
             (unsigned long long)msg.reject.request, msg.reject.attempt, ctx.text);
     msg.reject.code = (uint16_t)err;
     snprintf(msg.reject.text, sizeof msg.reject.text, "%.*s", GW_WIRE_TEXT_MAX, ctx.text);
-    gw_link_send(s->link, s->session, &msg);
+    send_of(s, s->serving, &msg);
 }
 
-/* Steps are synchronous: between two of them nothing is in flight, and all TOKENS have been queued. What is
- * not here has ended, and its last TOKENS said so. */
-static void on_cutover(struct gw_serve *s, const struct gw_msg_cutover *cutover)
+/* Once the steps under way are over, all TOKENS have been queued. What is not here has ended, and its last TOKENS
+ * said so. */
+static void on_cutover(struct gw_serve *s, struct gw_engine *engine, const struct gw_msg_cutover *cutover)
 {
+    struct gw_err_ctx ctx = {0};
+    if (gw_engine_settle(engine, &ctx) != GW_OK) {
+        give_up(s, &s->serving, &ctx);
+        return;
+    }
     for (uint32_t i = 0; i < cutover->count; i++) {
         const struct gw_cutover_item *item = &cutover->items[i];
         struct gw_msg msg = {
             .type = GW_MSG_HANDOFF,
             .handoff = {.request = item->request, .attempt = item->attempt, .log_len = s->handoff_len}};
-        if (gw_engine_hand_off(s->engine, item->request, item->attempt, s->handoff_len, &msg.handoff.n))
-            gw_link_send(s->link, s->session, &msg);
+        if (gw_engine_hand_off(engine, item->request, item->attempt, s->handoff_len, &msg.handoff.n))
+            send_of(s, s->serving, &msg);
     }
+}
+
+static void on_request_msg(struct gw_serve *s, struct gw_msg *msg)
+{
+    struct gw_engine *engine = engine_for(s, msg);
+    if (!engine) return;
+    if (msg->type == GW_MSG_SUBMIT)
+        on_submit(s, engine, &msg->submit);
+    else if (msg->type == GW_MSG_CANCEL)
+        gw_engine_cancel(engine, msg->cancel.request, msg->cancel.attempt, msg->cancel.branch);
+    else
+        on_cutover(s, engine, &msg->cutover);
 }
 
 static void on_msg(struct gw_serve *s, struct gw_msg *msg)
 {
     switch (msg->type) {
-    case GW_MSG_SUBMIT: on_submit(s, &msg->submit); break;
+    case GW_MSG_SUBMIT:
     case GW_MSG_CANCEL:
-        gw_engine_cancel(s->engine, msg->cancel.request, msg->cancel.attempt, msg->cancel.branch);
-        break;
-    case GW_MSG_CUTOVER: on_cutover(s, &msg->cutover); break;
+    case GW_MSG_CUTOVER: on_request_msg(s, msg); break;
+    case GW_MSG_ASSIGN: prepare(s, msg, &msg->assign); break;
+    case GW_MSG_START: on_start(s, msg); break;
+    case GW_MSG_RELEASE: on_release(s, msg); break;
     case GW_MSG_GOODBYE:
-        gw_logf(s->config.log, GW_LOG_INFO, "the controller says goodbye: %s", msg->goodbye.text);
+        gw_logf(s->log, GW_LOG_INFO, "the controller says goodbye: %s", msg->goodbye.text);
         if (s->leaving) end(s, GW_SERVE_ENDED);
         break;
-    default: gw_logf(s->config.log, GW_LOG_WARN, "unexpected %s", gw_msg_name(msg->type)); break;
+    default: gw_logf(s->log, GW_LOG_WARN, "unexpected %s", gw_msg_name(msg->type)); break;
     }
 }
 
@@ -123,16 +329,17 @@ static void on_item(struct gw_serve *s, struct gw_link_item *item)
 {
     switch (item->type) {
     case GW_LINK_UP:
-        gw_engine_reset(s->engine);
+        leave_all(s);
         s->session = item->session;
+        if (item->proto == 1) be_protocol_1(s, &item->msg);
         break;
     case GW_LINK_LOST:
-        gw_engine_reset(s->engine);
+        leave_all(s);
         s->session = 0;
         if (s->leaving) end(s, GW_SERVE_ENDED);
         break;
     case GW_LINK_REFUSED:
-        gw_logf(s->config.log, GW_LOG_ERROR, "the controller refuses this worker: %s", item->msg.refuse.text);
+        gw_logf(s->log, GW_LOG_ERROR, "the controller refuses this worker: %s", item->msg.refuse.text);
         end(s, status_of(item->msg.refuse.code));
         break;
     case GW_LINK_MSG:
@@ -144,6 +351,18 @@ static void on_item(struct gw_serve *s, struct gw_link_item *item)
 
 /* ---- leaving ---- */
 
+static uint32_t requests_here(const struct gw_serve *s)
+{
+    struct gw_engine *engine = s->serving ? gw_member_engine(s->serving) : NULL;
+    return engine ? gw_engine_jobs(engine) : 0;
+}
+
+static bool has_something_to_do(const struct gw_serve *s)
+{
+    if (!s->serving) return false;
+    return !gw_member_is_alone(s->serving) || requests_here(s) > 0;
+}
+
 static void announce(struct gw_serve *s, int64_t now_us)
 {
     double grace_ms = s->config.term_grace_s * 1000;
@@ -152,8 +371,8 @@ static void announce(struct gw_serve *s, int64_t now_us)
     s->leaving = true;
     s->deadline_us = now_us + (int64_t)(grace_ms * 1000);
     s->busy_last_us = now_us;
-    gw_logf(s->config.log, GW_LOG_INFO, "SIGTERM: leaving within %.1f s, %u requests are here",
-            s->config.term_grace_s, gw_engine_jobs(s->engine));
+    gw_logf(s->log, GW_LOG_INFO, "SIGTERM: leaving within %.1f s, %u requests are here",
+            s->config.term_grace_s, requests_here(s));
     gw_link_send(s->link, s->session, &msg);
 }
 
@@ -166,7 +385,7 @@ static void look_at_signals(struct gw_serve *s, int64_t now_us)
     }
     if (level == GW_STOP_GRACEFUL && !s->leaving) announce(s, now_us);
     if (!s->leaving) return;
-    if (gw_engine_jobs(s->engine) > 0) s->busy_last_us = now_us;
+    if (has_something_to_do(s)) s->busy_last_us = now_us;
     if (now_us >= s->deadline_us || now_us - s->busy_last_us >= GW_SERVE_LINGER_MS * GW_US_PER_MS)
         end(s, GW_SERVE_ENDED);
 }
@@ -188,20 +407,51 @@ static void take_items(struct gw_serve *s, int64_t wait_us)
     }
 }
 
-enum gw_serve_status gw_serve_run(struct gw_serve *s, struct gw_engine *engine, struct gw_link *link)
+static void say_progress(struct gw_serve *s)
 {
-    struct gw_engine_stats stats;
+    struct gw_msg_heartbeat progress = {0};
+    struct gw_engine *engine = s->serving ? gw_member_engine(s->serving) : NULL;
+    if (engine) {
+        struct gw_engine_stats stats;
+        gw_engine_stats(engine, &stats);
+        progress = stats.progress;
+    } else if (s->serving) {
+        progress.steps = gw_member_steps(s->serving);
+    }
+    gw_link_set_progress(s->link, &progress);
+}
+
+/* Where to wait for something to do: with the link, or, a rank that follows, with the others of its pipeline. */
+static int64_t link_wait_us(const struct gw_serve *s, bool stepped)
+{
+    if (stepped) return 0;
+    if (!s->serving) return IDLE_WAIT_US;
+    if (!gw_member_leads(s->serving)) return 0;
+    return gw_member_may_step(s->serving) ? IDLE_WAIT_US : GO_WAIT_US;
+}
+
+static bool step(struct gw_serve *s)
+{
+    struct gw_err_ctx ctx = {0};
+    bool did = false;
+    if (!s->serving) return false;
+    if (gw_member_step(s->serving, IDLE_WAIT_US, &did, &ctx) != GW_OK) give_up(s, &s->serving, &ctx);
+    return did;
+}
+
+enum gw_serve_status gw_serve_run(struct gw_serve *s, struct gw_link *link)
+{
     bool stepped = false;
-    s->engine = engine;
     s->link = link;
     while (!s->ended) {
-        take_items(s, stepped ? 0 : IDLE_WAIT_US);
+        take_items(s, link_wait_us(s, stepped));
+        if (!s->ended) tell_prepared(s);
         if (!s->ended) look_at_signals(s, gw_clock_mono_us());
         if (s->ended) break;
-        stepped = gw_engine_step(engine);
-        gw_engine_stats(engine, &stats);
-        gw_link_set_progress(link, &stats.progress);
+        stepped = step(s);
+        say_progress(s);
     }
     say_goodbye(s);
+    leave_all(s);
     return s->status;
 }

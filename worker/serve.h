@@ -1,29 +1,42 @@
-/* Serve: the worker's main loop, between the link (what the controller wants) and the engine (what is
- * computed).
+/* clang-format off */
+/* Serve: the worker's main loop, between the link (what the controller wants) and its pipelines (what is computed).
  *
- *     each turn:  take what the link has → one engine step, whose records are sent as they are decided →
- * progress
+ *     each turn:  take what the link has → one step, whose records are sent as they are decided → progress
  *
- *     state      event                                next     what is done
- *     ────────   ──────────────────────────────────   ────── ────────────────────────────────────────────────
- *     serving    link up, link lost                   same     all requests are forgotten, sealed pages are
- * kept serving    SUBMIT · CANCEL · CUTOVER            same     engine; REJECT, or HANDOFF of each request
- * named serving    link refused for good                ended    the refusal's exit status serving SIGTERM, a
- * controller is there       leaving  NOTICE(preempt, grace) serving    SIGTERM, none is there ended    0
- *     leaving    SUBMIT that crossed the NOTICE       same     runs: CUTOVER will name it
- *     leaving    no request for GW_SERVE_LINGER_MS,   ended    GOODBYE, 0
- *                or the deadline, or link lost,
- *                or the controller's GOODBYE
- *     any        SIGINT, second SIGTERM               ended    0, at once
+ * There are at most two pipelines: one that serves and one that is being prepared. Both are named by (pipeline,
+ * generation) in the head of every message; what names neither is stale and dropped.
  *
- * Lost messages: as in worker/link.h; a NOTICE that is lost is lost with its session.
+ *     state      event                               next      what is done
+ *     ────────   ─────────────────────────────────   ───────   ─────────────────────────────────────────────────────
+ *     any        link up, link lost                  same      both pipelines are left; cells stay
+ *     any        ASSIGN                              same      what was prepared is dropped, this one is prepared
+ *     any        prepared · preparing failed         same      READY · BROKEN, dropped
+ *     any        START of the prepared one           same      what served is left, this one serves
+ *     any        START of another                    same      BROKEN: the controller thinks it is here
+ *     any        RELEASE of either                   same      left; waits for other ranks end at once
+ *     any        a step fails                        same      BROKEN, left
+ *     serving    SUBMIT · CANCEL · CUTOVER           same      engine; REJECT, or HANDOFF of each request named
+ *     serving    link refused for good               ended     the refusal's exit status
+ *     serving    SIGTERM, a controller is there      leaving   NOTICE(preempt, grace)
+ *     serving    SIGTERM, none is there              ended     0
+ *     leaving    SUBMIT that crossed the NOTICE      same      runs: CUTOVER will name it
+ *     leaving    nothing to do for LINGER_MS, or     ended     GOODBYE, 0
+ *                the deadline, or link lost, or
+ *                the controller's GOODBYE
+ *     any        SIGINT, second SIGTERM              ended     0, at once
  *
- * Owner: borrows link, engine and signals. Thread: the engine's. Units: milliseconds. Errors: none; the
- * result is the exit status. Source: own design; DESIGN part 6. */
+ * Nothing to do: in no pipeline, or in one of its own without a request.
+ * A session of protocol 1 is the pipeline of one rank that its WELCOME names: prepared and started at once.
+ *
+ * Lost messages: as in worker/link.h; whatever is lost is lost with its session, and the session's pipelines with it.
+ *
+ * Owner: borrows host, link and signals. Thread: the engine's; gw_serve_arrived and gw_serve_released: the link's.
+ * Units: milliseconds. Errors: none; the result is the exit status. Source: own design; DESIGN part 6. */
+/* clang-format on */
 #ifndef GW_WORKER_SERVE_H
 #define GW_WORKER_SERVE_H
 
-#include "worker/engine.h"
+#include "worker/host.h"
 #include "worker/link.h"
 #include "worker/stop_signals.h"
 
@@ -38,9 +51,9 @@ enum gw_serve_status {
 };
 
 struct gw_serve_config {
+    const struct gw_host *host;
     const struct gw_stop_signals *signals;
     double term_grace_s;
-    const struct gw_log *log;
 };
 
 struct gw_serve;
@@ -48,10 +61,11 @@ struct gw_serve;
 gw_err_t gw_serve_create(const struct gw_serve_config *config, struct gw_serve **out) GW_MUST_USE;
 void gw_serve_destroy(struct gw_serve *s);
 
-/* What the engine must be created with. */
-struct gw_engine_sink gw_serve_sink(struct gw_serve *s);
+/* What the link must be created with (struct gw_link_config). */
+void gw_serve_arrived(void *serve);
+void gw_serve_released(void *serve, uint64_t generation);
 
 /* Runs until the end; returns the exit status. */
-enum gw_serve_status gw_serve_run(struct gw_serve *s, struct gw_engine *engine, struct gw_link *link);
+enum gw_serve_status gw_serve_run(struct gw_serve *s, struct gw_link *link);
 
 #endif

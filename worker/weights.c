@@ -2,217 +2,129 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
-#include "kernels/convert.h"
-
-#define PACK_ALIGN 64 /* bytes; gw_weight.data */
-
-/* Placing runs twice over the same code: first base is NULL and only `used` counts, then it hands out. */
-struct arena {
+/* Places arrays twice over the same code: first base is NULL and only `used` counts, then it hands out. */
+struct tables {
     uint8_t *base;
     size_t used;
 };
 
-static void *take(struct arena *a, size_t bytes)
+static void *take(struct tables *t, size_t items, size_t item_bytes)
 {
-    void *p = a->base ? a->base + a->used : NULL;
-    a->used += (bytes + PACK_ALIGN - 1) / PACK_ALIGN * PACK_ALIGN;
+    void *p = t->base ? t->base + t->used : NULL;
+    t->used += (items * item_bytes + 15) / 16 * 16;
     return p;
 }
 
-static void place_matrix(struct arena *a, const struct gw_ops *ops, uint32_t n, uint32_t k,
-                         struct gw_weight *w)
+static void place_products(struct tables *t, struct gw_products *p, uint32_t count)
 {
-    *w = (struct gw_weight){.n = n, .k = k, .data = take(a, ops->pack_bytes(n, k))};
+    p->w = take(t, count, sizeof *p->w);
+    p->at = take(t, count, sizeof *p->at);
+    p->count = count;
 }
 
-static void place_layer(struct arena *a, const struct gw_ops *ops, const struct gw_model *m,
-                        struct gw_layer_weights *l)
+static size_t place_all(struct gw_weights *w, uint8_t *base)
 {
-    const struct gw_model_config *c = &m->config;
-    const struct gw_cells *cells = &m->cells;
-    l->norm_attn = take(a, c->hidden * sizeof(float));
-    l->norm_ffn = take(a, c->hidden * sizeof(float));
-    place_matrix(a, ops, (c->heads + 2 * c->kv_heads) * c->head_dim, c->hidden, &l->qkv);
-    for (uint32_t s = 0; s < cells->shares; s++)
-        place_matrix(a, ops, c->hidden, cells->share_heads * c->head_dim, &l->o[s]);
-    place_matrix(a, ops, 2 * cells->shares * cells->share_cols, c->hidden, &l->gate_up);
-    for (uint32_t s = 0; s < cells->shares; s++)
-        place_matrix(a, ops, c->hidden, cells->share_cols, &l->down[s]);
-}
-
-static void place_all(struct arena *a, const struct gw_ops *ops, const struct gw_model *m,
-                      struct gw_weights *w)
-{
-    a->used = 0;
-    w->norm_final = take(a, m->config.hidden * sizeof(float));
-    place_matrix(a, ops, m->config.vocab, m->config.hidden, &w->head);
-    for (uint32_t i = 0; i < w->layers_len; i++) place_layer(a, ops, m, &w->layers[i]);
-}
-
-static void load_norm(float *to, const struct gw_tensor *t)
-{
-    for (uint64_t i = 0; i < t->shape[0]; i++) to[i] = gw_f32_at(t->data, t->type, i);
-}
-
-static void pack(const struct gw_ops *ops, struct gw_weight *w, const void *src, enum gw_dtype type,
-                 size_t row_stride)
-{
-    ops->pack(w->data, src, type, w->n, w->k, row_stride);
-}
-
-static uint8_t *copy_bytes(uint8_t *to, const void *from, size_t bytes)
-{
-    memcpy(to, from, bytes);
-    return to + bytes;
-}
-
-/* stage: room for the largest matrix that is put together from several tensors, zeroed where it is padded. */
-static void pack_qkv(const struct gw_ops *ops, const struct gw_model_layer *src, struct gw_weight *w,
-                     uint8_t *stage)
-{
-    uint8_t *p = copy_bytes(stage, src->q->data, src->q->bytes);
-    p = copy_bytes(p, src->k->data, src->k->bytes);
-    copy_bytes(p, src->v->data, src->v->bytes);
-    pack(ops, w, stage, src->q->type, w->k);
-}
-
-static void pack_o(const struct gw_ops *ops, const struct gw_model *m, const struct gw_tensor *o,
-                   struct gw_weight *w)
-{
-    size_t item = gw_dtype_bytes(o->type), row = (size_t)m->config.heads * m->config.head_dim;
-    for (uint32_t s = 0; s < m->cells.shares; s++)
-        pack(ops, &w[s], (const uint8_t *)o->data + item * s * w[s].k, o->type, row);
-}
-
-/* The FFN columns [first, first + count) of share s. */
-static uint32_t ffn_share(const struct gw_model *m, uint32_t s, uint32_t *first)
-{
-    uint32_t units = m->config.intermediate / GW_CELLS_FFN_UNIT;
-    uint32_t begin = gw_cells_cut(s, units, m->cells.shares),
-             end = gw_cells_cut(s + 1, units, m->cells.shares);
-    *first = begin * GW_CELLS_FFN_UNIT;
-    return (end - begin) * GW_CELLS_FFN_UNIT;
-}
-
-static void pack_gate_up(const struct gw_ops *ops, const struct gw_model *m, const struct gw_model_layer *src,
-                         struct gw_weight *w, uint8_t *stage)
-{
-    size_t row = gw_dtype_bytes(src->gate->type) * w->k;
-    memset(stage, 0, row * w->n);
-    for (uint32_t s = 0; s < m->cells.shares; s++) {
-        uint32_t first, count = ffn_share(m, s, &first);
-        uint8_t *gate = stage + row * (2 * s) * m->cells.share_cols, *up = gate + row * m->cells.share_cols;
-        memcpy(gate, (const uint8_t *)src->gate->data + row * first, row * count);
-        memcpy(up, (const uint8_t *)src->up->data + row * first, row * count);
+    struct tables t = {.base = base};
+    bool last = w->rect.g1 == w->model->cells.groups;
+    w->layers = take(&t, w->layers_len, sizeof *w->layers);
+    place_products(&t, &w->head, last ? w->shares : 0);
+    for (uint32_t l = 0; l < w->layers_len; l++) {
+        struct gw_layer_weights none, *layer = base ? &w->layers[l] : &none;
+        place_products(&t, &layer->qkv, w->shares + 2 * w->kv_heads);
+        place_products(&t, &layer->gate_up, w->shares);
+        layer->o = take(&t, w->shares, sizeof *layer->o);
+        layer->down = take(&t, w->shares, sizeof *layer->down);
     }
-    pack(ops, w, stage, src->gate->type, w->k);
+    return t.used;
 }
 
-static void pack_down(const struct gw_ops *ops, const struct gw_model *m, const struct gw_tensor *down,
-                      struct gw_weight *w, uint8_t *stage)
+static void add_product(struct gw_products *p, uint32_t *filled, const struct gw_weight *w)
 {
-    size_t item = gw_dtype_bytes(down->type), row = item * m->config.intermediate;
-    for (uint32_t s = 0; s < m->cells.shares; s++) {
-        uint32_t first, count = ffn_share(m, s, &first);
-        memset(stage, 0, item * w[s].n * w[s].k);
-        for (uint32_t n = 0; n < w[s].n; n++)
-            memcpy(stage + item * n * w[s].k, (const uint8_t *)down->data + row * n + item * first,
-                   item * count);
-        pack(ops, &w[s], stage, down->type, w[s].k);
+    p->w[*filled] = *w;
+    p->at[*filled] = p->columns;
+    p->columns += w->n;
+    ++*filled;
+}
+
+static void fill_layer(struct gw_weights *w, uint32_t group, uint32_t in_group,
+                       struct gw_layer_weights *layer)
+{
+    const struct gw_cells *cells = &w->model->cells;
+    uint32_t hidden = w->model->config.hidden, kv_first = gw_cells_kv_first(cells, w->rect.s0);
+    uint32_t qkv = 0, gate_up = 0;
+    layer->norm_attn = gw_cell_store_norms(w->store, group) + (size_t)in_group * 2 * hidden;
+    layer->norm_ffn = layer->norm_attn + hidden;
+    for (uint32_t i = 0; i < w->shares; i++) {
+        const struct gw_weight *m =
+            gw_cell_store_share(w->store, group, w->rect.s0 + i) + (size_t)in_group * GW_SHARE_MATRICES;
+        add_product(&layer->qkv, &qkv, &m[GW_SHARE_Q]);
+        add_product(&layer->gate_up, &gate_up, &m[GW_SHARE_GATE_UP]);
+        layer->o[i] = m[GW_SHARE_O];
+        layer->down[i] = m[GW_SHARE_DOWN];
     }
+    for (uint32_t matrix = 0; matrix < GW_KV_HEAD_MATRICES; matrix++)
+        for (uint32_t h = 0; h < w->kv_heads; h++)
+            add_product(&layer->qkv, &qkv,
+                        gw_cell_store_kv(w->store, group, kv_first + h) +
+                            (size_t)in_group * GW_KV_HEAD_MATRICES + matrix);
 }
 
-static void pack_all(const struct gw_ops *ops, const struct gw_model *m, struct gw_weights *w, uint8_t *stage)
+static void fill_all(struct gw_weights *w)
 {
-    load_norm(w->norm_final, m->norm_final);
-    pack(ops, &w->head, m->head->data, m->head->type, w->head.k);
-    for (uint32_t i = 0; i < w->layers_len; i++) {
-        const struct gw_model_layer *src = &m->layers[i];
-        struct gw_layer_weights *l = &w->layers[i];
-        load_norm(l->norm_attn, src->norm_attn);
-        load_norm(l->norm_ffn, src->norm_ffn);
-        pack_qkv(ops, src, &l->qkv, stage);
-        pack_o(ops, m, src->o, l->o);
-        pack_gate_up(ops, m, src, &l->gate_up, stage);
-        pack_down(ops, m, src->down, l->down, stage);
+    const struct gw_cells *cells = &w->model->cells;
+    struct gw_layer_weights *layer = w->layers;
+    for (uint32_t g = w->rect.g0; g < w->rect.g1; g++)
+        for (uint32_t i = 0; i < gw_cells_layer(cells, g + 1) - gw_cells_layer(cells, g); i++)
+            fill_layer(w, g, i, layer++);
+    w->head_first = gw_cells_cut(w->rect.s0, w->model->config.vocab, cells->shares);
+    if (w->head.count == 0) return;
+    w->norm_final = gw_cell_store_final(w->store);
+    uint32_t head = 0;
+    for (uint32_t i = 0; i < w->shares; i++)
+        add_product(&w->head, &head, gw_cell_store_head(w->store, w->rect.s0 + i));
+}
+
+static struct gw_weights *describe(struct gw_cell_store *store, const struct gw_model *model,
+                                   struct gw_cell_rect rect)
+{
+    const struct gw_cells *cells = &model->cells;
+    struct gw_weights *w = calloc(1, sizeof *w);
+    if (!w) return NULL;
+    *w = (struct gw_weights){.store = store, .rect = rect, .model = model, .shares = rect.s1 - rect.s0};
+    w->heads = w->shares * cells->share_heads;
+    w->kv_heads = gw_cells_kv_end(cells, rect.s1) - gw_cells_kv_first(cells, rect.s0);
+    w->layers_len = gw_cells_layers(cells, rect);
+    w->tables = calloc(1, place_all(w, NULL));
+    if (!w->tables) {
+        free(w);
+        return NULL;
     }
+    place_all(w, w->tables);
+    return w;
 }
 
-static size_t stage_bytes(const struct gw_weights *w)
-{
-    const struct gw_layer_weights *l = &w->layers[0];
-    size_t most = (size_t)l->qkv.n * l->qkv.k, gate_up = (size_t)l->gate_up.n * l->gate_up.k;
-    size_t down = (size_t)l->down[0].n * l->down[0].k;
-    if (gate_up > most) most = gate_up;
-    if (down > most) most = down;
-    return most * sizeof(float); /* the widest type that is staged */
-}
-
-static gw_err_t map_memory(struct gw_weights *w, size_t bytes, struct gw_err_ctx *ctx)
-{
-    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED) return gw_fail(ctx, GW_ERR_MEMORY, "no %zu bytes of memory for the weights", bytes);
-    madvise(p, bytes, MADV_HUGEPAGE); /* fewer TLB misses where the kernel has huge pages; else no matter */
-    w->memory = p;
-    w->memory_bytes = bytes;
-    return GW_OK;
-}
-
-static gw_err_t alloc_layers(const struct gw_model *m, struct gw_weights *w, struct gw_err_ctx *ctx)
-{
-    w->layers = calloc(m->config.layers, sizeof *w->layers);
-    if (!w->layers) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
-    w->layers_len = m->config.layers;
-    for (uint32_t i = 0; i < w->layers_len; i++) {
-        w->layers[i].o = calloc(m->cells.shares, sizeof *w->layers[i].o);
-        w->layers[i].down = calloc(m->cells.shares, sizeof *w->layers[i].down);
-        if (!w->layers[i].o || !w->layers[i].down) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
-    }
-    return GW_OK;
-}
-
-gw_err_t gw_weights_create(const struct gw_model *m, const struct gw_ops *ops, struct gw_weights **out,
+gw_err_t gw_weights_create(struct gw_cell_store *store, const struct gw_model *model,
+                           struct gw_cell_rect rect, const atomic_bool *stop, struct gw_weights **out,
                            struct gw_err_ctx *ctx)
 {
-    if (ops->weight == GW_BF16 && !m->all_bf16)
-        return gw_fail(ctx, GW_ERR_INPUT, "profile %s needs a model whose matrices are all bf16",
-                       ops->profile);
-    gw_err_t err = GW_OK;
-    uint8_t *stage = NULL;
-    struct arena arena = {0};
-    struct gw_weights *w = calloc(1, sizeof *w);
+    struct gw_weights *w = describe(store, model, rect);
     if (!w) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
-    w->embed = m->embed->data;
-    w->embed_type = m->embed->type;
-    TRY_GOTO(alloc_layers(m, w, ctx), out);
-    place_all(&arena, ops, m, w);
-    TRY_GOTO(map_memory(w, arena.used, ctx), out);
-    arena.base = w->memory;
-    place_all(&arena, ops, m, w);
-    stage = malloc(stage_bytes(w));
-    if (!stage) {
-        err = gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
-        goto out;
+    gw_err_t err = gw_cell_store_acquire(store, rect, stop, &w->loaded_bytes, ctx);
+    if (err != GW_OK) {
+        free(w->tables);
+        free(w);
+        return err;
     }
-    pack_all(ops, m, w, stage);
+    fill_all(w);
     *out = w;
-    w = NULL;
-out:
-    free(stage);
-    gw_weights_destroy(w);
-    return err;
+    return GW_OK;
 }
 
 void gw_weights_destroy(struct gw_weights *w)
 {
     if (!w) return;
-    for (uint32_t i = 0; i < w->layers_len; i++) {
-        free(w->layers[i].o);
-        free(w->layers[i].down);
-    }
-    free(w->layers);
-    if (w->memory) munmap(w->memory, w->memory_bytes);
+    gw_cell_store_release(w->store, w->rect);
+    free(w->tables);
     free(w);
 }

@@ -1,40 +1,49 @@
-/* Weights: a model's matrices, packed for one table of operations.
+/* Weights: a rectangle of cells as the operations want it, over the parts of a cell store.
  *
- * Column-parallel products (qkv, gate|up, head) are independent for each output column, so the shares that a
- * rank holds are packed as one matrix; row-parallel ones (o, down) are packed per share, because each share
- * is summed on its own before the tree (DESIGN part 4). For now a rank holds all shares and layers.
+ * Column-parallel products (qkv, gate|up, head) are independent for each output column: a list of matrices and the
+ * column at which each one's result goes. Row-parallel ones (o, down) are one matrix per share, because each share is
+ * summed on its own before the tree (DESIGN part 4).
  *
- *     qkv      rows: all query heads | all K heads | all V heads
- *     gate_up  rows: per share its gate columns | its up columns, each padded with zeros to share_cols
+ *     qkv      Q of each share | K of each KV head | V of each KV head
+ *     gate_up  per share its gate columns | its up columns, each padded with zeros to share_cols
+ *     head     rows of each share's part of the vocabulary; only with the last layer group
  *
- * Owner: gw_weights_destroy frees; the embedding stays in the model's files, which must outlive the weights.
- * Thread: const after create. Units: bytes, elements. Errors: GW_ERR_MEMORY, GW_ERR_INPUT (f32 or f16
- * matrices under a bf16 profile: never rounded silently); on error *out is unchanged. Source: own design. */
+ * Owner: gw_weights_destroy releases the cells and frees. Thread: const after create, which runs where the store may
+ * be acquired. Units: bytes, elements. Errors: as gw_cell_store_acquire; on error *out is unchanged. Source: own design. */
 #ifndef GW_WORKER_WEIGHTS_H
 #define GW_WORKER_WEIGHTS_H
 
-#include "worker/model.h"
+#include "worker/cell_store.h"
+
+struct gw_products {
+    struct gw_weight *w; /* [count] of equal k */
+    uint32_t *at;        /* [count] first column of each */
+    uint32_t count, columns;
+};
 
 struct gw_layer_weights {
-    float *norm_attn, *norm_ffn; /* [hidden] */
-    struct gw_weight qkv;        /* [(heads + 2 kv_heads) · head_dim, hidden] */
-    struct gw_weight *o;         /* [shares] of [hidden, share_heads · head_dim] */
-    struct gw_weight gate_up;    /* [2 · shares · share_cols, hidden] */
-    struct gw_weight *down;      /* [shares] of [hidden, share_cols] */
+    const float *norm_attn, *norm_ffn; /* [hidden] */
+    struct gw_products qkv, gate_up;
+    struct gw_weight *o;    /* [shares] of [hidden, share_heads · head_dim] */
+    struct gw_weight *down; /* [shares] of [hidden, share_cols] */
 };
 
 struct gw_weights {
-    const void *embed; /* [vocab, hidden] of embed_type */
-    enum gw_dtype embed_type;
-    float *norm_final;     /* [hidden] */
-    struct gw_weight head; /* [vocab, hidden] */
-    struct gw_layer_weights *layers;
+    struct gw_cell_store *store;
+    struct gw_cell_rect rect;
+    const struct gw_model *model;
+    uint32_t shares, heads, kv_heads; /* of the rectangle */
     uint32_t layers_len;
-    void *memory; /* one mapping holds all packed matrices and norms */
-    size_t memory_bytes;
+    struct gw_layer_weights *layers; /* [layers_len], from the first group's first layer on */
+    struct gw_products head;         /* count 0 without the last layer group */
+    const float *norm_final;         /* [hidden]; NULL without the last layer group */
+    uint32_t head_first;             /* vocabulary row of the head's column 0 */
+    uint64_t loaded_bytes;           /* by create */
+    void *tables;                    /* holds the arrays above */
 };
 
-gw_err_t gw_weights_create(const struct gw_model *model, const struct gw_ops *ops, struct gw_weights **out,
+gw_err_t gw_weights_create(struct gw_cell_store *store, const struct gw_model *model,
+                           struct gw_cell_rect rect, const atomic_bool *stop, struct gw_weights **out,
                            struct gw_err_ctx *ctx) GW_MUST_USE;
 void gw_weights_destroy(struct gw_weights *weights);
 

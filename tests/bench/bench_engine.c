@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "worker/engine.h"
+#include "tests/lib/solo_engine.h"
 
 #define PROMPT    32
 #define NEW       64
@@ -44,7 +44,9 @@ static void run(struct gw_engine *e, const struct load *load)
     int64_t start_us = gw_clock_mono_us();
     for (uint32_t r = 0; r < load->rounds; r++) {
         for (uint32_t i = 0; i < load->sequences; i++) submit(e, load, r * load->sequences + i);
-        while (gw_engine_step(e)) continue;
+        bool did = true;
+        while (did)
+            if (gw_engine_step(e, &did, NULL) != GW_OK) exit(1);
     }
     double seconds = (double)(gw_clock_mono_us() - start_us) / 1e6;
     gw_engine_stats(e, &after);
@@ -63,22 +65,21 @@ int main(int argc, char **argv)
         {"", 32, 8, 0.8f, 0.95f}, {"_greedy", 32, 8, 0, 1}, {"_alone", 1, 32, 0, 1}};
     struct gw_err_ctx ctx = {0};
     struct gw_model *model = NULL;
-    struct gw_engine *engine = NULL;
-    struct gw_engine_config config = {.kv_tokens = 16384,
-                                      .max_batch_tokens = 512,
-                                      .max_sequences = 256,
-                                      .key = key,
-                                      .key_len = sizeof key - 1};
+    struct solo solo = {0};
+    const struct solo_config config = {.kv_tokens = 16384,
+                                       .max_batch_tokens = 512,
+                                       .max_sequences = 256,
+                                       .key = key,
+                                       .key_len = sizeof key - 1};
     gw_err_t err = gw_model_open(argc > 1 ? argv[1] : "tests/models/tattler-3m", &model, &ctx);
-    config.model = model;
-    if (err == GW_OK) err = gw_engine_create(&config, &engine, &ctx);
+    if (err == GW_OK) err = solo_open(&solo, model, &config, &ctx);
     if (err != GW_OK) {
         fprintf(stderr, "bench_engine: %s\n", ctx.text);
         gw_model_close(model);
         return 1;
     }
-    for (size_t i = 0; i < sizeof loads / sizeof *loads; i++) run(engine, &loads[i]);
-    gw_engine_destroy(engine);
+    for (size_t i = 0; i < sizeof loads / sizeof *loads; i++) run(solo.engine, &loads[i]);
+    solo_close(&solo);
     gw_model_close(model);
     return 0;
 }

@@ -15,7 +15,7 @@
 
 #include "base/hash.h"
 #include "base/rng.h"
-#include "worker/engine.h"
+#include "tests/lib/solo_engine.h"
 
 #define FIXTURE_RUNS_MAX     128
 #define FIXTURE_BRANCHES_MAX 8
@@ -41,7 +41,8 @@ struct fixture_run {
 
 struct fixture {
     struct gw_model *model;
-    struct gw_engine *engine;
+    struct solo solo;
+    struct gw_engine *engine; /* solo's */
     struct fixture_run *runs;
     uint32_t runs_len;
     float *last_row; /* [vocab], of the newest draw */
@@ -94,36 +95,36 @@ static inline void fixture_tokens(void *arg, uint64_t request, uint32_t attempt,
     }
 }
 
-static inline struct gw_engine_config fixture_config(void)
+static inline struct solo_config fixture_config(void)
 {
     static const char key[] = "a cluster key for tests, 32 byte";
-    struct gw_engine_config c = {.threads = 2,
-                                 .kv_tokens = 8192,
-                                 .max_batch_tokens = 512,
-                                 .max_sequences = 64,
-                                 .poison = true,
-                                 .key = key,
-                                 .key_len = sizeof key - 1};
+    struct solo_config c = {.threads = 2,
+                            .kv_tokens = 8192,
+                            .max_batch_tokens = 512,
+                            .max_sequences = 64,
+                            .poison = true,
+                            .key = key,
+                            .key_len = sizeof key - 1};
     return c;
 }
 
 /* Opens dir's model and an engine of this configuration over it. */
-static inline void fixture_open(struct fixture *f, const char *dir, struct gw_engine_config config)
+static inline void fixture_open(struct fixture *f, const char *dir, struct solo_config config)
 {
     struct gw_err_ctx ctx = {0};
     memset(f, 0, sizeof *f);
     if (gw_model_open(dir, &f->model, &ctx) != GW_OK) fail_msg("%s", ctx.text);
     f->runs = calloc(FIXTURE_RUNS_MAX, sizeof *f->runs);
     f->last_row = calloc(f->model->config.vocab, sizeof *f->last_row);
-    config.model = f->model;
     config.sink = (struct gw_engine_sink){
         .arg = f, .started = fixture_started, .tokens = fixture_tokens, .logits = fixture_logits};
-    if (gw_engine_create(&config, &f->engine, &ctx) != GW_OK) fail_msg("%s", ctx.text);
+    if (solo_open(&f->solo, f->model, &config, &ctx) != GW_OK) fail_msg("%s", ctx.text);
+    f->engine = f->solo.engine;
 }
 
 static inline void fixture_close(struct fixture *f)
 {
-    gw_engine_destroy(f->engine);
+    solo_close(&f->solo);
     gw_model_close(f->model);
     free(f->runs);
     free(f->last_row);
@@ -159,9 +160,18 @@ static inline void fixture_submit(struct fixture *f, struct gw_request *request,
     gw_request_fini(&submit.request);
 }
 
+/* A step, which must not fail. False if there was nothing to do. */
+static inline bool fixture_step(struct fixture *f)
+{
+    struct gw_err_ctx ctx = {0};
+    bool did;
+    if (gw_engine_step(f->engine, &did, &ctx) != GW_OK) fail_msg("%s", ctx.text);
+    return did;
+}
+
 static inline void fixture_drain(struct fixture *f)
 {
-    while (gw_engine_step(f->engine)) continue;
+    while (fixture_step(f)) continue;
     assert_int_equal(gw_engine_jobs(f->engine), 0);
 }
 

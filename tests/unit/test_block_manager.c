@@ -10,6 +10,7 @@
 
 #include "base/rng.h"
 #include "worker/block_manager.h"
+#include "worker/page_pool.h"
 
 static struct gw_block_name name_of(uint32_t n)
 {
@@ -174,8 +175,10 @@ static void test_pool_pages_do_not_overlap(void **state)
     enum { SLOTS = 3, FLOATS = 2 * GW_BLOCK_TOKENS * 16 };
     struct gw_cells cells = gw_cells_of(&shape);
     struct gw_page_pool *pool;
-    assert_int_equal(gw_page_pool_create(&shape, &cells, GW_F32, SLOTS, false, &pool, NULL), GW_OK);
-    assert_int_equal(gw_page_pool_slot_bytes(&shape, &cells, GW_F32), FLOATS * sizeof(float) * 5 * 2);
+    assert_int_equal(
+        gw_page_pool_create(&shape, &cells, gw_cells_all(&cells), GW_F32, SLOTS, false, &pool, NULL), GW_OK);
+    assert_int_equal(gw_page_pool_slot_bytes(&shape, &cells, gw_cells_all(&cells), GW_F32),
+                     FLOATS * sizeof(float) * 5 * 2);
     for (uint32_t i = 0; i < 5 * 2 * SLOTS; i++) {
         float *p = page_cell(pool, i / (2 * SLOTS), i / SLOTS % 2, i % SLOTS);
         for (int k = 0; k < FLOATS; k++) p[k] = (float)i;
@@ -190,14 +193,21 @@ static void test_pool_pages_do_not_overlap(void **state)
     gw_page_pool_destroy(pool);
 }
 
+static void forget_slot(void *pool, uint32_t slot)
+{
+    gw_page_pool_forget(pool, slot);
+}
+
 static void test_pool_poison_makes_taken_slots_nan(void **state)
 {
     (void)state;
     struct gw_cells cells = gw_cells_of(&shape);
     struct gw_page_pool *pool;
     struct gw_blocks *b;
-    assert_int_equal(gw_page_pool_create(&shape, &cells, GW_F32, 2, true, &pool, NULL), GW_OK);
-    assert_int_equal(gw_blocks_create(2, pool, &b), GW_OK);
+    assert_int_equal(gw_page_pool_create(&shape, &cells, gw_cells_all(&cells), GW_F32, 2, true, &pool, NULL),
+                     GW_OK);
+    const struct gw_blocks_pages pages = {.arg = pool, .forget = forget_slot};
+    assert_int_equal(gw_blocks_create(2, &pages, &b), GW_OK);
     for (int round = 0; round < 2; round++) {
         uint32_t slot = take(b);
         for (uint32_t layer = 0; layer < shape.layers; layer++) {

@@ -5,7 +5,7 @@
 
 static int setup(void **state)
 {
-    struct gw_engine_config c = fixture_config();
+    struct solo_config c = fixture_config();
     struct fixture *f = calloc(1, sizeof *f);
     c.kv_tokens = 256;
     fixture_open(f, MODEL, c);
@@ -78,7 +78,7 @@ static void test_submit_with_complete_logs_has_nothing_to_do(void **state)
     struct gw_msg_submit submit = {.attempt = 1, .request = q, .logs = &log};
     assert_int_equal(gw_engine_submit(f->engine, &submit, NULL), GW_OK);
     assert_int_equal(gw_engine_jobs(f->engine), 0);
-    assert_false(gw_engine_step(f->engine));
+    assert_false(fixture_step(f));
 }
 
 static void test_step_ends_at_stop_id_and_at_max_tokens(void **state)
@@ -118,7 +118,7 @@ static void test_submit_newer_attempt_replaces_older_is_ignored(void **state)
     uint32_t keep[FIXTURE_BRANCHES_MAX] = {2};
     struct gw_request q = request(1, 10);
     fixture_submit(f, &q, 2, NULL, NULL);
-    for (int i = 0; i < 4; i++) assert_true(gw_engine_step(f->engine));
+    for (int i = 0; i < 4; i++) assert_true(fixture_step(f));
     struct fixture_run first = f->runs[0];
     assert_int_equal(first.branches[0].len, 4);
     q = request(1, 10);
@@ -126,7 +126,7 @@ static void test_submit_newer_attempt_replaces_older_is_ignored(void **state)
     q = request(1, 10);
     fixture_submit(f, &q, 1, NULL, NULL); /* an old one */
     assert_int_equal(gw_engine_jobs(f->engine), 1);
-    assert_true(gw_engine_step(f->engine));
+    assert_true(fixture_step(f));
     assert_int_equal(f->runs[0].branches[0].len, 5);
     f->runs_len = 0;
     q = request(1, 10);
@@ -148,11 +148,11 @@ static void test_cancel_stale_and_unknown_are_harmless(void **state)
     gw_engine_cancel(f->engine, 2, 9, GW_BRANCH_ALL);
     gw_engine_cancel(f->engine, 1, 4, 77);
     assert_int_equal(gw_engine_jobs(f->engine), 1);
-    assert_true(gw_engine_step(f->engine));
+    assert_true(fixture_step(f));
     gw_engine_cancel(f->engine, 1, 4, GW_BRANCH_ALL);
     gw_engine_cancel(f->engine, 1, 4, GW_BRANCH_ALL);
     assert_int_equal(gw_engine_jobs(f->engine), 0);
-    assert_false(gw_engine_step(f->engine));
+    assert_false(fixture_step(f));
 }
 
 static void test_hand_off_gives_log_lengths_and_forgets(void **state)
@@ -162,9 +162,9 @@ static void test_hand_off_gives_log_lengths_and_forgets(void **state)
     struct gw_request q = request(1, 20);
     q.n = 2;
     fixture_submit(f, &q, 5, NULL, NULL);
-    for (int i = 0; i < 3; i++) gw_engine_step(f->engine);
+    for (int i = 0; i < 3; i++) fixture_step(f);
     gw_engine_cancel(f->engine, 1, 5, 1);
-    gw_engine_step(f->engine);
+    fixture_step(f);
     assert_false(gw_engine_hand_off(f->engine, 1, 4, len, &n));
     assert_false(gw_engine_hand_off(f->engine, 2, 5, len, &n));
     assert_true(gw_engine_hand_off(f->engine, 1, 5, len, &n));
@@ -183,7 +183,7 @@ static void test_reset_forgets_requests_and_keeps_sealed_pages(void **state)
     uint32_t long_prompt[40] = {9, 8, 7};
     struct gw_request q = fixture_request(1, long_prompt, 40, 10);
     fixture_submit(f, &q, 1, NULL, NULL);
-    assert_true(gw_engine_step(f->engine));
+    assert_true(fixture_step(f));
     gw_engine_reset(f->engine);
     assert_int_equal(gw_engine_jobs(f->engine), 0);
     gw_engine_stats(f->engine, &stats);

@@ -25,9 +25,9 @@ struct reference {
     const char *profile;
 };
 
-static struct gw_engine_config config_of(const struct reference *ref)
+static struct solo_config config_of(const struct reference *ref)
 {
-    struct gw_engine_config c = fixture_config();
+    struct solo_config c = fixture_config();
     c.profile = ref->profile;
     return c;
 }
@@ -36,7 +36,7 @@ static int make_reference(void **state, const char *profile)
 {
     struct reference *ref = calloc(1, sizeof *ref);
     ref->profile = profile;
-    struct gw_engine_config c = config_of(ref);
+    struct solo_config c = config_of(ref);
     c.threads = 1;
     fixture_open(&ref->f, MODEL, c);
     for (uint32_t i = 0; i < BATCH; i++) {
@@ -75,7 +75,7 @@ static void expect_as_alone(const struct reference *ref, struct fixture *f, uint
 }
 
 /* Submits the first `count` requests at once and compares. */
-static void run_batch(const struct reference *ref, struct gw_engine_config config, uint32_t count,
+static void run_batch(const struct reference *ref, struct solo_config config, uint32_t count,
                       struct gw_engine_stats *stats)
 {
     struct fixture f;
@@ -99,7 +99,7 @@ static void test_step_prefill_in_chunks_gives_the_same_bits(void **state)
 {
     static const uint32_t chunks[] = {1, 7, 64, 512};
     for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
-        struct gw_engine_config c = config_of(*state);
+        struct solo_config c = config_of(*state);
         c.max_chunk = chunks[i];
         run_batch(*state, c, BATCH_IN_CHUNKS, NULL);
     }
@@ -107,7 +107,7 @@ static void test_step_prefill_in_chunks_gives_the_same_bits(void **state)
 
 static void test_step_small_batches_give_the_same_bits(void **state)
 {
-    struct gw_engine_config c = config_of(*state);
+    struct solo_config c = config_of(*state);
     c.max_batch_tokens = 13;
     c.max_sequences = 5;
     run_batch(*state, c, BATCH, NULL);
@@ -115,14 +115,14 @@ static void test_step_small_batches_give_the_same_bits(void **state)
 
 static void test_step_plain_c_gives_the_same_bits(void **state)
 {
-    struct gw_engine_config c = config_of(*state);
+    struct solo_config c = config_of(*state);
     c.isa = GW_ISA_C;
     run_batch(*state, c, BATCH_IN_C, NULL);
 }
 
 static void test_step_after_preemption_gives_the_same_bits(void **state)
 {
-    struct gw_engine_config c = config_of(*state);
+    struct solo_config c = config_of(*state);
     struct gw_engine_stats stats;
     c.kv_tokens = MIXED_PROMPT_MAX + MIXED_NEW_MAX;
     run_batch(*state, c, BATCH, &stats);
@@ -182,7 +182,7 @@ static void test_submit_from_any_log_position_gives_the_same_bits(void **state)
 static void test_step_under_random_churn_gives_the_same_bits(void **state)
 {
     const struct reference *ref = *state;
-    struct gw_engine_config c = config_of(ref);
+    struct solo_config c = config_of(ref);
     struct fixture f;
     struct gw_rng r;
     uint64_t seed;
@@ -213,7 +213,7 @@ static void test_step_under_random_churn_gives_the_same_bits(void **state)
             run->attempt++;
             fixture_submit(&f, &q, run->attempt, run, log_len);
         }
-        more = gw_engine_step(f.engine);
+        more = fixture_step(&f);
     }
     for (uint32_t i = 0; i < BATCH; i++)
         if (!cancelled[i]) expect_as_alone(ref, &f, i);

@@ -63,7 +63,7 @@ static void expect_all_same(struct fixture *want, struct fixture *got)
                                 top_n_of(i, want->model->config.vocab));
 }
 
-static void run_all(struct fixture *want, struct gw_engine_config config)
+static void run_all(struct fixture *want, struct solo_config config)
 {
     struct fixture f;
     fixture_open(&f, MODEL, config);
@@ -131,7 +131,7 @@ static void test_step_together_gives_the_same_bits(void **state)
 
 static void test_step_without_room_to_fork_gives_the_same_bits(void **state)
 {
-    struct gw_engine_config c = fixture_config();
+    struct solo_config c = fixture_config();
     run_one_by_one(*state);
     c.max_sequences = 2;
     run_all(*state, c);
@@ -205,7 +205,7 @@ static void test_cancel_of_branches_leaves_the_others_alone(void **state)
     gw_rng_init(&r, seed);
     run_one_by_one(f);
     for (uint32_t round = 0; round < 5; round++) {
-        struct gw_engine_config c = fixture_config();
+        struct solo_config c = fixture_config();
         bool gone[REQUESTS][BRANCHES] = {{false}};
         c.max_chunk = 3;
         fixture_open(&g, MODEL, c);
@@ -218,7 +218,7 @@ static void test_cancel_of_branches_leaves_the_others_alone(void **state)
             if (gw_rng_below(&r, 3)) continue;
             gw_engine_cancel(g.engine, i + 1, 1, b);
             gone[i][b] = true;
-        } while (gw_engine_step(g.engine));
+        } while (fixture_step(&g));
         assert_int_equal(gw_engine_jobs(g.engine), 0);
         for (uint32_t i = 0; i < REQUESTS; i++)
             for (uint32_t b = 0; b < BRANCHES; b++)

@@ -91,7 +91,7 @@ static void check(const char *model_dir, const char *golden_dir)
 {
     struct fixture f;
     struct golden g;
-    struct gw_engine_config config = fixture_config();
+    struct solo_config config = fixture_config();
     config.profile = "cpu-f32-1";
     golden_open(&g, golden_dir);
     fixture_open(&f, model_dir, config);

@@ -1,0 +1,167 @@
+/* A pipeline of several ranks inside one test: the leader's engine on the test's thread, every other rank on a thread of
+ * its own, each with a device, store and weights of its own, joined by socket pairs. */
+#ifndef GW_TESTS_RANK_THREADS_H
+#define GW_TESTS_RANK_THREADS_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tests/lib/engine_fixture.h"
+#include "tests/lib/layouts.h"
+
+#define RANK_DEADLINE_US 60000000 /* sanitized kernels of eight ranks on two cores are slow */
+
+struct rank_thread {
+    const struct rank_threads *all;
+    struct gw_msg_assign assign;
+    int fds[GW_WIRE_RANKS_MAX];
+    pthread_t thread;
+    struct gw_device *device;
+    struct gw_cell_store *store;
+    struct gw_weights *weights;
+    struct gw_coll *coll;
+    struct gw_rank *rank;
+    struct gw_rank_room room;
+    uint32_t followed; /* steps */
+    gw_err_t err;
+    struct gw_err_ctx ctx;
+};
+
+struct rank_threads {
+    const struct gw_model *model;
+    const struct gw_ops *ops;
+    struct solo_config config;
+    bool try_shm;
+    struct gw_assign_rank places[GW_WIRE_RANKS_MAX];
+    struct gw_msg_assign assign;
+    struct rank_thread ranks[GW_WIRE_RANKS_MAX];
+    struct gw_engine *engine;
+    atomic_bool stop;
+};
+
+static inline gw_err_t rank_make(struct rank_thread *t, struct gw_err_ctx *ctx)
+{
+    const struct rank_threads *a = t->all;
+    struct gw_rank_config config = {.model = a->model, .ops = a->ops, .poison = a->config.poison};
+    TRY(gw_place_of(&t->assign, &a->model->cells, &config.place, ctx));
+    TRY(gw_device_cpu_create(a->config.threads, false, &t->device, ctx));
+    gw_device_enter_thread();
+    TRY(gw_cell_store_create(a->model, a->ops, &t->store, ctx));
+    TRY(gw_weights_create(t->store, a->model, config.place.cells, NULL, &t->weights, ctx));
+    const struct gw_coll_config coll = {.term = 1,
+                                        .generation = 2,
+                                        .pipeline = 3,
+                                        .self = config.place.self,
+                                        .ranks = config.place.ranks,
+                                        .fds = t->fds,
+                                        .stage_first = config.place.stage_first,
+                                        .stage_ranks = config.place.stage_ranks,
+                                        .shares = a->model->cells.shares,
+                                        .share_at = config.place.share_at,
+                                        .max_elems =
+                                            (size_t)a->config.max_batch_tokens * a->model->config.hidden,
+                                        .try_shm = a->try_shm && config.place.stage_ranks > 1,
+                                        .deadline_us = RANK_DEADLINE_US};
+    t->room = solo_room(a->model, &a->config);
+    if (config.place.ranks > 1) {
+        TRY(gw_coll_create(&coll, &t->coll, ctx));
+        TRY(gw_rank_agree(t->coll, &config.place, &t->room, RANK_DEADLINE_US, ctx));
+    }
+    config.device = t->device;
+    config.weights = t->weights;
+    config.coll = t->coll;
+    config.room = t->room;
+    return gw_rank_create(&config, &t->rank, ctx);
+}
+
+static inline gw_err_t rank_follow_all(struct rank_thread *t)
+{
+    bool did;
+    TRY(rank_make(t, &t->ctx));
+    TRY(gw_rank_say_go(t->rank, &t->ctx));
+    while (!atomic_load(&t->all->stop)) {
+        TRY(gw_rank_follow(t->rank, 20000, &did, &t->ctx));
+        t->followed += did;
+    }
+    return GW_OK;
+}
+
+static inline void rank_drop(struct rank_thread *t)
+{
+    gw_rank_destroy(t->rank);
+    gw_coll_destroy(t->coll);
+    gw_weights_destroy(t->weights);
+    gw_cell_store_destroy(t->store);
+    if (t->device) gw_device_destroy(t->device);
+}
+
+static inline void *rank_thread_main(void *arg)
+{
+    struct rank_thread *t = arg;
+    t->err = rank_follow_all(t);
+    return NULL;
+}
+
+static inline void rank_connect(struct rank_threads *a)
+{
+    uint32_t n = a->assign.ranks_len;
+    for (uint32_t i = 0; i < n; i++) a->ranks[i].fds[i] = -1;
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t k = i + 1; k < n; k++) {
+            int pair[2];
+            assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+            a->ranks[i].fds[k] = pair[0];
+            a->ranks[k].fds[i] = pair[1];
+        }
+}
+
+static inline void rank_threads_open(struct rank_threads *a, const struct gw_model *model, const char *layout,
+                                     const struct solo_config *config, bool try_shm)
+{
+    struct gw_err_ctx ctx = {0};
+    memset(a, 0, sizeof *a);
+    a->model = model;
+    a->config = *config;
+    a->try_shm = try_shm;
+    assert_int_equal(
+        gw_ops_cpu(config->profile ? config->profile : gw_model_profile(model), config->isa, &a->ops, &ctx),
+        GW_OK);
+    layout_parse(layout, &model->cells, a->places, &a->assign);
+    rank_connect(a);
+    for (uint32_t i = 0; i < a->assign.ranks_len; i++) {
+        struct rank_thread *t = &a->ranks[i];
+        t->all = a;
+        t->assign = a->assign;
+        t->assign.self = i;
+        if (i > 0) assert_int_equal(pthread_create(&t->thread, NULL, rank_thread_main, t), 0);
+    }
+    if (rank_make(&a->ranks[0], &ctx) != GW_OK) fail_msg("%s", ctx.text);
+    const struct gw_engine_config engine = {.model = model,
+                                            .ops = a->ops,
+                                            .rank = a->ranks[0].rank,
+                                            .room = a->ranks[0].room,
+                                            .max_chunk = config->max_chunk,
+                                            .key = config->key,
+                                            .key_len = config->key_len,
+                                            .sink = config->sink};
+    if (gw_engine_create(&engine, &a->engine, &ctx) != GW_OK) fail_msg("%s", ctx.text);
+    for (bool may = false; !may;)
+        if (gw_rank_may_lead(a->ranks[0].rank, &may, &ctx) != GW_OK) fail_msg("%s", ctx.text);
+}
+
+/* All of the others must have followed without an error. */
+static inline void rank_threads_close(struct rank_threads *a)
+{
+    gw_engine_destroy(a->engine);
+    atomic_store(&a->stop, true);
+    for (uint32_t i = 1; i < a->assign.ranks_len; i++) {
+        pthread_join(a->ranks[i].thread, NULL);
+        if (a->ranks[i].err != GW_OK) fail_msg("rank %u: %s", i, a->ranks[i].ctx.text);
+        assert_true(a->ranks[i].followed > 0);
+    }
+    for (uint32_t i = 0; i < a->assign.ranks_len; i++) rank_drop(&a->ranks[i]); /* a closed socket is an error */
+}
+
+#endif

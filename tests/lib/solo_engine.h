@@ -1,0 +1,82 @@
+/* An engine over a rank that holds the whole model, with the device, store and weights that it stands on. */
+#ifndef GW_TESTS_SOLO_ENGINE_H
+#define GW_TESTS_SOLO_ENGINE_H
+
+#include <string.h>
+
+#include "worker/engine.h"
+
+struct solo_config {
+    const char *profile; /* NULL: the model's own */
+    enum gw_isa isa;
+    int threads;
+    uint32_t kv_tokens, max_batch_tokens, max_sequences, max_chunk;
+    bool poison;
+    const void *key;
+    size_t key_len;
+    struct gw_engine_sink sink;
+};
+
+struct solo {
+    const struct gw_ops *ops;
+    struct gw_device *device;
+    struct gw_cell_store *store;
+    struct gw_weights *weights;
+    struct gw_rank *rank;
+    struct gw_engine *engine;
+};
+
+static inline void solo_close(struct solo *s)
+{
+    gw_engine_destroy(s->engine);
+    gw_rank_destroy(s->rank);
+    gw_weights_destroy(s->weights);
+    gw_cell_store_destroy(s->store);
+    if (s->device) gw_device_destroy(s->device);
+    memset(s, 0, sizeof *s);
+}
+
+static inline struct gw_rank_room solo_room(const struct gw_model *model, const struct solo_config *c)
+{
+    struct gw_rank_room room = {.slots = (c->kv_tokens + GW_BLOCK_TOKENS - 1) / GW_BLOCK_TOKENS,
+                                .max_rows = c->max_batch_tokens,
+                                .max_sequences = c->max_sequences,
+                                .positions = model->config.context};
+    room.positions = gw_engine_context_of(model, &room);
+    return room;
+}
+
+static inline gw_err_t solo_open_parts(struct solo *s, const struct gw_model *model,
+                                       const struct solo_config *c, struct gw_err_ctx *ctx)
+{
+    struct gw_rank_config rank = {.model = model, .room = solo_room(model, c), .poison = c->poison};
+    TRY(gw_ops_cpu(c->profile ? c->profile : gw_model_profile(model), c->isa, &s->ops, ctx));
+    TRY(gw_device_cpu_create(c->threads, false, &s->device, ctx));
+    TRY(gw_cell_store_create(model, s->ops, &s->store, ctx));
+    gw_place_alone(&model->cells, &rank.place);
+    TRY(gw_weights_create(s->store, model, rank.place.cells, NULL, &s->weights, ctx));
+    rank.weights = s->weights;
+    rank.ops = s->ops;
+    rank.device = s->device;
+    TRY(gw_rank_create(&rank, &s->rank, ctx));
+    const struct gw_engine_config engine = {.model = model,
+                                            .ops = s->ops,
+                                            .rank = s->rank,
+                                            .room = rank.room,
+                                            .max_chunk = c->max_chunk,
+                                            .key = c->key,
+                                            .key_len = c->key_len,
+                                            .sink = c->sink};
+    return gw_engine_create(&engine, &s->engine, ctx);
+}
+
+static inline gw_err_t solo_open(struct solo *s, const struct gw_model *model, const struct solo_config *c,
+                                 struct gw_err_ctx *ctx)
+{
+    memset(s, 0, sizeof *s);
+    gw_err_t err = solo_open_parts(s, model, c, ctx);
+    if (err != GW_OK) solo_close(s);
+    return err;
+}
+
+#endif

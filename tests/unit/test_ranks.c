@@ -1,0 +1,226 @@
+/* worker/rank, worker/forward, worker/engine over pipelines of several ranks: every layout gives the same records and
+ * the same logit bits as one rank, over shared memory and over sockets, in both profiles. */
+#include "tests/lib/mixed_requests.h"
+#include "tests/lib/rank_threads.h"
+
+#define SEED     11
+#define REQUESTS 12
+
+static const char *const models[] = {"tests/data/tiny/gqa64", "tests/data/tiny/mha64",
+                                     "tests/data/tiny/mqa128", "tests/models/tattler-3m"};
+
+/* Of all models here: 8 shares, 2 or 3 layer groups. */
+static const char *const layouts[] = {"4+4",     "3+3+2", "2+2+2+2", "1+1+1+1+1+1+1+1", "8/8",
+                                      "4+4/4+4", "3+5/8", "8/1+7",   "1+2+5/6+2"};
+
+static void submit_all(struct fixture *f)
+{
+    for (uint32_t i = 0; i < REQUESTS; i++) {
+        struct gw_request q = mixed_request(SEED, i, f->model->config.vocab);
+        fixture_submit(f, &q, 1, NULL, NULL);
+    }
+}
+
+static void compare_all(const struct fixture *want, struct fixture *got)
+{
+    uint32_t vocab = want->model->config.vocab;
+    for (uint32_t i = 0; i < REQUESTS; i++)
+        fixture_expect_same(&want->runs[i].branches[0], &fixture_run_of(got, i + 1)->branches[0], 0,
+                            mixed_top_n(SEED, i, vocab));
+}
+
+/* Runs the requests on a pipeline of that layout and compares with one rank. */
+static void expect_same_on(const struct fixture *want, const char *layout, struct solo_config config,
+                           bool try_shm)
+{
+    struct rank_threads a;
+    struct fixture f = {.model = want->model,
+                        .runs = calloc(FIXTURE_RUNS_MAX, sizeof *f.runs),
+                        .last_row = calloc(want->model->config.vocab, sizeof *f.last_row)};
+    config.sink = (struct gw_engine_sink){
+        .arg = &f, .started = fixture_started, .tokens = fixture_tokens, .logits = fixture_logits};
+    config.threads = 1;
+    rank_threads_open(&a, want->model, layout, &config, try_shm);
+    f.engine = a.engine;
+    submit_all(&f);
+    fixture_drain(&f);
+    compare_all(want, &f);
+    rank_threads_close(&a);
+    free(f.runs);
+    free(f.last_row);
+}
+
+static void with_reference(const char *model, const char *profile,
+                           void (*run)(const struct fixture *, struct solo_config))
+{
+    struct fixture want;
+    struct solo_config config = fixture_config();
+    config.profile = profile;
+    config.kv_tokens = 4096;
+    fixture_open(&want, model, config);
+    submit_all(&want);
+    fixture_drain(&want);
+    run(&want, config);
+    fixture_close(&want);
+}
+
+static void run_every_layout(const struct fixture *want, struct solo_config config)
+{
+    for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++) {
+        expect_same_on(want, layouts[i], config, false);
+        expect_same_on(want, layouts[i], config, true);
+    }
+}
+
+static void test_every_layout_gives_the_same_bits_bf16(void **state)
+{
+    (void)state;
+    with_reference(models[0], "cpu-bf16dot-1", run_every_layout);
+}
+
+static void test_every_layout_gives_the_same_bits_f32(void **state)
+{
+    (void)state;
+    with_reference(models[0], "cpu-f32-1", run_every_layout);
+}
+
+static void run_some_layouts(const struct fixture *want, struct solo_config config)
+{
+    expect_same_on(want, "3+3+2", config, true);
+    expect_same_on(want, "1+7/5+3", config, false);
+}
+
+static void test_every_model_gives_the_same_bits(void **state)
+{
+    (void)state;
+    for (size_t i = 1; i < sizeof models / sizeof *models; i++)
+        with_reference(models[i], NULL, run_some_layouts);
+}
+
+static void run_three_stages(const struct fixture *want, struct solo_config config)
+{
+    expect_same_on(want, "8/8/8", config, false);
+    expect_same_on(want, "2+6:1/8:1/4+4:1", config, true);
+    config.max_sequences = 3; /* fewer than stages want: some find nothing to do */
+    expect_same_on(want, "8/8/8", config, false);
+}
+
+static void test_three_stages_give_the_same_bits(void **state)
+{
+    (void)state;
+    with_reference("tests/models/tattler-3m", NULL, run_three_stages);
+}
+
+/* Chunks, small batches and too small a pool: steps without samples, preemption, copied tables. */
+static void run_hard_shapes(const struct fixture *want, struct solo_config config)
+{
+    config.max_chunk = 7;
+    expect_same_on(want, "4+4/8", config, true);
+    config.max_chunk = 0;
+    config.max_batch_tokens = 13;
+    config.max_sequences = 5;
+    expect_same_on(want, "8/3+5", config, false);
+    config.max_batch_tokens = 512;
+    config.max_sequences = 64;
+    config.kv_tokens = MIXED_PROMPT_MAX + MIXED_NEW_MAX;
+    expect_same_on(want, "8/8", config, false);
+    expect_same_on(want, "5+3", config, true);
+}
+
+static void test_hard_shapes_give_the_same_bits(void **state)
+{
+    (void)state;
+    with_reference(models[0], "cpu-bf16dot-1", run_hard_shapes);
+}
+
+/* ---- branches and cancels ---- */
+
+static void run_branches(const struct fixture *want, struct solo_config config)
+{
+    (void)want;
+    uint32_t prompt[40];
+    struct fixture solo;
+    for (uint32_t i = 0; i < 40; i++) prompt[i] = i * 5 % 384;
+    struct gw_request one = fixture_request(1, prompt, 40, 24), two = fixture_request(1, prompt, 40, 24);
+    one.n = two.n = 4;
+    one.sampling.temperature = two.sampling.temperature = 1;
+    fixture_open(&solo, models[0], config);
+    fixture_submit(&solo, &one, 1, NULL, NULL);
+    fixture_drain(&solo);
+
+    struct rank_threads a;
+    struct fixture f = {.model = solo.model,
+                        .runs = calloc(FIXTURE_RUNS_MAX, sizeof *f.runs),
+                        .last_row = calloc(384, sizeof *f.last_row)};
+    config.sink = (struct gw_engine_sink){
+        .arg = &f, .started = fixture_started, .tokens = fixture_tokens, .logits = fixture_logits};
+    config.threads = 1;
+    rank_threads_open(&a, solo.model, "3+5/8", &config, true);
+    f.engine = a.engine;
+    fixture_submit(&f, &two, 1, NULL, NULL);
+    fixture_drain(&f);
+    for (uint32_t b = 0; b < 4; b++)
+        fixture_expect_same(&solo.runs[0].branches[b], &f.runs[0].branches[b], 0, 0);
+    rank_threads_close(&a);
+    free(f.runs);
+    free(f.last_row);
+    fixture_close(&solo);
+}
+
+static void test_branches_that_share_a_partial_block_give_the_same_bits(void **state)
+{
+    (void)state;
+    with_reference(models[0], "cpu-f32-1", run_branches);
+}
+
+/* Cancelled while their step is under way: the others are untouched, blocks and lanes are used again. */
+static void run_cancels(const struct fixture *want, struct solo_config config)
+{
+    struct rank_threads a;
+    struct fixture f = {.model = want->model,
+                        .runs = calloc(FIXTURE_RUNS_MAX, sizeof *f.runs),
+                        .last_row = calloc(want->model->config.vocab, sizeof *f.last_row)};
+    config.sink = (struct gw_engine_sink){
+        .arg = &f, .started = fixture_started, .tokens = fixture_tokens, .logits = fixture_logits};
+    config.threads = 1;
+    config.max_sequences = 6;
+    config.kv_tokens = 1024;
+    rank_threads_open(&a, want->model, "8/8", &config, false);
+    f.engine = a.engine;
+    submit_all(&f);
+    for (uint32_t i = 0; i < 8; i++) {
+        fixture_step(&f);
+        if (i % 2) gw_engine_cancel(f.engine, 2 + i / 2 * 3, 1, GW_BRANCH_ALL);
+    }
+    fixture_drain(&f);
+    for (uint32_t i = 0; i < REQUESTS; i++)
+        if (i % 3 != 1) /* ids 2, 5, 8, 11 may have been cut short */
+            fixture_expect_same(&want->runs[i].branches[0], &fixture_run_of(&f, i + 1)->branches[0], 0,
+                                mixed_top_n(SEED, i, want->model->config.vocab));
+    struct gw_engine_stats stats;
+    gw_engine_stats(f.engine, &stats);
+    assert_int_equal(stats.progress.kv_used_tokens, 0);
+    rank_threads_close(&a);
+    free(f.runs);
+    free(f.last_row);
+}
+
+static void test_cancel_of_a_request_in_flight_leaves_the_others_alone(void **state)
+{
+    (void)state;
+    with_reference(models[0], "cpu-bf16dot-1", run_cancels);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_layout_gives_the_same_bits_bf16),
+        cmocka_unit_test(test_every_layout_gives_the_same_bits_f32),
+        cmocka_unit_test(test_every_model_gives_the_same_bits),
+        cmocka_unit_test(test_three_stages_give_the_same_bits),
+        cmocka_unit_test(test_hard_shapes_give_the_same_bits),
+        cmocka_unit_test(test_branches_that_share_a_partial_block_give_the_same_bits),
+        cmocka_unit_test(test_cancel_of_a_request_in_flight_leaves_the_others_alone),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

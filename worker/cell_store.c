@@ -1,0 +1,445 @@
+#include "worker/cell_store.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "kernels/convert.h"
+
+#define PACK_ALIGN 64 /* bytes; gw_weight.data */
+
+enum kind { NORMS, FINAL, SHARE, KV, HEAD };
+
+/* Which part: of a layer group, and of a share or KV head where there are several. */
+struct key {
+    enum kind kind;
+    uint32_t group, index;
+};
+
+struct part {
+    void *memory; /* NULL: not here */
+    size_t bytes;
+    uint32_t refs;
+    struct gw_weight *matrices; /* NULL: norms */
+};
+
+struct gw_cell_store {
+    const struct gw_model *model;
+    const struct gw_ops *ops;
+    uint8_t *stage;       /* room for the largest matrix that is put together before packing */
+    pthread_mutex_t lock; /* guards parts' memory, refs */
+    uint32_t parts_len;
+    struct part parts[];
+};
+
+static uint32_t parts_of(const struct gw_cells *c)
+{
+    return c->groups * (1 + c->shares + c->kv_heads) + 1 + c->shares;
+}
+
+static uint32_t part_index(const struct gw_cells *c, struct key k)
+{
+    uint32_t per_group = 1 + c->shares + c->kv_heads;
+    switch (k.kind) {
+    case NORMS: return k.group * per_group;
+    case SHARE: return k.group * per_group + 1 + k.index;
+    case KV: return k.group * per_group + 1 + c->shares + k.index;
+    case FINAL: return c->groups * per_group;
+    default: return c->groups * per_group + 1 + k.index;
+    }
+}
+
+static const struct part *part_at(const struct gw_cell_store *s, enum kind kind, uint32_t group,
+                                  uint32_t index)
+{
+    return &s->parts[part_index(&s->model->cells, (struct key){kind, group, index})];
+}
+
+/* ---- a rectangle's parts, one after another ---- */
+
+/* The nth part of r; false when there are no more. */
+static bool nth_part(const struct gw_cells *c, struct gw_cell_rect r, uint32_t n, struct key *out)
+{
+    uint32_t shares = r.s1 - r.s0, kv_first = gw_cells_kv_first(c, r.s0);
+    uint32_t kvs = gw_cells_kv_end(c, r.s1) - kv_first, per_group = 1 + shares + kvs;
+    uint32_t group = n / per_group, i = n % per_group;
+    if (group < (uint32_t)(r.g1 - r.g0)) {
+        *out = (struct key){.kind = NORMS, .group = r.g0 + group};
+        if (i >= 1 + shares)
+            *out = (struct key){.kind = KV, .group = r.g0 + group, .index = kv_first + i - 1 - shares};
+        else if (i >= 1)
+            *out = (struct key){.kind = SHARE, .group = r.g0 + group, .index = r.s0 + i - 1};
+        return true;
+    }
+    i = n - per_group * (r.g1 - r.g0);
+    if (r.g1 != c->groups || i > shares) return false;
+    *out = i == 0 ? (struct key){.kind = FINAL} : (struct key){.kind = HEAD, .index = r.s0 + i - 1};
+    return true;
+}
+
+/* ---- shapes ---- */
+
+struct shape {
+    uint32_t n, k;
+};
+
+static uint32_t group_layers(const struct gw_cells *c, uint32_t group)
+{
+    return gw_cells_layer(c, group + 1) - gw_cells_layer(c, group);
+}
+
+static uint32_t head_rows(const struct gw_model *m, uint32_t share, uint32_t *first)
+{
+    uint32_t vocab = m->config.vocab, shares = m->cells.shares;
+    *first = gw_cells_cut(share, vocab, shares);
+    return gw_cells_cut(share + 1, vocab, shares) - *first;
+}
+
+static uint32_t matrices_of(const struct gw_model *m, struct key k)
+{
+    switch (k.kind) {
+    case SHARE: return group_layers(&m->cells, k.group) * GW_SHARE_MATRICES;
+    case KV: return group_layers(&m->cells, k.group) * GW_KV_HEAD_MATRICES;
+    case HEAD: return 1;
+    default: return 0;
+    }
+}
+
+static struct shape share_shape(const struct gw_model *m, uint32_t matrix)
+{
+    const struct gw_model_config *c = &m->config;
+    uint32_t heads = m->cells.share_heads * c->head_dim, cols = m->cells.share_cols;
+    switch (matrix) {
+    case GW_SHARE_Q: return (struct shape){heads, c->hidden};
+    case GW_SHARE_O: return (struct shape){c->hidden, heads};
+    case GW_SHARE_GATE_UP: return (struct shape){2 * cols, c->hidden};
+    default: return (struct shape){c->hidden, cols};
+    }
+}
+
+static struct shape matrix_shape(const struct gw_model *m, struct key k, uint32_t i)
+{
+    uint32_t first;
+    switch (k.kind) {
+    case SHARE: return share_shape(m, i % GW_SHARE_MATRICES);
+    case KV: return (struct shape){m->config.head_dim, m->config.hidden};
+    default: return (struct shape){head_rows(m, k.index, &first), m->config.hidden};
+    }
+}
+
+static size_t padded(size_t bytes)
+{
+    return (bytes + PACK_ALIGN - 1) / PACK_ALIGN * PACK_ALIGN;
+}
+
+static size_t part_bytes(const struct gw_model *m, const struct gw_ops *ops, struct key k)
+{
+    size_t bytes = 0, norm = m->config.hidden * sizeof(float);
+    if (k.kind == NORMS) return 2 * norm * group_layers(&m->cells, k.group);
+    if (k.kind == FINAL) return norm;
+    for (uint32_t i = 0; i < matrices_of(m, k); i++) {
+        struct shape s = matrix_shape(m, k, i);
+        bytes += padded(ops->pack_bytes(s.n, s.k));
+    }
+    return bytes;
+}
+
+/* ---- loading a part ---- */
+
+static void load_norm(float *to, const struct gw_tensor *t)
+{
+    for (uint64_t i = 0; i < t->shape[0]; i++) to[i] = gw_f32_at(t->data, t->type, i);
+}
+
+static void load_norms(const struct gw_model *m, uint32_t group, float *to)
+{
+    for (uint32_t l = gw_cells_layer(&m->cells, group); l < gw_cells_layer(&m->cells, group + 1); l++) {
+        load_norm(to, m->layers[l].norm_attn);
+        load_norm(to + m->config.hidden, m->layers[l].norm_ffn);
+        to += 2 * (size_t)m->config.hidden;
+    }
+}
+
+/* Rows [first, first + w->n) of a tensor of w->k columns. */
+static void pack_rows(const struct gw_ops *ops, const struct gw_tensor *t, size_t first, struct gw_weight *w)
+{
+    size_t row = gw_dtype_bytes(t->type) * w->k;
+    ops->pack(w->data, (const uint8_t *)t->data + row * first, t->type, w->n, w->k, w->k);
+}
+
+/* The FFN columns [*first, *first + result) of a share. */
+static uint32_t ffn_columns(const struct gw_model *m, uint32_t share, uint32_t *first)
+{
+    uint32_t units = m->config.intermediate / GW_CELLS_FFN_UNIT, shares = m->cells.shares;
+    uint32_t begin = gw_cells_cut(share, units, shares), end = gw_cells_cut(share + 1, units, shares);
+    *first = begin * GW_CELLS_FFN_UNIT;
+    return (end - begin) * GW_CELLS_FFN_UNIT;
+}
+
+static void pack_gate_up(struct gw_cell_store *s, const struct gw_model_layer *src, uint32_t share,
+                         struct gw_weight *w)
+{
+    uint32_t first, count = ffn_columns(s->model, share, &first);
+    size_t row = gw_dtype_bytes(src->gate->type) * w->k;
+    memset(s->stage, 0, row * w->n);
+    memcpy(s->stage, (const uint8_t *)src->gate->data + row * first, row * count);
+    memcpy(s->stage + row * s->model->cells.share_cols, (const uint8_t *)src->up->data + row * first,
+           row * count);
+    s->ops->pack(w->data, s->stage, src->gate->type, w->n, w->k, w->k);
+}
+
+static void pack_down(struct gw_cell_store *s, const struct gw_tensor *down, uint32_t share,
+                      struct gw_weight *w)
+{
+    uint32_t first, count = ffn_columns(s->model, share, &first);
+    size_t item = gw_dtype_bytes(down->type), row = item * s->model->config.intermediate;
+    memset(s->stage, 0, item * w->n * w->k);
+    for (uint32_t n = 0; n < w->n; n++)
+        memcpy(s->stage + item * n * w->k, (const uint8_t *)down->data + row * n + item * first,
+               item * count);
+    s->ops->pack(w->data, s->stage, down->type, w->n, w->k, w->k);
+}
+
+static void pack_share(struct gw_cell_store *s, uint32_t layer, uint32_t share, uint32_t matrix,
+                       struct gw_weight *w)
+{
+    const struct gw_model_layer *src = &s->model->layers[layer];
+    const struct gw_model_config *c = &s->model->config;
+    switch (matrix) {
+    case GW_SHARE_Q: pack_rows(s->ops, src->q, (size_t)share * w->n, w); break;
+    case GW_SHARE_O:
+        s->ops->pack(w->data, (const uint8_t *)src->o->data + gw_dtype_bytes(src->o->type) * share * w->k,
+                     src->o->type, w->n, w->k, (size_t)c->heads * c->head_dim);
+        break;
+    case GW_SHARE_GATE_UP: pack_gate_up(s, src, share, w); break;
+    default: pack_down(s, src->down, share, w); break;
+    }
+}
+
+static void pack_matrix(struct gw_cell_store *s, struct key k, uint32_t i, struct gw_weight *w)
+{
+    const struct gw_model *m = s->model;
+    uint32_t layer = gw_cells_layer(&m->cells, k.group), first;
+    if (k.kind == SHARE) {
+        pack_share(s, layer + i / GW_SHARE_MATRICES, k.index, i % GW_SHARE_MATRICES, w);
+    } else if (k.kind == KV) {
+        const struct gw_model_layer *src = &m->layers[layer + i / GW_KV_HEAD_MATRICES];
+        pack_rows(s->ops, i % GW_KV_HEAD_MATRICES == GW_KV_HEAD_K ? src->k : src->v, (size_t)k.index * w->n,
+                  w);
+    } else {
+        head_rows(m, k.index, &first);
+        pack_rows(s->ops, m->head, first, w);
+    }
+}
+
+static gw_err_t map_part(struct part *p, struct gw_err_ctx *ctx)
+{
+    void *memory = mmap(NULL, p->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return gw_fail(ctx, GW_ERR_MEMORY, "no %zu bytes of memory for weights", p->bytes);
+    madvise(memory, p->bytes,
+            MADV_HUGEPAGE); /* fewer TLB misses where the kernel has huge pages; else no matter */
+    p->memory = memory;
+    return GW_OK;
+}
+
+/* Fills *out, a part that nobody sees yet. */
+static gw_err_t load_part(struct gw_cell_store *s, struct key k, struct part *out, struct gw_err_ctx *ctx)
+{
+    uint32_t count = matrices_of(s->model, k);
+    *out = (struct part){.bytes = part_bytes(s->model, s->ops, k)};
+    TRY(map_part(out, ctx));
+    if (k.kind == NORMS) load_norms(s->model, k.group, out->memory);
+    if (k.kind == FINAL) load_norm(out->memory, s->model->norm_final);
+    if (count == 0) return GW_OK;
+    out->matrices = calloc(count, sizeof *out->matrices);
+    if (!out->matrices) {
+        munmap(out->memory, out->bytes);
+        return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
+    }
+    uint8_t *at = out->memory;
+    for (uint32_t i = 0; i < count; i++) {
+        struct shape shape = matrix_shape(s->model, k, i);
+        out->matrices[i] = (struct gw_weight){.n = shape.n, .k = shape.k, .data = at};
+        pack_matrix(s, k, i, &out->matrices[i]);
+        at += padded(s->ops->pack_bytes(shape.n, shape.k));
+    }
+    return GW_OK;
+}
+
+/* ---- the store ---- */
+
+static size_t stage_bytes(const struct gw_model *m)
+{
+    size_t gate_up = 2 * (size_t)m->cells.share_cols * m->config.hidden; /* DOWN has half of that */
+    return gate_up * sizeof(float);
+}
+
+gw_err_t gw_cell_store_create(const struct gw_model *model, const struct gw_ops *ops,
+                              struct gw_cell_store **out, struct gw_err_ctx *ctx)
+{
+    if (ops->weight == GW_BF16 && !model->all_bf16)
+        return gw_fail(ctx, GW_ERR_INPUT, "profile %s needs a model whose matrices are all bf16",
+                       ops->profile);
+    uint32_t parts = parts_of(&model->cells);
+    struct gw_cell_store *s = calloc(1, sizeof *s + parts * sizeof *s->parts);
+    uint8_t *stage = malloc(stage_bytes(model));
+    if (!s || !stage) {
+        free(s);
+        free(stage);
+        return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
+    }
+    s->model = model;
+    s->ops = ops;
+    s->stage = stage;
+    s->parts_len = parts;
+    pthread_mutex_init(&s->lock, NULL);
+    *out = s;
+    return GW_OK;
+}
+
+static void drop_part(struct part *p)
+{
+    munmap(p->memory, p->bytes);
+    free(p->matrices);
+    *p = (struct part){0};
+}
+
+void gw_cell_store_destroy(struct gw_cell_store *s)
+{
+    if (!s) return;
+    for (uint32_t i = 0; i < s->parts_len; i++) {
+        assert(s->parts[i].refs == 0);
+        if (s->parts[i].memory) drop_part(&s->parts[i]);
+    }
+    pthread_mutex_destroy(&s->lock);
+    free(s->stage);
+    free(s);
+}
+
+uint64_t gw_cell_store_bytes_of(const struct gw_cell_store *s, struct gw_cell_rect r)
+{
+    struct key k;
+    uint64_t bytes = 0;
+    for (uint32_t n = 0; nth_part(&s->model->cells, r, n, &k); n++) bytes += part_bytes(s->model, s->ops, k);
+    return bytes;
+}
+
+uint64_t gw_cell_store_missing(struct gw_cell_store *s, struct gw_cell_rect r)
+{
+    struct key k;
+    uint64_t bytes = 0;
+    pthread_mutex_lock(&s->lock);
+    for (uint32_t n = 0; nth_part(&s->model->cells, r, n, &k); n++)
+        if (!s->parts[part_index(&s->model->cells, k)].memory) bytes += part_bytes(s->model, s->ops, k);
+    pthread_mutex_unlock(&s->lock);
+    return bytes;
+}
+
+uint64_t gw_cell_store_bytes(struct gw_cell_store *s)
+{
+    uint64_t bytes = 0;
+    pthread_mutex_lock(&s->lock);
+    for (uint32_t i = 0; i < s->parts_len; i++) bytes += s->parts[i].bytes;
+    pthread_mutex_unlock(&s->lock);
+    return bytes;
+}
+
+/* Counts a part that is here. */
+static bool ref_if_here(struct gw_cell_store *s, struct part *p)
+{
+    pthread_mutex_lock(&s->lock);
+    bool here = p->memory != NULL;
+    if (here) p->refs++;
+    pthread_mutex_unlock(&s->lock);
+    return here;
+}
+
+static gw_err_t acquire_part(struct gw_cell_store *s, struct key k, uint64_t *loaded, struct gw_err_ctx *ctx)
+{
+    struct part *p = &s->parts[part_index(&s->model->cells, k)], fresh;
+    if (ref_if_here(s, p)) return GW_OK;
+    TRY(load_part(s, k, &fresh, ctx));
+    fresh.refs = 1;
+    *loaded += fresh.bytes;
+    pthread_mutex_lock(&s->lock);
+    *p = fresh;
+    pthread_mutex_unlock(&s->lock);
+    return GW_OK;
+}
+
+/* Releases the first `count` parts of r. */
+static void release_first(struct gw_cell_store *s, struct gw_cell_rect r, uint32_t count)
+{
+    struct key k;
+    pthread_mutex_lock(&s->lock);
+    for (uint32_t n = 0; n < count && nth_part(&s->model->cells, r, n, &k); n++) {
+        struct part *p = &s->parts[part_index(&s->model->cells, k)];
+        assert(p->refs > 0);
+        p->refs--;
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
+gw_err_t gw_cell_store_acquire(struct gw_cell_store *s, struct gw_cell_rect r, const atomic_bool *stop,
+                               uint64_t *loaded, struct gw_err_ctx *ctx)
+{
+    struct key k;
+    uint64_t bytes = 0;
+    for (uint32_t n = 0; nth_part(&s->model->cells, r, n, &k); n++) {
+        gw_err_t err = GW_OK;
+        if (stop && atomic_load(stop)) err = gw_fail(ctx, GW_ERR_IO, "loading of weights was stopped");
+        if (err == GW_OK) err = acquire_part(s, k, &bytes, ctx);
+        if (err != GW_OK) {
+            release_first(s, r, n);
+            return err;
+        }
+    }
+    *loaded = bytes;
+    return GW_OK;
+}
+
+void gw_cell_store_release(struct gw_cell_store *s, struct gw_cell_rect r)
+{
+    release_first(s, r, UINT32_MAX);
+}
+
+void gw_cell_store_trim(struct gw_cell_store *s, struct gw_cell_rect keep)
+{
+    struct key k;
+    pthread_mutex_lock(&s->lock);
+    for (uint32_t n = 0; nth_part(&s->model->cells, keep, n, &k); n++)
+        s->parts[part_index(&s->model->cells, k)].refs++;
+    for (uint32_t i = 0; i < s->parts_len; i++)
+        if (s->parts[i].memory && s->parts[i].refs == 0) drop_part(&s->parts[i]);
+    for (uint32_t n = 0; nth_part(&s->model->cells, keep, n, &k); n++)
+        s->parts[part_index(&s->model->cells, k)].refs--;
+    pthread_mutex_unlock(&s->lock);
+}
+
+const struct gw_weight *gw_cell_store_share(const struct gw_cell_store *s, uint32_t group, uint32_t share)
+{
+    return part_at(s, SHARE, group, share)->matrices;
+}
+
+const struct gw_weight *gw_cell_store_kv(const struct gw_cell_store *s, uint32_t group, uint32_t kv_head)
+{
+    return part_at(s, KV, group, kv_head)->matrices;
+}
+
+const float *gw_cell_store_norms(const struct gw_cell_store *s, uint32_t group)
+{
+    return part_at(s, NORMS, group, 0)->memory;
+}
+
+const struct gw_weight *gw_cell_store_head(const struct gw_cell_store *s, uint32_t share)
+{
+    return part_at(s, HEAD, 0, share)->matrices;
+}
+
+const float *gw_cell_store_final(const struct gw_cell_store *s)
+{
+    return part_at(s, FINAL, 0, 0)->memory;
+}

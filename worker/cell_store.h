@@ -1,0 +1,59 @@
+/* Cell store: the packed weights that this worker has, by cell.
+ *
+ * A part is what is loaded and dropped at once, in a mapping of its own:
+ *
+ *     part              matrices, per layer of the group                                   one for each
+ *     share (g, s)      Q, O, GATE_UP (gate rows | up rows), DOWN of the share             cell
+ *     KV    (g, h)      K, V of KV head h                                                   layer group, KV head
+ *     norms (g)         attention norm, FFN norm (f32)                                      layer group
+ *     head  (s)         rows of the output table                                            share (with the last group)
+ *     final             the final norm                                                      model (with the last group)
+ *
+ * The embedding is not among them: its rows are read from the mapped files. A rectangle's parts are counted by
+ * acquire and release; a part that nobody counts stays until trim, because the next pipeline may want it.
+ *
+ * Owner: gw_cell_store_destroy frees, when all is released; the model must outlive it. Thread: acquire on one thread at
+ * a time, everything else on any. Units: bytes. Errors: GW_ERR_MEMORY, GW_ERR_INPUT (f32 or f16 matrices under a bf16
+ * profile: never rounded silently), GW_ERR_IO when stopped; nothing is held then. Source: own design; DESIGN part 2. */
+#ifndef GW_WORKER_CELL_STORE_H
+#define GW_WORKER_CELL_STORE_H
+
+#include <stdatomic.h>
+
+#include "kernels/op.h"
+#include "worker/model.h"
+
+struct gw_cell_store;
+
+enum gw_share_matrix { GW_SHARE_Q, GW_SHARE_O, GW_SHARE_GATE_UP, GW_SHARE_DOWN, GW_SHARE_MATRICES };
+enum gw_kv_matrix { GW_KV_HEAD_K, GW_KV_HEAD_V, GW_KV_HEAD_MATRICES };
+
+gw_err_t gw_cell_store_create(const struct gw_model *model, const struct gw_ops *ops,
+                              struct gw_cell_store **out, struct gw_err_ctx *ctx) GW_MUST_USE;
+void gw_cell_store_destroy(struct gw_cell_store *store);
+
+/* Bytes of all parts of r, and of those of them that are not here. */
+uint64_t gw_cell_store_bytes_of(const struct gw_cell_store *store, struct gw_cell_rect r);
+uint64_t gw_cell_store_missing(struct gw_cell_store *store, struct gw_cell_rect r);
+/* Bytes of what is here. */
+uint64_t gw_cell_store_bytes(struct gw_cell_store *store);
+
+/* Loads the missing parts of r and counts all of them once more. *loaded: bytes that were loaded. Ends early when
+ * *stop becomes true (NULL: never). */
+gw_err_t gw_cell_store_acquire(struct gw_cell_store *store, struct gw_cell_rect r, const atomic_bool *stop,
+                               uint64_t *loaded, struct gw_err_ctx *ctx) GW_MUST_USE;
+void gw_cell_store_release(struct gw_cell_store *store, struct gw_cell_rect r);
+
+/* Drops parts that nobody counts and that keep does not have. */
+void gw_cell_store_trim(struct gw_cell_store *store, struct gw_cell_rect keep);
+
+/* Of acquired parts: [layers of the group][matrices]. */
+const struct gw_weight *gw_cell_store_share(const struct gw_cell_store *store, uint32_t group,
+                                            uint32_t share);
+const struct gw_weight *gw_cell_store_kv(const struct gw_cell_store *store, uint32_t group, uint32_t kv_head);
+/* [layers of the group][2][hidden] */
+const float *gw_cell_store_norms(const struct gw_cell_store *store, uint32_t group);
+const struct gw_weight *gw_cell_store_head(const struct gw_cell_store *store, uint32_t share);
+const float *gw_cell_store_final(const struct gw_cell_store *store); /* [hidden] */
+
+#endif

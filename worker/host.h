@@ -1,0 +1,32 @@
+/* Host: what a worker's pipelines, one after another, stand on: all that lives as long as the process.
+ *
+ * Owner: main_worker.c makes and frees the parts; others borrow. Thread: as each part says. Units: as named. Errors:
+ * none. Source: own design. */
+#ifndef GW_WORKER_HOST_H
+#define GW_WORKER_HOST_H
+
+#include "base/log.h"
+#include "worker/cell_store.h"
+#include "worker/mesh.h"
+
+struct gw_host {
+    const struct gw_model *model;
+    const struct gw_ops *ops;
+    struct gw_device *device;
+    struct gw_cell_store *store;
+    struct gw_mesh *mesh;
+    uint64_t memory_bytes; /* that weights and KV pages may use */
+    uint32_t kv_tokens; /* capacity of a page pool; 0: what memory_bytes leaves, GW_HOST_CONTEXTS at most */
+    uint32_t max_batch_tokens, max_sequences;
+    uint8_t machine[GW_MACHINE_BYTES];
+    int64_t step_timeout_us; /* a rank that says nothing for so long within a step is gone */
+    bool poison;             /* unused page bytes are NaN */
+    const void *key;         /* cluster key */
+    size_t key_len;
+    uint8_t fingerprint[GW_FINGERPRINT_BYTES];
+    const struct gw_log *log;
+};
+
+#define GW_HOST_CONTEXTS 32 /* sequences of full length that a pool holds by default */
+
+#endif

@@ -1,0 +1,88 @@
+/* Rank: what one worker is in one pipeline: its cells' weights and pages, and the steps it computes with them.
+ *
+ *     leader                                        other ranks
+ *     gw_rank_lead: descriptor to all, own part     gw_rank_follow: waits for a descriptor, computes its part,
+ *     gw_rank_logits: of the oldest step led        sends what others need; after a step without samples the last
+ *                                                   stage's first rank sends a byte, so that the leader does
+ *                                                   not run ahead
+ *
+ * As many steps as there are stages may be under way, so that every stage has work (micro-batches). A pipeline begins
+ * when each of the others has said GO, which it does when its own START has come: until then gw_rank_may_lead is
+ * false.
+ *
+ *     control frames   from → to        step     payload
+ *     OFFER            rank → leader    0        u32 slots, u32 max_rows, u32 max_sequences, u32 positions: what it has
+ *                                                room for; the leader takes the least of each
+ *     GO               rank → leader    0        empty
+ *     descriptor       leader → rank    >= 1     worker/step_desc.h
+ *
+ * Lost messages: a socket loses a suffix by closing, which ends the pipeline (kernels/coll.h).
+ *
+ * Owner: gw_rank_destroy frees; weights and collectives are the caller's and must outlive the rank. Thread: the device's; what wakes or aborts goes to the collectives. Units: rows, slots, microseconds. Errors: those of
+ * kernels/coll.h, after which the rank is good for destroy only. Source: own design; DESIGN part 3. */
+#ifndef GW_WORKER_RANK_H
+#define GW_WORKER_RANK_H
+
+#include "worker/forward.h"
+#include "worker/step_desc.h"
+
+struct gw_rank;
+
+/* What a rank has room for. */
+struct gw_rank_room {
+    uint32_t slots, max_rows, max_sequences, positions;
+};
+
+struct gw_rank_config {
+    const struct gw_model *model;
+    const struct gw_ops *ops;
+    struct gw_device *device;
+    const struct gw_weights *weights;
+    struct gw_coll *coll; /* NULL: alone */
+    struct gw_place place;
+    struct gw_rank_room room; /* the leader: of all ranks (gw_rank_agree) */
+    bool poison;              /* unused page bytes are NaN */
+};
+
+/* Tells the leader this rank's room; the leader makes *room the least of all. Once, before creation, on any one
+ * thread; waits deadline_us at most. */
+gw_err_t gw_rank_agree(struct gw_coll *coll, const struct gw_place *place, struct gw_rank_room *room,
+                       int64_t deadline_us, struct gw_err_ctx *ctx) GW_MUST_USE;
+
+gw_err_t gw_rank_create(const struct gw_rank_config *config, struct gw_rank **out,
+                        struct gw_err_ctx *ctx) GW_MUST_USE;
+void gw_rank_destroy(struct gw_rank *rank);
+
+const struct gw_place *gw_rank_place(const struct gw_rank *rank);
+
+/* ---- the leader ---- */
+
+/* Have all other ranks said GO? */
+gw_err_t gw_rank_may_lead(struct gw_rank *rank, bool *may, struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* Begins a step: the others learn of it, this rank's part is computed. At most place.stages steps may be under way. */
+gw_err_t gw_rank_lead(struct gw_rank *rank, const struct gw_step_desc *step,
+                      struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* Logits [count, vocab] of samples [first, first + count) of the oldest step under way, count <=
+ * GW_FORWARD_LOGIT_ROWS; ranges ascend without gaps. Waits for them. Valid until the next call. */
+gw_err_t gw_rank_logits(struct gw_rank *rank, uint32_t first, uint32_t count, const float **out,
+                        struct gw_err_ctx *ctx) GW_MUST_USE;
+/* Softmax statistics of the logits above. */
+void gw_rank_stats(struct gw_rank *rank, uint32_t count, float *max, float *sum);
+/* The oldest step is over; waits for that where it had no samples. */
+gw_err_t gw_rank_step_over(struct gw_rank *rank, struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* Copies a slot's pages here, and at the others before the next step. */
+void gw_rank_copy_slot(struct gw_rank *rank, uint32_t from, uint32_t to);
+/* A slot's content is dead (page_pool.h). */
+void gw_rank_forget_slot(struct gw_rank *rank, uint32_t slot);
+
+/* ---- the others ---- */
+
+gw_err_t gw_rank_say_go(struct gw_rank *rank, struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* Waits up to wait_us for a step and computes it. *did = false: there was none, or gw_coll_wake was called. */
+gw_err_t gw_rank_follow(struct gw_rank *rank, int64_t wait_us, bool *did, struct gw_err_ctx *ctx) GW_MUST_USE;
+
+#endif
