@@ -93,6 +93,11 @@ CLI += controller/cli/plan_cmd.c controller/cli/plan_files.c controller/cli/plan
 
 # Sanitized kernels at -O1 are a tenth as fast as the release build's; -O2 gives 1.6 times for little compile time.
 build/asan/kernels/%.o: CFLAGS_asan := $(patsubst -O1,-O2,$(CFLAGS_asan))
+CLOUD := cloud/fetch.c cloud/times.c cloud/source.c cloud/source_aws.c cloud/source_gcp.c cloud/source_azure.c \
+         cloud/source_sim.c cloud/watch.c cloud/report.c cloud/detect.c cloud/watch_options.c
+# godwit-watch is on every instance for as long as that lives: it links what it needs, and no more.
+WATCH_LIBS := -levent_core -lcjson -lcurl -lcrypto -lm -pthread
+
 
 # Kernels for one instruction set: the file's suffix names the flags.
 $(foreach v,release asan tsan fuzz,build/$(v)/%_avx512.o): ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
@@ -125,16 +130,19 @@ UNIT_CONTROLLER := test_worker_links
 UNIT_LINKS := test_link_both_ends
 
 # Fuzz targets, tests/fuzz/<name>.c with a corpus in tests/fuzz/corpus/<name less fuzz_>: one per parser of outside bytes.
+UNIT_CLOUD := test_cloud_times test_cloud_source_aws test_cloud_source_gcp test_cloud_source_azure test_cloud_source_sim \
+              test_cloud_watch_options
 FUZZ := fuzz_json fuzz_frame fuzz_http fuzz_wire fuzz_tokenizer_json fuzz_chat_template fuzz_safetensors fuzz_model_config
 FUZZ += fuzz_plan
 
 # ---- rules -----------------------------------------------------------------------------------------------------
 
-FOLDERS := BASE MIGRATE KERNELS WORKER CORE PLAN LAYOUT TEXT FRONT FRONT_TEST CONTROLLER CLI
+FOLDERS := BASE MIGRATE KERNELS WORKER CORE PLAN LAYOUT TEXT FRONT FRONT_TEST CONTROLLER CLI CLOUD
 PROGRAMS := godwit $(if $(wildcard controller/main_controller.c),godwit-controller) $(if $(wildcard worker/main_worker.c),godwit-worker)
 
 # $(call libs,variant,FOLDER...) - the archives, in link order
 libs = $(foreach f,$(2),$(if $($(f)),build/$(1)/lib$(f).a))
+PROGRAMS += godwit-watch
 
 # $(call stamp,FILE,TEXT): FILE is written when TEXT is not what it holds; what depends on it is then made again.
 define stamp
@@ -165,6 +173,8 @@ build/$(1)/godwit-worker: build/$(1)/worker/main_worker.o $(call libs,$(1),WORKE
 
 build/$(1)/tests/sim/godwit-sim: $(SIM:%.c=build/$(1)/%.o) $(call libs,$(1),CORE MIGRATE BASE)
 	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -o $$@
+build/$(1)/godwit-watch: build/$(1)/cloud/main_watch.o $(call libs,$(1),CLOUD BASE)
+	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(WATCH_LIBS) -o $$@
 
 $(call unit_rule,$(1),UNIT_BASE,BASE)
 $(call unit_rule,$(1),UNIT_MIGRATE,MIGRATE BASE)
@@ -181,6 +191,7 @@ $(call unit_rule,$(1),UNIT_LINKS,CONTROLLER WORKER MIGRATE BASE)
 $(FUZZ:%=build/$(1)/tests/fuzz/%): build/$(1)/tests/fuzz/%: build/$(1)/tests/fuzz/%.o $(if $(filter fuzz,$(1)),,build/$(1)/tests/fuzz/driver.o) \
 		$(call libs,$(1),CLI LAYOUT PLAN CONTROLLER FRONT TEXT CORE WORKER KERNELS MIGRATE BASE)
 	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -o $$@
+$(call unit_rule,$(1),UNIT_CLOUD,CLOUD BASE)
 endef
 
 # $(call unit_rule,variant,TEST LIST,FOLDERS): one binary per test file
@@ -194,7 +205,7 @@ $(eval $(call variant,asan))
 $(eval $(call variant,tsan))
 $(eval $(call variant,fuzz))
 # The version is compiled into the programs' main files alone; they follow it.
-$(foreach v,release asan tsan,$(addprefix build/$(v)/,controller/cli/main_godwit.o controller/main_controller.o worker/main_worker.o)): build/version
+$(foreach v,release asan tsan,$(addprefix build/$(v)/,controller/cli/main_godwit.o controller/main_controller.o worker/main_worker.o cloud/main_watch.o)): build/version
 $(eval $(call stamp,build/version,$(VERSION)))
 
 -include $(shell find build/release build/asan build/tsan build/fuzz -name '*.d' 2>/dev/null)
@@ -207,7 +218,7 @@ $(PROGRAMS:%=build/%): build/%: build/release/%
 asan: $(PROGRAMS:%=build/asan/%) ## build the programs with ASan and UBSan, under build/asan
 
 # The slow ones first, so that none of them runs alone at the end.
-UNIT := $(UNIT_WORKER) $(UNIT_TEXT) $(UNIT_KERNELS) $(UNIT_BASE) $(UNIT_MIGRATE) $(UNIT_CORE) $(UNIT_PLAN) $(UNIT_FRONT) $(UNIT_LAYOUT) $(UNIT_CLI) $(UNIT_CONTROLLER) $(UNIT_LINKS)
+UNIT := $(UNIT_WORKER) $(UNIT_TEXT) $(UNIT_KERNELS) $(UNIT_BASE) $(UNIT_MIGRATE) $(UNIT_CORE) $(UNIT_PLAN) $(UNIT_FRONT) $(UNIT_LAYOUT) $(UNIT_CLI) $(UNIT_CONTROLLER) $(UNIT_LINKS) $(UNIT_CLOUD)
 unit: $(UNIT:%=build/asan/tests/unit/%) ## build and run the unit tests (ASan + UBSan)
 	@$(RUN) --jobs $(JOBS) $^
 
@@ -226,6 +237,7 @@ E2E += tests/e2e/test_plan.py@300
 E2E += tests/e2e/test_netns.py@120
 E2E_LONG :=
 # Programs that print `bench` lines: C ones (tests/bench/<name>.c, run on the release build) and scripts.
+E2E += tests/e2e/test_cloud_watch.py@300
 BENCH := bench_kernels bench_engine bench_plan
 BENCH_E2E := tests/bench/bench_recovery.py
 
@@ -319,6 +331,8 @@ CONFS      := controller/controller.conf worker/worker.conf
 # Units and configuration name their files by @PATHS@.
 SUBST_PATHS := sed -e 's|@BINDIR@|$(BINDIR)|g' -e 's|@DATADIR@|$(DATADIR)|g' -e 's|@DOCDIR@|$(DOCDIR)|g' \
                -e 's|@SYSCONFDIR@|$(SYSCONFDIR)|g'
+UNITS      += cloud/godwit-watch.service
+CONFS      += cloud/watch.conf
 
 .PHONY: install uninstall deb
 install: all ## install programs, model, units and documents (PREFIX=/usr/local SYSCONFDIR=/etc DESTDIR=)

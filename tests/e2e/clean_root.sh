@@ -92,7 +92,7 @@ install_deb() {
     say "apt-get install ./$(basename build/godwit_*_amd64.deb)"
     inside 'apt-get -q update && apt-get -q install -y --no-install-recommends /root/godwit_*_amd64.deb' >"$root/root/apt.log" 2>&1 ||
         { tail -n 20 "$root/root/apt.log"; exit 1; }
-    inside 'for p in godwit godwit-controller godwit-worker; do $p --version && $p --help >/dev/null; done
+    inside 'for p in godwit godwit-controller godwit-worker godwit-watch; do $p --version && $p --help >/dev/null; done
             [ "$(stat -c %U:%a /etc/godwit/cluster.key)" = godwit:600 ]
             [ "$(stat -c %U:%G:%a /etc/godwit)" = root:godwit:750 ]
             ! ls /etc/systemd/system/*/godwit* 2>/dev/null

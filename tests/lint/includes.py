@@ -18,6 +18,7 @@ OUTSIDE = [
     ("cjson", r"cjson/.*"),
     ("openssl", r"openssl/.*"),
     ("curl", r"curl/.*"),
+    ("expat", r"expat\.h"),
     ("hiredis", r"hiredis/.*"),
     ("pcre2", r"pcre2(posix)?\.h"),
     ("utf8proc", r"utf8proc\.h"),
@@ -36,7 +37,8 @@ LIBC = ["pure", "libc"]
 RULES = {
     "base/": (["base/"], LIBC + ["libevent", "cjson", "openssl"]),
     "kernels/": (["base/", "kernels/"], LIBC + ["simd", "cuda"]),
-    "cloud/": (["base/", "cloud/"], LIBC + ["curl"]),
+    # libevent: requests and timers are on the program's loop. expat: AWS answers in XML.
+    "cloud/": (["base/", "cloud/"], LIBC + ["curl", "libevent", "expat"]),
     # libevent: frames are taken from and put into its buffers (base/frame.h). openssl: pages are AES-256-GCM.
     "migrate/": (["base/", "migrate/"], LIBC + ["hiredis", "libevent", "openssl"]),
     "worker/": (["base/", "kernels/", "migrate/", "worker/"], LIBC + ["libevent"]),
