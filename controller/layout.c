@@ -304,6 +304,7 @@ void gw_layouts_view(struct gw_layouts *l, struct gw_layout_view *out)
     gw_load_read(&l->load, now_us, &out->load);
     out->load.slo_ttft_s = l->config.slo_ttft_s;
     out->load.slo_tpot_s = l->config.slo_tpot_s;
+    out->measured_rps = gw_load_rps(&l->load, now_us);
     out->tokens_s = gw_load_tokens_s(&l->load, now_us);
 }
 

@@ -144,6 +144,15 @@ void gw_load_read(struct gw_load *load, int64_t now_us, struct gw_plan_load *out
     out->concurrency_max = 0;
 }
 
+double gw_load_rps(struct gw_load *load, int64_t now_us)
+{
+    double arrivals = 0;
+    (void)slot_at(load, now_us);
+    double s = covered_s(load, now_us);
+    for (int i = 0; i < GW_LOAD_SLOTS; i++) arrivals += load->slots[i].arrivals;
+    return s > 0 ? arrivals / s : 0;
+}
+
 double gw_load_tokens_s(struct gw_load *load, int64_t now_us)
 {
     const struct gw_load_slot *now = slot_at(load, now_us);

@@ -56,7 +56,8 @@ void gw_load_ended(struct gw_load *load, uint64_t request, bool whole, int64_t n
 
 /* Measured and prior; the SLO fields stay as they are. */
 void gw_load_read(struct gw_load *load, int64_t now_us, struct gw_plan_load *out);
-/* Tokens per second over the last whole slot. */
+/* Requests per second over the slots; tokens per second over the last whole one. No prior. */
+double gw_load_rps(struct gw_load *load, int64_t now_us);
 double gw_load_tokens_s(struct gw_load *load, int64_t now_us);
 
 /* Are rate or lengths so different that another layout may be better? By a factor of GW_LOAD_CHANGE; rates that are

@@ -16,8 +16,8 @@ struct gw_layout_view {
     uint64_t fleet;                       /* that the last plan was made for */
     bool planning;                        /* a newer one is being made or about to be */
     uint64_t plans, plans_us, plan_us;    /* made so far, the time they took, and the last one */
-    struct gw_plan_load load;             /* measured */
-    double tokens_s;
+    struct gw_plan_load load;             /* that is planned for: measured and prior */
+    double measured_rps, tokens_s;        /* without a prior */
 };
 
 #endif

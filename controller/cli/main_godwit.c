@@ -2,7 +2,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "controller/cli/drain_cmd.h"
 #include "controller/cli/plan_cmd.h"
+#include "controller/cli/status_cmd.h"
+#include "controller/cli/top_cmd.h"
 #include "controller/cli/up.h"
 
 static const struct {
@@ -12,6 +15,9 @@ static const struct {
 } commands[] = {
     {"up", gw_up_main,
      "a whole cluster on this machine: a controller, workers, and a cloud that replaces them"},
+    {"status", gw_status_main, "the cluster in one picture: pipelines, cells, workers, rates"},
+    {"top", gw_top_main, "the same, live"},
+    {"drain", gw_drain_main, "empty an instance before it is taken away"},
     {"plan", gw_plan_main, "what would the planner do with this fleet?"},
 };
 

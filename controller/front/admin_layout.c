@@ -120,11 +120,12 @@ static void put_plan(struct writer *w)
 static void put_load(struct writer *w)
 {
     const struct gw_plan_load *l = &w->view.load;
-    gw_buf_printf(w->b,
-                  "\"load\":{\"arrival_rps\":%.3f,\"prompt\":{\"mean\":%.1f,\"p99\":%.1f},"
-                  "\"output\":{\"mean\":%.1f,\"p99\":%.1f},\"tokens_s\":%.1f}",
-                  l->arrival_rps, l->prompt_mean, l->prompt_p99, l->output_mean, l->output_p99,
-                  w->view.tokens_s);
+    gw_buf_printf(
+        w->b,
+        "\"load\":{\"arrival_rps\":%.3f,\"measured_rps\":%.3f,\"prompt\":{\"mean\":%.1f,\"p99\":%.1f},"
+        "\"output\":{\"mean\":%.1f,\"p99\":%.1f},\"tokens_s\":%.1f}",
+        l->arrival_rps, w->view.measured_rps, l->prompt_mean, l->prompt_p99, l->output_mean, l->output_p99,
+        w->view.tokens_s);
 }
 
 static void put_layout(struct writer *w)
