@@ -116,7 +116,7 @@ UNIT_BASE := test_base_frame test_base_buf test_base_json test_base_args test_ba
              test_base_file test_base_sockaddr test_base_err test_base_log test_base_rng test_base_id_map
 UNIT_MIGRATE := test_request test_wire test_block_name test_fingerprint
 UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_kernels_rows test_kernels_attention test_kernels_digest
-UNIT_KERNELS += test_share_tree test_coll
+UNIT_KERNELS += test_share_tree test_coll test_coll_frames test_coll_failures
 UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safetensors test_sampler \
                test_block_manager test_rope test_engine_exact_branches test_engine_reference test_scheduler \
                test_engine test_worker_options test_worker_prove test_ranks
@@ -135,7 +135,7 @@ UNIT_LINKS := test_link_both_ends
 UNIT_CLOUD := test_cloud_times test_cloud_source_aws test_cloud_source_gcp test_cloud_source_azure test_cloud_source_sim \
               test_cloud_watch_options
 FUZZ := fuzz_json fuzz_frame fuzz_http fuzz_wire fuzz_tokenizer_json fuzz_chat_template fuzz_safetensors fuzz_model_config
-FUZZ += fuzz_plan
+FUZZ += fuzz_plan fuzz_coll
 
 # ---- rules -----------------------------------------------------------------------------------------------------
 
@@ -229,7 +229,7 @@ unit: $(UNIT:%=build/asan/tests/unit/%) ## build and run the unit tests (ASan + 
 # Unit tests that also run on the -O3 build (bit-exactness); those of the kernels always do.
 EXACT := test_engine_golden test_engine_exact test_engine_exact_branches
 # Unit tests that also run under ThreadSanitizer: where threads meet.
-TSAN := test_base_pool test_kernels_device
+TSAN := test_base_pool test_kernels_device test_coll_failures
 TSAN += test_mesh test_mesh_strangers
 # End-to-end scripts: PATH[,ARG...][@seconds allowed]. SHORT are part of `make check`, LONG of `make test-full` only.
 E2E_SHORT := tests/lint/test_lint.py@120 tests/e2e/test_harness.py@120 tests/e2e/test_curl.py@120
@@ -240,7 +240,7 @@ E2E += tests/e2e/test_netns.py@120
 E2E_LONG :=
 # Programs that print `bench` lines: C ones (tests/bench/<name>.c, run on the release build) and scripts.
 E2E += tests/e2e/test_cloud_watch.py@300
-BENCH := bench_kernels bench_engine bench_plan
+BENCH := bench_kernels bench_coll bench_engine bench_plan
 BENCH_E2E := tests/bench/bench_recovery.py
 
 JOBS ?= $(shell nproc)

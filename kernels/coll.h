@@ -66,6 +66,7 @@ enum gw_coll_kind { GW_COLL_DATA = 1, GW_COLL_CONTROL };
  * On error *out is unchanged. */
 gw_err_t gw_coll_create(const struct gw_coll_config *config, struct gw_coll **out,
                         struct gw_err_ctx *ctx) GW_MUST_USE;
+/* Closes the sockets at once: what gw_coll_send has queued and no socket has taken is lost. */
 void gw_coll_destroy(struct gw_coll *coll);
 
 /* "shm" or "tcp": how sums travel. */

@@ -406,7 +406,8 @@ gw_err_t gw_coll_tree_add(struct gw_coll *coll, struct gw_device *dev, float *re
     assert(elems <= coll->max_elems);
     TRY(check_usable(coll, ctx));
     gw_err_t err = GW_OK;
-    if (gw_coll_tcp_backlogged(coll->tcp)) err = gw_coll_tcp_turn(coll->tcp, &coll->failed);
+    bool moved;
+    if (gw_coll_tcp_backlogged(coll->tcp)) err = gw_coll_tcp_turn(coll->tcp, &moved, &coll->failed);
     if (err == GW_OK) err = tree_add(coll, dev, residual, elems, &coll->failed);
     return settle(coll, err, ctx);
 }

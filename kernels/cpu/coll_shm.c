@@ -219,8 +219,12 @@ static gw_err_t set_up_other(struct gw_coll_shm *shm, bool *all, struct gw_err_c
 {
     struct offer offer;
     TRY(recv_offer(shm, &offer, ctx));
-    TRY(send_word(shm, 0, open_segment(shm, &offer), ctx));
-    return recv_word(shm, 0, all, ctx);
+    bool mine = open_segment(shm, &offer);
+    TRY(send_word(shm, 0, mine, ctx));
+    TRY(recv_word(shm, 0, all, ctx));
+    if (*all && !mine)
+        return gw_fail(ctx, GW_ERR_PROTO, "rank %u uses a segment that was declined", shm->first);
+    return GW_OK;
 }
 
 gw_err_t gw_coll_shm_create(const struct gw_coll_config *config, size_t exchange_elems,
@@ -319,6 +323,15 @@ static void sleep_slice(const struct gw_coll_shm *shm, struct mark *m)
     atomic_fetch_sub(&m->sleepers, 1);
 }
 
+/* Serves the sockets for as long as there are bytes and no post. */
+static gw_err_t turn_sockets(struct gw_coll_shm *shm, struct mark *m, struct gw_err_ctx *ctx)
+{
+    bool moved;
+    do TRY(gw_coll_tcp_turn(shm->tcp, &moved, ctx));
+    while (moved && !posted(shm, m));
+    return GW_OK;
+}
+
 static gw_err_t await(struct gw_coll_shm *shm, uint32_t rank, struct gw_err_ctx *ctx)
 {
     struct mark *m = &shm->segment->marks[rank];
@@ -326,7 +339,7 @@ static gw_err_t await(struct gw_coll_shm *shm, uint32_t rank, struct gw_err_ctx 
     int64_t late_us = gw_clock_mono_us() + shm->deadline_us;
     while (!posted(shm, m)) {
         sleep_slice(shm, m);
-        TRY(gw_coll_tcp_turn(shm->tcp, ctx));
+        TRY(turn_sockets(shm, m, ctx));
         if (posted(shm, m)) break;
         if (gw_coll_tcp_closed(shm->tcp, shm->first + rank))
             return gw_fail(ctx, GW_ERR_IO, "rank %u closed its socket", shm->first + rank);

@@ -3,8 +3,8 @@
 #include <assert.h>
 #include <string.h>
 
-/* Of one addition of one element, memory included; measured 0.3-0.6 over sizes that leave the caches. */
-#define ADD_NS 0.4
+/* Of one addition of one element: measured 0.15 in the caches, 0.5 out of them. */
+#define ADD_NS 0.3
 
 struct job {
     const struct gw_sum *sum;
@@ -13,14 +13,36 @@ struct job {
     float *total, *residual;
 };
 
-static void add_to(float *restrict to, const float *restrict from, size_t len)
+/* One body, compiled for two instruction sets: an addition of vectors is that of their elements, bit for bit. In the
+ * caches AVX2 takes 0.55 of the time of SSE2, and AVX-512 no less than AVX2. */
+#define DEFINE_ADDS(suffix, attribute)                                                                       \
+    attribute static void add_to_##suffix(float *restrict to, const float *restrict from, size_t len)        \
+    {                                                                                                        \
+        for (size_t i = 0; i < len; i++) to[i] += from[i];                                                   \
+    }                                                                                                        \
+    attribute static void add_##suffix(float *restrict to, const float *restrict a, const float *restrict b, \
+                                       size_t len)                                                           \
+    {                                                                                                        \
+        for (size_t i = 0; i < len; i++) to[i] = a[i] + b[i];                                                \
+    }
+
+DEFINE_ADDS(avx2, __attribute__((target("avx2"))))
+DEFINE_ADDS(any, )
+
+static void add_to(float *to, const float *from, size_t len)
 {
-    for (size_t i = 0; i < len; i++) to[i] += from[i];
+    if (__builtin_cpu_supports("avx2"))
+        add_to_avx2(to, from, len);
+    else
+        add_to_any(to, from, len);
 }
 
-static void add(float *restrict to, const float *restrict a, const float *restrict b, size_t len)
+static void add(float *to, const float *a, const float *b, size_t len)
 {
-    for (size_t i = 0; i < len; i++) to[i] = a[i] + b[i];
+    if (__builtin_cpu_supports("avx2"))
+        add_avx2(to, a, b, len);
+    else
+        add_any(to, a, b, len);
 }
 
 static size_t chunk_len(const struct job *job, size_t at)

@@ -195,8 +195,9 @@ static void drain_wake_fd(struct gw_coll_tcp *tcp)
     while (read(tcp->wake_fd, &count, sizeof count) > 0) continue;
 }
 
-/* Sleeps for at most wait_us (0: not at all) until a socket is ready, then a turn with those that are. */
-static gw_err_t poll_all(struct gw_coll_tcp *tcp, int64_t wait_us, struct gw_err_ctx *ctx)
+/* Sleeps for at most wait_us (0: not at all) until a socket is ready, then a turn with those that are. *moved is set if
+ * bytes were. */
+static gw_err_t poll_all(struct gw_coll_tcp *tcp, int64_t wait_us, bool *moved, struct gw_err_ctx *ctx)
 {
     for (uint32_t i = 0; i < tcp->ranks; i++) {
         struct peer *p = &tcp->peers[i];
@@ -209,10 +210,9 @@ static gw_err_t poll_all(struct gw_coll_tcp *tcp, int64_t wait_us, struct gw_err
     int n = ppoll(tcp->polls, tcp->ranks + 1, &wait, NULL);
     if (n < 0 && errno != EINTR) return gw_fail(ctx, GW_ERR_IO, "poll: %s", strerror(errno));
     if (n <= 0) return GW_OK;
-    bool moved;
     if (tcp->polls[tcp->ranks].revents) drain_wake_fd(tcp);
     for (uint32_t i = 0; i < tcp->ranks; i++)
-        if (tcp->polls[i].revents) TRY(peer_turn(tcp, &tcp->peers[i], &moved, ctx));
+        if (tcp->polls[i].revents) TRY(peer_turn(tcp, &tcp->peers[i], moved, ctx));
     return GW_OK;
 }
 
@@ -255,12 +255,13 @@ gw_err_t gw_coll_tcp_want(struct gw_coll_tcp *tcp, uint32_t rank, void *to, size
 gw_err_t gw_coll_tcp_finish(struct gw_coll_tcp *tcp, struct gw_err_ctx *ctx)
 {
     int64_t start_us = gw_clock_mono_us(), left_us;
+    bool moved;
     TRY(check_aborted(tcp, ctx));
     while (any_awaited(tcp)) {
         TRY(spin(tcp, ctx));
         TRY(check_aborted(tcp, ctx));
         TRY(check_awaited(tcp, start_us, true, &left_us, ctx));
-        if (any_awaited(tcp)) TRY(poll_all(tcp, left_us, ctx));
+        if (any_awaited(tcp)) TRY(poll_all(tcp, left_us, &moved, ctx));
     }
     return GW_OK;
 }
@@ -269,27 +270,29 @@ gw_err_t gw_coll_tcp_let_go(struct gw_coll_tcp *tcp, uint32_t rank, struct gw_er
 {
     struct peer *p = &tcp->peers[rank];
     int64_t start_us = gw_clock_mono_us(), left_us;
+    bool moved;
     while (gw_coll_out_refers(&p->out)) {
         TRY(check_aborted(tcp, ctx));
         TRY(check_awaited(tcp, start_us, true, &left_us, ctx));
         int64_t since = p->moved_us > start_us ? p->moved_us : start_us;
         if (gw_clock_mono_us() - since < LET_GO_US) {
-            TRY(poll_all(tcp, LET_GO_US, ctx));
+            TRY(poll_all(tcp, LET_GO_US, &moved, ctx));
             continue;
         }
         gw_err_t err = gw_coll_out_copy(&p->out);
         if (err == GW_ERR_LIMIT)
-            TRY(poll_all(tcp, left_us, ctx)); /* no room: it has to read first */
+            TRY(poll_all(tcp, left_us, &moved, ctx)); /* no room: it has to read first */
         else if (err != GW_OK)
             return gw_fail(ctx, err, "no memory for what rank %u has not read", rank);
     }
     return GW_OK;
 }
 
-gw_err_t gw_coll_tcp_turn(struct gw_coll_tcp *tcp, struct gw_err_ctx *ctx)
+gw_err_t gw_coll_tcp_turn(struct gw_coll_tcp *tcp, bool *moved, struct gw_err_ctx *ctx)
 {
+    *moved = false;
     TRY(check_aborted(tcp, ctx));
-    return poll_all(tcp, 0, ctx);
+    return poll_all(tcp, 0, moved, ctx);
 }
 
 bool gw_coll_tcp_closed(const struct gw_coll_tcp *tcp, uint32_t rank)
@@ -315,7 +318,8 @@ static gw_err_t check_all_open(const struct gw_coll_tcp *tcp, struct gw_err_ctx 
 static gw_err_t wait_frame(struct gw_coll_tcp *tcp, struct peer *p, int64_t until_us, struct gw_err_ctx *ctx)
 {
     int64_t start_us = gw_clock_mono_us(), left_us;
-    TRY(poll_all(tcp, 0, ctx));
+    bool moved;
+    if (awaited(p)) TRY(poll_all(tcp, 0, &moved, ctx));
     while (awaited(p)) {
         int64_t now = gw_clock_mono_us();
         TRY(check_aborted(tcp, ctx));
@@ -326,7 +330,7 @@ static gw_err_t wait_frame(struct gw_coll_tcp *tcp, struct peer *p, int64_t unti
         if (!awaited(p) || p->closed) continue;
         now = gw_clock_mono_us();
         if (until_us > 0) left_us = until_us > now ? until_us - now : 0;
-        TRY(poll_all(tcp, left_us, ctx));
+        TRY(poll_all(tcp, left_us, &moved, ctx));
     }
     return GW_OK;
 }

@@ -40,8 +40,8 @@ gw_err_t gw_coll_tcp_finish(struct gw_coll_tcp *tcp, struct gw_err_ctx *ctx) GW_
 /* Writes the frame to rank for as long as the rank reads, then copies what is left: the memory is free. */
 gw_err_t gw_coll_tcp_let_go(struct gw_coll_tcp *tcp, uint32_t rank, struct gw_err_ctx *ctx) GW_MUST_USE;
 
-/* Reads and writes what can be without waiting. */
-gw_err_t gw_coll_tcp_turn(struct gw_coll_tcp *tcp, struct gw_err_ctx *ctx) GW_MUST_USE;
+/* Reads and writes once where that can be without waiting. *moved: there were bytes. */
+gw_err_t gw_coll_tcp_turn(struct gw_coll_tcp *tcp, bool *moved, struct gw_err_ctx *ctx) GW_MUST_USE;
 
 /* Has rank closed its socket? As far as the turns have seen. */
 bool gw_coll_tcp_closed(const struct gw_coll_tcp *tcp, uint32_t rank);
