@@ -452,6 +452,7 @@ static void mutate_once(struct gw_rng *rng, unsigned type, const struct gw_buf *
     struct gw_buf b;
     gw_buf_init(&b, GW_FRAME_PAYLOAD_MAX);
     gw_buf_put(&b, honest->data, honest->len);
+    if (b.len == 0) gw_buf_u8(&b, 0); /* of messages without a payload */
     for (uint64_t n = 1 + gw_rng_below(rng, 4); n > 0; n--) {
         size_t at = gw_rng_below(rng, b.len);
         uint64_t how = gw_rng_below(rng, 4);
