@@ -86,7 +86,9 @@ CONTROLLER := controller/worker_links.c controller/hub.c controller/model_info.c
 LAYOUT := controller/layout_model.c controller/layout_spec.c controller/layout_load.c controller/layout_fleet.c \
           controller/layout_place.c controller/layout_make.c controller/layout_job.c controller/layout.c
 SIM := tests/sim/main_sim.c tests/sim/sim_world.c tests/sim/sim_queue.c tests/sim/sim_model.c tests/sim/sim_net.c \
-       tests/sim/sim_worker.c tests/sim/sim_front.c tests/sim/sim_check.c tests/sim/sim_faults.c
+       tests/sim/sim_worker.c tests/sim/sim_ranks.c tests/sim/sim_jobs.c tests/sim/sim_plan.c \
+       tests/sim/sim_planner.c tests/sim/sim_front.c tests/sim/sim_check.c tests/sim/sim_pipes.c \
+       tests/sim/sim_faults.c
 CLI := controller/cli/up.c controller/cli/fleet.c controller/cli/procs.c
 CLI += controller/cli/admin_client.c controller/cli/cluster_view.c controller/cli/canvas.c controller/cli/cluster_picture.c \
        controller/cli/terminal.c controller/cli/signals.c controller/cli/status_cmd.c controller/cli/top_cmd.c controller/cli/drain_cmd.c
@@ -174,7 +176,7 @@ build/$(1)/godwit-controller: build/$(1)/controller/main_controller.o $(call lib
 build/$(1)/godwit-worker: build/$(1)/worker/main_worker.o $(call libs,$(1),WORKER KERNELS MIGRATE BASE)
 	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -o $$@
 
-build/$(1)/tests/sim/godwit-sim: $(SIM:%.c=build/$(1)/%.o) $(call libs,$(1),CORE MIGRATE BASE)
+build/$(1)/tests/sim/godwit-sim: $(SIM:%.c=build/$(1)/%.o) $(call libs,$(1),CORE PLAN MIGRATE BASE)
 	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -o $$@
 build/$(1)/godwit-watch: build/$(1)/cloud/main_watch.o $(call libs,$(1),CLOUD BASE)
 	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(WATCH_LIBS) -o $$@
@@ -258,8 +260,9 @@ FUZZ_S ?= 60
 ifneq ($(SIM),)
 SIM_PROGRAM := build/asan/tests/sim/godwit-sim
 SIM_SHORT := $(SIM_PROGRAM),--tap,--seeds,20
-SIM_TEST := $(SIM_PROGRAM),--tap,--seeds,200
-SIM_LONG := $(SIM_PROGRAM),--tap,--seeds,5000@3600 tests/sim/mutants.py@3600
+SIM_TEST := $(SIM_PROGRAM),--tap,--seeds,150
+SIM_LONG := $(SIM_PROGRAM),--tap,--seeds,4000@3600 $(SIM_PROGRAM),--tap,--seeds,1000,--instances,20@3600 \
+            tests/sim/mutants.py@3600
 endif
 
 .PHONY: deps lint format check test test-full test-build

@@ -60,13 +60,13 @@ static void doom(struct gw_core *core, struct core_worker *w, int64_t now_us, in
     bool news = w->state != CORE_DOOMED, moved = !news && w->notice_deadline_us != deadline_us;
     core_worker_set_state(core, w, CORE_DOOMED);
     w->notice_deadline_us = deadline_us;
-    if (w->prepared) core_pipeline_end(core, w->prepared, now_us, "one of its workers will go", true);
     if (news || moved) {
         struct gw_note *n =
             core_note(core, GW_NOTE_WORKER_DOOMED, w, NULL, news ? "" : "the deadline was moved");
         n->announced = true;
         n->count = w->serving ? w->serving->requests.len : 0;
     }
+    if (w->prepared) core_pipeline_end(core, w->prepared, now_us, "one of its workers will go", true);
     core->review_due = true;
     core_moves_due(core, deadline_us - core->config.cutover_margin_us);
 }

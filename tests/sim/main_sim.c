@@ -10,6 +10,7 @@
 
 struct totals {
     uint64_t events, frames, faults, cutovers, silences, alones, collateral, moved, stale, diverged, tokens;
+    uint64_t plans, formed, started, broken, storms;
 };
 
 static void add(struct totals *t, const struct sim *sim)
@@ -23,6 +24,11 @@ static void add(struct totals *t, const struct sim *sim)
     t->silences += sim->silences;
     t->alones += sim->alones;
     t->collateral += sim->collateral;
+    t->plans += sim->plans;
+    t->formed += sim->formed;
+    t->started += sim->started;
+    t->broken += sim->broken;
+    t->storms += sim->storms;
     t->moved += s.announced_moves + s.unannounced_moves;
     t->stale += s.stale_frames;
     t->diverged += s.diverged;
@@ -47,10 +53,10 @@ static bool run_seed(struct sim *sim, uint64_t seed, const struct sim_options *o
         print_trace(sim);
         sim_fini(sim);
     }
-    printf(
-        "# seed %llu: %s\n# replay: godwit-sim --seeds 1 --seed %llu --requests %u --workers %u --verbose\n",
-        (unsigned long long)seed, sim->failure, (unsigned long long)seed, options->requests,
-        options->workers);
+    printf("# seed %llu: %s\n# replay: godwit-sim --seeds 1 --seed %llu --requests %u --instances %u "
+           "--verbose\n",
+           (unsigned long long)seed, sim->failure, (unsigned long long)seed, options->requests,
+           options->instances);
     return false;
 }
 
@@ -58,11 +64,14 @@ static void print_totals(const struct totals *t)
 {
     printf(
         "# events=%llu frames=%llu tokens=%llu faults=%llu moved=%llu cutovers=%llu silences=%llu stale=%llu "
-        "diverged=%llu alone=%llu failed_beside_poison=%llu\n",
+        "diverged=%llu alone=%llu failed_beside_poison=%llu\n"
+        "# plans=%llu pipelines_formed=%llu started=%llu broken=%llu storms=%llu\n",
         (unsigned long long)t->events, (unsigned long long)t->frames, (unsigned long long)t->tokens,
         (unsigned long long)t->faults, (unsigned long long)t->moved, (unsigned long long)t->cutovers,
         (unsigned long long)t->silences, (unsigned long long)t->stale, (unsigned long long)t->diverged,
-        (unsigned long long)t->alones, (unsigned long long)t->collateral);
+        (unsigned long long)t->alones, (unsigned long long)t->collateral, (unsigned long long)t->plans,
+        (unsigned long long)t->formed, (unsigned long long)t->started, (unsigned long long)t->broken,
+        (unsigned long long)t->storms);
 }
 
 /* Runs count seeds from first on; one TAP line per SEEDS_PER_TEST. Returns how many failed. */
@@ -93,15 +102,16 @@ static int64_t run_seeds(struct sim *sim, uint64_t first, int64_t count, bool ta
 
 int main(int argc, char **argv)
 {
-    int64_t seeds = 200, seed = 1, requests = 40, workers = 4;
+    int64_t seeds = 200, seed = 1, requests = 0, instances = 0;
     bool tap = false, verbose = false, first = false, help = false;
     int nwords;
     struct gw_err_ctx ctx = {0};
     const struct gw_flag flags[] = {
         {"seeds", GW_FLAG_INT, &seeds, "N", "how many seeds to run", 1, 1e9},
         {"seed", GW_FLAG_INT, &seed, "S", "the first one", 0, 9e15},
-        {"requests", GW_FLAG_INT, &requests, "R", "requests per run", 1, SIM_REQUESTS_MAX},
-        {"workers", GW_FLAG_INT, &workers, "W", "workers in the fleet", 1, SIM_WORKERS_MAX},
+        {"requests", GW_FLAG_INT, &requests, "R", "requests per run; 0: by the seed", 0, SIM_REQUESTS_MAX},
+        {"instances", GW_FLAG_INT, &instances, "I", "instances in the fleet; 0: by the seed", 0,
+         SIM_INSTANCES_MAX},
         {"tap", GW_FLAG_BOOL, &tap, NULL, "report as TAP, a line per ten seeds", 0, 0},
         {"first", GW_FLAG_BOOL, &first, NULL, "end at the first seed that fails", 0, 0},
         {"verbose", GW_FLAG_BOOL, &verbose, NULL, "print every event", 0, 0},
@@ -115,7 +125,7 @@ int main(int argc, char **argv)
                      flags);
         return 0;
     }
-    struct sim_options options = {(uint32_t)requests, (uint32_t)workers, verbose, first};
+    struct sim_options options = {(uint32_t)requests, (uint32_t)instances, verbose, first};
     struct sim *sim = sim_alloc(1, sizeof *sim);
     int64_t failed = run_seeds(sim, (uint64_t)seed, seeds, tap, &options);
     free(sim);

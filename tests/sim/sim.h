@@ -1,14 +1,20 @@
 /* The simulator: the core's own object code in a world of virtual time, network and workers.
  *
- * One seed makes one run: a fleet, requests, and faults for some seconds, then quiet until all requests
- * ended. All randomness comes from the seed, so a failing run is replayed by it. Every event is followed by
- * checks (sim_front.c: what clients see; sim_check.c: what workers are told).
+ * One seed makes one run: a fleet of instances, a model that fits into one worker or needs several, requests, and
+ * faults for some seconds, then quiet until all requests ended. All randomness comes from the seed, so a
+ * failing run is replayed by it. Every event is followed by checks (sim_front.c: what clients see; sim_check.c and
+ * sim_pipes.c: what workers are told).
  *
  *     main_sim.c ── sim_world.c ── events in time order ──► sim_net.c      frames, cuts
- *                        │                                  sim_worker.c   worker processes
+ *                        │                                  sim_worker.c   worker processes: links, heartbeats
+ *                        │                                  sim_ranks.c    … as ranks of pipelines
+ *                        │                                  sim_jobs.c     … as leaders: requests, steps
+ *                        │                                  sim_plan.c     a planner: when, and random layouts
+ *                        │                                  sim_planner.c  the planner itself (controller/plan)
  *                        ▼                                  sim_front.c    clients, and the oracle of results
- *                    gw_core_step                           sim_faults.c   kill, freeze, notices, stalls
- *                        │ actions ─────────────────────►   sim_check.c    invariants
+ *                    gw_core_step                           sim_faults.c   kill, freeze, notices, stalls, storms
+ *                        │ actions ─────────────────────►   sim_check.c    invariants of requests and links
+ *                                                           sim_pipes.c    … of pipelines
  *
  * Time: `now_us` is the world's clock; the core's clock is ahead of it by `skew_us` (a suspended machine).
  * Owner: struct sim owns all. Thread: one. Errors: a broken invariant is recorded once and ends the run;
@@ -19,15 +25,19 @@
 #include "base/clock.h"
 #include "base/rng.h"
 #include "controller/core/core.h"
+#include "migrate/plan.h"
 
-#define SIM_WORKERS_MAX  16
-#define SIM_REQUESTS_MAX 512
-#define SIM_TOKENS_MAX   64 /* max_tokens at most */
-#define SIM_VOCAB        97
-#define SIM_CONTEXT      4096
-#define SIM_NEVER        UINT32_MAX
-#define SIM_TRACE_LINES  400
-#define SIM_TRACE_WIDTH  200
+#define SIM_INSTANCES_MAX 20
+#define SIM_WORKERS_MAX   (2 * SIM_INSTANCES_MAX)
+#define SIM_REQUESTS_MAX  512
+#define SIM_GROUPS_MAX    6
+#define SIM_SHARES_MAX    8
+#define SIM_TOKENS_MAX    64 /* max_tokens at most */
+#define SIM_VOCAB         97
+#define SIM_CONTEXT       4096
+#define SIM_NEVER         UINT32_MAX
+#define SIM_TRACE_LINES   400
+#define SIM_TRACE_WIDTH   200
 
 enum sim_event_type {
     SIM_FRAME_TO_CORE,
@@ -38,12 +48,16 @@ enum sim_event_type {
     SIM_WORKER_CONNECT,
     SIM_WORKER_STEP,
     SIM_WORKER_BEAT,
+    SIM_WORKER_PREPARE,
     SIM_WORKER_RECLAIM,
     SIM_NOTICE_CANCEL,
     SIM_REQUEST,
     SIM_CLIENT_GONE,
     SIM_FRONT_STOP,
     SIM_FAULT,
+    SIM_STRIKE, /* at one process, in the middle of something */
+    SIM_PLAN_BEGIN,
+    SIM_PLAN_DONE,
 };
 
 struct sim_event {
@@ -52,6 +66,7 @@ struct sim_event {
     enum sim_event_type type;
     uint32_t slot, life; /* worker events: stale when the slot's process has changed */
     uint64_t link;
+    uint64_t generation; /* of the role that is prepared */
     uint32_t request, branch, keep;
     struct gw_frame frame; /* payload is owned */
 };
@@ -71,6 +86,8 @@ struct sim_record {
 struct sim_link {
     uint64_t id;
     uint32_t slot, life;
+    uint16_t proto;
+    char worker[GW_WIRE_NAME_MAX + 1];
     uint32_t profile; /* numerics profile of its worker */
     bool core_open;   /* the controller's end */
     bool worker_open; /* the worker's end */
@@ -80,9 +97,25 @@ struct sim_link {
     int64_t heard_us;                 /* the core was fed a frame last */
     int64_t quiet_us;                 /* the same, moved by the time in which the core did not run */
     /* what the core has said about it */
-    uint32_t pipeline;
-    uint64_t generation; /* 0 = no WELCOME yet */
-    bool doomed;
+    bool welcomed, doomed;
+    bool in_core;               /* welcomed, and no note has said that it is gone */
+    uint64_t serving, prepared; /* generations; 0 = none */
+};
+
+/* A pipeline, as far as the core's messages and notes tell. */
+struct sim_pipe {
+    uint64_t generation;
+    uint32_t number;
+    bool single; /* of protocol 1 */
+    uint32_t profile;
+    int64_t assigned_us; /* on the core's clock */
+    uint32_t ranks_len;
+    struct gw_core_plan_rank ranks[SIM_WORKERS_MAX];
+    bool ready[SIM_WORKERS_MAX]; /* the core was told so */
+    uint32_t assigned, started;  /* to how many ranks it was said */
+    bool planned;                /* the last plan has it */
+    bool draining;
+    bool ended;     /* a rank is gone, it broke, was released or replaced */
     uint32_t held;  /* requests submitted and not given up */
     uint32_t alone; /* index + 1 of the request that runs alone here */
 };
@@ -101,27 +134,46 @@ struct sim_job {
     } * branches;
 };
 
+/* A worker as a rank of one pipeline. */
+struct sim_role {
+    uint64_t generation; /* 0 = none */
+    uint32_t pipeline;
+    uint32_t self, ranks_len;
+    uint32_t slots[SIM_WORKERS_MAX]; /* of its ranks; SIM_NEVER: there was no process of that name */
+    uint32_t lives[SIM_WORKERS_MAX];
+    struct gw_cell_rect cells;
+    int64_t loaded_us;     /* its cells are there then */
+    int64_t find_until_us; /* BROKEN if a peer is not there by then */
+    int64_t stuck_us;      /* since when no step has ended; 0 = they do */
+    bool fails, hangs;     /* it will not become READY, and says so, or does not */
+    bool ready, started;
+};
+
 struct sim_worker {
     uint32_t slot, life;
     bool alive;
     char name[GW_WIRE_NAME_MAX + 1], instance[GW_WIRE_NAME_MAX + 1];
     uint32_t pid;
+    uint16_t proto;
     int64_t frozen_until_us;
-    int64_t reclaim_us; /* it goes then; 0 = not announced */
-    int64_t heard_us;   /* last frame from the controller */
-    uint32_t profile;   /* numerics profile: which hardware the slot has */
-    bool leaves;        /* says GOODBYE as soon as it is empty */
-    uint64_t link;      /* 0 = none */
+    int64_t unreachable_until_us; /* for other workers */
+    int64_t reclaim_us;           /* it goes then; 0 = not announced */
+    int64_t heard_us;             /* last frame from the controller */
+    uint32_t profile;             /* numerics profile: which hardware the slot has */
+    bool leaves;                  /* says GOODBYE as soon as it is empty */
+    uint64_t link;                /* 0 = none */
     bool welcome;
-    uint64_t term, generation, max_term;
-    uint32_t pipeline;
+    uint64_t term, max_term;
+    struct sim_role serving, prepared;
+    struct gw_cell_rect holds;
     int64_t step_us, beat_us, timeout_us;
-    uint32_t flush_every; /* steps per TOKENS frame */
-    bool overshoots;      /* sends records behind the end (speculation) */
-    bool repeats;         /* sends the last record again with the next ones */
-    bool forgets;         /* never answers a CUTOVER */
-    uint32_t corrupt;     /* 1 in so many repeats is wrong; 0 = never */
-    uint32_t skips;       /* 1 in so many frames leaves a gap; 0 = never */
+    int64_t step_deadline_us; /* a step that takes longer is broken */
+    uint32_t flush_every;     /* steps per TOKENS frame */
+    bool overshoots;          /* sends records behind the end (speculation) */
+    bool repeats;             /* sends the last record again with the next ones */
+    bool forgets;             /* never answers a CUTOVER */
+    uint32_t corrupt;         /* 1 in so many repeats is wrong; 0 = never */
+    uint32_t skips;           /* 1 in so many frames leaves a gap; 0 = never */
     uint64_t steps;
     struct sim_job *jobs[SIM_REQUESTS_MAX];
     uint32_t jobs_len;
@@ -149,17 +201,19 @@ struct sim_request {
     int64_t submitted_us, cancel_after_us;
     /* what the core has said about it */
     uint32_t attempt;
-    uint64_t holder;          /* link of the current attempt */
-    bool released;            /* the holder has given it up: HANDOFF, CANCEL, or its link is gone */
+    uint64_t holder;          /* generation of the pipeline of the current attempt */
+    bool released;            /* the holder has given it up: HANDOFF, CANCEL, or its end */
     bool alone;               /* noted; holds until it has progressed */
-    uint32_t profile;         /* of the worker that its records came from; 0 = none */
-    bool killed;              /* the process of the current attempt died of it */
+    uint32_t profile;         /* of the pipeline that its records came from; 0 = none */
+    bool killed;              /* a process of the current attempt died of it */
     bool begun, progressed;   /* a step of this attempt began; a commit since the last unannounced loss */
     uint32_t counted, deaths; /* since the last commit: losses that count, and those because it killed */
 };
 
+enum sim_planner { SIM_PLANNER_RANDOM, SIM_PLANNER_REAL };
+
 struct sim_options {
-    uint32_t requests, workers;
+    uint32_t requests, instances; /* 0: as the seed says */
     bool verbose;
     bool first; /* end at the first failing seed */
 };
@@ -171,6 +225,17 @@ struct sim {
     struct gw_core_config config;
     struct gw_core *core;
     uint32_t profiles; /* 1 or 2 in this fleet */
+    uint32_t slots;    /* processes in this fleet */
+    uint32_t per_instance,
+        old_protocol;   /* workers per instance; 1 in so many speaks protocol 1, 0 = none does */
+    uint32_t ranks_min; /* a pipeline of fewer has no room for the model */
+    enum sim_planner planner;
+    bool plan_busy, plan_again, plan_anew; /* a plan is being made; another is wanted; it keeps nothing */
+    uint64_t plan_fleet;                   /* last number wanted */
+    struct gw_core_plan plan;              /* the one being made */
+    struct gw_core_plan_rank plan_ranks[SIM_WORKERS_MAX + 1];
+    struct sim_pipe *pipes; /* by generation */
+    size_t pipes_len, pipes_cap;
     int64_t now_us, skew_us, stalled_until_us, faults_end_us, stepped_us, ended_us;
     struct sim_event *queue; /* a heap */
     size_t queue_len, queue_cap;
@@ -187,6 +252,7 @@ struct sim {
     uint32_t touched;       /* index of the request whose log was last changed */
     uint64_t last_generation;
     uint64_t events, frames, faults, cutovers, silences, alones, collateral; /* what the run has seen */
+    uint64_t plans, formed, started, broken, storms;
     bool failed;
     char failure[512];
     bool tracing;
@@ -244,6 +310,61 @@ void sim_on_worker_event(struct sim *sim, const struct sim_event *e);
 void sim_worker_send_notice(struct sim *sim, struct sim_worker *w, uint8_t kind, uint32_t deadline_ms);
 bool sim_worker_frozen(const struct sim *sim, const struct sim_worker *w);
 void sim_worker_fini(struct sim_worker *w);
+/* A message of w about role, or about none (NULL). */
+struct gw_msg sim_worker_message(const struct sim_worker *w, const struct sim_role *role,
+                                 enum gw_msg_type type);
+void sim_worker_send(struct sim *sim, struct sim_worker *w, const struct gw_msg *m);
+void sim_worker_later(struct sim *sim, const struct sim_worker *w, enum sim_event_type type,
+                      int64_t after_us);
+
+/* ---- sim_ranks.c ---- */
+
+void sim_rank_on_welcome(struct sim_worker *w, const struct gw_msg *m);
+void sim_rank_on_assign(struct sim *sim, struct sim_worker *w, const struct gw_msg *m);
+void sim_rank_on_start(struct sim *sim, struct sim_worker *w, const struct gw_msg *m);
+void sim_rank_on_release(struct sim_worker *w, const struct gw_msg *m);
+/* One look at what is prepared: loaded, all peers there? */
+void sim_rank_prepare(struct sim *sim, struct sim_worker *w, uint64_t generation);
+/* Are the peers of what serves there, so that a step can be made? False: not now, or BROKEN has been said. */
+bool sim_rank_can_step(struct sim *sim, struct sim_worker *w);
+/* Between steps: says BROKEN if a peer is gone. */
+void sim_rank_watch(struct sim *sim, struct sim_worker *w);
+/* It has left all its pipelines. */
+void sim_rank_forget(struct sim_worker *w);
+
+/* ---- sim_jobs.c ---- */
+
+void sim_jobs_clear(struct sim_worker *w);
+void sim_jobs_submit(struct sim *sim, struct sim_worker *w, struct gw_msg *m);
+void sim_jobs_cancel(struct sim_worker *w, const struct gw_msg_cancel *c);
+void sim_jobs_cutover(struct sim_worker *w, const struct gw_msg_cutover *c);
+void sim_jobs_step(struct sim *sim, struct sim_worker *w);
+
+/* ---- sim_plan.c ---- */
+
+void sim_plan_wanted(struct sim *sim, uint64_t fleet);
+/* As an administrator would: another layout, now. */
+void sim_plan_force(struct sim *sim);
+void sim_on_plan_event(struct sim *sim, const struct sim_event *e);
+/* What may be planned with, one entry per worker. */
+struct sim_device {
+    struct gw_core_device_view view;
+    char instance[GW_WIRE_NAME_MAX + 1];
+    uint32_t profile, pipeline; /* its number; UINT32_MAX = serves in none */
+    bool taken;
+};
+/* Devices that are up and speak protocol 2; returns how many. */
+uint32_t sim_plan_devices(struct sim *sim, struct sim_device out[SIM_WORKERS_MAX]);
+void sim_plan_add(struct sim *sim, uint64_t link, uint32_t pipeline, uint16_t stage,
+                  struct gw_cell_rect cells);
+
+/* ---- sim_planner.c ---- */
+
+/* Sets up a grid that suits a model, of which ranks_min devices hold just one. */
+void sim_planner_configure(struct sim *sim);
+uint64_t sim_planner_memory(const struct sim *sim);
+/* Fills in the plan by gw_planner_run. */
+void sim_planner_run(struct sim *sim);
 
 /* ---- sim_front.c ---- */
 
@@ -263,15 +384,41 @@ void sim_front_fini(struct sim *sim);
 void sim_check_send(struct sim *sim, struct sim_link *l, const struct gw_msg *m);
 void sim_check_note(struct sim *sim, const struct gw_note *n);
 void sim_check_close(struct sim *sim, struct sim_link *l, const char *reason);
-void sim_check_handoff(struct sim *sim, const struct gw_msg *m, const struct sim_link *l);
-void sim_check_begun(struct sim *sim, const struct gw_msg *m, const struct sim_link *l);
+/* A frame is about to be fed to the core; l's end is open. */
+void sim_check_frame(struct sim *sim, const struct gw_msg *m, struct sim_link *l);
 /* Does m repeat records wrongly, so that the core must drop the worker? */
 bool sim_check_diverges(struct sim *sim, const struct gw_msg *m, const struct sim_link *l);
 /* The core has heard that the link is gone, or has closed it. */
 void sim_check_link_gone(struct sim *sim, struct sim_link *l);
 void sim_check_request_ended(struct sim *sim, struct sim_request *r);
+/* The holder of r's current attempt has no claim on it any more. */
+void sim_check_release(struct sim *sim, struct sim_request *r);
 void sim_check_totals(struct sim *sim);
 void sim_check_end(struct sim *sim);
+
+/* ---- sim_pipes.c ---- */
+
+struct sim_pipe *sim_pipe_find(struct sim *sim, uint64_t generation);
+bool sim_pipe_doomed(struct sim *sim, const struct sim_pipe *p);
+/* Serves, and takes new work as far as is known. */
+bool sim_pipe_open(struct sim *sim, const struct sim_pipe *p);
+static inline uint64_t sim_pipe_leader(const struct sim_pipe *p)
+{
+    return p->ranks[0].link;
+}
+/* What the core says to a link about pipelines. */
+void sim_pipes_welcome(struct sim *sim, struct sim_link *l, const struct gw_msg *m);
+void sim_pipes_assign(struct sim *sim, struct sim_link *l, const struct gw_msg *m);
+void sim_pipes_start(struct sim *sim, struct sim_link *l, const struct gw_msg *m);
+void sim_pipes_release(struct sim *sim, struct sim_link *l, const struct gw_msg *m);
+void sim_pipes_note(struct sim *sim, const struct gw_note *n);
+/* What is said to the core: a plan, READY, BROKEN, the end of a link. */
+void sim_pipes_plan(struct sim *sim, const struct gw_core_plan *plan);
+void sim_pipes_ready(struct sim *sim, struct sim_link *l, const struct gw_msg *m);
+void sim_pipes_broken(struct sim *sim, struct sim_link *l, const struct gw_msg *m);
+void sim_pipes_link_gone(struct sim *sim, struct sim_link *l);
+/* The core's views: nobody in two places, and the same pipelines as here. */
+void sim_pipes_check_views(struct sim *sim);
 
 /* ---- sim_faults.c ---- */
 
@@ -279,5 +426,8 @@ void sim_faults_plan(struct sim *sim);
 void sim_on_fault(struct sim *sim);
 void sim_on_reclaim(struct sim *sim, const struct sim_event *e);
 void sim_on_notice_cancel(struct sim *sim, const struct sim_event *e);
+/* A pipeline forms, or drains: sometimes a good moment to strike one of its workers. */
+void sim_faults_chance(struct sim *sim, const struct sim_pipe *p, bool draining);
+void sim_on_strike(struct sim *sim, const struct sim_event *e);
 
 #endif

@@ -5,58 +5,63 @@
 /* Deaths after which it goes on: one uncounted (it had progressed), two counted, two alone. */
 #define POISON_MOVES_MAX 5
 
-static struct sim_link *link_of_generation(struct sim *sim, uint64_t generation)
+static struct sim_pipe *holder_of(struct sim *sim, const struct sim_request *r)
 {
-    for (size_t i = 0; i < sim->links_len; i++)
-        if (sim->links[i].generation == generation) return &sim->links[i];
-    return NULL;
+    return sim_pipe_find(sim, r->holder);
 }
 
-/* The worker that held r's current attempt has no claim on it any more. */
-static void release(struct sim *sim, struct sim_request *r)
+void sim_check_release(struct sim *sim, struct sim_request *r)
 {
-    struct sim_link *l = sim_link_find(sim, r->holder);
-    if (r->released || !l) return;
+    struct sim_pipe *p = holder_of(sim, r);
+    if (r->released || !p) return;
     r->released = true;
-    l->held--;
-    if (l->alone == r->request->id) l->alone = 0;
+    p->held--;
+    if (p->alone == r->request->id) p->alone = 0;
 }
 
 void sim_check_request_ended(struct sim *sim, struct sim_request *r)
 {
-    release(sim, r);
+    sim_check_release(sim, r);
 }
 
 void sim_check_link_gone(struct sim *sim, struct sim_link *l)
 {
-    for (uint32_t i = 0; i < sim->requests_len; i++)
-        if (sim->requests[i].holder == l->id) release(sim, &sim->requests[i]);
+    sim_pipes_link_gone(sim, l);
 }
 
-void sim_check_handoff(struct sim *sim, const struct gw_msg *m, const struct sim_link *l)
+/* Will m reach the core as the current attempt's word? */
+static bool is_current(struct sim *sim, const struct gw_msg *m, const struct sim_link *l, uint64_t request,
+                       uint32_t attempt)
 {
-    struct sim_request *r = sim_request_by_id(sim, m->handoff.request);
-    bool own = m->generation == l->generation && m->term == sim->config.term;
-    if (own && r && r->holder == l->id && r->attempt == m->handoff.attempt) release(sim, r);
+    const struct sim_request *r = sim_request_by_id(sim, request);
+    if (!l->core_open || !r || r->outcome != SIM_ACCEPTED || r->released) return false;
+    const struct sim_pipe *p = holder_of(sim, r);
+    return m->term == sim->config.term && p && sim_pipe_leader(p) == l->id &&
+           m->generation == p->generation && m->pipeline == p->number && r->attempt == attempt;
 }
 
-/* Did m reach the core as the current attempt's word? */
-static bool is_current(struct sim *sim, const struct gw_msg *m, const struct sim_link *l)
+/* A frame with wrong fences proves nothing about this incarnation; in protocol 2 an incarnation has one link. */
+static bool shows_life(const struct sim *sim, const struct gw_msg *m, const struct sim_link *l)
 {
-    const struct sim_request *r = sim_request_by_id(sim, m->tokens.request);
-    return l->core_open && m->generation == l->generation && m->term == sim->config.term && r &&
-           r->outcome == SIM_ACCEPTED && r->holder == l->id && r->attempt == m->tokens.attempt &&
-           !r->released;
+    if (m->type == GW_MSG_HELLO) return true;
+    return m->term == sim->config.term && (l->proto > 1 || m->generation == l->serving);
 }
 
-void sim_check_begun(struct sim *sim, const struct gw_msg *m, const struct sim_link *l)
+void sim_check_frame(struct sim *sim, const struct gw_msg *m, struct sim_link *l)
 {
-    if (is_current(sim, m, l)) sim_request_by_id(sim, m->tokens.request)->begun = true;
+    if (shows_life(sim, m, l)) l->heard_us = l->quiet_us = sim->now_us;
+    if (m->type == GW_MSG_TOKENS && is_current(sim, m, l, m->tokens.request, m->tokens.attempt))
+        sim_request_by_id(sim, m->tokens.request)->begun = true;
+    if (m->type == GW_MSG_HANDOFF && is_current(sim, m, l, m->handoff.request, m->handoff.attempt))
+        sim_check_release(sim, sim_request_by_id(sim, m->handoff.request));
+    if (m->type == GW_MSG_READY) sim_pipes_ready(sim, l, m);
+    if (m->type == GW_MSG_BROKEN) sim_pipes_broken(sim, l, m);
 }
 
 bool sim_check_diverges(struct sim *sim, const struct gw_msg *m, const struct sim_link *l)
 {
-    if (m->type != GW_MSG_TOKENS || !is_current(sim, m, l)) return false;
+    if (m->type != GW_MSG_TOKENS || !is_current(sim, m, l, m->tokens.request, m->tokens.attempt))
+        return false;
     const struct gw_tokens *t = &m->tokens.tokens;
     const struct sim_request *r = sim_request_by_id(sim, m->tokens.request);
     const struct sim_branch *b = &r->branches[m->tokens.branch];
@@ -66,19 +71,6 @@ bool sim_check_diverges(struct sim *sim, const struct gw_msg *m, const struct si
 }
 
 /* ---- messages to workers ---- */
-
-static void check_welcome(struct sim *sim, struct sim_link *l, const struct gw_msg *m)
-{
-    if (l->generation) sim_fail(sim, "link %llu was welcomed twice", (unsigned long long)l->id);
-    if (m->generation <= sim->last_generation) sim_fail(sim, "a generation did not grow");
-    for (size_t i = 0; i < sim->links_len; i++) {
-        const struct sim_link *other = &sim->links[i];
-        if (other->core_open && other->generation && other->pipeline == m->pipeline)
-            sim_fail(sim, "two workers are pipeline %u", m->pipeline);
-    }
-    sim->last_generation = l->generation = m->generation;
-    l->pipeline = m->pipeline;
-}
 
 static void check_submit_logs(struct sim *sim, const struct sim_request *r, const struct gw_msg_submit *s)
 {
@@ -98,20 +90,33 @@ static void check_submit_logs(struct sim *sim, const struct sim_request *r, cons
     }
 }
 
-/* Is there a worker that is not doomed and takes work that r could be? One may be kept free for a poison suspect. */
-static bool goes_elsewhere(const struct sim *sim, const struct sim_request *r)
+/* Is there a pipeline that will stay and takes work that r could be? One may be kept free for a poison suspect. */
+static bool goes_elsewhere(struct sim *sim, const struct sim_request *r)
 {
     for (uint32_t i = 0; i < sim->requests_len; i++)
         if (sim->requests[i].outcome == SIM_ACCEPTED && sim->requests[i].alone) return false;
-    for (size_t i = 0; i < sim->links_len; i++) {
-        const struct sim_link *l = &sim->links[i];
-        bool same_profile = r->profile == 0 || r->profile == l->profile;
-        if (l->core_open && l->generation && !l->doomed && !l->alone && same_profile) return true;
+    for (size_t i = 0; i < sim->pipes_len; i++) {
+        const struct sim_pipe *p = &sim->pipes[i];
+        if (sim_pipe_open(sim, p) && (r->profile == 0 || r->profile == p->profile)) return true;
     }
     return false;
 }
 
-static void check_submit(struct sim *sim, struct sim_link *l, const struct gw_msg_submit *s)
+static void check_place(struct sim *sim, const struct sim_pipe *p, const struct sim_link *l,
+                        const struct sim_request *r)
+{
+    unsigned id = (unsigned)r->request->id;
+    if (p->ended || p->started != p->ranks_len) sim_fail(sim, "%u goes to what does not serve", id);
+    if (sim_pipe_leader(p) != l->id) sim_fail(sim, "%u goes to w%u, which does not lead", id, l->slot);
+    if (p->draining) sim_fail(sim, "%u goes to a pipeline that drains", id);
+    if (sim_pipe_doomed(sim, p) && goes_elsewhere(sim, r)) sim_fail(sim, "%u goes to a doomed worker", id);
+    if (p->alone) sim_fail(sim, "%u goes to a worker on which %u shall be alone", id, p->alone);
+    if (r->alone && p->held > 0) sim_fail(sim, "%u shall be alone, but the worker has %u", id, p->held);
+    if (r->profile && r->profile != p->profile) sim_fail(sim, "%u goes on with another profile", id);
+}
+
+static void check_submit(struct sim *sim, const struct sim_link *l, struct sim_pipe *p,
+                         const struct gw_msg_submit *s)
 {
     struct sim_request *r = sim_request_by_id(sim, s->request.id);
     if (!r || r->outcome != SIM_ACCEPTED) {
@@ -119,56 +124,78 @@ static void check_submit(struct sim *sim, struct sim_link *l, const struct gw_ms
         return;
     }
     unsigned id = (unsigned)r->request->id;
-    sim_trace(sim, "core   -> w%u submit %u attempt %u", l->slot, id, s->attempt);
+    sim_trace(sim, "core   -> w%u submit %u attempt %u gen %llu", l->slot, id, s->attempt,
+              (unsigned long long)p->generation);
     if (s->attempt != r->attempt + 1) sim_fail(sim, "%u: attempt %u after %u", id, s->attempt, r->attempt);
     if (!r->released) sim_fail(sim, "%u: two workers hold the current attempt", id);
-    if (l->doomed && goes_elsewhere(sim, r)) sim_fail(sim, "%u goes to a doomed worker", id);
-    if (l->alone) sim_fail(sim, "%u goes to a worker on which %u shall be alone", id, l->alone);
-    if (r->alone && l->held > 0) sim_fail(sim, "%u shall be alone, but the worker has %u", id, l->held);
-    if (r->profile && r->profile != l->profile) sim_fail(sim, "%u goes on with another profile", id);
+    check_place(sim, p, l, r);
     check_submit_logs(sim, r, s);
     r->attempt = s->attempt;
-    r->holder = l->id;
+    r->holder = p->generation;
     r->released = false;
-    l->held++;
-    if (r->alone) l->alone = id;
+    p->held++;
+    if (r->alone) p->alone = id;
 }
 
-static void check_cancel(struct sim *sim, const struct sim_link *l, const struct gw_msg_cancel *c)
+static void check_cancel(struct sim *sim, const struct sim_pipe *p, const struct gw_msg_cancel *c)
 {
     struct sim_request *r = sim_request_by_id(sim, c->request);
     sim->cancels++;
-    if (!r || r->holder != l->id || r->attempt != c->attempt)
+    if (!r || r->holder != p->generation || r->attempt != c->attempt)
         sim_fail(sim, "CANCEL of what the worker does not have");
     else if (c->branch == GW_BRANCH_ALL)
-        release(sim, r);
+        sim_check_release(sim, r);
 }
 
-static void check_cutover(struct sim *sim, const struct sim_link *l, const struct gw_msg_cutover *c)
+static void check_cutover(struct sim *sim, const struct sim_pipe *p, const struct gw_msg_cutover *c)
 {
     sim->cutovers++;
-    if (!l->doomed) sim_fail(sim, "CUTOVER to a worker that is not doomed");
+    if (p->single && !sim_pipe_doomed(sim, p)) sim_fail(sim, "CUTOVER to a worker that is not doomed");
+    if (!p->single && !p->draining) sim_fail(sim, "CUTOVER to a pipeline that does not drain");
     if (c->count < 1 || c->count > GW_WIRE_CUTOVER_MAX) sim_fail(sim, "CUTOVER of %u", c->count);
     for (uint32_t i = 0; i < c->count; i++) {
         const struct sim_request *r = sim_request_by_id(sim, c->items[i].request);
-        if (!r || r->holder != l->id || r->attempt != c->items[i].attempt || r->released)
+        if (!r || r->holder != p->generation || r->attempt != c->items[i].attempt || r->released)
             sim_fail(sim, "CUTOVER of what the worker does not have");
     }
+}
+
+/* To the leader of the pipeline that its head names. */
+static void check_leader_send(struct sim *sim, const struct sim_link *l, const struct gw_msg *m)
+{
+    struct sim_pipe *p = sim_pipe_find(sim, m->generation);
+    if (!p || p->ended || p->number != m->pipeline || sim_pipe_leader(p) != l->id) {
+        sim_fail(sim, "%s to w%u, which does not lead generation %llu", gw_msg_name(m->type), l->slot,
+                 (unsigned long long)m->generation);
+        return;
+    }
+    if (m->type == GW_MSG_SUBMIT) check_submit(sim, l, p, &m->submit);
+    if (m->type == GW_MSG_CANCEL) check_cancel(sim, p, &m->cancel);
+    if (m->type == GW_MSG_CUTOVER) check_cutover(sim, p, &m->cutover);
+}
+
+static void check_link_send(struct sim *sim, const struct sim_link *l, const struct gw_msg *m)
+{
+    const struct sim_pipe *p = l->proto > 1 ? NULL : sim_pipe_find(sim, l->serving);
+    if (m->generation != (p ? p->generation : 0) || m->pipeline != (p ? p->number : 0))
+        sim_fail(sim, "%s with wrong fences", gw_msg_name(m->type));
 }
 
 void sim_check_send(struct sim *sim, struct sim_link *l, const struct gw_msg *m)
 {
     if (!l->core_open) sim_fail(sim, "%s to a link that is closed", gw_msg_name(m->type));
-    if (m->type == GW_MSG_REFUSE) {
-        sim_fail(sim, "w%u was refused: %s", l->slot, m->refuse.text);
-        return;
+    if (m->term != sim->config.term) sim_fail(sim, "%s under a wrong term", gw_msg_name(m->type));
+    switch (m->type) {
+    case GW_MSG_REFUSE: sim_fail(sim, "w%u was refused: %s", l->slot, m->refuse.text); break;
+    case GW_MSG_ASSIGN: sim_pipes_assign(sim, l, m); break;
+    case GW_MSG_START: sim_pipes_start(sim, l, m); break;
+    case GW_MSG_RELEASE: sim_pipes_release(sim, l, m); break;
+    case GW_MSG_SUBMIT:
+    case GW_MSG_CANCEL:
+    case GW_MSG_CUTOVER: check_leader_send(sim, l, m); break;
+    case GW_MSG_WELCOME: sim_pipes_welcome(sim, l, m); __attribute__((fallthrough));
+    default: check_link_send(sim, l, m);
     }
-    if (m->type == GW_MSG_WELCOME) check_welcome(sim, l, m);
-    if (m->term != sim->config.term || m->generation != l->generation || m->pipeline != l->pipeline)
-        sim_fail(sim, "%s with wrong fences", gw_msg_name(m->type));
-    if (m->type == GW_MSG_SUBMIT) check_submit(sim, l, &m->submit);
-    if (m->type == GW_MSG_CANCEL) check_cancel(sim, l, &m->cancel);
-    if (m->type == GW_MSG_CUTOVER) check_cutover(sim, l, &m->cutover);
 }
 
 /* ---- notes ---- */
@@ -193,23 +220,54 @@ static void check_moved(struct sim *sim, struct sim_request *r, const struct gw_
         sim_fail(sim, "%u has killed %u workers in a row", (unsigned)r->request->id, r->deaths);
 }
 
-void sim_check_note(struct sim *sim, const struct gw_note *n)
+/* The registered link of that worker. */
+static struct sim_link *link_named(struct sim *sim, const char *worker)
 {
-    struct sim_link *l = n->generation ? link_of_generation(sim, n->generation) : NULL;
-    struct sim_request *r = sim_request_by_id(sim, n->request);
-    sim_trace(sim, "note   kind=%d worker=%s request=%llu attempt=%u count=%u announced=%d %s", n->kind,
-              n->worker, (unsigned long long)n->request, n->attempt, n->count, n->announced, n->text);
+    for (size_t i = 0; i < sim->links_len; i++) {
+        struct sim_link *l = &sim->links[i];
+        if (l->welcomed && l->in_core && strcmp(l->worker, worker) == 0) return l;
+    }
+    return NULL;
+}
+
+static void check_worker_note(struct sim *sim, const struct gw_note *n)
+{
+    struct sim_link *l = link_named(sim, n->worker);
+    if (!l) {
+        sim_fail(sim, "a note about %s, which is not there", n->worker);
+        return;
+    }
+    const struct sim_pipe *p = sim_pipe_find(sim, l->serving);
     if (n->kind == GW_NOTE_WORKER_DOOMED) l->doomed = true;
     if (n->kind == GW_NOTE_NOTICE_CANCELLED) l->doomed = false;
-    if (n->kind == GW_NOTE_REQUEST_MOVED) check_moved(sim, r, n);
-    if (n->kind == GW_NOTE_REQUEST_ALONE) {
-        sim->alones++;
-        r->alone = true;
-        if (!r->begun || r->progressed || r->counted != 1)
-            sim_fail(sim, "%u runs alone without reason", (unsigned)r->request->id);
-    }
-    if (n->kind == GW_NOTE_WORKER_LEFT && l->held > 0) sim_fail(sim, "a worker left with requests on it");
+    if (n->kind == GW_NOTE_WORKER_LEFT && p && p->held > 0)
+        sim_fail(sim, "a worker left with requests on it");
     if (n->kind == GW_NOTE_WORKER_LOST && n->announced != l->doomed) sim_fail(sim, "announced or not?");
+    if (n->kind == GW_NOTE_WORKER_LEFT || n->kind == GW_NOTE_WORKER_LOST) l->in_core = false;
+}
+
+static void check_alone(struct sim *sim, struct sim_request *r)
+{
+    sim->alones++;
+    r->alone = true;
+    if (!r->begun || r->progressed || r->counted != 1)
+        sim_fail(sim, "%u runs alone without reason", (unsigned)r->request->id);
+}
+
+void sim_check_note(struct sim *sim, const struct gw_note *n)
+{
+    sim_trace(sim, "note   kind=%d worker=%s gen=%llu request=%llu attempt=%u count=%u announced=%d %s",
+              n->kind, n->worker, (unsigned long long)n->generation, (unsigned long long)n->request,
+              n->attempt, n->count, n->announced, n->text);
+    switch (n->kind) {
+    case GW_NOTE_WORKER_DOOMED:
+    case GW_NOTE_NOTICE_CANCELLED:
+    case GW_NOTE_WORKER_LEFT:
+    case GW_NOTE_WORKER_LOST: check_worker_note(sim, n); break;
+    case GW_NOTE_REQUEST_MOVED: check_moved(sim, sim_request_by_id(sim, n->request), n); break;
+    case GW_NOTE_REQUEST_ALONE: check_alone(sim, sim_request_by_id(sim, n->request)); break;
+    default: sim_pipes_note(sim, n);
+    }
 }
 
 /* ---- links ---- */
@@ -220,7 +278,7 @@ static bool mass_silence(const struct sim *sim)
     uint32_t all = 0, silent = 0;
     for (size_t i = 0; i < sim->links_len; i++) {
         const struct sim_link *l = &sim->links[i];
-        if (!l->core_open || !l->generation) continue;
+        if (!l->core_open || !l->welcomed) continue;
         all++;
         if (sim->now_us - l->quiet_us >= sim->config.heartbeat_timeout_us) silent++;
     }

@@ -13,7 +13,7 @@ static int64_t ms(struct sim *sim, int64_t low, int64_t high)
 /* A random living worker, or NULL if chance hits a dead one. */
 static struct sim_worker *some_worker(struct sim *sim)
 {
-    struct sim_worker *w = &sim->workers[gw_rng_below(&sim->rng, sim->options.workers)];
+    struct sim_worker *w = &sim->workers[gw_rng_below(&sim->rng, sim->slots)];
     return w->alive ? w : NULL;
 }
 
@@ -55,7 +55,7 @@ static void freeze_many(struct sim *sim, struct sim_worker *w)
 {
     int64_t until_us = sim->now_us + ms(sim, 300, 4000);
     freeze_until(sim, w, until_us);
-    for (uint32_t i = 0; i < sim->options.workers; i++)
+    for (uint32_t i = 0; i < sim->slots; i++)
         if (sim->workers[i].alive && !sim_chance(sim, 4)) freeze_until(sim, &sim->workers[i], until_us);
 }
 
@@ -170,16 +170,16 @@ static void stale_frame(struct sim *sim, struct sim_worker *w)
     uint32_t id = SIM_VOCAB - 1, log_len[GW_REQUEST_BRANCHES_MAX] = {0};
     float logprob = 1;
     if (!l || !r || !w->welcome || sim_worker_frozen(sim, w)) return;
-    struct gw_msg m = {.term = w->term, .pipeline = w->pipeline, .generation = w->generation};
+    struct gw_msg m = sim_worker_message(w, &w->serving, GW_MSG_TOKENS);
+    const struct sim_pipe *p = sim_pipe_find(sim, r->holder);
     uint32_t attempt = r->attempt;
     if (sim_chance(sim, 3))
         m.generation--;
     else if (sim_chance(sim, 8))
         m.term--;
-    else if (r->holder == l->id || sim_chance(sim, 2))
+    else if ((p && sim_pipe_leader(p) == l->id) || sim_chance(sim, 2))
         attempt--;
     if (sim_chance(sim, 2)) {
-        m.type = GW_MSG_TOKENS;
         m.tokens = (struct gw_msg_tokens){
             r->request->id, attempt, 0, {r->branches[0].got, 1, 0, &id, &logprob, NULL}};
     } else {
@@ -189,15 +189,109 @@ static void stale_frame(struct sim *sim, struct sim_worker *w)
     sim_net_to_core(sim, l, &m);
 }
 
+/* ---- layouts ---- */
+
+static void relayout(struct sim *sim, struct sim_worker *w)
+{
+    (void)w;
+    sim_plan_force(sim);
+}
+
+/* Other workers cannot reach it, the controller can. */
+static void isolate(struct sim *sim, struct sim_worker *w)
+{
+    w->unreachable_until_us = sim->now_us + ms(sim, 50, 3000);
+}
+
+/* ---- storms ---- */
+
+static void strike(struct sim *sim, struct sim_worker *w)
+{
+    switch (gw_rng_below(&sim->rng, 4)) {
+    case 0: announce(sim, w); break;
+    case 1: vanish(sim, w); break;
+    default: kill_process(sim, w);
+    }
+}
+
+/* Each process with a chance of 1 in so many, within a second. */
+static void strike_many(struct sim *sim, uint32_t one_in)
+{
+    sim->storms++;
+    for (uint32_t i = 0; i < sim->slots; i++) {
+        if (!sim->workers[i].alive || !sim_chance(sim, one_in)) continue;
+        sim_queue_push(sim, (struct sim_event){.at_us = sim->now_us + ms(sim, 0, 1000),
+                                               .type = SIM_STRIKE,
+                                               .slot = i,
+                                               .life = sim->workers[i].life});
+    }
+}
+
+static void half(struct sim *sim, struct sim_worker *w)
+{
+    (void)w;
+    strike_many(sim, 2);
+}
+
+static void everything(struct sim *sim, struct sim_worker *w)
+{
+    (void)w;
+    strike_many(sim, 1);
+}
+
+void sim_on_strike(struct sim *sim, const struct sim_event *e)
+{
+    struct sim_worker *w = &sim->workers[e->slot];
+    if (w->life != e->life || !w->alive) return;
+    sim_trace(sim, "fault  strikes w%u", w->slot);
+    strike(sim, w);
+}
+
+static void strike_rank(struct sim *sim, const struct sim_pipe *p, uint32_t rank, int64_t after_us)
+{
+    const struct sim_link *l = sim_link_find(sim, p->ranks[rank].link);
+    sim_queue_push(
+        sim, (struct sim_event){
+                 .at_us = sim->now_us + after_us, .type = SIM_STRIKE, .slot = l->slot, .life = l->life});
+}
+
+static void strike_leader(struct sim *sim, struct sim_worker *w)
+{
+    const struct sim_link *l = link_of(sim, w);
+    const struct sim_pipe *p = l ? sim_pipe_find(sim, l->serving) : NULL;
+    if (p) strike_rank(sim, p, 0, 0);
+}
+
+void sim_faults_chance(struct sim *sim, const struct sim_pipe *p, bool draining)
+{
+    if (sim->now_us >= sim->faults_end_us || !sim_chance(sim, draining ? 4 : 8)) return;
+    uint32_t rank = draining ? 0 : (uint32_t)gw_rng_below(&sim->rng, p->ranks_len);
+    sim->storms++;
+    strike_rank(sim, p, rank, draining ? sim_between(sim, 0, 30000) : ms(sim, 0, 500));
+}
+
+/* ---- all of them ---- */
+
 void sim_on_fault(struct sim *sim)
 {
     static const struct {
         const char *name;
         uint32_t weight;
         void (*act)(struct sim *sim, struct sim_worker *w);
-    } kinds[] = {{"kill", 4, kill_process}, {"vanish", 4, vanish},   {"freeze", 4, freeze},
-                 {"cut", 4, cut},           {"notice", 8, announce}, {"freeze many", 1, freeze_many},
-                 {"stall", 1, stall},       {"jump", 1, jump},       {"stale frame", 10, stale_frame}};
+    } kinds[] = {{"kill", 8, kill_process},
+                 {"vanish", 8, vanish},
+                 {"freeze", 8, freeze},
+                 {"cut", 8, cut},
+                 {"notice", 16, announce},
+                 {"freeze many", 2, freeze_many},
+                 {"stall", 2, stall},
+                 {"jump", 2, jump},
+                 {"stale frame", 20, stale_frame},
+                 {"relayout", 12, relayout},
+                 {"isolate", 4, isolate},
+                 {"leader", 4, strike_leader},
+                 {"half", 1, half},
+                 {"everything", 1, everything}};
     uint32_t total = 0, i = 0;
     for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) total += kinds[k].weight;
     uint32_t pick = (uint32_t)gw_rng_below(&sim->rng, total);

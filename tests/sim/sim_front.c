@@ -72,7 +72,6 @@ static void plan_request(struct sim *sim, uint32_t i)
 
 void sim_front_plan(struct sim *sim)
 {
-    sim->requests_len = sim->options.requests;
     for (uint32_t i = 0; i < sim->requests_len; i++) plan_request(sim, i);
 }
 
@@ -210,7 +209,7 @@ static void on_tokens(struct sim *sim, struct sim_request *r, uint32_t branch, c
     sim->touched = (uint32_t)(r->request->id - 1);
     r->counted = r->deaths = 0;
     r->progressed = true;
-    r->profile = sim_link_find(sim, r->holder)->profile;
+    r->profile = sim_pipe_find(sim, r->holder)->profile;
     find_stop_string(sim, r, branch);
 }
 

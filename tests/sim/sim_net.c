@@ -22,12 +22,14 @@ struct sim_link *sim_link_open(struct sim *sim, struct sim_worker *w)
     *l = (struct sim_link){.id = sim->links_len,
                            .slot = w->slot,
                            .life = w->life,
+                           .proto = w->proto,
                            .profile = w->profile,
                            .core_open = true,
                            .worker_open = true,
                            .healthy = true,
                            .heard_us = sim->now_us,
                            .quiet_us = sim->now_us};
+    memcpy(l->worker, w->name, sizeof l->worker);
     return l;
 }
 
@@ -116,21 +118,18 @@ void sim_on_frame_to_core(struct sim *sim, const struct sim_event *e)
     struct sim_link *l = sim_link_find(sim, e->link);
     if (!l) return;
     /* The links drop what comes after a close; the core promises not to mind if they did not. */
-    if (!l->core_open && !(l->generation && sim_chance(sim, 4))) return;
+    if (!l->core_open && !(l->welcomed && sim_chance(sim, 4))) return;
     if (gw_msg_decode(&e->frame, &m, NULL) != GW_OK) {
         sim_fail(sim, "a %s does not decode", gw_msg_name(e->frame.type));
         return;
     }
-    if (m.type == GW_MSG_HANDOFF && l->core_open) sim_check_handoff(sim, &m, l);
-    if (m.type == GW_MSG_TOKENS && l->core_open) sim_check_begun(sim, &m, l);
     struct gw_event event = {.type = m.type == GW_MSG_HELLO ? GW_EV_HELLO : GW_EV_MSG,
                              .link = {.link = l->id, .msg = &m}};
     if (m.type != GW_MSG_HEARTBEAT)
-        sim_trace(sim, "core   <- w%u link %llu %s", l->slot, (unsigned long long)l->id, gw_msg_name(m.type));
-    /* A frame with wrong fences proves nothing about this incarnation. */
-    bool own = m.type == GW_MSG_HELLO || (m.term == sim->config.term && m.generation == l->generation);
-    if (l->core_open && own) l->heard_us = l->quiet_us = sim->now_us;
+        sim_trace(sim, "core   <- w%u link %llu %s gen %llu", l->slot, (unsigned long long)l->id,
+                  gw_msg_name(m.type), (unsigned long long)m.generation);
     bool diverges = sim_check_diverges(sim, &m, l);
+    if (l->core_open) sim_check_frame(sim, &m, l);
     sim_step(sim, &event);
     if (diverges && l->core_open) sim_fail(sim, "a worker whose records differ from the log was kept");
     gw_msg_fini(&m);

@@ -73,6 +73,7 @@ static void carry_out(struct sim *sim, const struct gw_action *a)
         sim_link_close_by_core(sim, l);
         break;
     case GW_ACT_NOTE: sim_check_note(sim, &a->note); break;
+    case GW_ACT_PLAN_WANTED: sim_plan_wanted(sim, a->plan_wanted.fleet); break;
     default: sim_front_action(sim, a);
     }
 }
@@ -102,13 +103,14 @@ void sim_step(struct sim *sim, const struct gw_event *e)
 static bool for_worker(enum sim_event_type type)
 {
     return type == SIM_FRAME_TO_WORKER || type == SIM_DOWN_TO_WORKER || type == SIM_WORKER_CONNECT ||
-           type == SIM_WORKER_STEP || type == SIM_WORKER_BEAT;
+           type == SIM_WORKER_STEP || type == SIM_WORKER_BEAT || type == SIM_WORKER_PREPARE;
 }
 
 static bool for_controller(enum sim_event_type type)
 {
     return type == SIM_FRAME_TO_CORE || type == SIM_DOWN_TO_CORE || type == SIM_REQUEST ||
-           type == SIM_CLIENT_GONE || type == SIM_FRONT_STOP;
+           type == SIM_CLIENT_GONE || type == SIM_FRONT_STOP || type == SIM_PLAN_BEGIN ||
+           type == SIM_PLAN_DONE;
 }
 
 /* Who does not run gets the event when it does; order is kept. */
@@ -134,6 +136,9 @@ static void dispatch(struct sim *sim, const struct sim_event *e)
     case SIM_CLIENT_GONE:
     case SIM_FRONT_STOP: sim_on_front_event(sim, e); break;
     case SIM_FAULT: sim_on_fault(sim); break;
+    case SIM_STRIKE: sim_on_strike(sim, e); break;
+    case SIM_PLAN_BEGIN:
+    case SIM_PLAN_DONE: sim_on_plan_event(sim, e); break;
     case SIM_WORKER_RECLAIM: sim_on_reclaim(sim, e); break;
     case SIM_NOTICE_CANCEL: sim_on_notice_cancel(sim, e); break;
     default: sim_on_worker_event(sim, e);
@@ -146,6 +151,7 @@ static void check(struct sim *sim)
     if (sim->failed) return;
     sim_check_totals(sim);
     sim_front_check_log(sim, sim->touched);
+    if (sim->events % LOGS_EVERY == 0) sim_pipes_check_views(sim);
     if (sim->events % LOGS_EVERY == 0)
         sim_front_check_log(sim, (uint32_t)(sim->events / LOGS_EVERY % sim->requests_len));
 }
@@ -173,7 +179,7 @@ static int64_t tick_us(const struct sim *sim)
 
 /* ---- a run ---- */
 
-static void configure(struct sim *sim)
+static void configure_core(struct sim *sim)
 {
     struct gw_core_config *c = &sim->config;
     gw_core_config_default(c);
@@ -182,10 +188,50 @@ static void configure(struct sim *sim)
     c->handoff_timeout_us = sim_between(sim, 100, 2000) * GW_US_PER_MS;
     c->doom_grace_us = sim_between(sim, 1, 5) * GW_US_PER_S;
     c->max_workers = 4 * SIM_WORKERS_MAX;
+    c->prepare_timeout_us = sim_between(sim, 2, 8) * GW_US_PER_S;
+    c->replan_wait_us = sim_between(sim, 20, 200) * GW_US_PER_MS;
     if (sim_chance(sim, 3)) c->worker_branches_target = (uint32_t)sim_between(sim, 2, 8);
     if (sim_chance(sim, 8)) c->max_queued = (uint32_t)sim_between(sim, 1, 5);
     if (sim_chance(sim, 8)) c->max_queue_wait_us = sim_between(sim, 1, 5) * GW_US_PER_S;
-    sim->profiles = sim->options.workers > 1 && sim_chance(sim, 4) ? 2 : 1;
+}
+
+/* How many instances there are, and what is on them. Half of the fleets are small: more happens to each pipeline. */
+static void configure_fleet(struct sim *sim)
+{
+    uint32_t instances = sim->options.instances;
+    if (instances == 0) instances = (uint32_t)sim_between(sim, 1, sim_chance(sim, 2) ? 6 : SIM_INSTANCES_MAX);
+    sim->per_instance = sim_chance(sim, 4) ? 2 : 1;
+    sim->slots = instances * sim->per_instance;
+    sim->profiles = sim->slots > 1 && sim_chance(sim, 4) ? 2 : 1;
+    if (sim_chance(sim, 3)) sim->old_protocol = (uint32_t)sim_between(sim, 1, 4);
+}
+
+/* The model: its grid, and how many workers of one profile hold it at least (as many as there can be). */
+static void configure_model(struct sim *sim)
+{
+    /* The planner may leave a profile without a pipeline, and what began there then waits: not the core's question. */
+    sim->planner = sim_chance(sim, 4) ? SIM_PLANNER_REAL : SIM_PLANNER_RANDOM;
+    if (sim->planner == SIM_PLANNER_REAL) sim->profiles = 1;
+    uint32_t most = sim->slots / sim->profiles;
+    if (sim->old_protocol > 1) most -= (sim->slots + sim->old_protocol - 1) / sim->old_protocol;
+    if ((int32_t)most < 1) most = 1;
+    sim->config.groups = (uint32_t)sim_between(sim, 1, SIM_GROUPS_MAX);
+    sim->config.shares = (uint32_t)sim_between(sim, 1, SIM_SHARES_MAX);
+    if (sim->planner == SIM_PLANNER_REAL) sim_planner_configure(sim);
+    if (most > 4) most = 4;
+    if (most > sim->config.shares) most = sim->config.shares;
+    sim->ranks_min = (uint32_t)sim_between(sim, 1, most);
+    /* Four shares and four groups are not cut into three equal parts. */
+    if (sim->planner == SIM_PLANNER_REAL && sim->ranks_min == 3) sim->ranks_min = 2;
+}
+
+static void configure(struct sim *sim)
+{
+    configure_core(sim);
+    configure_fleet(sim);
+    configure_model(sim);
+    sim->requests_len = sim->options.requests;
+    if (sim->requests_len == 0) sim->requests_len = (uint32_t)sim_between(sim, 20, 20 + 3 * sim->slots);
     sim->faults_end_us = sim_between(sim, FAULTS_MIN_MS, FAULTS_MAX_MS) * GW_US_PER_MS;
 }
 
@@ -193,7 +239,7 @@ static void build(struct sim *sim)
 {
     configure(sim);
     if (gw_core_create(&sim->config, &sim->core) != GW_OK) abort();
-    for (uint32_t i = 0; i < sim->options.workers; i++) sim_worker_start(sim, i, false);
+    for (uint32_t i = 0; i < sim->slots; i++) sim_worker_start(sim, i, false);
     sim_front_plan(sim);
     sim_faults_plan(sim);
 }
@@ -244,6 +290,7 @@ void sim_fini(struct sim *sim)
     while (sim_queue_pop(sim, &e)) free((void *)e.frame.payload);
     free(sim->queue);
     free(sim->links);
+    free(sim->pipes);
     for (uint32_t i = 0; i < SIM_WORKERS_MAX; i++) sim_worker_fini(&sim->workers[i]);
     sim_front_fini(sim);
     gw_core_destroy(sim->core);
