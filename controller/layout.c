@@ -34,6 +34,11 @@ struct gw_layouts {
     struct gw_layout_view view;
 };
 
+static int64_t now_of(const struct gw_layouts *l)
+{
+    return l->config.clock.now_us(l->config.clock.arg);
+}
+
 /* ---- when ---- */
 
 static void arm(struct gw_layouts *l, int64_t wait_us)
@@ -45,7 +50,7 @@ static void arm(struct gw_layouts *l, int64_t wait_us)
 
 static void want(struct gw_layouts *l, bool at_once)
 {
-    int64_t now_us = gw_clock_mono_us();
+    int64_t now_us = now_of(l);
     at_once |= l->loss_us && now_us - l->loss_us < GW_LAYOUTS_QUIET_US;
     l->for_load = false;
     if (l->job) {
@@ -116,7 +121,7 @@ static bool post_plan(struct gw_layouts *l, const struct gw_layout_job *job)
 
 static void retry(struct gw_layouts *l)
 {
-    l->first_want_us = gw_clock_mono_us();
+    l->first_want_us = now_of(l);
     arm(l, GW_LAYOUTS_RETRY_US);
 }
 
@@ -161,7 +166,7 @@ static void on_work(void *arg)
 static gw_err_t begin(struct gw_layouts *l)
 {
     struct gw_layout_job *job;
-    int64_t now_us = gw_clock_mono_us();
+    int64_t now_us = now_of(l);
     TRY(gw_layout_job_create(l->config.core, now_us, &job));
     job->version = l->version;
     job->for_load = l->for_load;
@@ -196,7 +201,7 @@ static void on_check(evutil_socket_t fd, short what, void *arg)
     struct gw_layouts *l = arg;
     struct gw_plan_load now;
     if (l->spec.mode != GW_LAYOUT_AUTO || l->job || l->first_want_us || l->view.plans == 0) return;
-    gw_load_read(&l->load, gw_clock_mono_us(), &now);
+    gw_load_read(&l->load, now_of(l), &now);
     if (!gw_load_changed(&l->planned, &now)) return;
     l->for_load = true;
     on_due(-1, 0, l);
@@ -222,7 +227,7 @@ gw_err_t gw_layouts_create(struct event_base *loop, const struct gw_layouts_conf
     struct gw_layouts *l = calloc(1, sizeof *l);
     if (!l) return gw_fail(ctx, GW_ERR_MEMORY, "layout service: out of memory");
     l->config = *config;
-    gw_load_init(&l->load, config->context, gw_clock_mono_us());
+    gw_load_init(&l->load, config->context, now_of(l));
     gw_err_t err = start(l, loop, ctx);
     if (err != GW_OK) {
         gw_layouts_destroy(l);
@@ -248,7 +253,7 @@ void gw_layouts_destroy(struct gw_layouts *l)
 
 void gw_layouts_on_event(struct gw_layouts *l, const struct gw_event *event)
 {
-    int64_t now_us = gw_clock_mono_us();
+    int64_t now_us = now_of(l);
     if (event->type == GW_EV_SUBMIT) {
         const struct gw_request *r = event->submit.request;
         gw_load_arrived(&l->load, r->id, r->n, r->prompt_len, now_us);
@@ -269,14 +274,14 @@ void gw_layouts_on_action(struct gw_layouts *l, const struct gw_action *a)
     case GW_ACT_PLAN_WANTED: want(l, false); return;
     case GW_ACT_NOTE:
         if (!is_loss(a->note.kind)) return;
-        l->loss_us = gw_clock_mono_us();
+        l->loss_us = now_of(l);
         if (l->first_want_us) arm(l, 0);
         return;
     case GW_ACT_TOKENS:
-        gw_load_tokens(&l->load, a->tokens.request, a->tokens.tokens.count, gw_clock_mono_us());
+        gw_load_tokens(&l->load, a->tokens.request, a->tokens.tokens.count, now_of(l));
         return;
-    case GW_ACT_DONE: gw_load_ended(&l->load, a->done.request, true, gw_clock_mono_us()); return;
-    case GW_ACT_FAILED: gw_load_ended(&l->load, a->failed.request, false, gw_clock_mono_us()); return;
+    case GW_ACT_DONE: gw_load_ended(&l->load, a->done.request, true, now_of(l)); return;
+    case GW_ACT_FAILED: gw_load_ended(&l->load, a->failed.request, false, now_of(l)); return;
     default: return;
     }
 }
@@ -296,7 +301,7 @@ gw_err_t gw_layouts_force(struct gw_layouts *l, const char *layout, uint64_t *ti
 
 void gw_layouts_view(struct gw_layouts *l, struct gw_layout_view *out)
 {
-    int64_t now_us = gw_clock_mono_us();
+    int64_t now_us = now_of(l);
     *out = l->view;
     out->model = &l->config.model;
     snprintf(out->layout, sizeof out->layout, "%s", l->spec.text);

@@ -42,6 +42,7 @@ struct gw_layouts_config {
     double slo_ttft_s, slo_tpot_s;
     const struct gw_core *core;
     const struct gw_log *log;
+    struct gw_clock clock; /* the core's */
     void (*post)(void *arg,
                  const struct gw_event *event); /* never called from inside a call of this service */
     /* A plan for the layout of that ticket (0: none was forced yet) was taken, as this epoch; 0: it could not be made, the

@@ -77,11 +77,11 @@ static gw_err_t take_even(struct parser *p)
     else if (!tp)
         return fail_at(p, "tp, pp or a number of shares");
     if (width > p->shares)
-        return gw_fail(p->ctx, GW_ERR_INPUT, "layout '%s': tp%u, but the model has %u shares", p->text, width,
-                       p->shares);
+        return gw_fail(p->ctx, GW_ERR_INPUT, "layout '%s': tp%u needs as many shares, the model has %u",
+                       p->text, width, p->shares);
     if (stages > p->groups)
-        return gw_fail(p->ctx, GW_ERR_INPUT, "layout '%s': pp%u, but the model has %u layer groups", p->text,
-                       stages, p->groups);
+        return gw_fail(p->ctx, GW_ERR_INPUT, "layout '%s': pp%u needs as many layer groups, the model has %u",
+                       p->text, stages, p->groups);
     if (width * stages > GW_LAYOUT_RANKS_MAX) return too_many_ranks(p);
     for (uint32_t k = 0; k < stages; k++) {
         p->stages[k] = (struct stage_text){.ranks_len = width};

@@ -189,6 +189,7 @@ static gw_err_t create_layouts(struct program *p, struct gw_err_ctx *ctx)
                                              .slo_tpot_s = p->o.slo_tpot_s,
                                              .core = gw_hub_core(p->hub),
                                              .log = &p->log,
+                                             .clock = gw_clock_mono(),
                                              .post = post_plan,
                                              .taken = tell_taken,
                                              .arg = p};

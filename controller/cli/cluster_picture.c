@@ -78,7 +78,7 @@ static struct frame frame_of(const struct cluster_view *v, const struct view_pip
     uint32_t most = room > MARGIN + 1 ? (room - MARGIN - 1) / v->shares : 1;
     for (uint32_t i = 0; i < p->ranks_len; i++) { /* wide enough for every name */
         uint32_t need =
-            ((uint32_t)strlen(p->ranks[i].worker) + 2 + width_of(&p->ranks[i])) / width_of(&p->ranks[i]);
+            ((uint32_t)strlen(p->ranks[i].worker) + 1 + width_of(&p->ranks[i])) / width_of(&p->ranks[i]);
         f.column = need > f.column ? need : f.column;
     }
     if (f.column > COLUMN_MAX) f.column = COLUMN_MAX;

@@ -123,8 +123,8 @@ static void test_parse_wrong_words_say_where(void **state)
 static void test_parse_what_the_model_has_not_is_refused(void **state)
 {
     (void)state;
-    refused("tp9", "the model has 8 shares");
-    refused("pp5", "the model has 4 layer groups");
+    refused("tp9", "needs as many shares, the model has 8");
+    refused("pp5", "needs as many layer groups, the model has 4");
     refused("3+3", "sum to 6, but the model has 8 shares");
     refused("4+4/4+3", "widths of stage 1 sum to 7");
     refused("8/8/8/8/8", "5 stages");
