@@ -16,14 +16,15 @@
  *     what happens                                   what the caller sees
  *     ────────────────────────────────────────────   ──────────────────────────────────────────────────────────
  *     peer's socket closes                           GW_ERR_IO at once, wherever this rank waits for that peer
- *     nothing arrives for deadline_us while waiting  GW_ERR_IO, "… is slow"
+ *     no byte moves for deadline_us while waiting    GW_ERR_IO, "… is slow"
  *     frame of another term, pipeline, generation,
  *     step or length than expected                   GW_ERR_PROTO: never used, never skipped
+ *     more frames wait than GW_COLL_QUEUE_MAX        GW_ERR_LIMIT
  *     gw_coll_abort from any thread                  GW_ERR_IO, "aborted"
  *
  * After the first error every further call fails with it at once: the pipeline is dead, its next generation makes new
  * collectives. While any call waits, all sockets progress in both directions (received frames queue, bounded by
- * GW_COLL_QUEUE_MAX per peer and kind), so two ranks that send to each other never block one another.
+ * GW_COLL_QUEUE_MAX per peer), so two ranks that send to each other never block one another.
  *
  * Waits spin shortly and then sleep: cores may be oversubscribed. Shared memory (one anonymous segment per stage and
  * generation, passed on by its creator, never reused) carries the sums when try_shm is set and every rank of the stage
@@ -41,6 +42,7 @@
 
 #define GW_COLL_RANKS_MAX   64
 #define GW_COLL_CONTROL_MAX ((size_t)16 << 20)  /* bytes of one control frame */
+#define GW_COLL_DATA_MAX    ((size_t)192 << 20) /* of one data frame */
 #define GW_COLL_QUEUE_MAX   ((size_t)256 << 20) /* bytes waiting from one peer; more is an error */
 
 struct gw_coll;
@@ -88,7 +90,7 @@ gw_err_t gw_coll_tree_add(struct gw_coll *coll, struct gw_device *dev, float *re
 gw_err_t gw_coll_send(struct gw_coll *coll, uint32_t rank, enum gw_coll_kind kind, const void *data,
                       size_t bytes, struct gw_err_ctx *ctx) GW_MUST_USE;
 
-/* Receives the next DATA frame from rank, which must be of this step and of exactly so many bytes. */
+/* Receives the next DATA frame from rank, which must be of this step and of exactly so many bytes (> 0). */
 gw_err_t gw_coll_recv(struct gw_coll *coll, uint32_t rank, void *data, size_t bytes,
                       struct gw_err_ctx *ctx) GW_MUST_USE;
 

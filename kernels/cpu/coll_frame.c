@@ -32,7 +32,7 @@ void gw_coll_head_put(uint8_t out[GW_COLL_HEAD_BYTES], const struct gw_coll_fenc
 static size_t bytes_max(uint8_t kind)
 {
     switch (kind) {
-    case GW_COLL_DATA: return GW_COLL_QUEUE_MAX;
+    case GW_COLL_DATA: return GW_COLL_DATA_MAX;
     case GW_COLL_CONTROL: return GW_COLL_CONTROL_MAX;
     default: return GW_COLL_SETUP_BYTES;
     }

@@ -11,7 +11,8 @@
  *     exchange[2]  (areas that alternate from sum to sum)     two posts have been awaited since it was posted
  *     whole, slice (sums of two posts: parts, then slices)    the second post of the sum has been awaited
  *
- * Waits spin for GW_COLL_SHM_SPIN_US, then sleep on the mark (futex) in slices, and look at the sockets between them.
+ * Waits look at the mark for some time, yielding the core in between, then sleep on it (futex) in slices and serve the
+ * sockets between them.
  *
  * Owner: gw_coll_shm_destroy unmaps. Thread: one. Units: elements (f32), bytes. Errors: GW_ERR_IO (closed, slow,
  * aborted), GW_ERR_PROTO (another step or size posted), the text names the rank. Source: own design. */

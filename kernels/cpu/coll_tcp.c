@@ -2,10 +2,10 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <immintrin.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,8 +17,9 @@
 #include "kernels/cpu/coll_in.h"
 #include "kernels/cpu/coll_out.h"
 
-/* How long a wait reads sockets in turn before it sleeps. */
-#define SPIN_US 50
+/* How long a wait reads sockets in turn before it sleeps; it yields between two rounds, for the ranks that share its core
+ * (coll_shm.c has the measurements). */
+#define SPIN_US 100
 /* gw_coll_tcp_let_go: a rank that takes nothing for so long is computing; its bytes are copied and wait for it. */
 #define LET_GO_US 100
 
@@ -183,7 +184,10 @@ static gw_err_t spin(struct gw_coll_tcp *tcp, struct gw_err_ctx *ctx)
             over = over || p->closed || !awaited(p);
         }
         if (over || atomic_load(&tcp->aborted)) return GW_OK;
-        if (moved) until = gw_clock_mono_us() + SPIN_US;
+        if (moved)
+            until = gw_clock_mono_us() + SPIN_US;
+        else
+            sched_yield();
     } while (gw_clock_mono_us() < until);
     return GW_OK;
 }

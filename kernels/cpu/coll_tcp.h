@@ -6,7 +6,7 @@
  * or bytes of ours that it has not taken; it fails the wait when it closes its socket, or when no byte has moved between
  * it and this rank for deadline_us. Other ranks that close fail gw_coll_tcp_frame alone: nothing else is missed from them.
  *
- * Waits read the sockets of these ranks for GW_COLL_TCP_SPIN_US, then sleep in poll.
+ * Waits read the sockets of these ranks for some time, yielding the core in between, then sleep in poll.
  *
  * Owner: gw_coll_tcp_destroy frees it and closes the sockets. Thread: one at a time; abort and wake: any. Units: bytes,
  * us. Errors: GW_ERR_IO (closed, slow, aborted), GW_ERR_PROTO and GW_ERR_LIMIT (coll_in.h), GW_ERR_MEMORY; the text names

@@ -192,7 +192,7 @@ static void test_head_of_too_many_bytes_is_refused(void **state)
     static const struct {
         uint8_t kind;
         size_t max;
-    } kinds[] = {{GW_COLL_DATA, GW_COLL_QUEUE_MAX},
+    } kinds[] = {{GW_COLL_DATA, GW_COLL_DATA_MAX},
                  {GW_COLL_CONTROL, GW_COLL_CONTROL_MAX},
                  {GW_COLL_SETUP, GW_COLL_SETUP_BYTES}};
     for (size_t i = 0; i < 3; i++)
