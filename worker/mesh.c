@@ -36,17 +36,17 @@ bool mesh_claims(const struct mesh_gather *g, const struct shake_pair *pair)
            pair->to == g->assign->self && pair->from < g->assign->ranks_len;
 }
 
-void mesh_waiting_close(struct mesh_waiting *w)
+void mesh_admit(struct gw_mesh *m, struct mesh_waiting *w)
 {
-    if (w->fd >= 0) close(w->fd);
-    w->fd = -1;
+    if (!shake_admit(&w->shake, &m->key)) shake_close(&w->shake);
 }
 
 static void close_stale(struct gw_mesh *m)
 {
-    for (int i = 0; i < GW_MESH_PENDING_MAX; i++)
-        if (mesh_is_stale(m, m->waiting[i].pair.term, m->waiting[i].pair.generation))
-            mesh_waiting_close(&m->waiting[i]);
+    for (int i = 0; i < GW_MESH_PENDING_MAX; i++) {
+        struct shake *s = &m->waiting[i].shake;
+        if (s->fd >= 0 && mesh_is_stale(m, s->pair.term, s->pair.generation)) shake_close(s);
+    }
     pthread_cond_broadcast(&m->changed);
 }
 
@@ -120,7 +120,12 @@ static gw_err_t begin(struct gw_mesh *m, struct mesh_gather *g, struct gw_err_ct
     raise_term(m, g->term);
     g->next = m->gathers;
     m->gathers = g;
+    if (mesh_is_stale(m, g->term, g->generation)) return GW_OK; /* the wait says so */
     for (uint32_t to = 0; to < g->assign->self; to++) TRY(add_dial(m, g, to, ctx));
+    for (int i = 0; i < GW_MESH_PENDING_MAX; i++) {
+        struct mesh_waiting *w = &m->waiting[i];
+        if (w->shake.fd >= 0 && mesh_claims(g, &w->shake.pair)) mesh_admit(m, w);
+    }
     return GW_OK;
 }
 
@@ -133,26 +138,25 @@ static void end(struct gw_mesh *m, struct mesh_gather *g)
     for (uint32_t to = 0; to < g->assign->self; to++)
         if (g->dials[to]) end_dial(g->dials[to]);
     for (int i = 0; i < GW_MESH_PENDING_MAX; i++)
-        if (mesh_claims(g, &m->waiting[i].pair)) mesh_waiting_close(&m->waiting[i]);
+        if (mesh_claims(g, &m->waiting[i].shake.pair)) shake_close(&m->waiting[i].shake);
 }
 
 /* ---- gather: what it has ---- */
 
-static struct mesh_waiting *waiting_from(struct gw_mesh *m, const struct mesh_gather *g, uint32_t from)
+static struct shake *waiting_from(struct gw_mesh *m, const struct mesh_gather *g, uint32_t from)
 {
     for (int i = 0; i < GW_MESH_PENDING_MAX; i++) {
-        struct mesh_waiting *w = &m->waiting[i];
-        if (w->fd >= 0 && w->pair.from == from && mesh_claims(g, &w->pair)) return w;
+        struct shake *s = &m->waiting[i].shake;
+        if (s->fd >= 0 && s->pair.from == from && mesh_claims(g, &s->pair)) return s;
     }
     return NULL;
 }
 
-/* Where that rank's proven socket is kept; NULL: not there yet. */
-static int *socket_of(struct gw_mesh *m, const struct mesh_gather *g, uint32_t rank)
+/* That rank's proven connection; NULL: not there yet. */
+static struct shake *proven_of(struct gw_mesh *m, const struct mesh_gather *g, uint32_t rank)
 {
-    if (rank < g->assign->self) return g->dials[rank]->proven ? &g->dials[rank]->shake.fd : NULL;
-    struct mesh_waiting *w = waiting_from(m, g, rank);
-    return w ? &w->fd : NULL;
+    if (rank > g->assign->self) return waiting_from(m, g, rank);
+    return g->dials[rank]->proven ? &g->dials[rank]->shake : NULL;
 }
 
 static bool peer_has_closed(int fd)
@@ -165,12 +169,9 @@ static bool peer_has_closed(int fd)
 /* Others may take long: a peer that was here has perhaps gone (or come again) since. */
 static void drop_closed(struct gw_mesh *m, const struct mesh_gather *g, uint32_t rank)
 {
-    if (rank >= g->assign->self) {
-        mesh_waiting_close(waiting_from(m, g, rank));
-        return;
-    }
+    shake_close(proven_of(m, g, rank));
+    if (rank > g->assign->self) return;
     struct mesh_dial *d = g->dials[rank];
-    shake_close(&d->shake);
     d->proven = false;
     d->next_us = gw_clock_mono_us() + d->backoff_us;
     d->why = "it closed the connection";
@@ -183,7 +184,7 @@ static uint32_t count_missing(struct gw_mesh *m, const struct mesh_gather *g, ui
 {
     uint32_t missing = 0;
     for (uint32_t rank = 0; rank < g->assign->ranks_len; rank++) {
-        if (rank == g->assign->self || socket_of(m, g, rank)) continue;
+        if (rank == g->assign->self || proven_of(m, g, rank)) continue;
         if (missing++ == 0) *first = rank;
     }
     return missing;
@@ -194,32 +195,41 @@ static bool is_complete(struct gw_mesh *m, const struct mesh_gather *g)
     uint32_t first;
     if (count_missing(m, g, &first) > 0) return false;
     for (uint32_t rank = 0; rank < g->assign->ranks_len; rank++)
-        if (rank != g->assign->self && peer_has_closed(*socket_of(m, g, rank))) drop_closed(m, g, rank);
+        if (rank != g->assign->self && peer_has_closed(proven_of(m, g, rank)->fd)) drop_closed(m, g, rank);
     return count_missing(m, g, &first) == 0;
 }
 
 static void take(struct gw_mesh *m, const struct mesh_gather *g, int *fds)
 {
     for (uint32_t rank = 0; rank < g->assign->ranks_len; rank++) {
-        int *held = rank == g->assign->self ? NULL : socket_of(m, g, rank);
-        fds[rank] = held ? *held : -1;
-        if (held) *held = -1;
+        if (rank == g->assign->self) continue;
+        struct shake *s = proven_of(m, g, rank);
+        fds[rank] = s->fd;
+        s->fd = -1;
     }
 }
 
 /* ---- gather ---- */
 
+static void explain(const struct mesh_dial *d, char *out, size_t out_bytes)
+{
+    if (!d)
+        snprintf(out, out_bytes, "it did not connect");
+    else if (d->shake.fd >= 0 && d->shake.stage == SHAKE_WANTS_PROOF)
+        snprintf(out, out_bytes, "it has not joined the pipeline");
+    else if (d->why && d->why_errno)
+        snprintf(out, out_bytes, "%s: %s", d->why, strerrordesc_np(d->why_errno));
+    else
+        snprintf(out, out_bytes, "%s", d->why ? d->why : "it does not answer");
+}
+
 static gw_err_t fail_late(struct gw_mesh *m, const struct mesh_gather *g, struct gw_err_ctx *ctx)
 {
     uint32_t rank = 0;
-    char why[128] = "it did not connect", others[32] = "";
+    char why[128], others[32] = "";
     uint32_t missing = count_missing(m, g, &rank);
     const struct gw_assign_rank *r = &g->assign->ranks[rank];
-    const struct mesh_dial *d = rank < g->assign->self ? g->dials[rank] : NULL;
-    if (d && d->why && d->why_errno)
-        snprintf(why, sizeof why, "%s: %s", d->why, strerrordesc_np(d->why_errno));
-    else if (d)
-        snprintf(why, sizeof why, "%s", d->why ? d->why : "it does not answer");
+    explain(rank < g->assign->self ? g->dials[rank] : NULL, why, sizeof why);
     if (missing > 1) snprintf(others, sizeof others, " (and %u more)", missing - 1);
     return gw_fail(ctx, GW_ERR_IO, "rank %u (%s, %s): %s%s", rank, r->worker, r->data, why, others);
 }
@@ -309,7 +319,7 @@ static struct gw_mesh *alloc_mesh(const struct gw_mesh_config *config)
     struct gw_mesh *m = calloc(1, sizeof *m);
     if (!m) return NULL;
     m->listen_fd = m->wake_fd = -1;
-    for (int i = 0; i < GW_MESH_PENDING_MAX; i++) m->accepted[i].fd = m->waiting[i].fd = -1;
+    for (int i = 0; i < GW_MESH_PENDING_MAX; i++) m->accepted[i].fd = m->waiting[i].shake.fd = -1;
     m->shake_us = config->shake_us ? config->shake_us : GW_MESH_SHAKE_S * GW_US_PER_S;
     m->wait_us = config->wait_us ? config->wait_us : GW_MESH_WAIT_S * GW_US_PER_S;
     m->log = config->log;
@@ -374,7 +384,7 @@ void gw_mesh_destroy(struct gw_mesh *m)
     if (m->thread_started) stop_thread(m);
     for (int i = 0; i < GW_MESH_PENDING_MAX; i++) {
         shake_close(&m->accepted[i]);
-        mesh_waiting_close(&m->waiting[i]);
+        shake_close(&m->waiting[i].shake);
     }
     for (int i = 0; i < MESH_DIALS_MAX; i++)
         if (m->dials[i].used) shake_close(&m->dials[i].shake);

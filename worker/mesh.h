@@ -6,23 +6,24 @@
  *     ── HELLO(term, pipeline, generation, from, to, nonce) ──►
  *     ◄──────────────────────────────────── CHALLENGE(nonce') ──
  *     ── PROOF(HMAC(key, "godwit mesh dial" ‖ HELLO ‖ nonce')) ──►
- *     ◄──── PROOF(HMAC(key, "godwit mesh listen" ‖ HELLO ‖ nonce')) ──
+ *     ◄──── PROOF(HMAC(key, "godwit mesh listen" ‖ HELLO ‖ nonce')) ──   once the listener gathers too
  *
- * Byte tables: mesh_shake.c. Behind the proofs the socket is a collective's (kernels/coll.h), to the byte. A dialer may come
- * before the listener's own ASSIGN has arrived: proven connections wait for gw_mesh_gather, wait_us at most. The dialer
- * knows nothing of that wait, so gather first and load weights afterwards: ASSIGNs reach all ranks at about the same time,
- * loads end minutes apart.
+ * Byte tables: mesh_shake.c. Behind the proofs the socket is a collective's (kernels/coll.h), to the byte. A gather is
+ * also a meeting: it is complete when every rank has called it, so ranks that take minutes longer to load their weights
+ * are waited for here (deadline_us), and no rank goes on alone.
  *
  *     lost or wrong                                 what is done
  *     ───────────────────────────────────────────   ─────────────────────────────────────────────────────────────
  *     nobody listens, or the connection breaks      the dialer tries again until its deadline (20 ms .. 500 ms apart)
  *     no HELLO, half a message, a wrong proof       closed after shake_us at the latest; nothing is kept, nobody is told
  *     more than GW_MESH_PENDING_MAX handshakes      the oldest is closed: it had its time, its dialer tries again
- *     more than GW_MESH_PENDING_MAX proven ones     the oldest that no gather waits for is closed
- *     two connections of the same pair              the newer one counts (the dialer tried again)
- *     a later term or generation                    waits for its gather, which may never come: closed when its time is up
+ *     no gather for a proven dialer (not yet; or    it waits for its listener's proof, wait_us at most; closed then, its
+ *     of a term or generation still to come)        dialer tries again
+ *     more than GW_MESH_PENDING_MAX such dialers    the oldest that no gather waits for is closed
  *     an older term, a cancelled generation         closed without our proof: its dialer is cancelled too, or gives up
- *     a peer leaves after its proof                 seen when all others are there: dialed again, or waited for again
+ *     two connections of the same pair              the newer one counts (the dialer tried again)
+ *     the listener's machine vanishes meanwhile     TCP's keep-alive tells the dialer after 15 s
+ *     a peer leaves after the proofs                seen when all others are there: dialed again, or waited for again
  *
  * Who speaks here: ranks, holding the cluster key. Plaintext behind the handshake: off loopback only with
  * --insecure-plaintext.
@@ -38,7 +39,7 @@
 #include "migrate/wire.h"
 
 #define GW_MESH_PENDING_MAX 256 /* 63 dialers of each of four pipelines */
-#define GW_MESH_WAIT_S      60  /* between two workers' ASSIGN of one pipeline */
+#define GW_MESH_WAIT_S      60  /* a dialer that still wants to be admitted dials again */
 #define GW_MESH_SHAKE_S     5   /* two round trips and a peer that is short of cores */
 
 struct gw_mesh;
@@ -59,7 +60,7 @@ void gw_mesh_destroy(struct gw_mesh *mesh);
 /* "address:port" or "[v6]:port": what it listens on (of 0.0.0.0 no peer can reach it: see gw_probe_local_address). */
 const char *gw_mesh_address(const struct gw_mesh *mesh);
 
-/* Connects this rank with all others of the pipeline: dials those before it, waits for those behind it.
+/* Meets all other ranks of the pipeline: dials those before it, waits for those behind it, until all gather.
  * fds[ranks_len] are set (own: -1), non-blocking, TCP_NODELAY, close-on-exec. On error none is open. Blocks until
  * then, deadline_us from now at most, or until gw_mesh_cancel says so for that generation. */
 gw_err_t gw_mesh_gather(struct gw_mesh *mesh, uint64_t term, uint32_t pipeline, uint64_t generation,

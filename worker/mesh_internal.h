@@ -34,10 +34,9 @@ struct mesh_dial {
     int why_errno;
 };
 
-/* A proven connection that nobody has gathered yet. */
+/* A proven dialer's connection that nobody has gathered yet. It is admitted as soon as a gather claims it. */
 struct mesh_waiting {
-    int fd; /* -1: free */
-    struct shake_pair pair;
+    struct shake shake; /* fd -1: free */
     int64_t since_us;
 };
 
@@ -87,6 +86,7 @@ bool mesh_is_stale(const struct gw_mesh *m, uint64_t term, uint64_t generation);
 /* Does g wait for that connection? */
 bool mesh_claims(const struct mesh_gather *g, const struct shake_pair *pair);
 
-void mesh_waiting_close(struct mesh_waiting *w);
+/* Admits w's dialer; closes it if that fails. */
+void mesh_admit(struct gw_mesh *m, struct mesh_waiting *w);
 
 #endif

@@ -40,25 +40,27 @@ static struct mesh_waiting *waiting_slot(struct gw_mesh *m, const struct shake_p
     struct mesh_waiting *free_slot = NULL, *oldest = NULL;
     for (int i = 0; i < GW_MESH_PENDING_MAX; i++) {
         struct mesh_waiting *w = &m->waiting[i];
-        if (w->fd < 0)
+        if (w->shake.fd < 0)
             free_slot = w;
-        else if (same_pair(&w->pair, pair))
+        else if (same_pair(&w->shake.pair, pair))
             return w;
-        else if (!is_claimed(m, &w->pair) && (!oldest || w->since_us < oldest->since_us))
+        else if (!is_claimed(m, &w->shake.pair) && (!oldest || w->since_us < oldest->since_us))
             oldest = w;
     }
     return free_slot ? free_slot : oldest;
 }
 
 /* Takes the socket over, or leaves it where it is: then nobody will gather it. */
-static void admit(struct gw_mesh *m, struct shake *s, int64_t now_us)
+static void keep(struct gw_mesh *m, struct shake *s, int64_t now_us)
 {
     if (mesh_is_stale(m, s->pair.term, s->pair.generation)) return;
     struct mesh_waiting *w = waiting_slot(m, &s->pair);
-    if (!w || !shake_admit(s, &m->key)) return;
-    mesh_waiting_close(w);
-    *w = (struct mesh_waiting){.fd = s->fd, .pair = s->pair, .since_us = now_us};
+    if (!w) return;
+    shake_close(&w->shake);
+    *w = (struct mesh_waiting){.shake = *s, .since_us = now_us};
     s->fd = -1;
+    if (!is_claimed(m, &w->shake.pair)) return;
+    mesh_admit(m, w);
     pthread_cond_broadcast(&m->changed);
 }
 
@@ -66,15 +68,15 @@ static void expire_waiting(struct gw_mesh *m, int64_t now_us, int64_t *due_us)
 {
     for (int i = 0; i < GW_MESH_PENDING_MAX; i++) {
         struct mesh_waiting *w = &m->waiting[i];
-        if (w->fd < 0 || is_claimed(m, &w->pair)) continue;
+        const struct shake_pair *p = &w->shake.pair;
+        if (w->shake.fd < 0 || is_claimed(m, p)) continue;
         if (now_us < w->since_us + m->wait_us) {
             earliest(due_us, w->since_us + m->wait_us);
             continue;
         }
         gw_logf(m->log, GW_LOG_DEBUG, "mesh: nobody gathered rank %u: pipeline=%u gen=%llu term=%llu",
-                w->pair.from, w->pair.pipeline, (unsigned long long)w->pair.generation,
-                (unsigned long long)w->pair.term);
-        mesh_waiting_close(w);
+                p->from, p->pipeline, (unsigned long long)p->generation, (unsigned long long)p->term);
+        shake_close(&w->shake);
     }
 }
 
@@ -112,7 +114,7 @@ static void step_accepted(struct gw_mesh *m, struct shake *s, int64_t now_us)
     enum shake_result result = shake_step(s, &m->key);
     if (result == SHAKE_MORE) return;
     if (result == SHAKE_PROVEN)
-        admit(m, s, now_us);
+        keep(m, s, now_us);
     else
         gw_logf(m->log, GW_LOG_DEBUG, "mesh: a connection was closed: %s", s->why);
     shake_close(s);
@@ -152,15 +154,19 @@ static void step_dial(struct gw_mesh *m, struct mesh_dial *d, int64_t now_us)
 
 static void tend_dial(struct gw_mesh *m, struct mesh_dial *d, int64_t now_us, int64_t *due_us)
 {
-    if (d->shake.fd >= 0 && now_us >= d->shake.deadline_us) {
-        d->shake.why = "it does not answer";
-        d->shake.why_errno = 0;
+    struct shake *s = &d->shake;
+    if (s->fd >= 0 && s->deadline_us && now_us >= s->deadline_us) {
+        s->why = "it does not answer";
+        s->why_errno = 0;
         retry_later(d, now_us);
     }
-    if (d->shake.fd < 0 && now_us >= d->next_us &&
-        !shake_dial(&d->shake, &d->addr, d->addr_len, &d->pair, now_us + m->shake_us))
+    if (s->fd < 0 && now_us >= d->next_us &&
+        !shake_dial(s, &d->addr, d->addr_len, &d->pair, now_us + m->shake_us))
         retry_later(d, now_us);
-    earliest(due_us, d->shake.fd < 0 ? d->next_us : d->shake.deadline_us);
+    if (s->fd < 0)
+        earliest(due_us, d->next_us);
+    else if (s->deadline_us)
+        earliest(due_us, s->deadline_us);
 }
 
 static void tend_dials(struct gw_mesh *m, int64_t now_us, int64_t *due_us)

@@ -124,6 +124,7 @@ static enum shake_result on_challenge(struct shake *s, const struct shake_key *k
     uint8_t proof[GW_SHA256_BYTES];
     make_proof(s, true, key, proof);
     s->stage = SHAKE_WANTS_PROOF;
+    s->deadline_us = 0;
     return say(s, proof, sizeof proof);
 }
 
@@ -165,13 +166,28 @@ void shake_accept(struct shake *s, int fd, int64_t deadline_us)
     *s = (struct shake){.fd = fd, .stage = SHAKE_WANTS_HELLO, .deadline_us = deadline_us};
 }
 
+/* A listener whose machine vanishes while a dialer waits to be admitted is noticed after 15 s; later the collective's own
+ * deadlines are shorter. */
+static bool set_options(int fd)
+{
+    static const struct {
+        int level, name, value;
+    } options[] = {
+        {IPPROTO_TCP, TCP_NODELAY, 1},   {SOL_SOCKET, SO_KEEPALIVE, 1}, {IPPROTO_TCP, TCP_KEEPIDLE, 5},
+        {IPPROTO_TCP, TCP_KEEPINTVL, 5}, {IPPROTO_TCP, TCP_KEEPCNT, 2},
+    };
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+        if (setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(int)) != 0)
+            return false;
+    return true;
+}
+
 bool shake_dial(struct shake *s, const struct sockaddr_storage *addr, socklen_t addr_len,
                 const struct shake_pair *pair, int64_t deadline_us)
 {
-    const int on = 1;
     *s = (struct shake){.dials = true, .stage = SHAKE_CONNECTING, .pair = *pair, .deadline_us = deadline_us};
     s->fd = socket(addr->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (s->fd >= 0 && setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0 &&
+    if (s->fd >= 0 && set_options(s->fd) &&
         (connect(s->fd, (const struct sockaddr *)addr, addr_len) == 0 || errno == EINPROGRESS))
         return true;
     failed(s, "no connection", errno);

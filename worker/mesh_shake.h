@@ -38,7 +38,7 @@ struct shake {
     uint8_t said[SHAKE_HELLO_BYTES + SHAKE_NONCE_BYTES]; /* HELLO ‖ nonce': what proofs cover */
     uint8_t proof[GW_SHA256_BYTES];                      /* the peer's */
     size_t got;                                          /* bytes of what this stage wants */
-    int64_t deadline_us;                                 /* for the whole of it */
+    int64_t deadline_us;                                 /* 0: none, a dialer that waits to be admitted */
     const char *why;                                     /* after SHAKE_FAILED; static text */
     int why_errno;                                       /* 0: none */
 };
@@ -53,10 +53,10 @@ bool shake_dial(struct shake *s, const struct sockaddr_storage *addr, socklen_t 
 /* What to poll fd for. */
 short shake_events(const struct shake *s);
 
-/* Goes on as far as it gets without waiting. SHAKE_PROVEN: the peer holds the key; a dialer's socket is ready. */
+/* Goes on as far as it gets without waiting. SHAKE_PROVEN: the peer holds the key, and a dialer is admitted. */
 enum shake_result shake_step(struct shake *s, const struct shake_key *key);
 
-/* The listener's last word to a proven dialer: its own proof. False: the connection broke. */
+/* The listener's last word to a proven dialer, when its own gather has begun: its proof. False: the connection broke. */
 bool shake_admit(struct shake *s, const struct shake_key *key);
 
 /* Closes what it holds. */

@@ -206,26 +206,40 @@ static inline bool sees_end(int fd)
     return n == 0 || (n < 0 && errno == ECONNRESET);
 }
 
-/* Dials as rank `from` and proves it; `behind` follows the PROOF in the same packet. -1: the listener did not take it. */
-static inline int dial_by_hand(const struct mesh_rank *to, const char *key, uint64_t term,
-                               uint64_t generation, uint32_t from, const char *behind)
+/* A dialer made by hand that has sent its PROOF, and the one that it waits for. */
+struct hand {
+    int fd;
+    uint8_t want[PROOF_BYTES];
+};
+
+/* Dials as rank `from`; `behind` follows the PROOF in the same packet. */
+static inline struct hand dial_by_hand(const struct mesh_rank *to, const char *key, uint64_t term,
+                                       uint64_t generation, uint32_t from, const char *behind)
 {
-    uint8_t hello[HELLO_BYTES], nonce[NONCE_BYTES], last[PROOF_BYTES + 64], want[PROOF_BYTES],
-        got[PROOF_BYTES];
-    int fd = connect_to(gw_mesh_address(to->mesh));
+    struct hand h = {.fd = connect_to(gw_mesh_address(to->mesh))};
+    uint8_t hello[HELLO_BYTES], nonce[NONCE_BYTES], last[PROOF_BYTES + 64];
     make_hello(hello, term, generation, from, to->assign.self);
-    assert_int_equal(send(fd, hello, sizeof hello, 0), sizeof hello);
-    assert_true(read_all(fd, nonce, sizeof nonce));
+    assert_int_equal(send(h.fd, hello, sizeof hello, 0), sizeof hello);
+    assert_true(read_all(h.fd, nonce, sizeof nonce));
     make_proof(DIAL_LABEL, key, hello, nonce, last);
     memcpy(last + PROOF_BYTES, behind, strlen(behind));
-    assert_int_equal(send(fd, last, PROOF_BYTES + strlen(behind), 0), PROOF_BYTES + strlen(behind));
-    if (!read_all(fd, got, sizeof got)) {
-        close(fd);
-        return -1;
-    }
-    make_proof(LISTEN_LABEL, key, hello, nonce, want);
-    assert_memory_equal(got, want, sizeof want);
-    return fd;
+    assert_int_equal(send(h.fd, last, PROOF_BYTES + strlen(behind), 0), PROOF_BYTES + strlen(behind));
+    make_proof(LISTEN_LABEL, key, hello, nonce, h.want);
+    return h;
+}
+
+static inline void check_admitted(const struct hand *h)
+{
+    uint8_t got[PROOF_BYTES];
+    assert_true(read_all(h->fd, got, sizeof got));
+    assert_memory_equal(got, h->want, sizeof got);
+}
+
+/* It was closed, and never got a proof. */
+static inline void check_sent_away(const struct hand *h)
+{
+    assert_true(sees_end(h->fd));
+    close(h->fd);
 }
 
 static inline void check_connected(int a, int b)

@@ -45,11 +45,53 @@ static void test_gather_after_the_dialer_finds_its_connection(void **state)
 {
     struct mesh_fixture *f = *state;
     open_ranks(f, 2, "127.0.0.1");
-    gather(&f->r[1]); /* the listener has heard of nothing yet */
-    assert_int_equal(f->r[1].err, GW_OK);
-    gather(&f->r[0]);
+    struct hand first = dial_by_hand(&f->r[0], KEY, TERM, GENERATION, 1, "");
+    gather(&f->r[0]); /* the listener has heard of nothing before */
     assert_int_equal(f->r[0].err, GW_OK);
-    check_connected(f->r[0].fds[1], f->r[1].fds[0]);
+    check_admitted(&first);
+    check_connected(first.fd, f->r[0].fds[1]);
+    close_fds(&f->r[0]);
+    close(first.fd);
+}
+
+/* Nobody goes on alone: a dialer has its proof when its listener gathers, not before. */
+static void test_gather_waits_until_the_listener_gathers(void **state)
+{
+    const struct timeval pause = {.tv_usec = SHORT_US}, patience = {.tv_sec = DEADLINE_US / GW_US_PER_S};
+    struct mesh_fixture *f = *state;
+    uint8_t byte;
+    open_ranks(f, 2, "127.0.0.1");
+    struct hand h = dial_by_hand(&f->r[0], KEY, TERM, GENERATION, 1, "");
+    setsockopt(h.fd, SOL_SOCKET, SO_RCVTIMEO, &pause, sizeof pause);
+    assert_int_equal(recv(h.fd, &byte, 1, 0), -1);
+    setsockopt(h.fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    start_gather(&f->r[0]);
+    check_admitted(&h);
+    join_ok(&f->r[0]);
+    close_fds(&f->r[0]);
+    close(h.fd);
+    f->r[1].deadline_us = SHORT_US;
+    gather(&f->r[1]);
+    assert_int_equal(f->r[1].err, GW_ERR_IO);
+    assert_non_null(strstr(f->r[1].ctx.text, "rank 0 (w0, 127.0.0.1:"));
+    assert_non_null(strstr(f->r[1].ctx.text, "has not joined"));
+}
+
+/* A listener may take longer than it keeps dialers: they dial again. */
+static void test_gather_dialer_outlasts_its_listeners_patience(void **state)
+{
+    struct mesh_fixture *f = *state;
+    open_mesh(&f->r[0], "127.0.0.1", KEY, 0, SHORT_US);
+    open_ranks(f, 2, "127.0.0.1");
+    start_gather(&f->r[1]);
+    for (uint64_t i = 1; i <= 2; i++) { /* a clock: strays that wait as long as it did */
+        struct hand stray = dial_by_hand(&f->r[0], KEY, TERM, GENERATION + i, 1, "");
+        check_sent_away(&stray);
+    }
+    gather(&f->r[0]);
+    join_ok(&f->r[1]);
+    assert_int_equal(f->r[0].err, GW_OK);
+    check_connected(f->r[1].fds[0], f->r[0].fds[1]);
     close_fds(&f->r[0]);
     close_fds(&f->r[1]);
 }
@@ -123,14 +165,14 @@ static void test_gather_missing_dialer_is_named_at_the_deadline(void **state)
     open_ranks(f, 3, "127.0.0.1");
     f->r[0].deadline_us = 4 * SHORT_US;
     start_gather(&f->r[0]);
-    int fd = dial_by_hand(&f->r[0], KEY, TERM, GENERATION, 1, "");
+    struct hand h = dial_by_hand(&f->r[0], KEY, TERM, GENERATION, 1, "");
     pthread_join(f->r[0].thread, NULL);
     assert_int_equal(f->r[0].err, GW_ERR_IO);
     assert_true(f->r[0].took_us >= 4 * SHORT_US);
     assert_non_null(strstr(f->r[0].ctx.text, "rank 2 (w2"));
     check_none_open(&f->r[0]);
-    assert_true(sees_end(fd)); /* the one that did come is not kept */
-    close(fd);
+    check_admitted(&h);
+    check_sent_away(&h); /* the one that did come is not kept */
 }
 
 static void test_gather_nobody_listens_names_rank_and_address(void **state)
@@ -204,13 +246,13 @@ static void test_cancel_leaves_later_generations_alone(void **state)
 {
     struct mesh_fixture *f = *state;
     open_ranks(f, 2, "127.0.0.1");
-    start_gather(&f->r[0]);
-    int older = dial_by_hand(&f->r[0], KEY, TERM, GENERATION - 1, 1, "");
     gw_mesh_set_term(f->r[0].mesh, TERM);
+    start_gather(&f->r[0]);
+    struct hand older = dial_by_hand(&f->r[0], KEY, TERM, GENERATION - 1, 1, "");
     gw_mesh_cancel(f->r[0].mesh, GENERATION - 1);
-    assert_true(sees_end(older));
-    close(older);
-    assert_int_equal(dial_by_hand(&f->r[0], KEY, TERM, GENERATION - 1, 1, ""), -1); /* nor later */
+    check_sent_away(&older);
+    older = dial_by_hand(&f->r[0], KEY, TERM, GENERATION - 1, 1, "");
+    check_sent_away(&older); /* nor is one kept that comes later */
     gather(&f->r[1]);
     join_ok(&f->r[0]);
     assert_int_equal(f->r[1].err, GW_OK);
@@ -237,12 +279,11 @@ static void test_set_term_ends_what_is_older(void **state)
     open_ranks(f, 2, "127.0.0.1");
     f->r[0].deadline_us = LATE_US;
     start_gather(&f->r[0]);
-    int waiting = dial_by_hand(&f->r[0], KEY, TERM, GENERATION + 1, 1, "");
+    struct hand waiting = dial_by_hand(&f->r[0], KEY, TERM, GENERATION + 1, 1, "");
     gw_mesh_set_term(f->r[0].mesh, TERM + 1);
     pthread_join(f->r[0].thread, NULL);
     assert_int_equal(f->r[0].err, GW_ERR_IO);
-    assert_true(sees_end(waiting));
-    close(waiting);
+    check_sent_away(&waiting);
     gather(&f->r[0]); /* a lower term is refused */
     assert_int_equal(f->r[0].err, GW_ERR_IO);
 }
@@ -255,12 +296,10 @@ static void test_waiting_connection_nobody_gathers_is_closed_in_time(void **stat
     open_mesh(&f->r[0], "127.0.0.1", KEY, 0, SHORT_US);
     open_ranks(f, 2, "127.0.0.1");
     int64_t start = gw_clock_mono_us();
-    int fd = dial_by_hand(&f->r[0], KEY, TERM, GENERATION + 1, 1, "");
-    assert_true(fd >= 0);
-    assert_true(sees_end(fd));
+    struct hand h = dial_by_hand(&f->r[0], KEY, TERM, GENERATION + 1, 1, "");
+    check_sent_away(&h);
     int64_t took = gw_clock_mono_us() - start;
     assert_true(took >= SHORT_US && took < DEADLINE_US);
-    close(fd);
 }
 
 /* What a gather waits for does not run out, however long another rank takes. */
@@ -270,39 +309,41 @@ static void test_waiting_connection_of_a_gather_outlives_its_time(void **state)
     open_mesh(&f->r[0], "127.0.0.1", KEY, 0, 4 * SHORT_US);
     open_ranks(f, 3, "127.0.0.1");
     start_gather(&f->r[0]);
-    int claimed = dial_by_hand(&f->r[0], KEY, TERM, GENERATION, 1, "");
-    int stray = dial_by_hand(&f->r[0], KEY, TERM, GENERATION + 1, 1, "");
-    assert_true(sees_end(stray)); /* the claimed one is older, and would have gone before */
-    int last = dial_by_hand(&f->r[0], KEY, TERM, GENERATION, 2, "");
+    struct hand claimed = dial_by_hand(&f->r[0], KEY, TERM, GENERATION, 1, "");
+    check_admitted(&claimed);
+    struct hand stray = dial_by_hand(&f->r[0], KEY, TERM, GENERATION + 1, 1, "");
+    check_sent_away(&stray); /* the claimed one is older, and would have gone before */
+    struct hand last = dial_by_hand(&f->r[0], KEY, TERM, GENERATION, 2, "");
     join_ok(&f->r[0]);
-    check_connected(claimed, f->r[0].fds[1]);
-    check_connected(last, f->r[0].fds[2]);
+    check_connected(claimed.fd, f->r[0].fds[1]);
+    check_admitted(&last);
+    check_connected(last.fd, f->r[0].fds[2]);
     close_fds(&f->r[0]);
-    close(claimed);
-    close(stray);
-    close(last);
+    close(claimed.fd);
+    close(last.fd);
 }
 
 static void test_gather_two_of_a_pair_takes_the_newer(void **state)
 {
     struct mesh_fixture *f = *state;
     open_ranks(f, 2, "127.0.0.1");
-    int older = dial_by_hand(&f->r[0], KEY, TERM, GENERATION, 1, "");
-    int newer = dial_by_hand(&f->r[0], KEY, TERM, GENERATION, 1, "");
-    assert_true(sees_end(older));
+    struct hand older = dial_by_hand(&f->r[0], KEY, TERM, GENERATION, 1, "");
+    struct hand newer = dial_by_hand(&f->r[0], KEY, TERM, GENERATION, 1, "");
+    check_sent_away(&older);
     gather(&f->r[0]);
     assert_int_equal(f->r[0].err, GW_OK);
-    check_connected(newer, f->r[0].fds[1]);
+    check_admitted(&newer);
+    check_connected(newer.fd, f->r[0].fds[1]);
     close_fds(&f->r[0]);
-    close(older);
-    close(newer);
+    close(newer.fd);
 }
 
 static void test_gather_peer_that_left_does_not_count(void **state)
 {
     struct mesh_fixture *f = *state;
     open_ranks(f, 2, "127.0.0.1");
-    close(dial_by_hand(&f->r[0], KEY, TERM, GENERATION, 1, ""));
+    struct hand gone = dial_by_hand(&f->r[0], KEY, TERM, GENERATION, 1, "");
+    close(gone.fd);
     f->r[0].deadline_us = SHORT_US;
     gather(&f->r[0]);
     assert_int_equal(f->r[0].err, GW_ERR_IO);
@@ -313,16 +354,20 @@ static void test_gather_peer_that_left_is_waited_for_again(void **state)
 {
     struct mesh_fixture *f = *state;
     open_ranks(f, 3, "127.0.0.1");
-    close(dial_by_hand(&f->r[0], KEY, TERM, GENERATION, 1, ""));
-    int second = dial_by_hand(&f->r[0], KEY, TERM, GENERATION, 2, "");
     start_gather(&f->r[0]);
-    int again = dial_by_hand(&f->r[0], KEY, TERM, GENERATION, 1, "");
+    struct hand gone = dial_by_hand(&f->r[0], KEY, TERM, GENERATION, 1, "");
+    check_admitted(&gone);
+    close(gone.fd);
+    struct hand second = dial_by_hand(&f->r[0], KEY, TERM, GENERATION, 2, "");
+    check_admitted(&second); /* all were there now, but one has left */
+    struct hand again = dial_by_hand(&f->r[0], KEY, TERM, GENERATION, 1, "");
     join_ok(&f->r[0]);
-    check_connected(again, f->r[0].fds[1]);
-    check_connected(second, f->r[0].fds[2]);
+    check_admitted(&again);
+    check_connected(again.fd, f->r[0].fds[1]);
+    check_connected(second.fd, f->r[0].fds[2]);
     close_fds(&f->r[0]);
-    close(second);
-    close(again);
+    close(second.fd);
+    close(again.fd);
 }
 
 static void test_gather_leaves_the_bytes_behind_the_handshake(void **state)
@@ -331,13 +376,13 @@ static void test_gather_leaves_the_bytes_behind_the_handshake(void **state)
     struct mesh_fixture *f = *state;
     char got[sizeof behind] = {0};
     open_ranks(f, 2, "127.0.0.1");
-    int fd = dial_by_hand(&f->r[0], KEY, TERM, GENERATION, 1, behind);
+    struct hand h = dial_by_hand(&f->r[0], KEY, TERM, GENERATION, 1, behind);
     gather(&f->r[0]);
     assert_int_equal(f->r[0].err, GW_OK);
     assert_int_equal(recv(f->r[0].fds[1], got, sizeof got, 0), strlen(behind));
     assert_string_equal(got, behind);
     close_fds(&f->r[0]);
-    close(fd);
+    close(h.fd);
 }
 
 /* ---- create ---- */
@@ -371,6 +416,8 @@ int main(void)
         MESH_TEST(test_gather_eight_ranks_connects_each_pair),
         MESH_TEST(test_gather_one_rank_is_complete_at_once),
         MESH_TEST(test_gather_after_the_dialer_finds_its_connection),
+        MESH_TEST(test_gather_waits_until_the_listener_gathers),
+        MESH_TEST(test_gather_dialer_outlasts_its_listeners_patience),
         MESH_TEST(test_gather_before_the_listener_exists_dials_again),
         MESH_TEST(test_gather_ipv6_reads_bracketed_addresses),
         MESH_TEST(test_gather_two_generations_at_once_are_kept_apart),

@@ -107,7 +107,8 @@ static void test_gather_wrong_key_is_an_error_at_both_ends(void **state)
     pthread_join(f->r[0].thread, NULL);
     assert_int_equal(f->r[0].err, GW_ERR_IO);
     assert_int_equal(f->r[1].err, GW_ERR_IO);
-    assert_int_equal(dial_by_hand(&f->r[0], "yet another key", TERM, GENERATION, 1, ""), -1);
+    struct hand h = dial_by_hand(&f->r[0], "yet another key", TERM, GENERATION, 1, "");
+    check_sent_away(&h);
 }
 
 /* ---- strangers ---- */
@@ -198,19 +199,18 @@ static void test_strangers_in_numbers_do_not_keep_a_rank_out(void **state)
 static void test_waiting_connections_beyond_the_maximum_push_out_the_oldest(void **state)
 {
     struct mesh_fixture *f = *state;
-    static int fds[GW_MESH_PENDING_MAX + 1];
+    static struct hand hands[GW_MESH_PENDING_MAX + 1];
     open_ranks(f, 2, "127.0.0.1");
-    for (int i = 0; i <= GW_MESH_PENDING_MAX; i++) {
-        fds[i] = dial_by_hand(&f->r[0], KEY, TERM, GENERATION + 1 + (uint64_t)i, 1, "");
-        assert_true(fds[i] >= 0);
-    }
-    assert_true(sees_end(fds[0]));
+    for (int i = 0; i <= GW_MESH_PENDING_MAX; i++)
+        hands[i] = dial_by_hand(&f->r[0], KEY, TERM, GENERATION + 1 + (uint64_t)i, 1, "");
+    check_sent_away(&hands[0]);
     f->r[0].generation = GENERATION + 2;
     gather(&f->r[0]);
     assert_int_equal(f->r[0].err, GW_OK);
-    check_connected(fds[1], f->r[0].fds[1]);
+    check_admitted(&hands[1]);
+    check_connected(hands[1].fd, f->r[0].fds[1]);
     close_fds(&f->r[0]);
-    for (int i = 0; i <= GW_MESH_PENDING_MAX; i++) close(fds[i]);
+    for (int i = 1; i <= GW_MESH_PENDING_MAX; i++) close(hands[i].fd);
 }
 
 /* Noise, in part behind a good HELLO: whatever comes back is a nonce at most, never a proof. */
