@@ -241,7 +241,7 @@ TSAN += test_layout
 E2E_SHORT := tests/lint/test_lint.py@120 tests/e2e/test_harness.py@120 tests/e2e/test_curl.py@120
 E2E := tests/e2e/test_install.py@600 tests/e2e/test_openai.py@300 tests/e2e/test_bad_input.py@300 \
        tests/e2e/test_bad_model.py@300 tests/e2e/test_recovery.py@300 tests/e2e/test_churn.py@600
-E2E += tests/e2e/test_plan.py@300
+E2E += tests/e2e/test_plan.py@300 tests/e2e/test_layouts.py@600
 E2E += tests/e2e/test_netns.py@120
 E2E_LONG :=
 # Programs that print `bench` lines: C ones (tests/bench/<name>.c, run on the release build) and scripts.

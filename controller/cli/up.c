@@ -49,6 +49,8 @@ struct up {
     cJSON *view;                       /* what the controller last said of its workers */
     struct evhttp_connection *admin;
     bool asking, announced;
+    bool settled;       /* what the fleet can serve is served */
+    char unserved[256]; /* why that is nothing */
     int64_t started_us;
     int exit_status;
 };
@@ -187,6 +189,7 @@ static void write_state(struct up *up)
 
 static void print_ready(struct up *up)
 {
+    if (up->unserved[0]) printf("godwit up: NOTHING IS SERVED YET: %s\n", up->unserved);
     printf("godwit up: %s is served at http://%s:%d/v1 by %zu workers (%.1f s)\n", up->model_name, up->o.host,
            up->port, fleet_up(&up->fleet), (double)(gw_clock_mono_us() - up->started_us) / 1e6);
     printf("  admin and metrics  http://127.0.0.1:%d (/admin/workers, /admin/events, /metrics)\n",
@@ -248,18 +251,63 @@ static void on_view(struct evhttp_request *req, void *arg)
     fleet_on_view(&up->fleet, view_state_of, up, gw_clock_mono_us());
 }
 
+/* Pipelines form behind the workers' HELLO: it is settled when none of them still does. */
+static void look_at_layout(struct up *up, const cJSON *layout)
+{
+    const cJSON *p, *plan = cJSON_GetObjectItemCaseSensitive(layout, "plan");
+    int64_t planned = 0, made = 0;
+    int serving = 0, coming = 0;
+    bool under_way = false;
+    const char *reason = NULL;
+    cJSON_ArrayForEach(p, cJSON_GetObjectItemCaseSensitive(layout, "pipelines"))
+    {
+        const char *state = NULL;
+        if (gw_json_string(p, "state", &state, NULL) != GW_OK || !state) continue;
+        serving += strcmp(state, "serving") == 0;
+        coming += strcmp(state, "forming") == 0 || strcmp(state, "ready") == 0;
+    }
+    if (gw_json_int(plan, "pipelines", 0, INT32_MAX, &planned, NULL) != GW_OK ||
+        gw_json_int(plan, "made", 0, INT64_MAX, &made, NULL) != GW_OK ||
+        gw_json_bool(plan, "under_way", &under_way, NULL) != GW_OK ||
+        gw_json_string(plan, "reason", &reason, NULL) != GW_OK)
+        return;
+    bool nothing = serving == 0 && made > 0 && planned == 0;
+    up->settled = !under_way && coming == 0 && (serving > 0 || nothing);
+    snprintf(up->unserved, sizeof up->unserved, "%s", nothing && reason ? reason : "");
+}
+
+static void on_layout(struct evhttp_request *req, void *arg)
+{
+    struct up *up = arg;
+    up->asking = false;
+    if (!req || evhttp_request_get_response_code(req) != 200) return;
+    struct evbuffer *body = evhttp_request_get_input_buffer(req);
+    size_t len = evbuffer_get_length(body);
+    cJSON *layout = NULL;
+    if (gw_json_parse((const char *)evbuffer_pullup(body, -1), len, VIEW_MAX, &layout, NULL) != GW_OK) return;
+    look_at_layout(up, layout);
+    cJSON_Delete(layout);
+}
+
+static bool workers_are_up(const struct up *up)
+{
+    return fleet_up(&up->fleet) >= (size_t)up->o.workers;
+}
+
 static void ask_controller(struct up *up)
 {
+    bool layout = !up->announced && workers_are_up(up);
     if (up->asking) return;
     if (!up->admin) {
         up->admin = evhttp_connection_base_new(up->loop, NULL, "127.0.0.1", (uint16_t)up->admin_port);
         if (!up->admin) return;
         evhttp_connection_set_timeout(up->admin, 2);
     }
-    struct evhttp_request *req = evhttp_request_new(on_view, up);
+    struct evhttp_request *req = evhttp_request_new(layout ? on_layout : on_view, up);
     if (!req) return;
     evhttp_add_header(evhttp_request_get_output_headers(req), "Host", "127.0.0.1");
-    up->asking = evhttp_make_request(up->admin, req, EVHTTP_REQ_GET, "/admin/workers") == 0;
+    up->asking =
+        evhttp_make_request(up->admin, req, EVHTTP_REQ_GET, layout ? "/admin/layout" : "/admin/workers") == 0;
 }
 
 static void reap_children(struct up *up)
@@ -331,7 +379,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         start_due_workers(up);
         ask_controller(up);
     }
-    if (!up->announced && up->port && fleet_up(&up->fleet) >= (size_t)up->o.workers) {
+    if (!up->announced && up->port && workers_are_up(up) && up->settled) {
         up->announced = true;
         up->fleet.changed = true;
         print_ready(up);
@@ -507,7 +555,10 @@ static gw_err_t parse(struct up *up, int argc, char **argv, bool *help, struct g
         {"memory-limit", GW_FLAG_INT, &o->memory_limit, "BYTES",
          "of each worker, for its weights and KV, 0 = its default", 0, 9e15},
         {"layout", GW_FLAG_STRING, &o->layout, "LAYOUT",
-         "auto, replicas, or a shape such as tp4, 2xtp2, 3+3+2 (godwit-controller --help)", 0, 0},
+         "replicas (workers of one machine share its cores: cutting gains nothing unless memory is short), "
+         "auto, or a "
+         "shape such as tp4, 2xtp2, 3+3+2 (godwit-controller --help)",
+         0, 0},
         {"isa", GW_FLAG_STRING, &o->isa, "ISA", "auto, avx512bf16, avx512 or c", 0, 0},
         {"api-keys", GW_FLAG_STRING, &o->api_keys, "FILE", "lines tenant:key; without it no key is asked for",
          0, 0},
@@ -537,7 +588,7 @@ int gw_up_main(int argc, char **argv)
                              .replace_after_s = 3,
                              .term_grace_s = 30,
                              .isa = "auto",
-                             .layout = "auto"};
+                             .layout = "replicas"};
     signal(SIGPIPE, SIG_IGN);
     gw_err_t err = parse(up, argc, argv, &help, &ctx);
     if (err == GW_OK && !help) {
