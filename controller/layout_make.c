@@ -111,18 +111,23 @@ static void explain_nothing(struct maker *m)
 
 /* ---- the three ways ---- */
 
+/* The promise, where one was asked for. */
+static const char *slo_text(const struct gw_plan_load *l, enum gw_promise promise)
+{
+    if (promise == GW_PROMISE_NONE || (l->slo_ttft_s <= 0 && l->slo_tpot_s <= 0)) return "";
+    return promise == GW_PROMISE_SLO ? ", within the SLO" : ", beyond the SLO";
+}
+
 static void explain_plan(struct maker *m, const struct gw_plan *plan)
 {
     const struct gw_score *s = &plan->score;
-    static const char *const promises[] = {[GW_PROMISE_NONE] = "less than arrives",
-                                           [GW_PROMISE_RATE] = "what arrives",
-                                           [GW_PROMISE_SLO] = "what arrives, as promised"};
     const char *what = plan->verdict == GW_VERDICT_KEEP ? "kept, no move pays"
                        : plan->current.pipelines        ? "moved, it pays"
                                                         : "the best found";
     snprintf(m->made->reason, sizeof m->made->reason,
-             "auto: %s; carries %s (%.3g of %.3g requests/s), P99 %.3g s%s", what, promises[s->promise],
-             s->throughput_rps, m->in->load->arrival_rps, s->latency_p99_s,
+             "auto: %s; carries %.3g requests/s (%.3g arrive%s), P99 %.3g s%s%s", what, s->throughput_rps,
+             m->in->load->arrival_rps, s->promise == GW_PROMISE_NONE ? ": too many" : "", s->latency_p99_s,
+             slo_text(m->in->load, s->promise),
              plan->headroom_kept ? "" : "; no memory is left for the loss of an instance");
 }
 

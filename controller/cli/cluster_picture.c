@@ -234,8 +234,8 @@ static void draw_worker(struct canvas *c, uint32_t y, uint32_t left, const struc
         canvas_printf(c, x, y, CANVAS_DIM, "%s", w->why[0] ? w->why : "in no pipeline");
         return;
     }
-    canvas_printf(c, x, y, CANVAS_PLAIN, "%8u %9u %8.1f", p->pipeline, w->requests,
-                  (double)w->step_us / 1000);
+    canvas_printf(c, x, y, CANVAS_PLAIN, "%8u %9u", p->pipeline, w->requests);
+    if (w->step_us) canvas_printf(c, x + 18, y, CANVAS_PLAIN, "%9.1f", (double)w->step_us / 1000);
     if (w->kv_total_tokens)
         canvas_printf(c, x + 28, y, CANVAS_PLAIN, "%4.0f%%", 100.0 * w->kv_used_tokens / w->kv_total_tokens);
 }

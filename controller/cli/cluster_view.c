@@ -33,18 +33,20 @@ static gw_err_t read_u32(const cJSON *obj, const char *field, uint32_t max, uint
     return GW_OK;
 }
 
-/* A list of at most max items, and room for as many. */
-static gw_err_t read_list(const cJSON *obj, const char *field, uint32_t max, size_t item_bytes,
-                          const cJSON **list, void *items, struct gw_err_ctx *ctx)
+/* A list of at most max items. */
+static gw_err_t read_list(const cJSON *obj, const char *field, uint32_t max, const cJSON **list,
+                          uint32_t *len, struct gw_err_ctx *ctx)
 {
     *list = cJSON_GetObjectItemCaseSensitive(obj, field);
     if (!cJSON_IsArray(*list)) return gw_fail(ctx, GW_ERR_INPUT, "'%s' is no list", field);
-    size_t len = (size_t)cJSON_GetArraySize(*list);
-    if (len > max) return gw_fail(ctx, GW_ERR_LIMIT, "'%s' has more than %u items", field, max);
-    void *room = calloc(len + 1, item_bytes);
-    if (!room) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
-    memcpy(items, &room, sizeof room);
+    *len = (uint32_t)cJSON_GetArraySize(*list);
+    if (*len > max) return gw_fail(ctx, GW_ERR_LIMIT, "'%s' has more than %u items", field, max);
     return GW_OK;
+}
+
+static gw_err_t no_memory(struct gw_err_ctx *ctx)
+{
+    return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
 }
 
 /* [first, end) within [0, max] */
@@ -79,13 +81,15 @@ static gw_err_t read_pipeline(const cJSON *j, const struct cluster_view *v, stru
                               struct gw_err_ctx *ctx)
 {
     const cJSON *ranks = NULL, *r;
+    uint32_t len = 0;
     TRY(read_u32(j, "pipeline", UINT32_MAX, &p->pipeline, ctx));
     TRY(read_u64(j, "generation", &p->generation, ctx));
     TRY(read_text(j, "state", p->state, sizeof p->state, ctx));
     TRY(read_u32(j, "requests", UINT32_MAX, &p->requests, ctx));
     TRY(read_u32(j, "kv_tokens", UINT32_MAX, &p->kv_tokens, ctx));
     TRY(read_u32(j, "context", UINT32_MAX, &p->context, ctx));
-    TRY(read_list(j, "ranks", VIEW_RANKS_MAX, sizeof *p->ranks, &ranks, &p->ranks, ctx));
+    TRY(read_list(j, "ranks", VIEW_RANKS_MAX, &ranks, &len, ctx));
+    if (!(p->ranks = calloc(len + 1, sizeof *p->ranks))) return no_memory(ctx);
     cJSON_ArrayForEach(r, ranks) TRY(read_rank(r, v, &p->ranks[p->ranks_len++], ctx));
     return GW_OK;
 }
@@ -93,7 +97,9 @@ static gw_err_t read_pipeline(const cJSON *j, const struct cluster_view *v, stru
 static gw_err_t read_pipelines(const cJSON *j, struct cluster_view *v, struct gw_err_ctx *ctx)
 {
     const cJSON *list = NULL, *p;
-    TRY(read_list(j, "pipelines", VIEW_PIPELINES_MAX, sizeof *v->pipelines, &list, &v->pipelines, ctx));
+    uint32_t len = 0;
+    TRY(read_list(j, "pipelines", VIEW_PIPELINES_MAX, &list, &len, ctx));
+    if (!(v->pipelines = calloc(len + 1, sizeof *v->pipelines))) return no_memory(ctx);
     cJSON_ArrayForEach(p, list) TRY(read_pipeline(p, v, &v->pipelines[v->pipelines_len++], ctx));
     return GW_OK;
 }
@@ -142,7 +148,9 @@ static int by_name(const void *a, const void *b)
 static gw_err_t read_workers(const cJSON *j, struct cluster_view *v, struct gw_err_ctx *ctx)
 {
     const cJSON *list = NULL, *w;
-    TRY(read_list(j, "workers", VIEW_WORKERS_MAX, sizeof *v->workers, &list, &v->workers, ctx));
+    uint32_t len = 0;
+    TRY(read_list(j, "workers", VIEW_WORKERS_MAX, &list, &len, ctx));
+    if (!(v->workers = calloc(len + 1, sizeof *v->workers))) return no_memory(ctx);
     cJSON_ArrayForEach(w, list) TRY(read_worker(w, &v->workers[v->workers_len++], ctx));
     if (v->workers_len) qsort(v->workers, v->workers_len, sizeof *v->workers, by_name);
     return GW_OK;

@@ -20,6 +20,7 @@
 #include "base/rng.h"
 #include "controller/cli/fleet.h"
 #include "controller/cli/procs.h"
+#include "controller/cli/settled.h"
 
 #define POLL_MS         100 /* how stale the state file may be */
 #define START_TIMEOUT_S 120 /* hashing a large model takes long the first time */
@@ -49,8 +50,8 @@ struct up {
     cJSON *view;                       /* what the controller last said of its workers */
     struct evhttp_connection *admin;
     bool asking, announced;
-    bool settled;       /* what the fleet can serve is served */
-    char unserved[256]; /* why that is nothing */
+    bool settled;                  /* what the fleet can serve is served */
+    char unserved[UNSERVED_BYTES]; /* why that is nothing */
     int64_t started_us;
     int exit_status;
 };
@@ -251,31 +252,6 @@ static void on_view(struct evhttp_request *req, void *arg)
     fleet_on_view(&up->fleet, view_state_of, up, gw_clock_mono_us());
 }
 
-/* Pipelines form behind the workers' HELLO: it is settled when none of them still does. */
-static void look_at_layout(struct up *up, const cJSON *layout)
-{
-    const cJSON *p, *plan = cJSON_GetObjectItemCaseSensitive(layout, "plan");
-    int64_t planned = 0, made = 0;
-    int serving = 0, coming = 0;
-    bool under_way = false;
-    const char *reason = NULL;
-    cJSON_ArrayForEach(p, cJSON_GetObjectItemCaseSensitive(layout, "pipelines"))
-    {
-        const char *state = NULL;
-        if (gw_json_string(p, "state", &state, NULL) != GW_OK || !state) continue;
-        serving += strcmp(state, "serving") == 0;
-        coming += strcmp(state, "forming") == 0 || strcmp(state, "ready") == 0;
-    }
-    if (gw_json_int(plan, "pipelines", 0, INT32_MAX, &planned, NULL) != GW_OK ||
-        gw_json_int(plan, "made", 0, INT64_MAX, &made, NULL) != GW_OK ||
-        gw_json_bool(plan, "under_way", &under_way, NULL) != GW_OK ||
-        gw_json_string(plan, "reason", &reason, NULL) != GW_OK)
-        return;
-    bool nothing = serving == 0 && made > 0 && planned == 0;
-    up->settled = !under_way && coming == 0 && (serving > 0 || nothing);
-    snprintf(up->unserved, sizeof up->unserved, "%s", nothing && reason ? reason : "");
-}
-
 static void on_layout(struct evhttp_request *req, void *arg)
 {
     struct up *up = arg;
@@ -285,7 +261,7 @@ static void on_layout(struct evhttp_request *req, void *arg)
     size_t len = evbuffer_get_length(body);
     cJSON *layout = NULL;
     if (gw_json_parse((const char *)evbuffer_pullup(body, -1), len, VIEW_MAX, &layout, NULL) != GW_OK) return;
-    look_at_layout(up, layout);
+    up->settled = cluster_settled(layout, up->unserved);
     cJSON_Delete(layout);
 }
 

@@ -16,7 +16,8 @@
     "],\"shares\":[" s0 "," s1 "],\"ready\":" ready "}"
 #define WORKER(name, state)                                                                                  \
     "{\"worker\":\"" name "\",\"instance\":\"i-" name "\",\"state\":\"" state                                \
-    "\",\"requests\":3,\"deadline_in_s\":12.4,\"heartbeat\":{\"step_us\":1500,\"kv_used_tokens\":25,\"kv_"   \
+    "\",\"requests\":3,\"deadline_in_s\":12.4,\"heartbeat\":{\"steps\":4,\"step_us\":1500,\"kv_used_"        \
+    "tokens\":25,\"kv_"                                                                                      \
     "total_tokens\":100}}"
 
 /* One pipeline of those ranks; workers w0 to w2, the last one doomed. */

@@ -4,9 +4,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "controller/cli/fleet.h"
+#include "controller/cli/settled.h"
 
 #define AFTER_US 3000000
 
@@ -142,6 +145,45 @@ static void test_add_more_than_max_is_refused(void **state)
     assert_int_equal(fleet_add(&fleet, "w", &w), GW_ERR_LIMIT);
 }
 
+static bool settled(const char *pipelines, const char *plan, char unserved[UNSERVED_BYTES])
+{
+    char text[512];
+    cJSON *layout = NULL;
+    snprintf(text, sizeof text, "{\"pipelines\":[%s],\"plan\":{%s}}", pipelines, plan);
+    assert_int_equal(gw_json_parse(text, strlen(text), sizeof text, &layout, NULL), GW_OK);
+    bool yes = cluster_settled(layout, unserved);
+    cJSON_Delete(layout);
+    return yes;
+}
+
+#define MADE   "\"made\":2,\"pipelines\":1,\"under_way\":false,\"reason\":\"why\""
+#define SERVES "{\"state\":\"serving\"}"
+#define FORMS  "{\"state\":\"forming\"}"
+
+static void test_settled_waits_until_no_pipeline_forms(void **state)
+{
+    (void)state;
+    char unserved[UNSERVED_BYTES] = "";
+    assert_false(settled(FORMS, MADE, unserved));
+    assert_false(settled(SERVES "," FORMS, MADE, unserved));
+    assert_false(settled("", MADE, unserved)); /* planned, not there yet */
+    assert_false(settled(SERVES, "\"made\":1,\"pipelines\":1,\"under_way\":true,\"reason\":\"\"", unserved));
+    assert_false(settled(SERVES, "\"made\":\"x\"", unserved));
+    assert_true(settled(SERVES, MADE, unserved));
+    assert_string_equal(unserved, "");
+    /* workers of protocol 1: nothing was planned */
+    assert_true(settled(SERVES, "\"made\":0,\"pipelines\":0,\"under_way\":false,\"reason\":\"\"", unserved));
+}
+
+static void test_settled_nothing_fits_says_why(void **state)
+{
+    (void)state;
+    char unserved[UNSERVED_BYTES] = "";
+    assert_true(
+        settled("", "\"made\":1,\"pipelines\":0,\"under_way\":false,\"reason\":\"too small\"", unserved));
+    assert_string_equal(unserved, "too small");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -152,6 +194,8 @@ int main(void)
         cmocka_unit_test(test_on_exit_replaced_zombie_frees_its_slot),
         cmocka_unit_test(test_on_exit_worker_that_never_came_up_is_counted),
         cmocka_unit_test(test_add_more_than_max_is_refused),
+        cmocka_unit_test(test_settled_waits_until_no_pipeline_forms),
+        cmocka_unit_test(test_settled_nothing_fits_says_why),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
