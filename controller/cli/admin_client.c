@@ -20,6 +20,7 @@ struct admin_client {
     char *token;
     size_t token_len;
     /* the answer to the request at hand */
+    bool posted;
     int status; /* 0: none came */
     bool timed_out;
     char *body;
@@ -93,6 +94,10 @@ static gw_err_t said_no(const struct admin_client *c, const cJSON *answer, struc
         return gw_fail(ctx, GW_ERR_INPUT,
                        "%s without an admin token answers to numeric addresses alone: --admin ADDRESS:PORT",
                        c->admin);
+    if (c->status == 404 && !c->posted)
+        return gw_fail(ctx, GW_ERR_INPUT,
+                       "%s answers, but is no admin listener: --admin HOST:PORT (the API has another port)",
+                       c->admin);
     if (cJSON_IsString(message))
         return gw_fail(ctx, c->status / 100 == 4 ? GW_ERR_INPUT : GW_ERR_IO, "%.400s", message->valuestring);
     return gw_fail(ctx, GW_ERR_PROTO, "%s answers with status %d: is it a controller's admin listener?",
@@ -120,6 +125,7 @@ gw_err_t admin_call(struct admin_client *c, const char *path, const char *body, 
                     struct gw_err_ctx *ctx)
 {
     c->status = 0;
+    c->posted = body != NULL;
     c->timed_out = false;
     c->body_len = 0;
     gw_err_t err = send_request(c, path, body);
