@@ -171,7 +171,11 @@ static gw_err_t run_wait(struct rank *r, void (*act)(struct gw_coll *), bool bef
     gw_err_t err = gw_coll_wait(r->coll, 1, GW_COLL_CONTROL, LONG, &there, &step, &bytes, &r->ctx);
     if (!before) pthread_join(t.thread, NULL);
     if (err != GW_OK) return err;
+    /* One wake-up ends one wait. */
+    int64_t start = gw_clock_mono_us();
+    if (!there) TRY(gw_coll_wait(r->coll, 1, GW_COLL_CONTROL, 20000, &there, &step, &bytes, &r->ctx));
     if (there) return gw_fail(&r->ctx, GW_ERR_INTERNAL, "there is no frame");
+    if (gw_clock_mono_us() - start < 20000) return gw_fail(&r->ctx, GW_ERR_INTERNAL, "woken twice");
     return gw_coll_send(r->coll, 1, GW_COLL_DATA, "x", 1, &r->ctx);
 }
 
