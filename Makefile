@@ -138,7 +138,7 @@ UNIT_LINKS := test_link_both_ends
 UNIT_CLOUD := test_cloud_times test_cloud_source_aws test_cloud_source_gcp test_cloud_source_azure test_cloud_source_sim \
               test_cloud_watch_options
 FUZZ := fuzz_json fuzz_frame fuzz_http fuzz_wire fuzz_tokenizer_json fuzz_chat_template fuzz_safetensors fuzz_model_config
-FUZZ += fuzz_layout_spec
+FUZZ += fuzz_layout_spec fuzz_cluster_view
 FUZZ += fuzz_plan fuzz_coll
 FUZZ += fuzz_mesh
 
