@@ -211,7 +211,8 @@ static void on_check(evutil_socket_t fd, short what, void *arg)
 
 static gw_err_t start(struct gw_layouts *l, struct event_base *loop, struct gw_err_ctx *ctx)
 {
-    const struct timeval check = {.tv_sec = GW_LAYOUTS_CHECK_US / GW_US_PER_S};
+    int64_t check_us = l->config.check_us > 0 ? l->config.check_us : GW_LAYOUTS_CHECK_US;
+    const struct timeval check = {.tv_sec = check_us / GW_US_PER_S, .tv_usec = check_us % GW_US_PER_S};
     TRY(gw_layout_spec_parse(l->config.layout, l->config.model.groups, l->config.model.shares, &l->spec,
                              ctx));
     l->due = evtimer_new(loop, on_due, l);

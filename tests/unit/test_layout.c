@@ -73,6 +73,7 @@ static void open_service(struct service *s, const char *layout)
     const struct gw_layouts_config config = {.layout = layout,
                                              .model = model_of_tests(),
                                              .context = 4096,
+                                             .check_us = 20 * MS,
                                              .core = s->f.core,
                                              .clock = {core_now, s},
                                              .post = post,
@@ -304,25 +305,62 @@ static void test_model_too_large_for_all_says_what_is_missing(void **state)
     close_service(&s);
 }
 
+/* 200 requests of 700 and 30 tokens. */
+static void feed_load(struct service *s)
+{
+    for (uint64_t i = 1; i <= 200; i++) {
+        const struct gw_event e = {.type = GW_EV_SUBMIT, .submit.request = make_request(i, 1, 700, 10)};
+        gw_layouts_on_event(s->layouts, &e);
+        gw_request_destroy(e.submit.request);
+        struct gw_action a = {.type = GW_ACT_TOKENS, .tokens = {.request = i, .tokens.count = 30}};
+        gw_layouts_on_action(s->layouts, &a);
+        a = (struct gw_action){.type = GW_ACT_DONE, .done.request = i};
+        gw_layouts_on_action(s->layouts, &a);
+    }
+}
+
 static void test_load_of_the_front_is_seen(void **state)
 {
     (void)state;
     struct service s;
     open_service(&s, "auto");
-    for (uint64_t i = 1; i <= 200; i++) {
-        const struct gw_event e = {.type = GW_EV_SUBMIT, .submit.request = make_request(i, 1, 700, 10)};
-        gw_layouts_on_event(s.layouts, &e);
-        gw_request_destroy(e.submit.request);
-        struct gw_action a = {.type = GW_ACT_TOKENS, .tokens = {.request = i, .tokens.count = 30}};
-        gw_layouts_on_action(s.layouts, &a);
-        a = (struct gw_action){.type = GW_ACT_DONE, .done.request = i};
-        gw_layouts_on_action(s.layouts, &a);
-    }
+    feed_load(&s);
     s.f.now_us += 10 * S;
     struct gw_layout_view v = view(&s);
     assert_true(v.measured_rps > 19.9 && v.measured_rps < 20.1);
     assert_true(v.tokens_s > 599 && v.tokens_s < 601);
     assert_true(v.load.prompt_mean > 600 && v.load.output_mean < 60);
+    close_service(&s);
+}
+
+static void test_changed_load_is_planned_for_unchanged_layouts_are_no_epoch(void **state)
+{
+    (void)state;
+    struct service s;
+    open_service(&s, "auto");
+    join_member(&s); /* one worker: there is no other layout */
+    wait_for_plan(&s);
+    spin(&s, 100); /* some looks at a load that is as before */
+    assert_int_equal(view(&s).plans, 1);
+    feed_load(&s);
+    for (int i = 0; i < 100 && view(&s).plans == 1; i++) spin(&s, 50);
+    assert_int_equal(view(&s).plans, 2);
+    says(&s, "kept");
+    assert_int_equal(s.plans, 1); /* none was posted */
+    assert_int_equal(gw_core_epoch(s.f.core), 1);
+    close_service(&s);
+}
+
+static void test_changed_load_leaves_forced_layouts_alone(void **state)
+{
+    (void)state;
+    struct service s;
+    open_service(&s, "replicas");
+    join_member(&s);
+    wait_for_plan(&s);
+    feed_load(&s);
+    spin(&s, 150);
+    assert_int_equal(view(&s).plans, 1);
     close_service(&s);
 }
 
@@ -353,6 +391,8 @@ int main(void)
         cmocka_unit_test(test_protocol_1_wants_no_plan),
         cmocka_unit_test(test_model_too_large_for_all_says_what_is_missing),
         cmocka_unit_test(test_load_of_the_front_is_seen),
+        cmocka_unit_test(test_changed_load_is_planned_for_unchanged_layouts_are_no_epoch),
+        cmocka_unit_test(test_changed_load_leaves_forced_layouts_alone),
         cmocka_unit_test(test_destroy_while_a_plan_is_made_is_quiet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
