@@ -95,13 +95,18 @@ CLI += controller/cli/admin_client.c controller/cli/cluster_view.c controller/cl
 CLI += controller/cli/plan_cmd.c controller/cli/plan_files.c controller/cli/plan_fleet_file.c controller/cli/plan_json_in.c \
        controller/cli/plan_report.c controller/cli/plan_text.c controller/cli/plan_picture.c controller/cli/plan_json_out.c
 
-# Sanitized kernels at -O1 are a tenth as fast as the release build's; -O2 gives 1.6 times for little compile time.
-build/asan/kernels/%.o: CFLAGS_asan := $(patsubst -O1,-O2,$(CFLAGS_asan))
 CLOUD := cloud/fetch.c cloud/times.c cloud/source.c cloud/source_aws.c cloud/source_gcp.c cloud/source_azure.c \
-         cloud/source_sim.c cloud/watch.c cloud/report.c cloud/detect.c cloud/watch_options.c
+         cloud/source_sim.c cloud/watch.c cloud/report.c cloud/detect.c cloud/watch_options.c \
+         cloud/cloud.c cloud/xml.c cloud/auth_aws.c cloud/calls.c cloud/aws_write.c cloud/aws_read.c \
+         cloud/aws_event.c cloud/queue.c
 # godwit-watch is on every instance for as long as that lives: it links what it needs, and no more.
 WATCH_LIBS := -levent_core -lcjson -lcurl -lcrypto -lm -pthread
+# What else the calls to clouds' APIs need: AWS answers in XML.
+CLOUD_LIBS := $(WATCH_LIBS) -levent_pthreads -lexpat
+$(foreach v,release asan tsan,build/$(v)/tests/unit/test_cloud_%): LIBS = $(CLOUD_LIBS)
 
+# Sanitized kernels at -O1 are a tenth as fast as the release build's; -O2 gives 1.6 times for little compile time.
+build/asan/kernels/%.o: CFLAGS_asan := $(patsubst -O1,-O2,$(CFLAGS_asan))
 
 # Kernels for one instruction set: the file's suffix names the flags.
 $(foreach v,release asan tsan fuzz,build/$(v)/%_avx512.o): ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
@@ -133,23 +138,24 @@ UNIT_LAYOUT := test_layout_spec test_layout_load test_layout_fleet test_layout_p
 UNIT_CLI := test_cli_fleet test_cli_cluster
 UNIT_CONTROLLER := test_worker_links
 UNIT_LINKS := test_link_both_ends
+UNIT_CLOUD := test_cloud_times test_cloud_source_aws test_cloud_source_gcp test_cloud_source_azure test_cloud_source_sim \
+              test_cloud_watch_options test_cloud_xml
 
 # Fuzz targets, tests/fuzz/<name>.c with a corpus in tests/fuzz/corpus/<name less fuzz_>: one per parser of outside bytes.
-UNIT_CLOUD := test_cloud_times test_cloud_source_aws test_cloud_source_gcp test_cloud_source_azure test_cloud_source_sim \
-              test_cloud_watch_options
 FUZZ := fuzz_json fuzz_frame fuzz_http fuzz_wire fuzz_tokenizer_json fuzz_chat_template fuzz_safetensors fuzz_model_config
 FUZZ += fuzz_layout_spec fuzz_cluster_view
 FUZZ += fuzz_plan fuzz_coll
 FUZZ += fuzz_mesh
+FUZZ += fuzz_cloud_metadata fuzz_cloud_api
 
 # ---- rules -----------------------------------------------------------------------------------------------------
 
 FOLDERS := BASE MIGRATE KERNELS WORKER CORE PLAN LAYOUT TEXT FRONT FRONT_TEST CONTROLLER CLI CLOUD
 PROGRAMS := godwit $(if $(wildcard controller/main_controller.c),godwit-controller) $(if $(wildcard worker/main_worker.c),godwit-worker)
+PROGRAMS += godwit-watch
 
 # $(call libs,variant,FOLDER...) - the archives, in link order
 libs = $(foreach f,$(2),$(if $($(f)),build/$(1)/lib$(f).a))
-PROGRAMS += godwit-watch
 
 # $(call stamp,FILE,TEXT): FILE is written when TEXT is not what it holds; what depends on it is then made again.
 define stamp
@@ -177,11 +183,15 @@ build/$(1)/godwit-controller: build/$(1)/controller/main_controller.o $(call lib
 	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -o $$@
 build/$(1)/godwit-worker: build/$(1)/worker/main_worker.o $(call libs,$(1),WORKER KERNELS MIGRATE BASE)
 	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -o $$@
+build/$(1)/godwit-watch: build/$(1)/cloud/main_watch.o $(call libs,$(1),CLOUD BASE)
+	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(WATCH_LIBS) -o $$@
+
+# One call to a cloud's API, for the tests that play the cloud.
+build/$(1)/tests/cloud_call: build/$(1)/tests/lib/main_cloud_call.o $(call libs,$(1),CLOUD BASE)
+	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(CLOUD_LIBS) -o $$@
 
 build/$(1)/tests/sim/godwit-sim: $(SIM:%.c=build/$(1)/%.o) $(call libs,$(1),CORE PLAN MIGRATE BASE)
 	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -o $$@
-build/$(1)/godwit-watch: build/$(1)/cloud/main_watch.o $(call libs,$(1),CLOUD BASE)
-	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(WATCH_LIBS) -o $$@
 
 $(call unit_rule,$(1),UNIT_BASE,BASE)
 $(call unit_rule,$(1),UNIT_MIGRATE,MIGRATE BASE)
@@ -195,10 +205,12 @@ $(call unit_rule,$(1),UNIT_FRONT,FRONT_TEST FRONT TEXT MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_CLI,CLI LAYOUT PLAN MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_CONTROLLER,CONTROLLER CORE MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_LINKS,CONTROLLER WORKER MIGRATE BASE)
+$(call unit_rule,$(1),UNIT_CLOUD,CLOUD BASE)
+build/$(1)/tests/fuzz/fuzz_cloud_%: LIBS = build/$(1)/libCLOUD.a build/$(1)/libBASE.a $(CLOUD_LIBS)
+build/$(1)/tests/fuzz/fuzz_cloud_metadata build/$(1)/tests/fuzz/fuzz_cloud_api: $(call libs,$(1),CLOUD BASE)
 $(FUZZ:%=build/$(1)/tests/fuzz/%): build/$(1)/tests/fuzz/%: build/$(1)/tests/fuzz/%.o $(if $(filter fuzz,$(1)),,build/$(1)/tests/fuzz/driver.o) \
 		$(call libs,$(1),CLI LAYOUT PLAN CONTROLLER FRONT TEXT CORE WORKER KERNELS MIGRATE BASE)
 	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -o $$@
-$(call unit_rule,$(1),UNIT_CLOUD,CLOUD BASE)
 endef
 
 # $(call unit_rule,variant,TEST LIST,FOLDERS): one binary per test file
@@ -242,11 +254,11 @@ E2E_SHORT := tests/lint/test_lint.py@120 tests/e2e/test_harness.py@120 tests/e2e
 E2E := tests/e2e/test_install.py@600 tests/e2e/test_openai.py@300 tests/e2e/test_bad_input.py@300 \
        tests/e2e/test_bad_model.py@300 tests/e2e/test_recovery.py@300 tests/e2e/test_churn.py@600
 E2E += tests/e2e/test_plan.py@300 tests/e2e/test_layouts.py@600
+E2E += tests/e2e/test_cloud_watch.py@300 tests/e2e/test_cloud_aws.py@300
 E2E += tests/e2e/test_netns.py@120
 E2E += tests/e2e/test_layout_cli.py@300
 E2E_LONG :=
 # Programs that print `bench` lines: C ones (tests/bench/<name>.c, run on the release build) and scripts.
-E2E += tests/e2e/test_cloud_watch.py@300
 BENCH := bench_kernels bench_coll bench_engine bench_plan
 BENCH_E2E := tests/bench/bench_recovery.py
 
@@ -286,6 +298,7 @@ check: ## what to run before a commit: lint, unit tests, short simulator and end
 	@$(RUN) --jobs $(JOBS) $(TESTS_ASAN) $(SIM_SHORT) --serial $(E2E_SHORT)
 
 TESTS = $(TESTS_ASAN) $(TESTS_RELEASE) $(TESTS_TSAN)
+test-build: build/asan/tests/cloud_call build/release/tests/cloud_call
 test-build: all asan $(TESTS) $(SIM_PROGRAM) $(FUZZ:%=build/asan/tests/fuzz/%)
 
 test: ## install what the tests need, build release and ASan + UBSan, run everything but the long runs
@@ -338,11 +351,11 @@ STRIP_FLAG ?=
 MODEL      := tests/models/tattler-3m
 UNITS      := controller/godwit-controller.service worker/godwit-worker.service
 CONFS      := controller/controller.conf worker/worker.conf
+UNITS      += cloud/godwit-watch.service
+CONFS      += cloud/watch.conf
 # Units and configuration name their files by @PATHS@.
 SUBST_PATHS := sed -e 's|@BINDIR@|$(BINDIR)|g' -e 's|@DATADIR@|$(DATADIR)|g' -e 's|@DOCDIR@|$(DOCDIR)|g' \
                -e 's|@SYSCONFDIR@|$(SYSCONFDIR)|g'
-UNITS      += cloud/godwit-watch.service
-CONFS      += cloud/watch.conf
 
 .PHONY: install uninstall deb
 install: all ## install programs, model, units and documents (PREFIX=/usr/local SYSCONFDIR=/etc DESTDIR=)

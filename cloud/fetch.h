@@ -51,10 +51,15 @@ struct gw_fetch_reply {
     int64_t date_unix_ms;         /* of the Date header; 0: none, or not a date */
     int retry_after_s;            /* 0: none */
     bool google;                  /* Metadata-Flavor: Google */
+    char **taken;                 /* gw_fetch_take_body's; NULL: the body is copied */
 };
 
 struct gw_fetch; /* a request in flight */
 typedef void (*gw_fetch_done)(void *arg, const struct gw_fetch_reply *reply);
+
+/* Inside done: the body becomes the caller's (free); megabytes need no copy. NULL: no memory. The reply's body is gone
+ * then. */
+char *gw_fetch_take_body(const struct gw_fetch_reply *reply);
 
 struct gw_fetcher {
     gw_err_t (*start)(void *arg, const struct gw_fetch_request *request, gw_fetch_done done, void *done_arg,

@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <string.h>
+#include <time.h>
 
 #define MS_PER_S   1000
 #define S_PER_DAY  86400
@@ -125,4 +126,12 @@ gw_err_t gw_time_parse_http(const char *text, int64_t *unix_ms)
     if (!literal(&at, " GMT") || *at || !civil_ok(&c)) return GW_ERR_INPUT;
     *unix_ms = unix_ms_of(&c);
     return GW_OK;
+}
+
+void gw_time_print_iso(int64_t unix_ms, char *out)
+{
+    time_t s = (time_t)(unix_ms / MS_PER_S);
+    struct tm tm = {0};
+    gmtime_r(&s, &tm);
+    if (strftime(out, GW_TIME_ISO_BYTES, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0) out[0] = '\0';
 }

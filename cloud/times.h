@@ -15,4 +15,8 @@
 gw_err_t gw_time_parse_iso(const char *text, int64_t *unix_ms) GW_MUST_USE;
 gw_err_t gw_time_parse_http(const char *text, int64_t *unix_ms) GW_MUST_USE;
 
+#define GW_TIME_ISO_BYTES 32
+/* "2017-09-18T08:22:00Z" into out[GW_TIME_ISO_BYTES]. */
+void gw_time_print_iso(int64_t unix_ms, char *out);
+
 #endif
