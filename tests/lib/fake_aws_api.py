@@ -13,6 +13,7 @@ import urllib.parse
 
 from fake_metadata import Answer, Fake, iso
 
+VISIBILITY_S = 1.0  # 30 at the least in what is asked for: a test does not wait so long
 ERROR = "<ErrorResponse><Error><Type>Sender</Type><Code>{}</Code><Message>{}</Message></Error></ErrorResponse>"
 MEMBER = (
     "<member><InstanceId>i-{:017x}</InstanceId><InstanceType>g6.xlarge</InstanceType>"
@@ -91,30 +92,35 @@ class FakeAwsApi(Fake):
         raise Answer(200, "<CompleteLifecycleActionResponse><CompleteLifecycleActionResult/>"
                           "</CompleteLifecycleActionResponse>")  # fmt: skip
 
-    # ---- sqs: a message that is not deleted comes again at once
+    # ---- sqs: a message that was given out is invisible for VISIBILITY_S, then comes again
 
     def do_ReceiveMessage(self, fields):
+        now = time.monotonic()
         with self.changed:
-            self.changed.wait_for(lambda: self.stopping.is_set() or self.messages, min(1, fields["WaitTimeSeconds"]))
-            batch = self.messages[: fields["MaxNumberOfMessages"]]
-        document = []
-        for key, body in batch:
-            self._receipt += 1
-            document.append({"MessageId": key, "ReceiptHandle": f"{key}#{self._receipt}", "Body": body})
-        if document:
-            time.sleep(0.2)
+            self.changed.wait_for(lambda: self.stopping.is_set() or self.visible(), min(1, fields["WaitTimeSeconds"]))
+            batch = self.visible()[: fields["MaxNumberOfMessages"]]
+            document = []
+            for message in batch:
+                self._receipt += 1
+                message["visible_s"] = now + VISIBILITY_S
+                receipt = f"{message['key']}#{self._receipt}"
+                document.append({"MessageId": message["key"], "ReceiptHandle": receipt, "Body": message["body"]})
         raise Answer(200, json.dumps({"Messages": document} if document else {}))
+
+    def visible(self):
+        return [m for m in self.messages if m["visible_s"] <= time.monotonic()]
 
     def do_DeleteMessage(self, fields):
         key = fields["ReceiptHandle"].split("#")[0]
         with self.changed:
-            self.messages = [m for m in self.messages if m[0] != key]
+            self.messages = [m for m in self.messages if m["key"] != key]
             self.forgotten.append(key)
         raise Answer(200, "{}")
 
     def put_message(self, key, body):
         with self.changed:
-            self.messages.append((key, body if isinstance(body, str) else json.dumps(body)))
+            text = body if isinstance(body, str) else json.dumps(body)
+            self.messages.append({"key": key, "body": text, "visible_s": 0.0})
             self.changed.notify_all()
 
     # ---- credentials
