@@ -260,6 +260,7 @@ E2E += tests/e2e/test_layout_cli.py@300
 E2E_LONG :=
 # Programs that print `bench` lines: C ones (tests/bench/<name>.c, run on the release build) and scripts.
 BENCH := bench_kernels bench_coll bench_engine bench_plan
+BENCH_MODEL := bench_ranks
 BENCH_E2E := tests/bench/bench_recovery.py
 
 JOBS ?= $(shell nproc)
@@ -320,8 +321,14 @@ demo: ## chat completions that stream on while workers are reclaimed, killed and
 	@+$(SUBMAKE) all
 	@tests/e2e/demo.py
 
-$(BENCH:%=build/release/tests/bench/%): build/release/tests/bench/%: build/release/tests/bench/%.o $(call libs,release,WORKER KERNELS PLAN MIGRATE BASE)
+$(patsubst %,build/release/tests/bench/%,$(BENCH) $(BENCH_MODEL)): build/release/tests/bench/%: build/release/tests/bench/%.o $(call libs,release,WORKER KERNELS PLAN MIGRATE BASE)
 	@echo "  LINK  $@"; $(CC) $^ $(LIBS) -o $@
+BENCH_DIR ?= build/llama-1b
+$(BENCH_DIR)/model.safetensors:
+	tests/bench/make_model.py llama-1b $(BENCH_DIR)
+bench-ranks: build/release/tests/bench/bench_ranks $(BENCH_DIR)/model.safetensors ## measure ranks on a 1B model of random weights (BENCH_DIR=build/llama-1b, 2.5 GB; wants python3-numpy)
+	@build/release/tests/bench/bench_ranks $(BENCH_DIR)
+
 bench: all $(BENCH:%=build/release/tests/bench/%) ## measure: lines `bench <name> ours=<x> ref=<y> ratio=<x/y> unit=<u>`
 	@for b in $(BENCH:%=build/release/tests/bench/%) $(BENCH_E2E); do $$b || exit; done
 

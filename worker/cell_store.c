@@ -75,7 +75,10 @@ static bool nth_part(const struct gw_cells *c, struct gw_cell_rect r, uint32_t n
     }
     i = n - per_group * (r.g1 - r.g0);
     if (r.g1 != c->groups || i > shares) return false;
-    *out = i == 0 ? (struct key){.kind = FINAL} : (struct key){.kind = HEAD, .index = r.s0 + i - 1};
+    if (i == 0)
+        *out = (struct key){.kind = FINAL};
+    else
+        *out = (struct key){.kind = HEAD, .index = r.s0 + i - 1};
     return true;
 }
 

@@ -12,8 +12,9 @@
 #include "base/clock.h"
 #include "worker/block_manager.h"
 
-#define PREPARE_NICE    10                 /* what serves comes first */
-#define MEET_TIMEOUT_US (30 * GW_US_PER_S) /* for the other ranks to be told and to answer */
+#define PREPARE_NICE 10 /* what serves comes first */
+#define MEET_TIMEOUT_US                                                                                      \
+    (600 * GW_US_PER_S) /* another rank may load its cells from a slow disk; RELEASE ends it */
 
 struct gw_member {
     struct gw_member_config config;

@@ -30,7 +30,7 @@ bool mesh_is_stale(const struct gw_mesh *m, uint64_t term, uint64_t generation)
     return term < m->term || (term == m->term && generation <= m->cancelled);
 }
 
-bool mesh_claims(const struct mesh_gather *g, const struct shake_pair *pair)
+bool mesh_claims(const struct mesh_gather *g, const struct gw_shake_pair *pair)
 {
     return pair->term == g->term && pair->generation == g->generation && pair->pipeline == g->pipeline &&
            pair->to == g->assign->self && pair->from < g->assign->ranks_len;
@@ -38,14 +38,14 @@ bool mesh_claims(const struct mesh_gather *g, const struct shake_pair *pair)
 
 void mesh_admit(struct gw_mesh *m, struct mesh_waiting *w)
 {
-    if (!shake_admit(&w->shake, &m->key)) shake_close(&w->shake);
+    if (!gw_shake_admit(&w->shake, &m->key)) gw_shake_close(&w->shake);
 }
 
 static void close_stale(struct gw_mesh *m)
 {
     for (int i = 0; i < GW_MESH_PENDING_MAX; i++) {
-        struct shake *s = &m->waiting[i].shake;
-        if (s->fd >= 0 && mesh_is_stale(m, s->pair.term, s->pair.generation)) shake_close(s);
+        struct gw_shake *s = &m->waiting[i].shake;
+        if (s->fd >= 0 && mesh_is_stale(m, s->pair.term, s->pair.generation)) gw_shake_close(s);
     }
     pthread_cond_broadcast(&m->changed);
 }
@@ -111,7 +111,7 @@ static void end_dial(struct mesh_dial *d)
         d->over = true;
         return;
     }
-    shake_close(&d->shake);
+    gw_shake_close(&d->shake);
     d->used = false;
 }
 
@@ -138,22 +138,22 @@ static void end(struct gw_mesh *m, struct mesh_gather *g)
     for (uint32_t to = 0; to < g->assign->self; to++)
         if (g->dials[to]) end_dial(g->dials[to]);
     for (int i = 0; i < GW_MESH_PENDING_MAX; i++)
-        if (mesh_claims(g, &m->waiting[i].shake.pair)) shake_close(&m->waiting[i].shake);
+        if (mesh_claims(g, &m->waiting[i].shake.pair)) gw_shake_close(&m->waiting[i].shake);
 }
 
 /* ---- gather: what it has ---- */
 
-static struct shake *waiting_from(struct gw_mesh *m, const struct mesh_gather *g, uint32_t from)
+static struct gw_shake *waiting_from(struct gw_mesh *m, const struct mesh_gather *g, uint32_t from)
 {
     for (int i = 0; i < GW_MESH_PENDING_MAX; i++) {
-        struct shake *s = &m->waiting[i].shake;
+        struct gw_shake *s = &m->waiting[i].shake;
         if (s->fd >= 0 && s->pair.from == from && mesh_claims(g, &s->pair)) return s;
     }
     return NULL;
 }
 
 /* That rank's proven connection; NULL: not there yet. */
-static struct shake *proven_of(struct gw_mesh *m, const struct mesh_gather *g, uint32_t rank)
+static struct gw_shake *proven_of(struct gw_mesh *m, const struct mesh_gather *g, uint32_t rank)
 {
     if (rank > g->assign->self) return waiting_from(m, g, rank);
     return g->dials[rank]->proven ? &g->dials[rank]->shake : NULL;
@@ -169,7 +169,7 @@ static bool peer_has_closed(int fd)
 /* Others may take long: a peer that was here has perhaps gone (or come again) since. */
 static void drop_closed(struct gw_mesh *m, const struct mesh_gather *g, uint32_t rank)
 {
-    shake_close(proven_of(m, g, rank));
+    gw_shake_close(proven_of(m, g, rank));
     if (rank > g->assign->self) return;
     struct mesh_dial *d = g->dials[rank];
     d->proven = false;
@@ -203,7 +203,7 @@ static void take(struct gw_mesh *m, const struct mesh_gather *g, int *fds)
 {
     for (uint32_t rank = 0; rank < g->assign->ranks_len; rank++) {
         if (rank == g->assign->self) continue;
-        struct shake *s = proven_of(m, g, rank);
+        struct gw_shake *s = proven_of(m, g, rank);
         fds[rank] = s->fd;
         s->fd = -1;
     }
@@ -215,7 +215,7 @@ static void explain(const struct mesh_dial *d, char *out, size_t out_bytes)
 {
     if (!d)
         snprintf(out, out_bytes, "it did not connect");
-    else if (d->shake.fd >= 0 && d->shake.stage == SHAKE_WANTS_PROOF)
+    else if (d->shake.fd >= 0 && d->shake.stage == GW_SHAKE_WANTS_PROOF)
         snprintf(out, out_bytes, "it has not joined the pipeline");
     else if (d->why && d->why_errno)
         snprintf(out, out_bytes, "%s: %s", d->why, strerrordesc_np(d->why_errno));
@@ -332,7 +332,7 @@ static gw_err_t copy_key(struct gw_mesh *m, const struct gw_mesh_config *config,
     m->key_bytes = malloc(config->key_len);
     if (!m->key_bytes) return gw_fail(ctx, GW_ERR_MEMORY, "mesh: out of memory");
     memcpy(m->key_bytes, config->key, config->key_len);
-    m->key = (struct shake_key){m->key_bytes, config->key_len};
+    m->key = (struct gw_shake_key){m->key_bytes, config->key_len};
     return GW_OK;
 }
 
@@ -383,11 +383,11 @@ void gw_mesh_destroy(struct gw_mesh *m)
     if (!m) return;
     if (m->thread_started) stop_thread(m);
     for (int i = 0; i < GW_MESH_PENDING_MAX; i++) {
-        shake_close(&m->accepted[i]);
-        shake_close(&m->waiting[i].shake);
+        gw_shake_close(&m->accepted[i]);
+        gw_shake_close(&m->waiting[i].shake);
     }
     for (int i = 0; i < MESH_DIALS_MAX; i++)
-        if (m->dials[i].used) shake_close(&m->dials[i].shake);
+        if (m->dials[i].used) gw_shake_close(&m->dials[i].shake);
     if (m->listen_fd >= 0) close(m->listen_fd);
     if (m->wake_fd >= 0) close(m->wake_fd);
     if (m->key_bytes) gw_bytes_wipe(m->key_bytes, m->key.len);

@@ -8,7 +8,7 @@
  *     ── PROOF(HMAC(key, "godwit mesh dial" ‖ HELLO ‖ nonce')) ──►
  *     ◄──── PROOF(HMAC(key, "godwit mesh listen" ‖ HELLO ‖ nonce')) ──   once the listener gathers too
  *
- * Byte tables: mesh_shake.c. Behind the proofs the socket is a collective's (kernels/coll.h), to the byte. A gather is
+ * Byte tables: migrate/shake.c. Behind the proofs the socket is a collective's (kernels/coll.h), to the byte. A gather is
  * also a meeting: it is complete when every rank has called it, so ranks that take minutes longer to load their weights
  * are waited for here (deadline_us), and no rank goes on alone.
  *

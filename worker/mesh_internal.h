@@ -15,7 +15,7 @@
 #include <pthread.h>
 
 #include "worker/mesh.h"
-#include "worker/mesh_shake.h"
+#include "migrate/shake.h"
 
 #define MESH_DIALS_MAX       256 /* four gathers of the most ranks: one under way, others being cancelled */
 #define MESH_ADDRESS_MAX     64  /* "[v6]:port" */
@@ -25,8 +25,8 @@
 
 struct mesh_dial {
     bool used, over, proven;
-    struct shake shake; /* fd -1: between two tries */
-    struct shake_pair pair;
+    struct gw_shake shake; /* fd -1: between two tries */
+    struct gw_shake_pair pair;
     struct sockaddr_storage addr;
     socklen_t addr_len;
     int64_t next_us, backoff_us; /* the next try; the pause after it */
@@ -36,7 +36,7 @@ struct mesh_dial {
 
 /* A proven dialer's connection that nobody has gathered yet. It is admitted as soon as a gather claims it. */
 struct mesh_waiting {
-    struct shake shake; /* fd -1: free */
+    struct gw_shake shake; /* fd -1: free */
     int64_t since_us;
 };
 
@@ -52,7 +52,7 @@ struct mesh_gather {
 struct gw_mesh {
     /* constant after create */
     uint8_t *key_bytes;
-    struct shake_key key;
+    struct gw_shake_key key;
     int64_t shake_us, wait_us;
     const struct gw_log *log;
     char address[MESH_ADDRESS_MAX];
@@ -65,7 +65,7 @@ struct gw_mesh {
     bool stopping;
     uint64_t term, cancelled; /* of this term: generations up to it */
     struct mesh_gather *gathers;
-    struct shake accepted[GW_MESH_PENDING_MAX]; /* fd -1: free */
+    struct gw_shake accepted[GW_MESH_PENDING_MAX]; /* fd -1: free */
     struct mesh_waiting waiting[GW_MESH_PENDING_MAX];
     struct mesh_dial dials[MESH_DIALS_MAX];
 
@@ -84,7 +84,7 @@ void mesh_wake(struct gw_mesh *m);
 bool mesh_is_stale(const struct gw_mesh *m, uint64_t term, uint64_t generation);
 
 /* Does g wait for that connection? */
-bool mesh_claims(const struct mesh_gather *g, const struct shake_pair *pair);
+bool mesh_claims(const struct mesh_gather *g, const struct gw_shake_pair *pair);
 
 /* Admits w's dialer; closes it if that fails. */
 void mesh_admit(struct gw_mesh *m, struct mesh_waiting *w);

@@ -20,13 +20,13 @@ static void earliest(int64_t *due_us, int64_t candidate_us)
 
 /* ---- proven connections ---- */
 
-static bool same_pair(const struct shake_pair *a, const struct shake_pair *b)
+static bool same_pair(const struct gw_shake_pair *a, const struct gw_shake_pair *b)
 {
     return a->term == b->term && a->generation == b->generation && a->pipeline == b->pipeline &&
            a->from == b->from && a->to == b->to;
 }
 
-static bool is_claimed(const struct gw_mesh *m, const struct shake_pair *pair)
+static bool is_claimed(const struct gw_mesh *m, const struct gw_shake_pair *pair)
 {
     for (const struct mesh_gather *g = m->gathers; g; g = g->next)
         if (mesh_claims(g, pair)) return true;
@@ -35,7 +35,7 @@ static bool is_claimed(const struct gw_mesh *m, const struct shake_pair *pair)
 
 /* The slot for a connection of that pair: the older one's of the same pair, a free one, else that of the one that nobody
  * claims and that has waited longest. NULL when all are claimed. */
-static struct mesh_waiting *waiting_slot(struct gw_mesh *m, const struct shake_pair *pair)
+static struct mesh_waiting *waiting_slot(struct gw_mesh *m, const struct gw_shake_pair *pair)
 {
     struct mesh_waiting *free_slot = NULL, *oldest = NULL;
     for (int i = 0; i < GW_MESH_PENDING_MAX; i++) {
@@ -51,12 +51,12 @@ static struct mesh_waiting *waiting_slot(struct gw_mesh *m, const struct shake_p
 }
 
 /* Takes the socket over, or leaves it where it is: then nobody will gather it. */
-static void keep(struct gw_mesh *m, struct shake *s, int64_t now_us)
+static void keep(struct gw_mesh *m, struct gw_shake *s, int64_t now_us)
 {
     if (mesh_is_stale(m, s->pair.term, s->pair.generation)) return;
     struct mesh_waiting *w = waiting_slot(m, &s->pair);
     if (!w) return;
-    shake_close(&w->shake);
+    gw_shake_close(&w->shake);
     *w = (struct mesh_waiting){.shake = *s, .since_us = now_us};
     s->fd = -1;
     if (!is_claimed(m, &w->shake.pair)) return;
@@ -68,7 +68,7 @@ static void expire_waiting(struct gw_mesh *m, int64_t now_us, int64_t *due_us)
 {
     for (int i = 0; i < GW_MESH_PENDING_MAX; i++) {
         struct mesh_waiting *w = &m->waiting[i];
-        const struct shake_pair *p = &w->shake.pair;
+        const struct gw_shake_pair *p = &w->shake.pair;
         if (w->shake.fd < 0 || is_claimed(m, p)) continue;
         if (now_us < w->since_us + m->wait_us) {
             earliest(due_us, w->since_us + m->wait_us);
@@ -76,7 +76,7 @@ static void expire_waiting(struct gw_mesh *m, int64_t now_us, int64_t *due_us)
         }
         gw_logf(m->log, GW_LOG_DEBUG, "mesh: nobody gathered rank %u: pipeline=%u gen=%llu term=%llu",
                 p->from, p->pipeline, (unsigned long long)p->generation, (unsigned long long)p->term);
-        shake_close(&w->shake);
+        gw_shake_close(&w->shake);
     }
 }
 
@@ -84,15 +84,15 @@ static void expire_waiting(struct gw_mesh *m, int64_t now_us, int64_t *due_us)
 
 /* A free slot, else that of the one that has been at it longest: an honest handshake takes two round trips, one that idles
  * has had its chance. So strangers cannot keep ranks out by connecting and saying nothing. */
-static struct shake *accepted_slot(struct gw_mesh *m)
+static struct gw_shake *accepted_slot(struct gw_mesh *m)
 {
-    struct shake *oldest = &m->accepted[0];
+    struct gw_shake *oldest = &m->accepted[0];
     for (int i = 0; i < GW_MESH_PENDING_MAX; i++) {
-        struct shake *s = &m->accepted[i];
+        struct gw_shake *s = &m->accepted[i];
         if (s->fd < 0) return s;
         if (s->deadline_us < oldest->deadline_us) oldest = s;
     }
-    shake_close(oldest);
+    gw_shake_close(oldest);
     return oldest;
 }
 
@@ -105,28 +105,28 @@ static void accept_all(struct gw_mesh *m, int64_t now_us)
             m->accept_again_us = now_us + MESH_ACCEPT_PAUSE_US;
         if (fd < 0) return;
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        shake_accept(accepted_slot(m), fd, now_us + m->shake_us);
+        gw_shake_accept(accepted_slot(m), fd, GW_SHAKE_MESH, now_us + m->shake_us);
     }
 }
 
-static void step_accepted(struct gw_mesh *m, struct shake *s, int64_t now_us)
+static void step_accepted(struct gw_mesh *m, struct gw_shake *s, int64_t now_us)
 {
-    enum shake_result result = shake_step(s, &m->key);
-    if (result == SHAKE_MORE) return;
-    if (result == SHAKE_PROVEN)
+    enum gw_shake_result result = gw_shake_step(s, &m->key);
+    if (result == GW_SHAKE_MORE) return;
+    if (result == GW_SHAKE_PROVEN)
         keep(m, s, now_us);
     else
         gw_logf(m->log, GW_LOG_DEBUG, "mesh: a connection was closed: %s", s->why);
-    shake_close(s);
+    gw_shake_close(s);
 }
 
 static void expire_accepted(struct gw_mesh *m, int64_t now_us, int64_t *due_us)
 {
     for (int i = 0; i < GW_MESH_PENDING_MAX; i++) {
-        struct shake *s = &m->accepted[i];
+        struct gw_shake *s = &m->accepted[i];
         if (s->fd < 0) continue;
         if (now_us >= s->deadline_us)
-            shake_close(s);
+            gw_shake_close(s);
         else
             earliest(due_us, s->deadline_us);
     }
@@ -138,30 +138,30 @@ static void retry_later(struct mesh_dial *d, int64_t now_us)
 {
     d->why = d->shake.why;
     d->why_errno = d->shake.why_errno;
-    shake_close(&d->shake);
+    gw_shake_close(&d->shake);
     d->next_us = now_us + d->backoff_us;
     d->backoff_us = d->backoff_us * 2 < MESH_BACKOFF_MAX_US ? d->backoff_us * 2 : MESH_BACKOFF_MAX_US;
 }
 
 static void step_dial(struct gw_mesh *m, struct mesh_dial *d, int64_t now_us)
 {
-    enum shake_result result = shake_step(&d->shake, &m->key);
-    if (result == SHAKE_FAILED) retry_later(d, now_us);
-    if (result != SHAKE_PROVEN) return;
+    enum gw_shake_result result = gw_shake_step(&d->shake, &m->key);
+    if (result == GW_SHAKE_FAILED) retry_later(d, now_us);
+    if (result != GW_SHAKE_PROVEN) return;
     d->proven = true;
     pthread_cond_broadcast(&m->changed);
 }
 
 static void tend_dial(struct gw_mesh *m, struct mesh_dial *d, int64_t now_us, int64_t *due_us)
 {
-    struct shake *s = &d->shake;
+    struct gw_shake *s = &d->shake;
     if (s->fd >= 0 && s->deadline_us && now_us >= s->deadline_us) {
         s->why = "it does not answer";
         s->why_errno = 0;
         retry_later(d, now_us);
     }
     if (s->fd < 0 && now_us >= d->next_us &&
-        !shake_dial(s, &d->addr, d->addr_len, &d->pair, now_us + m->shake_us))
+        !gw_shake_dial(s, &d->addr, d->addr_len, GW_SHAKE_MESH, &d->pair, now_us + m->shake_us))
         retry_later(d, now_us);
     if (s->fd < 0)
         earliest(due_us, d->next_us);
@@ -174,7 +174,7 @@ static void tend_dials(struct gw_mesh *m, int64_t now_us, int64_t *due_us)
     for (int i = 0; i < MESH_DIALS_MAX; i++) {
         struct mesh_dial *d = &m->dials[i];
         if (d->used && d->over) {
-            shake_close(&d->shake);
+            gw_shake_close(&d->shake);
             d->used = false;
         } else if (d->used && !d->proven) {
             tend_dial(m, d, now_us, due_us);
@@ -190,11 +190,11 @@ static void fill_polled(struct gw_mesh *m)
     m->polled[AT_LISTENER] = (struct pollfd){m->accept_again_us ? -1 : m->listen_fd, POLLIN, 0};
     m->polled[AT_WAKE] = (struct pollfd){m->wake_fd, POLLIN, 0};
     for (int i = 0; i < GW_MESH_PENDING_MAX; i++)
-        m->polled[AT_ACCEPTED + i] = (struct pollfd){m->accepted[i].fd, shake_events(&m->accepted[i]), 0};
+        m->polled[AT_ACCEPTED + i] = (struct pollfd){m->accepted[i].fd, gw_shake_events(&m->accepted[i]), 0};
     for (int i = 0; i < MESH_DIALS_MAX; i++) {
         const struct mesh_dial *d = &m->dials[i];
         int fd = d->used && !d->proven ? d->shake.fd : -1;
-        m->polled[AT_DIALS + i] = (struct pollfd){fd, shake_events(&d->shake), 0};
+        m->polled[AT_DIALS + i] = (struct pollfd){fd, gw_shake_events(&d->shake), 0};
     }
 }
 

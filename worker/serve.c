@@ -331,6 +331,7 @@ static void on_item(struct gw_serve *s, struct gw_link_item *item)
     case GW_LINK_UP:
         leave_all(s);
         s->session = item->session;
+        gw_mesh_set_term(s->config.host->mesh, item->msg.term);
         if (item->proto == 1) be_protocol_1(s, &item->msg);
         break;
     case GW_LINK_LOST:

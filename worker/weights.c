@@ -30,7 +30,7 @@ static size_t place_all(struct gw_weights *w, uint8_t *base)
     w->layers = take(&t, w->layers_len, sizeof *w->layers);
     place_products(&t, &w->head, last ? w->shares : 0);
     for (uint32_t l = 0; l < w->layers_len; l++) {
-        struct gw_layer_weights none, *layer = base ? &w->layers[l] : &none;
+        struct gw_layer_weights none = {0}, *layer = base ? &w->layers[l] : &none;
         place_products(&t, &layer->qkv, w->shares + 2 * w->kv_heads);
         place_products(&t, &layer->gate_up, w->shares);
         layer->o = take(&t, w->shares, sizeof *layer->o);

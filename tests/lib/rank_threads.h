@@ -1,15 +1,18 @@
-/* A pipeline of several ranks inside one test: the leader's engine on the test's thread, every other rank on a thread of
- * its own, each with a device, store and weights of its own, joined by socket pairs. */
+/* A pipeline of several ranks inside one process: the leader's engine on the caller's thread, every other rank on a thread
+ * of its own, each with a device, store and weights of its own, joined by sockets. */
 #ifndef GW_TESTS_RANK_THREADS_H
 #define GW_TESTS_RANK_THREADS_H
 
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "tests/lib/engine_fixture.h"
 #include "tests/lib/layouts.h"
+#include "tests/lib/solo_engine.h"
 
 #define RANK_DEADLINE_US 60000000 /* sanitized kernels of eight ranks on two cores are slow */
 
@@ -33,7 +36,7 @@ struct rank_threads {
     const struct gw_model *model;
     const struct gw_ops *ops;
     struct solo_config config;
-    bool try_shm;
+    bool try_shm, tcp; /* tcp: sockets are TCP over loopback, else socket pairs */
     struct gw_assign_rank places[GW_WIRE_RANKS_MAX];
     struct gw_msg_assign assign;
     struct rank_thread ranks[GW_WIRE_RANKS_MAX];
@@ -104,64 +107,84 @@ static inline void *rank_thread_main(void *arg)
     return NULL;
 }
 
-static inline void rank_connect(struct rank_threads *a)
+/* Both ends of a connection over loopback. */
+static inline bool rank_tcp_pair(int pair[2])
+{
+    struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof any;
+    int one = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    pair[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool ok = bind(listener, (struct sockaddr *)&any, len) == 0 && listen(listener, 1) == 0 &&
+              getsockname(listener, (struct sockaddr *)&any, &len) == 0 &&
+              connect(pair[0], (struct sockaddr *)&any, len) == 0;
+    pair[1] = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    close(listener);
+    for (int i = 0; i < 2; i++) {
+        setsockopt(pair[i], IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        fcntl(pair[i], F_SETFL, O_NONBLOCK);
+    }
+    return ok && pair[1] >= 0;
+}
+
+static inline bool rank_connect(struct rank_threads *a)
 {
     uint32_t n = a->assign.ranks_len;
     for (uint32_t i = 0; i < n; i++) a->ranks[i].fds[i] = -1;
     for (uint32_t i = 0; i < n; i++)
         for (uint32_t k = i + 1; k < n; k++) {
             int pair[2];
-            assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+            bool ok = a->tcp ? rank_tcp_pair(pair)
+                             : socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == 0;
+            if (!ok) return false;
             a->ranks[i].fds[k] = pair[0];
             a->ranks[k].fds[i] = pair[1];
         }
+    return true;
 }
 
-static inline void rank_threads_open(struct rank_threads *a, const struct gw_model *model, const char *layout,
-                                     const struct solo_config *config, bool try_shm)
+/* model, layout, config, try_shm and tcp of *a are the caller's to set. */
+static inline gw_err_t rank_threads_open(struct rank_threads *a, const char *layout, struct gw_err_ctx *ctx)
 {
-    struct gw_err_ctx ctx = {0};
-    memset(a, 0, sizeof *a);
-    a->model = model;
-    a->config = *config;
-    a->try_shm = try_shm;
-    assert_int_equal(
-        gw_ops_cpu(config->profile ? config->profile : gw_model_profile(model), config->isa, &a->ops, &ctx),
-        GW_OK);
-    layout_parse(layout, &model->cells, a->places, &a->assign);
-    rank_connect(a);
+    const struct solo_config *c = &a->config;
+    TRY(gw_ops_cpu(c->profile ? c->profile : gw_model_profile(a->model), c->isa, &a->ops, ctx));
+    layout_parse(layout, &a->model->cells, a->places, &a->assign);
+    if (!rank_connect(a)) return gw_fail(ctx, GW_ERR_IO, "no sockets");
     for (uint32_t i = 0; i < a->assign.ranks_len; i++) {
         struct rank_thread *t = &a->ranks[i];
         t->all = a;
         t->assign = a->assign;
         t->assign.self = i;
-        if (i > 0) assert_int_equal(pthread_create(&t->thread, NULL, rank_thread_main, t), 0);
+        if (i > 0 && pthread_create(&t->thread, NULL, rank_thread_main, t) != 0)
+            return gw_fail(ctx, GW_ERR_IO, "no thread");
     }
-    if (rank_make(&a->ranks[0], &ctx) != GW_OK) fail_msg("%s", ctx.text);
-    const struct gw_engine_config engine = {.model = model,
+    TRY(rank_make(&a->ranks[0], ctx));
+    const struct gw_engine_config engine = {.model = a->model,
                                             .ops = a->ops,
                                             .rank = a->ranks[0].rank,
                                             .room = a->ranks[0].room,
-                                            .max_chunk = config->max_chunk,
-                                            .key = config->key,
-                                            .key_len = config->key_len,
-                                            .sink = config->sink};
-    if (gw_engine_create(&engine, &a->engine, &ctx) != GW_OK) fail_msg("%s", ctx.text);
-    for (bool may = false; !may;)
-        if (gw_rank_may_lead(a->ranks[0].rank, &may, &ctx) != GW_OK) fail_msg("%s", ctx.text);
+                                            .max_chunk = c->max_chunk,
+                                            .key = c->key,
+                                            .key_len = c->key_len,
+                                            .sink = c->sink};
+    TRY(gw_engine_create(&engine, &a->engine, ctx));
+    for (bool may = false; !may;) TRY(gw_rank_may_lead(a->ranks[0].rank, &may, ctx));
+    return GW_OK;
 }
 
-/* All of the others must have followed without an error. */
-static inline void rank_threads_close(struct rank_threads *a)
+/* Fails with the first error that a rank has had. */
+static inline gw_err_t rank_threads_close(struct rank_threads *a, struct gw_err_ctx *ctx)
 {
+    gw_err_t err = GW_OK;
     gw_engine_destroy(a->engine);
     atomic_store(&a->stop, true);
     for (uint32_t i = 1; i < a->assign.ranks_len; i++) {
         pthread_join(a->ranks[i].thread, NULL);
-        if (a->ranks[i].err != GW_OK) fail_msg("rank %u: %s", i, a->ranks[i].ctx.text);
-        assert_true(a->ranks[i].followed > 0);
+        if (a->ranks[i].err != GW_OK && err == GW_OK)
+            err = gw_fail(ctx, a->ranks[i].err, "%s", a->ranks[i].ctx.text);
     }
-    for (uint32_t i = 0; i < a->assign.ranks_len; i++) rank_drop(&a->ranks[i]); /* a closed socket is an error */
+    for (uint32_t i = 0; i < a->assign.ranks_len; i++)
+        rank_drop(&a->ranks[i]); /* a closed socket is an error */
+    return err;
 }
 
 #endif
