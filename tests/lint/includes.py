@@ -40,7 +40,8 @@ RULES = {
     # libevent: requests and timers are on the program's loop. expat: AWS answers in XML.
     "cloud/": (["base/", "cloud/"], LIBC + ["curl", "libevent", "expat"]),
     # libevent: frames are taken from and put into its buffers (base/frame.h). openssl: pages are AES-256-GCM.
-    "migrate/": (["base/", "migrate/"], LIBC + ["hiredis", "libevent", "openssl"]),
+    # simd: checksums of pages.
+    "migrate/": (["base/", "migrate/"], LIBC + ["hiredis", "libevent", "openssl", "simd"]),
     "worker/": (["base/", "kernels/", "migrate/", "worker/"], LIBC + ["libevent"]),
     "controller/core/": (["base/", "controller/core/"] + MESSAGES, ["pure"]),
     "controller/plan/": (["base/", "controller/plan/"] + MESSAGES, ["pure"]),

@@ -1,0 +1,264 @@
+/* One connection of a peer server: reads requests, answers them from pinned pages. */
+#include "migrate/peer_server_internal.h"
+
+#include <poll.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "migrate/checksum.h"
+#include "migrate/peer_io.h"
+
+#define IOV_FIXED 2 /* head, table */
+
+/* What a connection's thread works with; too large for its stack. */
+struct answer {
+    struct gw_peer_server *server;
+    int fd;
+    struct gw_page_head asked; /* the REQUEST's */
+    struct gw_page_request request;
+    struct gw_page_done done;
+    struct gw_err_ctx ctx;
+
+    /* the batch that is being filled */
+    uint8_t head[GW_PAGE_HEAD_BYTES];
+    uint8_t table[GW_PAGE_TABLE_MAX]; /* the REQUEST's, then each batch's entries */
+    struct iovec iov[IOV_FIXED + GW_PAGE_ENTRIES_MAX];
+    uint32_t entries, batch_bytes;
+    uint32_t pins[GW_PAGE_NAMES_MAX], pins_len;
+    uint32_t pinned_name; /* of the last pin: index in the request */
+
+    uint8_t absents[GW_PAGE_ABSENT_BYTES * GW_PAGE_ENTRIES_MAX];
+    uint32_t absents_len;
+};
+
+/* ---- frames out ---- */
+
+/* Sends a frame whose payload is at a->iov[IOV_FIXED...] */
+static gw_err_t send_frame(struct answer *a, enum gw_page_kind kind, uint8_t *table, uint32_t table_bytes,
+                           uint32_t payload_bytes, uint32_t pieces)
+{
+    struct gw_page_head head = a->asked;
+    head.kind = kind;
+    head.table_bytes = table_bytes;
+    head.payload_bytes = payload_bytes;
+    head.model = a->server->config.model;
+    gw_page_head_put(a->head, &head, table);
+    a->iov[0] = (struct iovec){a->head, sizeof a->head};
+    a->iov[1] = (struct iovec){table, table_bytes};
+    int64_t deadline_us = gw_clock_mono_us() + a->server->config.lease_us;
+    return gw_peer_io_writev(a->fd, a->iov, IOV_FIXED + pieces, deadline_us, &a->ctx);
+}
+
+static void unpin_all(struct answer *a)
+{
+    const struct gw_page_source *source = &a->server->config.source;
+    while (a->pins_len > 0) source->unpin(source->arg, a->pins[--a->pins_len]);
+    a->pinned_name = UINT32_MAX;
+}
+
+/* Waits until the bytes before are paid for; false: the server stops. Nothing is pinned meanwhile. */
+static bool wait_for_rate(struct gw_peer_server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    while (!s->stopping && s->rate.due_us > gw_clock_mono_us()) {
+        int64_t due_us = s->rate.due_us;
+        struct timespec until = {.tv_sec = due_us / GW_US_PER_S, .tv_nsec = due_us % GW_US_PER_S * 1000};
+        pthread_cond_timedwait(&s->stopped, &s->lock, &until);
+    }
+    bool goes_on = !s->stopping;
+    pthread_mutex_unlock(&s->lock);
+    return goes_on;
+}
+
+static void count_batch(struct answer *a)
+{
+    struct gw_peer_server *s = a->server;
+    pthread_mutex_lock(&s->lock);
+    s->stats.pages += a->entries;
+    s->stats.bytes += a->batch_bytes;
+    gw_rate_charge(&s->rate, a->batch_bytes, gw_clock_mono_us());
+    pthread_mutex_unlock(&s->lock);
+    a->done.given += a->entries;
+    a->entries = a->batch_bytes = 0;
+}
+
+static gw_err_t flush_pages(struct answer *a)
+{
+    if (a->entries == 0) return GW_OK;
+    gw_err_t err =
+        send_frame(a, GW_PAGE_PAGES, a->table, a->entries * GW_PAGE_ENTRY_BYTES, a->batch_bytes, a->entries);
+    unpin_all(a);
+    if (err == GW_OK) count_batch(a);
+    return err;
+}
+
+static gw_err_t flush_absents(struct answer *a)
+{
+    if (a->absents_len == 0) return GW_OK;
+    uint32_t bytes = a->absents_len * GW_PAGE_ABSENT_BYTES;
+    a->absents_len = 0;
+    return send_frame(a, GW_PAGE_ABSENT, a->absents, bytes, 0, 0);
+}
+
+static gw_err_t send_done(struct answer *a, enum gw_page_status status)
+{
+    uint8_t table[GW_PAGE_DONE_BYTES];
+    a->done.status = status;
+    gw_page_done_put(table, &a->done);
+    return send_frame(a, GW_PAGE_DONE, table, sizeof table, 0, 0);
+}
+
+/* ---- one request ---- */
+
+/* An answer may have entries of pages and of absent ones at once, each in its own buffer. */
+static gw_err_t add_absent(struct answer *a, uint32_t name, struct gw_page_id id)
+{
+    const struct gw_page_absent absent = {a->request.names[name], id};
+    gw_page_absent_put(a->absents + (size_t)a->absents_len++ * GW_PAGE_ABSENT_BYTES, &absent);
+    if (a->absents_len < GW_PAGE_ENTRIES_MAX) return GW_OK;
+    TRY(flush_pages(a)); /* the order is the request's */
+    return flush_absents(a);
+}
+
+static gw_err_t add_page(struct answer *a, uint32_t name, struct gw_page_id id, const uint8_t *bytes,
+                         uint32_t len)
+{
+    const struct gw_page_entry entry = {a->request.names[name], id, len, gw_checksum(bytes, len)};
+    gw_page_entry_put(a->table + (size_t)a->entries * GW_PAGE_ENTRY_BYTES, &entry);
+    a->iov[IOV_FIXED + a->entries++] = (struct iovec){(void *)(uintptr_t)bytes, len}; /* only read */
+    a->batch_bytes += len;
+    if (a->entries < GW_PAGE_ENTRIES_MAX && a->batch_bytes < GW_PAGE_BATCH_BYTES) return GW_OK;
+    return flush_pages(a);
+}
+
+/* Pins the block for this batch. False: it is not here. */
+static bool hold(struct answer *a, uint32_t name)
+{
+    const struct gw_page_source *source = &a->server->config.source;
+    if (a->pinned_name == name) return true;
+    if (!source->pin(source->arg, &a->request.names[name], &a->pins[a->pins_len])) return false;
+    a->pins_len++;
+    a->pinned_name = name;
+    return true;
+}
+
+static uint32_t count_wanted(const struct gw_page_request *r, uint32_t name, uint32_t from)
+{
+    uint32_t count = 0;
+    for (uint32_t p = from; p < r->pages_len; p++) count += gw_page_wanted(r, name, p);
+    return count;
+}
+
+static gw_err_t answer_block(struct answer *a, uint32_t name)
+{
+    const struct gw_page_source *source = &a->server->config.source;
+    for (uint32_t p = 0; p < a->request.pages_len; p++) {
+        if (!gw_page_wanted(&a->request, name, p)) continue;
+        if (a->entries == 0 && !wait_for_rate(a->server)) return gw_fail(&a->ctx, GW_ERR_IO, "stopping");
+        if (!hold(a, name)) {
+            a->done.absent += count_wanted(&a->request, name, p);
+            return add_absent(a, name, (struct gw_page_id){GW_PAGE_ALL, GW_PAGE_ALL});
+        }
+        uint32_t bytes = 0;
+        const uint8_t *page =
+            source->page(source->arg, a->pins[a->pins_len - 1], a->request.pages[p], &bytes);
+        if (page) {
+            TRY(add_page(a, name, a->request.pages[p], page, bytes));
+        } else {
+            a->done.absent++;
+            TRY(add_absent(a, name, a->request.pages[p]));
+        }
+    }
+    return GW_OK;
+}
+
+static gw_err_t answer_all(struct answer *a)
+{
+    gw_err_t err = GW_OK;
+    a->pinned_name = UINT32_MAX;
+    for (uint32_t name = 0; err == GW_OK && name < a->request.names_len; name++) err = answer_block(a, name);
+    if (err == GW_OK) err = flush_pages(a);
+    unpin_all(a); /* of blocks that had no page here, or after an error */
+    a->entries = a->batch_bytes = 0;
+    if (err == GW_OK) err = flush_absents(a);
+    return err == GW_OK ? send_done(a, GW_PAGE_SERVED) : err;
+}
+
+/* Is it of a term or generation that is over, or of another model? Counts. */
+static enum gw_page_status judge(struct answer *a)
+{
+    struct gw_peer_server *s = a->server;
+    enum gw_page_status status = GW_PAGE_SERVED;
+    const struct gw_page_fence *f = &a->asked.fence;
+    pthread_mutex_lock(&s->lock);
+    s->stats.requests++;
+    if (f->term < s->term || (f->term == s->term && f->generation <= s->cancelled)) {
+        status = GW_PAGE_STALE;
+        s->stats.stale++;
+    } else if (!gw_page_model_equal(&a->asked.model, &s->config.model)) {
+        status = GW_PAGE_FOREIGN;
+        s->stats.foreign++;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return status;
+}
+
+/* ---- the connection ---- */
+
+static gw_err_t read_request(struct answer *a)
+{
+    const struct gw_peer_server_config *config = &a->server->config;
+    if (gw_peer_io_wait(a->fd, POLLIN, gw_clock_mono_us() + config->idle_us, NULL) != GW_OK) return GW_ERR_IO;
+    int64_t deadline_us = gw_clock_mono_us() + config->message_us;
+    TRY(gw_peer_io_read(a->fd, a->head, sizeof a->head, deadline_us, &a->ctx));
+    TRY(gw_page_head_get(a->head, &a->asked, &a->ctx));
+    if (a->asked.kind != GW_PAGE_REQUEST) return gw_fail(&a->ctx, GW_ERR_PROTO, "not a request");
+    TRY(gw_peer_io_read(a->fd, a->table, a->asked.table_bytes, deadline_us, &a->ctx));
+    TRY(gw_page_check(a->head, &a->asked, a->table, &a->ctx));
+    return gw_page_request_get(a->table, a->asked.table_bytes, &a->request, &a->ctx);
+}
+
+static gw_err_t serve_one(struct answer *a)
+{
+    TRY(read_request(a));
+    a->done = (struct gw_page_done){0};
+    enum gw_page_status status = judge(a);
+    gw_err_t err = status == GW_PAGE_SERVED ? answer_all(a) : send_done(a, status);
+    pthread_mutex_lock(&a->server->lock);
+    a->server->stats.absent += a->done.absent;
+    pthread_mutex_unlock(&a->server->lock);
+    return err;
+}
+
+/* An idle or closed connection is no news; the others are counted. */
+static void count_end(struct answer *a, gw_err_t err)
+{
+    struct gw_peer_server *s = a->server;
+    pthread_mutex_lock(&s->lock);
+    if (err == GW_ERR_PROTO) s->stats.bad++;
+    if (err == GW_ERR_LIMIT) s->stats.slow++;
+    pthread_mutex_unlock(&s->lock);
+    if (a->ctx.code != GW_OK)
+        gw_logf(s->config.log, GW_LOG_DEBUG, "pages: a peer's connection ends: %s", a->ctx.text);
+}
+
+void *peer_conn_main(void *arg)
+{
+    struct peer_conn *c = arg;
+    struct gw_peer_server *s = c->server;
+    struct answer *a = calloc(1, sizeof *a);
+    gw_err_t err = a ? GW_OK : GW_ERR_MEMORY;
+    if (a) {
+        a->server = s;
+        a->fd = c->fd;
+        while (err == GW_OK) err = serve_one(a);
+        count_end(a, err);
+    }
+    free(a);
+    shutdown(c->fd, SHUT_RDWR); /* the peer sees it now; the number stays ours until the thread is joined */
+    pthread_mutex_lock(&s->lock);
+    c->over = true;
+    pthread_mutex_unlock(&s->lock);
+    peer_server_wake(s);
+    return NULL;
+}

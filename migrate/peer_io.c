@@ -1,0 +1,95 @@
+#include "migrate/peer_io.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/un.h>
+
+#include "base/clock.h"
+
+#define UNIX_PREFIX "godwit-pages/"
+
+gw_err_t gw_peer_io_wait(int fd, short events, int64_t deadline_us, struct gw_err_ctx *ctx)
+{
+    struct pollfd polled = {.fd = fd, .events = events};
+    for (;;) {
+        int64_t left_us = deadline_us - gw_clock_mono_us();
+        if (left_us <= 0) return gw_fail(ctx, GW_ERR_LIMIT, "the peer is too slow");
+        struct timespec left = {.tv_sec = left_us / GW_US_PER_S, .tv_nsec = left_us % GW_US_PER_S * 1000};
+        int n = ppoll(&polled, 1, &left, NULL);
+        if (n > 0) return GW_OK;
+        if (n < 0 && errno != EINTR) return gw_fail(ctx, GW_ERR_IO, "poll: %s", strerrordesc_np(errno));
+    }
+}
+
+/* Steps over bytes that are done; returns how many pieces are. */
+static uint32_t step_over(struct iovec *iov, uint32_t len, size_t bytes)
+{
+    uint32_t done = 0;
+    while (done < len && bytes >= iov[done].iov_len) bytes -= iov[done++].iov_len;
+    if (done < len) {
+        iov[done].iov_base = (uint8_t *)iov[done].iov_base + bytes;
+        iov[done].iov_len -= bytes;
+    }
+    return done;
+}
+
+static gw_err_t move_all(int fd, bool writes, struct iovec *iov, uint32_t len, int64_t deadline_us,
+                         struct gw_err_ctx *ctx)
+{
+    for (uint32_t at = step_over(iov, len, 0); at < len;) {
+        struct msghdr msg = {.msg_iov = iov + at, .msg_iovlen = len - at};
+        ssize_t n = writes ? sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) : recvmsg(fd, &msg, MSG_DONTWAIT);
+        if (n == 0) return gw_fail(ctx, GW_ERR_IO, "the peer closed the connection");
+        if (n > 0) {
+            at += step_over(iov + at, len - at, (size_t)n);
+            /* A peer that always has a byte ready never makes us wait. */
+            if (at < len && gw_clock_mono_us() >= deadline_us)
+                return gw_fail(ctx, GW_ERR_LIMIT, "the peer is too slow");
+        } else if (errno == EAGAIN) {
+            TRY(gw_peer_io_wait(fd, writes ? POLLOUT : POLLIN, deadline_us, ctx));
+        } else if (errno != EINTR) {
+            return gw_fail(ctx, GW_ERR_IO, "%s", strerrordesc_np(errno));
+        }
+    }
+    return GW_OK;
+}
+
+gw_err_t gw_peer_io_readv(int fd, struct iovec *iov, uint32_t len, int64_t deadline_us,
+                          struct gw_err_ctx *ctx)
+{
+    return move_all(fd, false, iov, len, deadline_us, ctx);
+}
+
+gw_err_t gw_peer_io_read(int fd, void *to, size_t bytes, int64_t deadline_us, struct gw_err_ctx *ctx)
+{
+    struct iovec one = {to, bytes};
+    return move_all(fd, false, &one, 1, deadline_us, ctx);
+}
+
+gw_err_t gw_peer_io_writev(int fd, struct iovec *iov, uint32_t len, int64_t deadline_us,
+                           struct gw_err_ctx *ctx)
+{
+    return move_all(fd, true, iov, len, deadline_us, ctx);
+}
+
+bool gw_peer_io_idle_broken(int fd)
+{
+    uint8_t byte;
+    ssize_t n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n >= 0 || (errno != EAGAIN && errno != EINTR);
+}
+
+gw_err_t gw_peer_io_unix_address(const char *address, struct sockaddr_storage *out, socklen_t *len,
+                                 struct gw_err_ctx *ctx)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    /* An abstract name begins with NUL, and ends where the length says. */
+    int n = snprintf(un.sun_path + 1, sizeof un.sun_path - 1, UNIX_PREFIX "%s", address);
+    if (n < 0 || (size_t)n >= sizeof un.sun_path - 1)
+        return gw_fail(ctx, GW_ERR_INPUT, "'%.100s' is too long for an address", address);
+    memcpy(out, &un, sizeof un);
+    *len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n);
+    return GW_OK;
+}

@@ -1,0 +1,38 @@
+/* Peer I/O: sockets of page transfers, for threads that may wait, with a deadline for each whole message.
+ *
+ * A deadline holds for all bytes that a call moves, not for each of them: who sends or takes one byte a second does not
+ * get past it. shutdown(2) from another thread ends a wait.
+ *
+ * Owner: sockets are the caller's. Thread: one reader and one writer per socket. Units: bytes; absolute microseconds of the
+ * monotonic clock. Errors: GW_ERR_IO (broken, closed), GW_ERR_LIMIT (late). Source: own design. */
+#ifndef GW_MIGRATE_PEER_IO_H
+#define GW_MIGRATE_PEER_IO_H
+
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "base/err.h"
+
+/* Waits until fd is ready for events (POLLIN, POLLOUT) or broken. */
+gw_err_t gw_peer_io_wait(int fd, short events, int64_t deadline_us, struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* Fills all of iov[len], which it uses up; not one byte more is read. len <= IOV_MAX. */
+gw_err_t gw_peer_io_readv(int fd, struct iovec *iov, uint32_t len, int64_t deadline_us,
+                          struct gw_err_ctx *ctx) GW_MUST_USE;
+gw_err_t gw_peer_io_read(int fd, void *to, size_t bytes, int64_t deadline_us,
+                         struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* Writes all of iov[len], which it uses up; then the memory is free. */
+gw_err_t gw_peer_io_writev(int fd, struct iovec *iov, uint32_t len, int64_t deadline_us,
+                           struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* Has the peer closed a socket on which nothing is awaited? Bytes that nobody asked for count as broken, too. */
+bool gw_peer_io_idle_broken(int fd);
+
+/* The abstract unix socket that a server of this "address:port" also listens on: peers in its network namespace may use it.
+ * GW_ERR_INPUT: the text is too long. */
+gw_err_t gw_peer_io_unix_address(const char *address, struct sockaddr_storage *out, socklen_t *len,
+                                 struct gw_err_ctx *ctx) GW_MUST_USE;
+
+#endif

@@ -1,0 +1,347 @@
+#include "migrate/peer_server.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/sockaddr.h"
+#include "migrate/peer_io.h"
+#include "migrate/peer_server_internal.h"
+
+#define ACCEPTS_PER_TURN 16                   /* handshakes under way go on in between */
+#define ACCEPT_PAUSE_US  (100 * GW_US_PER_MS) /* when descriptors have run out */
+
+enum { AT_WAKE, AT_LISTENER, AT_UNIX, AT_ACCEPTED, POLLED = AT_ACCEPTED + GW_PEER_PENDING_MAX };
+
+void peer_server_wake(struct gw_peer_server *s)
+{
+    uint64_t one = 1;
+    /* It fails only when 2^64 - 1 rings are unheard: then the sleeper wakes anyway. */
+    (void)!write(s->wake_fd, &one, sizeof one);
+}
+
+/* ---- connections; under the lock ---- */
+
+static gw_err_t start_thread(pthread_t *thread, size_t stack, void *(*body)(void *), void *arg)
+{
+    sigset_t all, old;
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    if (stack) pthread_attr_setstacksize(&attr, stack);
+    sigfillset(&all); /* signals belong to the program's main thread */
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int rc = pthread_create(thread, &attr, body, arg);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_attr_destroy(&attr);
+    return rc == 0 ? GW_OK : GW_ERR_LIMIT;
+}
+
+static gw_err_t start_conn(struct gw_peer_server *s, int fd)
+{
+    for (int i = 0; !s->stopping && i < GW_PEER_CONNS_MAX; i++) {
+        struct peer_conn *c = &s->conns[i];
+        if (c->fd >= 0) continue;
+        *c = (struct peer_conn){.server = s, .fd = fd};
+        if (start_thread(&c->thread, GW_PEER_THREAD_STACK, peer_conn_main, c) == GW_OK) return GW_OK;
+        c->fd = -1;
+        break;
+    }
+    s->stats.refused++;
+    close(fd);
+    return GW_ERR_LIMIT;
+}
+
+gw_err_t gw_peer_server_adopt(struct gw_peer_server *s, int fd)
+{
+    pthread_mutex_lock(&s->lock);
+    gw_err_t err = start_conn(s, fd);
+    pthread_mutex_unlock(&s->lock);
+    return err;
+}
+
+static void reap_conns(struct gw_peer_server *s)
+{
+    for (int i = 0; i < GW_PEER_CONNS_MAX; i++) {
+        struct peer_conn *c = &s->conns[i];
+        if (c->fd < 0 || !c->over) continue;
+        pthread_join(c->thread, NULL); /* it has nothing left to do, and holds no lock */
+        close(c->fd);
+        c->fd = -1;
+    }
+}
+
+/* ---- handshakes ---- */
+
+/* A free slot, else that of the one that has been at it longest: so strangers cannot keep peers out by saying nothing. */
+static struct gw_shake *accepted_slot(struct gw_peer_server *s)
+{
+    struct gw_shake *oldest = &s->accepted[0];
+    for (int i = 0; i < GW_PEER_PENDING_MAX; i++) {
+        struct gw_shake *shake = &s->accepted[i];
+        if (shake->fd < 0) return shake;
+        if (shake->deadline_us < oldest->deadline_us) oldest = shake;
+    }
+    gw_shake_close(oldest);
+    return oldest;
+}
+
+static void accept_all(struct gw_peer_server *s, int listen_fd, int64_t now_us)
+{
+    const int on = 1;
+    for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
+        int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM))
+            s->accept_again_us = now_us + ACCEPT_PAUSE_US;
+        if (fd < 0) return;
+        if (listen_fd == s->listen_fd) (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        gw_shake_accept(accepted_slot(s), fd, GW_SHAKE_PAGES, now_us + s->config.shake_us);
+    }
+}
+
+static void step_accepted(struct gw_peer_server *s, struct gw_shake *shake)
+{
+    enum gw_shake_result result = gw_shake_step(shake, &s->key);
+    if (result == GW_SHAKE_MORE) return;
+    if (result == GW_SHAKE_PROVEN && gw_shake_admit(shake, &s->key)) {
+        (void)!gw_peer_server_adopt(s, shake->fd); /* counted */
+        shake->fd = -1;
+        return;
+    }
+    if (result == GW_SHAKE_FAILED)
+        gw_logf(s->config.log, GW_LOG_DEBUG, "pages: a connection was closed: %s", shake->why);
+    gw_shake_close(shake);
+}
+
+/* Closes what is late; returns how long poll may take in milliseconds, -1: for ever. */
+static int tend(struct gw_peer_server *s, int64_t now_us)
+{
+    int64_t due_us = INT64_MAX;
+    if (now_us >= s->accept_again_us) s->accept_again_us = 0;
+    if (s->accept_again_us) due_us = s->accept_again_us;
+    for (int i = 0; i < GW_PEER_PENDING_MAX; i++) {
+        struct gw_shake *shake = &s->accepted[i];
+        if (shake->fd < 0) continue;
+        if (now_us >= shake->deadline_us)
+            gw_shake_close(shake);
+        else if (shake->deadline_us < due_us)
+            due_us = shake->deadline_us;
+    }
+    return due_us == INT64_MAX ? -1 : (int)((due_us - now_us + GW_US_PER_MS - 1) / GW_US_PER_MS);
+}
+
+/* ---- the listening thread ---- */
+
+static void fill_polled(const struct gw_peer_server *s, struct pollfd polled[POLLED])
+{
+    bool accepts = !s->accept_again_us;
+    polled[AT_WAKE] = (struct pollfd){s->wake_fd, POLLIN, 0};
+    polled[AT_LISTENER] = (struct pollfd){accepts ? s->listen_fd : -1, POLLIN, 0};
+    polled[AT_UNIX] = (struct pollfd){accepts ? s->unix_fd : -1, POLLIN, 0};
+    for (int i = 0; i < GW_PEER_PENDING_MAX; i++)
+        polled[AT_ACCEPTED + i] = (struct pollfd){s->accepted[i].fd, gw_shake_events(&s->accepted[i]), 0};
+}
+
+static void handle_polled(struct gw_peer_server *s, const struct pollfd polled[POLLED])
+{
+    uint64_t wakes;
+    int64_t now_us = gw_clock_mono_us();
+    if (polled[AT_WAKE].revents) (void)!read(s->wake_fd, &wakes, sizeof wakes);
+    for (int i = 0; i < GW_PEER_PENDING_MAX; i++)
+        if (polled[AT_ACCEPTED + i].revents) step_accepted(s, &s->accepted[i]);
+    if (polled[AT_LISTENER].revents) accept_all(s, s->listen_fd, now_us);
+    if (polled[AT_UNIX].revents) accept_all(s, s->unix_fd, now_us);
+}
+
+/* Joins the connections' threads that have ended; false: the server is to stop. */
+static bool look_around(struct gw_peer_server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    reap_conns(s);
+    bool goes_on = !s->stopping;
+    pthread_mutex_unlock(&s->lock);
+    return goes_on;
+}
+
+static void *listen_main(void *arg)
+{
+    struct gw_peer_server *s = arg;
+    struct pollfd polled[POLLED];
+    while (look_around(s)) {
+        int timeout_ms = tend(s, gw_clock_mono_us());
+        fill_polled(s, polled);
+        if (poll(polled, POLLED, timeout_ms) > 0) handle_polled(s, polled);
+    }
+    return NULL;
+}
+
+/* ---- life ---- */
+
+static gw_err_t name_address(struct gw_peer_server *s, struct gw_err_ctx *ctx)
+{
+    struct sockaddr_storage addr;
+    socklen_t len = sizeof addr;
+    char host[INET6_ADDRSTRLEN], port[8];
+    if (getsockname(s->listen_fd, (struct sockaddr *)&addr, &len) != 0 ||
+        getnameinfo((struct sockaddr *)&addr, len, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+        return gw_fail(ctx, GW_ERR_IO, "the pages port has no address");
+    snprintf(s->address, sizeof s->address, addr.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
+    return GW_OK;
+}
+
+static gw_err_t open_listener(const struct sockaddr_storage *addr, socklen_t len, const char *what, int *out,
+                              struct gw_err_ctx *ctx)
+{
+    const int on = 1;
+    int fd = socket(addr->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
+        bind(fd, (const struct sockaddr *)addr, len) == 0 && listen(fd, GW_PEER_PENDING_MAX) == 0) {
+        *out = fd;
+        return GW_OK;
+    }
+    int error = errno;
+    if (fd >= 0) close(fd);
+    return gw_fail(ctx, GW_ERR_IO, "cannot listen for peers on %s: %s", what, strerrordesc_np(error));
+}
+
+static gw_err_t open_listeners(struct gw_peer_server *s, struct gw_err_ctx *ctx)
+{
+    struct sockaddr_storage addr;
+    socklen_t len;
+    TRY(gw_sockaddr_parse(s->config.host, s->config.port, &addr, &len, ctx));
+    TRY(open_listener(&addr, len, s->config.host, &s->listen_fd, ctx));
+    TRY(name_address(s, ctx));
+    if (s->config.unix_socket) {
+        TRY(gw_peer_io_unix_address(s->address, &addr, &len, ctx));
+        TRY(open_listener(&addr, len, "a unix socket", &s->unix_fd, ctx));
+    }
+    s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return s->wake_fd >= 0 ? GW_OK : gw_fail(ctx, GW_ERR_IO, "eventfd: %s", strerrordesc_np(errno));
+}
+
+static int64_t or_default(int64_t us, int64_t default_s)
+{
+    return us ? us : default_s * GW_US_PER_S;
+}
+
+static struct gw_peer_server *alloc_server(const struct gw_peer_server_config *config)
+{
+    struct gw_peer_server *s = calloc(1, sizeof *s);
+    uint8_t *key = malloc(config->key_len);
+    if (!s || !key) {
+        free(s);
+        free(key);
+        return NULL;
+    }
+    memcpy(key, config->key, config->key_len);
+    s->config = *config;
+    s->config.key = key;
+    s->key = (struct gw_shake_key){key, config->key_len};
+    s->config.shake_us = or_default(config->shake_us, GW_PEER_SHAKE_S);
+    s->config.message_us = or_default(config->message_us, GW_PEER_MESSAGE_S);
+    s->config.lease_us = or_default(config->lease_us, GW_PEER_LEASE_S);
+    s->config.idle_us = or_default(config->idle_us, GW_PEER_IDLE_S);
+    s->rate.bytes_s = config->rate_bytes_s;
+    s->listen_fd = s->unix_fd = s->wake_fd = -1;
+    for (int i = 0; i < GW_PEER_PENDING_MAX; i++) s->accepted[i].fd = -1;
+    for (int i = 0; i < GW_PEER_CONNS_MAX; i++) s->conns[i].fd = -1;
+    pthread_condattr_t attr;
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->stopped, &attr);
+    pthread_condattr_destroy(&attr);
+    return s;
+}
+
+gw_err_t gw_peer_server_create(const struct gw_peer_server_config *config, struct gw_peer_server **out,
+                               struct gw_err_ctx *ctx)
+{
+    gw_err_t err;
+    if (config->key_len == 0 || config->key_len > GW_CLUSTER_KEY_MAX)
+        return gw_fail(ctx, GW_ERR_INPUT, "the cluster key must have 1 to %d bytes", GW_CLUSTER_KEY_MAX);
+    struct gw_peer_server *s = alloc_server(config);
+    if (!s) return gw_fail(ctx, GW_ERR_MEMORY, "pages: out of memory");
+    TRY_GOTO(open_listeners(s, ctx), out);
+    TRY_GOTO(start_thread(&s->thread, 0, listen_main, s), out);
+    s->thread_started = true;
+    *out = s;
+    return GW_OK;
+out:
+    gw_peer_server_destroy(s);
+    return gw_fail(ctx, err, "pages: no thread");
+}
+
+static void stop_threads(struct gw_peer_server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->stopping = true;
+    pthread_cond_broadcast(&s->stopped);
+    for (int i = 0; i < GW_PEER_CONNS_MAX; i++)
+        if (s->conns[i].fd >= 0) shutdown(s->conns[i].fd, SHUT_RDWR);
+    pthread_mutex_unlock(&s->lock);
+    peer_server_wake(s);
+    pthread_join(s->thread, NULL);
+    for (int i = 0; i < GW_PEER_CONNS_MAX; i++) { /* nobody starts or reaps any more */
+        if (s->conns[i].fd < 0) continue;
+        pthread_join(s->conns[i].thread, NULL);
+        close(s->conns[i].fd);
+    }
+}
+
+void gw_peer_server_destroy(struct gw_peer_server *s)
+{
+    if (!s) return;
+    if (s->thread_started) stop_threads(s);
+    for (int i = 0; i < GW_PEER_PENDING_MAX; i++) gw_shake_close(&s->accepted[i]);
+    if (s->listen_fd >= 0) close(s->listen_fd);
+    if (s->unix_fd >= 0) close(s->unix_fd);
+    if (s->wake_fd >= 0) close(s->wake_fd);
+    uint8_t *key = (uint8_t *)(uintptr_t)s->key.bytes; /* our own copy */
+    gw_bytes_wipe(key, s->key.len);
+    free(key);
+    pthread_cond_destroy(&s->stopped);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+const char *gw_peer_server_address(const struct gw_peer_server *s)
+{
+    return s->address;
+}
+
+void gw_peer_server_set_term(struct gw_peer_server *s, uint64_t term)
+{
+    pthread_mutex_lock(&s->lock);
+    if (term > s->term) {
+        if (s->term != 0) s->cancelled = 0;
+        s->term = term;
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
+void gw_peer_server_cancel(struct gw_peer_server *s, uint64_t generation)
+{
+    pthread_mutex_lock(&s->lock);
+    if (generation > s->cancelled) s->cancelled = generation;
+    pthread_mutex_unlock(&s->lock);
+}
+
+struct gw_peer_server_stats gw_peer_server_stats(struct gw_peer_server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    struct gw_peer_server_stats stats = s->stats;
+    pthread_mutex_unlock(&s->lock);
+    return stats;
+}

@@ -1,0 +1,95 @@
+/* Peer server: gives the KV pages of this rank to ranks that ask for them by name.
+ *
+ * It listens on a TCP port, and, where the peer may be on the same host, on an abstract unix socket of the same name. Who
+ * connects proves by the handshake of shake.h that it holds the cluster key; then a thread answers its requests, one after
+ * the other (page_codec.h draws them). Pages go from the pool's memory to the socket, with no copy of ours in between.
+ *
+ *     connection: accepted ─shake─► idle ─REQUEST─► answering ─DONE─► idle
+ *                    │ shake_us      │ idle_us        │ lease_us per batch
+ *                    └───────────────┴────────────────┴──► closed, whatever was pinned is free
+ *
+ *     lost or wrong                                what is done
+ *     ──────────────────────────────────────────   ────────────────────────────────────────────────────────────
+ *     no handshake, or a wrong one                 closed after shake_us at the latest; no thread is spent on it
+ *     more than GW_PEER_PENDING_MAX handshakes     the oldest is closed: its dialer tries again
+ *     more than GW_PEER_CONNS_MAX peers            the new one is closed: its dialer tries again, or another source
+ *     half a REQUEST, a byte a second              closed when message_us have passed since its first byte
+ *     a REQUEST that is wrong in itself            closed, counted
+ *     of an older term, of a generation that is    DONE(stale)
+ *     over
+ *     of another model, profile, KV type           DONE(foreign)
+ *     a block that was evicted meanwhile           ABSENT: for each batch it is looked up and pinned anew
+ *     a peer that takes no bytes                   closed when a batch has not gone within lease_us
+ *     a peer that vanishes                         the same, or the socket breaks; its own retries are new requests
+ *     a REQUEST that comes twice                   answered twice: answering changes nothing
+ *
+ * A pin lasts for one batch, lease_us at most. Plaintext behind the handshake: off loopback only with --insecure-plaintext.
+ *
+ * Owner: gw_peer_server_destroy waits for all threads; the source's memory must outlive it. Thread: create and destroy from
+ * one; the others from any. Units: microseconds, bytes. Errors: GW_ERR_IO, GW_ERR_INPUT, GW_ERR_MEMORY; what goes wrong with
+ * a peer is counted and logged, never returned. Source: own design; DESIGN parts 5, 6 and 10. */
+#ifndef GW_MIGRATE_PEER_SERVER_H
+#define GW_MIGRATE_PEER_SERVER_H
+
+#include "base/log.h"
+#include "migrate/page_codec.h"
+
+#define GW_PEER_PENDING_MAX 64 /* handshakes at once */
+#define GW_PEER_CONNS_MAX   64 /* peers at once: two streams of each of 32 ranks */
+#define GW_PEER_SHAKE_S     5  /* two round trips and a peer that is short of cores */
+#define GW_PEER_MESSAGE_S   5  /* for a REQUEST, 18 KiB at most, from its first byte on */
+#define GW_PEER_LEASE_S     10 /* for a batch: 1-2 MiB, so 200 KB/s is the slowest peer that is served */
+#define GW_PEER_IDLE_S                                                                                       \
+    60 /* between two requests: pre-copy asks for what was sealed since, every second or so */
+#define GW_PEER_THREAD_STACK (256u << 10)
+
+/* How the server reaches the pool. Called from several threads at once. */
+struct gw_page_source {
+    void *arg;
+    /* The block of that name, and what it holds, stay in *slot until unpin. False: it is not here. */
+    bool (*pin)(void *arg, const struct gw_block_name *name, uint32_t *slot);
+    void (*unpin)(void *arg, uint32_t slot);
+    /* The bytes of a page of a pinned block; NULL: this rank holds no such page. */
+    const uint8_t *(*page)(void *arg, uint32_t slot, struct gw_page_id id, uint32_t *bytes);
+};
+
+struct gw_peer_server_config {
+    const char *host; /* numeric address to listen on */
+    uint16_t port;    /* 0: any free one */
+    bool unix_socket; /* listen on that too */
+    const void *key;  /* the cluster key; copied */
+    size_t key_len;
+    struct gw_page_model model;
+    struct gw_page_source source;
+    double rate_bytes_s; /* of all peers together; 0: no limit */
+    const struct gw_log *log;
+    int64_t shake_us, message_us, lease_us, idle_us; /* 0: as above */
+};
+
+struct gw_peer_server_stats {
+    uint64_t requests, pages, bytes, absent; /* pages */
+    uint64_t stale, foreign;                 /* requests */
+    uint64_t bad, slow, refused; /* connections: protocol broken, deadline passed, over the maximum */
+};
+
+struct gw_peer_server;
+
+gw_err_t gw_peer_server_create(const struct gw_peer_server_config *config, struct gw_peer_server **out,
+                               struct gw_err_ctx *ctx) GW_MUST_USE;
+void gw_peer_server_destroy(struct gw_peer_server *server);
+
+/* "address:port" or "[v6]:port": what it listens on. */
+const char *gw_peer_server_address(const struct gw_peer_server *server);
+
+/* Serves a socket whose peer has proven itself already, to another listener. It is the server's from now on, also on error
+ * (GW_ERR_LIMIT: too many peers). */
+gw_err_t gw_peer_server_adopt(struct gw_peer_server *server, int fd) GW_MUST_USE;
+
+/* Requests of a lower term, and those of this term with a generation that was cancelled, are stale from now on; a higher
+ * term counts its generations anew. As gw_mesh_set_term and gw_mesh_cancel. */
+void gw_peer_server_set_term(struct gw_peer_server *server, uint64_t term);
+void gw_peer_server_cancel(struct gw_peer_server *server, uint64_t generation);
+
+struct gw_peer_server_stats gw_peer_server_stats(struct gw_peer_server *server);
+
+#endif

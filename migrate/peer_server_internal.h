@@ -1,0 +1,52 @@
+/* Peer server, inside: what its listening thread (peer_server.c) and those of its connections (peer_conn.c) share.
+ *
+ * One lock guards what is below it. A connection's socket is closed by the listening thread, after it has joined the
+ * connection's: so nobody shuts down a number that is another socket's by now. */
+#ifndef GW_MIGRATE_PEER_SERVER_INTERNAL_H
+#define GW_MIGRATE_PEER_SERVER_INTERNAL_H
+
+#include <pthread.h>
+
+#include "migrate/peer_server.h"
+#include "migrate/rate.h"
+#include "migrate/shake.h"
+
+#define PEER_ADDRESS_MAX 64 /* "[v6]:port" */
+
+/* states: free (fd -1) → running → over (its thread has ended) → free */
+struct peer_conn {
+    struct gw_peer_server *server;
+    int fd;
+    bool over;
+    pthread_t thread;
+};
+
+struct gw_peer_server {
+    /* constant after create */
+    struct gw_peer_server_config config; /* with defaults filled in; key points to our copy */
+    struct gw_shake_key key;
+    char address[PEER_ADDRESS_MAX];
+    int listen_fd, unix_fd, wake_fd; /* unix_fd -1: none */
+    pthread_t thread;
+    bool thread_started;
+
+    /* the listening thread's own */
+    struct gw_shake accepted[GW_PEER_PENDING_MAX]; /* fd -1: free */
+    int64_t accept_again_us;                       /* 0: accepts */
+
+    pthread_mutex_t lock;
+    pthread_cond_t stopped; /* monotonic clock */
+    bool stopping;
+    uint64_t term, cancelled; /* of this term: generations up to it */
+    struct gw_rate rate;
+    struct gw_peer_server_stats stats;
+    struct peer_conn conns[GW_PEER_CONNS_MAX];
+};
+
+/* A connection's thread; arg: the struct peer_conn. */
+void *peer_conn_main(void *arg);
+
+/* Makes the listening thread look at its connections. */
+void peer_server_wake(struct gw_peer_server *s);
+
+#endif

@@ -1,0 +1,220 @@
+#include "migrate/shake.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/rng.h"
+
+/* HELLO, dialer → listener
+ *     0   4  magic       the purpose: "GWM1" mesh, "GWP1" pages
+ *     4   8  term
+ *    12   4  pipeline
+ *    16   8  generation
+ *    24   4  from        the dialer's rank, 0-63
+ *    28   4  to          0-63; mesh: < from
+ *    32  16  nonce
+ * CHALLENGE, listener → dialer
+ *     0  16  nonce'
+ * PROOF, either way
+ *     0  32  HMAC-SHA-256(cluster key, label ‖ HELLO ‖ nonce'); two labels: a proof sent back proves nothing
+ * Integers are little-endian. The cluster key's other macs (migrate/wire.h, block_name.h) never cover bytes that begin
+ * with a label and the magic. */
+#define NONCE_AT  32
+#define LABEL_MAX 32
+
+static const struct purpose {
+    uint32_t magic;
+    const char *dial_label, *listen_label;
+} purposes[] = {
+    [GW_SHAKE_MESH] = {0x314D5747u, "godwit mesh dial", "godwit mesh listen"},
+    [GW_SHAKE_PAGES] = {0x31505747u, "godwit pages dial", "godwit pages listen"},
+};
+
+static void make_proof(const struct gw_shake *s, bool by_dialer, const struct gw_shake_key *key,
+                       uint8_t out[GW_SHA256_BYTES])
+{
+    uint8_t text[LABEL_MAX + sizeof s->said];
+    const struct purpose *p = &purposes[s->purpose];
+    const char *label = by_dialer ? p->dial_label : p->listen_label;
+    size_t len = strlen(label);
+    memcpy(text, label, len);
+    memcpy(text + len, s->said, sizeof s->said);
+    gw_hmac_sha256(key->bytes, key->len, text, len + sizeof s->said, out);
+}
+
+static uint8_t *put_le(uint8_t *at, uint64_t v, int bytes)
+{
+    for (int i = 0; i < bytes; i++) *at++ = (uint8_t)(v >> 8 * i);
+    return at;
+}
+
+static void make_hello(struct gw_shake *s)
+{
+    const struct gw_shake_pair *p = &s->pair;
+    uint8_t *at = put_le(s->said, purposes[s->purpose].magic, 4);
+    at = put_le(at, p->term, 8);
+    at = put_le(at, p->pipeline, 4);
+    at = put_le(at, p->generation, 8);
+    at = put_le(at, p->from, 4);
+    put_le(at, p->to, 4);
+    gw_random_bytes(s->said + NONCE_AT, GW_SHAKE_NONCE_BYTES);
+}
+
+/* False for what no honest dialer sends. */
+static bool read_hello(struct gw_shake *s)
+{
+    struct gw_reader r;
+    gw_reader_init(&r, s->said, NONCE_AT);
+    uint32_t magic = gw_read_u32(&r);
+    s->pair.term = gw_read_u64(&r);
+    s->pair.pipeline = gw_read_u32(&r);
+    s->pair.generation = gw_read_u64(&r);
+    s->pair.from = gw_read_u32(&r);
+    s->pair.to = gw_read_u32(&r);
+    if (magic != purposes[s->purpose].magic) return false;
+    if (s->pair.from >= GW_WIRE_RANKS_MAX || s->pair.to >= GW_WIRE_RANKS_MAX) return false;
+    return s->purpose != GW_SHAKE_MESH || s->pair.to < s->pair.from;
+}
+
+static enum gw_shake_result failed(struct gw_shake *s, const char *why, int error)
+{
+    s->why = why;
+    s->why_errno = error;
+    return GW_SHAKE_FAILED;
+}
+
+/* A fresh socket's buffer has room for every message of a handshake: one that has none is not waited for. */
+static enum gw_shake_result say(struct gw_shake *s, const void *bytes, size_t len)
+{
+    ssize_t n = send(s->fd, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n == (ssize_t)len) return GW_SHAKE_MORE;
+    return failed(s, "the connection broke during the handshake", n < 0 ? errno : 0);
+}
+
+/* Reads what is there of `need` bytes, never more. GW_SHAKE_PROVEN here: they are complete. */
+static enum gw_shake_result hear(struct gw_shake *s, uint8_t *to, size_t need)
+{
+    ssize_t n = recv(s->fd, to + s->got, need - s->got, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return GW_SHAKE_MORE;
+    if (n <= 0) return failed(s, "the peer closed during the handshake", n < 0 ? errno : 0);
+    s->got += (size_t)n;
+    if (s->got < need) return GW_SHAKE_MORE;
+    s->got = 0;
+    return GW_SHAKE_PROVEN;
+}
+
+static enum gw_shake_result on_connected(struct gw_shake *s)
+{
+    int error = 0;
+    socklen_t len = sizeof error;
+    if (getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0) error = errno;
+    if (error != 0) return failed(s, "no connection", error);
+    make_hello(s);
+    s->stage = GW_SHAKE_WANTS_CHALLENGE;
+    return say(s, s->said, GW_SHAKE_HELLO_BYTES);
+}
+
+static enum gw_shake_result on_hello(struct gw_shake *s)
+{
+    if (!read_hello(s)) return failed(s, "not the HELLO of a rank", 0);
+    gw_random_bytes(s->said + GW_SHAKE_HELLO_BYTES, GW_SHAKE_NONCE_BYTES);
+    s->stage = GW_SHAKE_WANTS_PROOF;
+    return say(s, s->said + GW_SHAKE_HELLO_BYTES, GW_SHAKE_NONCE_BYTES);
+}
+
+static enum gw_shake_result on_challenge(struct gw_shake *s, const struct gw_shake_key *key)
+{
+    uint8_t proof[GW_SHA256_BYTES];
+    make_proof(s, true, key, proof);
+    s->stage = GW_SHAKE_WANTS_PROOF;
+    s->deadline_us = 0;
+    return say(s, proof, sizeof proof);
+}
+
+static enum gw_shake_result on_proof(struct gw_shake *s, const struct gw_shake_key *key)
+{
+    uint8_t proof[GW_SHA256_BYTES];
+    make_proof(s, !s->dials, key, proof);
+    if (gw_bytes_equal_ct(proof, s->proof, sizeof proof)) return GW_SHAKE_PROVEN;
+    return failed(s, "the peer does not hold the cluster key", 0);
+}
+
+bool gw_shake_admit(struct gw_shake *s, const struct gw_shake_key *key)
+{
+    uint8_t proof[GW_SHA256_BYTES];
+    make_proof(s, false, key, proof);
+    return say(s, proof, sizeof proof) == GW_SHAKE_MORE;
+}
+
+enum gw_shake_result gw_shake_step(struct gw_shake *s, const struct gw_shake_key *key)
+{
+    enum gw_shake_result result;
+    switch (s->stage) {
+    case GW_SHAKE_CONNECTING: return on_connected(s);
+    case GW_SHAKE_WANTS_HELLO:
+        result = hear(s, s->said, GW_SHAKE_HELLO_BYTES);
+        return result == GW_SHAKE_PROVEN ? on_hello(s) : result;
+    case GW_SHAKE_WANTS_CHALLENGE:
+        result = hear(s, s->said + GW_SHAKE_HELLO_BYTES, GW_SHAKE_NONCE_BYTES);
+        return result == GW_SHAKE_PROVEN ? on_challenge(s, key) : result;
+    case GW_SHAKE_WANTS_PROOF:
+        result = hear(s, s->proof, sizeof s->proof);
+        return result == GW_SHAKE_PROVEN ? on_proof(s, key) : result;
+    }
+    return failed(s, "no such stage", 0);
+}
+
+void gw_shake_accept(struct gw_shake *s, int fd, enum gw_shake_purpose purpose, int64_t deadline_us)
+{
+    *s = (struct gw_shake){
+        .fd = fd, .purpose = purpose, .stage = GW_SHAKE_WANTS_HELLO, .deadline_us = deadline_us};
+}
+
+/* A listener whose machine vanishes while a dialer waits to be admitted is noticed after 15 s; later the collective's own
+ * deadlines are shorter. */
+static bool set_options(int fd)
+{
+    static const struct {
+        int level, name, value;
+    } options[] = {
+        {IPPROTO_TCP, TCP_NODELAY, 1},   {SOL_SOCKET, SO_KEEPALIVE, 1}, {IPPROTO_TCP, TCP_KEEPIDLE, 5},
+        {IPPROTO_TCP, TCP_KEEPINTVL, 5}, {IPPROTO_TCP, TCP_KEEPCNT, 2},
+    };
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+        if (setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(int)) != 0)
+            return false;
+    return true;
+}
+
+bool gw_shake_dial(struct gw_shake *s, const struct sockaddr_storage *addr, socklen_t addr_len,
+                   enum gw_shake_purpose purpose, const struct gw_shake_pair *pair, int64_t deadline_us)
+{
+    *s = (struct gw_shake){.dials = true,
+                           .purpose = purpose,
+                           .stage = GW_SHAKE_CONNECTING,
+                           .pair = *pair,
+                           .deadline_us = deadline_us};
+    s->fd = socket(addr->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (s->fd >= 0 && (addr->ss_family == AF_UNIX || set_options(s->fd)) &&
+        (connect(s->fd, (const struct sockaddr *)addr, addr_len) == 0 || errno == EINPROGRESS))
+        return true;
+    failed(s, "no connection", errno);
+    gw_shake_close(s);
+    return false;
+}
+
+short gw_shake_events(const struct gw_shake *s)
+{
+    return s->stage == GW_SHAKE_CONNECTING ? POLLOUT : POLLIN;
+}
+
+void gw_shake_close(struct gw_shake *s)
+{
+    if (s->fd >= 0) close(s->fd);
+    s->fd = -1;
+}
