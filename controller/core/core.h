@@ -71,8 +71,9 @@
  *                                                     workers that are in none of them
  *     SERVING,   a rank is GONE             DEAD      RELEASE to the others, its requests are queued (announced if the
  *      DRAINING                                       worker was DOOMED); a plan is wanted
- *                BROKEN of a rank           DEAD      the same, RELEASE to all; a plan is wanted after replan_wait,
- *                                                     doubled each time until a younger pipeline commits a token
+ *                BROKEN of a rank           DEAD      the same (announced if any of its workers is DOOMED), RELEASE to
+ *                                                     all; a plan is wanted after replan_wait, doubled each time until
+ *                                                     a younger pipeline commits a token
  *     DEAD       anything                   DEAD      its number and generation are unknown: stale
  *
  * New work goes to pipelines that will stay; to those that are DOOMED (or RETIRED with none to follow) only while no

@@ -164,7 +164,9 @@ void core_on_broken(struct gw_core *core, struct core_pipeline *p, int64_t now_u
 {
     char *text = core_arena_alloc(core, sizeof m->text);
     if (text) memcpy(text, m->text, sizeof m->text);
-    core_pipeline_end(core, p, now_us, text ? text : "broken", false);
+    /* Of a doomed one it is most likely that worker's end, seen by its peers first. */
+    bool announced = core_pipeline_deadline_us(p) != INT64_MAX;
+    core_pipeline_end(core, p, now_us, text ? text : "broken", announced);
     core_want_plan_later(core, now_us);
 }
 

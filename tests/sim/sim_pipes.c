@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LATE_US (10 * GW_US_PER_S) /* by which the core may be late: stalls and jumps of its clock */
+
 struct sim_pipe *sim_pipe_find(struct sim *sim, uint64_t generation)
 {
     for (size_t i = sim->pipes_len; i > 0; i--)
@@ -287,6 +289,9 @@ void sim_pipes_check_views(struct sim *sim)
             sim_fail(sim, "generation %llu lives on in the core", (unsigned long long)v.generation);
             return;
         }
+        if (v.state[0] == 'f' &&
+            sim_core_now(sim) - p->assigned_us > sim->config.prepare_timeout_us + LATE_US)
+            sim_fail(sim, "generation %llu forms for ever", (unsigned long long)v.generation);
         if (v.generation <= last) sim_fail(sim, "pipelines are not in order");
         if (serving != serves(p)) sim_fail(sim, "a pipeline is said to be %s", v.state);
         if (!p->single && serving && p->draining != (v.state[0] == 'd')) sim_fail(sim, "drains or not?");

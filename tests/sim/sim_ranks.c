@@ -102,7 +102,7 @@ static void draw_fate(struct sim *sim, const struct sim_worker *w, struct sim_ro
     role->loaded_us = sim->now_us + load_ms * GW_US_PER_MS;
     role->find_until_us = role->loaded_us + sim_between(sim, FIND_MIN_MS, FIND_MAX_MS) * GW_US_PER_MS;
     role->fails = troubled && sim_chance(sim, 40);
-    role->hangs = troubled && sim_chance(sim, 60);
+    role->hangs = troubled && sim_chance(sim, 25);
 }
 
 void sim_rank_on_assign(struct sim *sim, struct sim_worker *w, const struct gw_msg *m)

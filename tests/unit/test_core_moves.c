@@ -379,6 +379,30 @@ static void test_cutover_of_very_many_requests_is_cut_in_pieces(void **state)
     fixture_close(&f);
 }
 
+/* It waits for w1 to be empty; w1 will go, and w2 is there. */
+static void test_doomed_worker_kept_for_a_suspect_is_given_back(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    fixture_start(&f);
+    submit(&f, 7, 1, 20);
+    uint64_t link = join(&f, "w1", "i-1");
+    begin(&f, link, 7, 1);
+    link_down(&f, link);
+    link = join(&f, "w2", "i-2");
+    uint64_t other = join(&f, "w3", "i-3");
+    submit(&f, 8, 1, 20);
+    assert_non_null(sent(&f, other, GW_MSG_SUBMIT, 0));
+    begin(&f, link, 7, 2);
+    link_down(&f, link); /* 7 waits until w3 has done 8 */
+    assert_non_null(noted(&f, GW_NOTE_REQUEST_ALONE, 0));
+    notice(&f, "w3", GW_NOTICE_PREEMPT, 300 * MS);
+    link = join(&f, "w4", "i-4");
+    assert_int_equal(sent(&f, link, GW_MSG_SUBMIT, 0)->submit.request.id, 7);
+    fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -403,6 +427,7 @@ int main(void)
         cmocka_unit_test(test_doomed_losses_never_make_a_request_run_alone),
         cmocka_unit_test(test_doomed_process_that_reconnects_is_still_doomed),
         cmocka_unit_test(test_doomed_instance_dooms_who_joins_before_its_deadline),
+        cmocka_unit_test(test_doomed_worker_kept_for_a_suspect_is_given_back),
         cmocka_unit_test(test_cutover_of_very_many_requests_is_cut_in_pieces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

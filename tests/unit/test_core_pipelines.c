@@ -259,6 +259,21 @@ static void test_tokens_before_start_are_stale(void **state)
     fixture_close(&f);
 }
 
+/* A worker may speak only for itself. */
+static void test_ready_and_broken_of_who_is_no_rank_are_stale(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_serving(&f);
+    members(&f, 2);
+    plan_wide(&f, (const uint64_t[]){1, 2, 3, 4}, (const uint32_t[]){3, 1, 0});
+    broken_as(&f, 5, f.pipeline[1], f.generation[1]);
+    ready_as(&f, 5, f.prepared[4], f.prepared_generation[4]);
+    assert_int_equal(stats(&f).stale_frames, 2);
+    assert_string_equal(picture(&f), "serving 1 2 3; forming 4");
+    fixture_close(&f);
+}
+
 /* A link of protocol 2 is one process: what it says of its past proves that it lives. */
 static void test_stale_frames_of_a_member_count_as_life(void **state)
 {
@@ -343,6 +358,21 @@ static void test_broken_ends_the_pipeline_and_plans_after_a_wait(void **state)
     fixture_close(&f);
 }
 
+/* Its peers may notice before we do that a doomed worker has gone. */
+static void test_broken_while_a_rank_is_doomed_is_an_announced_loss(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_serving(&f);
+    notice(&f, "i-m3", GW_NOTICE_PREEMPT, 30 * S);
+    broken_as(&f, 1, f.pipeline[1], f.generation[1]);
+    assert_true(noted(&f, GW_NOTE_PIPELINE_DEAD, 0)->announced);
+    plan_wide(&f, (const uint64_t[]){1, 2}, (const uint32_t[]){2, 0});
+    ready_all(&f, 1, 2);
+    assert_true(noted(&f, GW_NOTE_REQUEST_MOVED, 0)->announced);
+    fixture_close(&f);
+}
+
 /* Plans the two members again, they are READY, it breaks; returns how long it took until a plan was wanted. */
 static int64_t break_again(struct fixture *f, bool works)
 {
@@ -373,6 +403,46 @@ static void test_broken_again_and_again_waits_longer_each_time(void **state)
     assert_in_range(break_again(&f, false), 200 * MS, 250 * MS);
     member(&f); /* another fleet */
     assert_in_range(break_again(&f, false), 100 * MS, 150 * MS);
+    fixture_close(&f);
+}
+
+/* What serves beside it says nothing about what breaks. */
+static void test_broken_beside_one_that_works_waits_longer_each_time(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_grid(&f);
+    members(&f, 2);
+    plan_wide(&f, (const uint64_t[]){1, 2}, (const uint32_t[]){1, 1, 0});
+    ready(&f, 1);
+    submit(&f, 7, 1, 60);
+    for (uint32_t i = 0; i < 4; i++) {
+        plan_wide(&f, (const uint64_t[]){1, 2}, (const uint32_t[]){1, 1, 0});
+        tokens(&f, 1, 7, 1, i, 1);
+        int64_t start_us = f.now_us;
+        broken_as(&f, 2, f.prepared[2], f.prepared_generation[2]);
+        tokens(&f, 1, 7, 1, i, 2);
+        assert_true(run(&f, 100 * S, plan_wanted));
+        assert_in_range(f.now_us - start_us, (100 << i) * MS, (100 << i) * MS + 50 * MS);
+    }
+    fixture_close(&f);
+}
+
+static void test_start_gives_it_what_found_no_room_elsewhere(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    f.config.worker_branches_target = 1;
+    fixture_start_grid(&f);
+    serve_wide(&f, 1);
+    submit(&f, 7, 1, 20);
+    submit(&f, 8, 1, 20);
+    assert_int_equal(stats(&f).queued, 1);
+    member(&f);
+    plan_wide(&f, (const uint64_t[]){1, 2}, (const uint32_t[]){1, 1, 0});
+    ready(&f, 2);
+    assert_int_equal(sent(&f, 2, GW_MSG_SUBMIT, 0)->submit.request.id, 8);
     fixture_close(&f);
 }
 
@@ -417,12 +487,16 @@ int main(void)
         cmocka_unit_test(test_forming_whose_rank_is_doomed_is_released_and_planned_at_once),
         cmocka_unit_test(test_tokens_count_only_from_the_leader_of_that_generation),
         cmocka_unit_test(test_tokens_before_start_are_stale),
+        cmocka_unit_test(test_ready_and_broken_of_who_is_no_rank_are_stale),
         cmocka_unit_test(test_stale_frames_of_a_member_count_as_life),
         cmocka_unit_test(test_heartbeat_of_a_member_with_fences_is_stale),
         cmocka_unit_test(test_death_of_a_rank_ends_the_pipeline_and_keeps_the_log),
         cmocka_unit_test(test_death_of_a_doomed_rank_is_an_announced_loss),
         cmocka_unit_test(test_broken_ends_the_pipeline_and_plans_after_a_wait),
+        cmocka_unit_test(test_broken_while_a_rank_is_doomed_is_an_announced_loss),
         cmocka_unit_test(test_broken_again_and_again_waits_longer_each_time),
+        cmocka_unit_test(test_broken_beside_one_that_works_waits_longer_each_time),
+        cmocka_unit_test(test_start_gives_it_what_found_no_room_elsewhere),
         cmocka_unit_test(test_ready_of_a_protocol_1_worker_drops_it),
         cmocka_unit_test(test_route_prefers_a_pipeline_whose_context_holds_it),
     };
