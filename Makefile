@@ -38,6 +38,7 @@ BASE := base/err.c base/log.c base/clock.c base/buf.c base/utf8.c base/file.c ba
 MIGRATE := migrate/request.c migrate/wire.c migrate/wire_session.c migrate/wire_request.c migrate/wire_layout.c
 MIGRATE += migrate/profile.c migrate/block_name.c migrate/model_files.c migrate/fingerprint.c
 MIGRATE += migrate/plan.c
+MIGRATE += migrate/shake.c migrate/geometry.c migrate/checksum.c migrate/page_codec.c migrate/peer_io.c migrate/peer_server.c migrate/peer_conn.c
 KERNELS := kernels/share_tree.c kernels/convert.c kernels/digest.c kernels/digest_model.c \
            kernels/cpu/device.c kernels/cpu/ops.c kernels/cpu/pack.c kernels/cpu/embed.c \
            kernels/cpu/rmsnorm_c.c kernels/cpu/rmsnorm_avx512.c kernels/cpu/matmul.c kernels/cpu/matmul_c.c \
@@ -51,7 +52,7 @@ WORKER := worker/link.c worker/link_queue.c worker/safetensors.c worker/model_co
           worker/page_pool.c worker/block_manager.c worker/truncate.c worker/sampler.c \
           worker/job.c worker/scheduler.c worker/place.c worker/forward.c worker/step_desc.c worker/rank.c worker/engine.c \
           worker/options.c worker/prove.c worker/stop_signals.c worker/member.c worker/serve.c
-WORKER += worker/mesh.c worker/mesh_io.c worker/mesh_shake.c worker/probe.c
+WORKER += worker/mesh.c worker/mesh_io.c worker/probe.c
 CORE := controller/core/core.c controller/core/core_actions.c controller/core/core_workers.c \
         controller/core/core_requests.c controller/core/core_tokens.c controller/core/core_route.c \
         controller/core/core_moves.c controller/core/core_notices.c controller/core/core_log.c \
