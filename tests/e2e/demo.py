@@ -2,7 +2,8 @@
 """The demo: chat completions that stream on while their workers are reclaimed, killed and frozen.
 
 Starts a controller and four CPU workers with the shipped model. Runs a list of chat requests in peace, which gives the
-reference; then again, while one worker is reclaimed with notice, one is killed, one is frozen and thawed. Every stream
+reference; then again, while one worker is reclaimed with notice, one is killed, one is frozen and thawed, and while the
+layout changes: all four as one pipeline (TP 4), three of them (TP 3), two pipelines of two (2 x TP 2). Every stream
 is compared with the reference, token record by token record. On a terminal it shows texts and timeline live; elsewhere
 it logs lines. All figures of the closing line are measured on the client's side.
 """
@@ -39,6 +40,7 @@ FAULTS = [
     Fault("killed", signal.SIGKILL, "SIGKILL, no notice"),
     Fault("frozen", signal.SIGSTOP, "SIGSTOP, thawed after %.0f s" % FROZEN_S),
 ]
+LAYOUTS = [("tp4", "one pipeline of four workers"), ("tp3", "one of three"), ("2xtp2", "two of two")]
 KINDS = {
     "worker_up": "good",
     "worker_left": "info",
@@ -46,7 +48,9 @@ KINDS = {
     "worker_lost": "bad",
     "diverged": "bad",
     "worker_refused": "bad",
+    "pipeline_serving": "good",
 }
+QUIET = {"epoch", "pipeline_forming", "pipeline_draining", "pipeline_dead"}  # said by what follows from them
 
 
 class Show:
@@ -80,7 +84,9 @@ class Show:
         for e in events[self._events_seen :]:
             if e["kind"] == "request_moved":
                 self._moved, self._moved_s = self._moved + 1, self._moved_s or e["at_s"]
-            else:
+            elif e["kind"] == "pipeline_serving" and e["count"] > 1:
+                self.say(f"{e['worker']} leads a pipeline of {e['count']} workers", "good", e["at_s"])
+            elif e["kind"] not in QUIET and e["kind"] != "pipeline_serving":
                 text = f"{e['worker']}: {e['kind'].replace('_', ' ')}"
                 self.say(f"{text}: {e['text']}" if e.get("text") else text, KINDS.get(e["kind"], ""), e["at_s"])
         self._events_seen = len(events)
@@ -145,7 +151,7 @@ class Demo:
     def __init__(self, args, show, up):
         self.args, self.show, self.up, self.work = args, show, up, None
         self.requests, self.concurrency = [], args.concurrency
-        self.report = []  # (fault, worker, time, index of the first event)
+        self.report = []  # (who, what happened, time, index of the first event)
 
     def tick(self):
         self.show.hear(self.up.events.list)
@@ -195,12 +201,15 @@ class Demo:
         return dict(self.work.streams)
 
     def run_with_churn(self):
-        self.show.title = "godwit demo: the same requests, while workers vanish"
+        self.show.title = "godwit demo: the same requests, while workers vanish and layouts change"
         self.show.say("the same requests again, with churn")
         self.work = load.Load(self.up.http, self.requests, self.concurrency).start()
         for fault in FAULTS:
             self.watch_for(PAUSE_S)
             self.strike(fault)
+        for name, words in LAYOUTS:
+            self.watch_for(PAUSE_S)
+            self.change_layout(name, words)
         self.watch_for(PAUSE_S)
         self.drain()
         self.show.say("all streams have ended", "good")
@@ -210,7 +219,7 @@ class Demo:
         worker, requests = self.busiest()
         pid = self.up.kill(worker, fault.signal)
         first_event = len(self.up.events.list)
-        self.report.append((fault, worker, time.monotonic(), first_event))
+        self.report.append((worker, f"{fault.name} ({fault.done})", time.monotonic(), first_event))
         self.show.say(f"{worker} (pid {pid}, {requests} requests) is {fault.name}: {fault.done}", "warn")
         if fault.signal == signal.SIGSTOP:
             self.watch_for(FROZEN_S)
@@ -219,6 +228,18 @@ class Demo:
         self.watch_event(first_event, worker, {"worker_lost", "worker_left"})
         self.watch_event(first_event, worker, {"worker_up"})
         self.watch(lambda: len(self.up.workers("up")) >= self.args.workers, SETTLE_S, "the fleet is whole again")
+
+    def change_layout(self, name, words):
+        """Asks for a layout and waits until it serves, all of it and nothing else."""
+        self.report.append(("all", f"layout {name}: {words}", time.monotonic(), len(self.up.events.list)))
+        self.show.say(f"the layout becomes {name}: {words}", "warn")
+        epoch = self.up.admin("/admin/layout", {"layout": name})["epoch"]
+
+        def serves():
+            now = self.up.admin("/admin/layout")
+            return now["epoch"] >= epoch and all(p["state"] == "serving" for p in now["pipelines"])
+
+        self.watch(serves, SETTLE_S, f"{name} serves")
 
     def watch_event(self, first, worker, kinds):
         """Draws on until the timeline has one of these events for the worker or its replacement."""
@@ -241,14 +262,13 @@ class Demo:
         return found[-1][1], found[-1][0]
 
     def table(self):
-        """Per fault: what happened, how many requests moved, the longest gap of the streams that were open."""
+        """Per fault and change of layout: what happened, how many requests moved, the longest gap of the streams that were open."""
         lines = [f"{'worker':<8}{'what happened':<46}{'requests moved':>15}{'longest gap':>14}"]
         after = [(at_s - PAUSE_S / 2, first) for _, _, at_s, first in self.report[1:]] + [(float("inf"), None)]
-        for (fault, worker, at_s, first), (until_s, last) in zip(self.report, after):
+        for (who, what, at_s, first), (until_s, last) in zip(self.report, after):
             moved = sum(e["kind"] == "request_moved" for e in self.up.events.list[first:last])
             gap = max((s.longest_gap_s(at_s, until_s) for _, s in self.work.streams), default=0.0)
-            what = f"{fault.name} ({fault.done})"
-            lines.append(f"{worker:<8}{what:<46}{moved:>15}{gap * 1000:>11.0f} ms")
+            lines.append(f"{who:<8}{what:<46}{moved:>15}{gap * 1000:>11.0f} ms")
         return lines
 
 
