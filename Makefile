@@ -256,7 +256,7 @@ E2E := tests/e2e/test_install.py@600 tests/e2e/test_openai.py@300 tests/e2e/test
        tests/e2e/test_bad_model.py@300 tests/e2e/test_recovery.py@300 tests/e2e/test_churn.py@600
 E2E += tests/e2e/test_plan.py@300 tests/e2e/test_layouts.py@600
 E2E += tests/e2e/test_cloud_watch.py@300 tests/e2e/test_cloud_aws.py@300
-E2E += tests/e2e/test_netns.py@120
+E2E += tests/e2e/test_netns.py@120 tests/e2e/test_hosts.py@300
 E2E += tests/e2e/test_layout_cli.py@300
 E2E_LONG :=
 # Programs that print `bench` lines: C ones (tests/bench/<name>.c, run on the release build) and scripts.
