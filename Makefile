@@ -29,7 +29,7 @@ build/fuzz/%: CC := clang
 build/fuzz/%: CFLAGS = -std=gnu17 -ffp-contract=off -fno-strict-aliasing -pthread
 # -ffp-contract=off: arithmetic is what the source says; an fma is written as one (exactness rule, DESIGN part 4)
 CFLAGS   := -std=gnu17 -ffp-contract=off -fno-strict-aliasing -pthread $(WARN)
-LIBS     := -levent_openssl -levent_pthreads -levent -lcjson -lssl -lcrypto -lpcre2-8 -lutf8proc -lcurl -lm -pthread
+LIBS     := -lhiredis -levent_openssl -levent_pthreads -levent -lcjson -lssl -lcrypto -lpcre2-8 -lutf8proc -lcurl -lm -pthread
 
 # ---- sources, a list per folder ------------------------------------------------------------------------------
 
@@ -38,6 +38,7 @@ BASE := base/err.c base/log.c base/clock.c base/buf.c base/utf8.c base/file.c ba
 MIGRATE := migrate/request.c migrate/wire.c migrate/wire_session.c migrate/wire_request.c migrate/wire_layout.c
 MIGRATE += migrate/profile.c migrate/block_name.c migrate/model_files.c migrate/fingerprint.c
 MIGRATE += migrate/plan.c
+MIGRATE += migrate/page_seal.c migrate/store.c migrate/store_io.c migrate/store_server.c migrate/store_redis.c migrate/redis_replies.c
 MIGRATE += migrate/shake.c migrate/geometry.c migrate/checksum.c migrate/page_codec.c migrate/peer_io.c migrate/peer_server.c migrate/peer_conn.c
 KERNELS := kernels/share_tree.c kernels/convert.c kernels/digest.c kernels/digest_model.c \
            kernels/cpu/device.c kernels/cpu/ops.c kernels/cpu/pack.c kernels/cpu/embed.c \
@@ -123,6 +124,7 @@ FLAGS_truncate := -mavx2 -mfma
 UNIT_BASE := test_base_frame test_base_buf test_base_json test_base_args test_base_pool test_base_utf8 test_base_hash \
              test_base_file test_base_sockaddr test_base_err test_base_log test_base_rng test_base_id_map
 UNIT_MIGRATE := test_request test_wire test_block_name test_fingerprint
+UNIT_MIGRATE += test_page_seal test_store_redis
 UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_kernels_rows test_kernels_attention test_kernels_digest
 UNIT_KERNELS += test_share_tree test_coll test_coll_frames test_coll_failures
 UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safetensors test_sampler \
@@ -329,6 +331,13 @@ $(BENCH_DIR)/model.safetensors:
 	tests/bench/make_model.py llama-1b $(BENCH_DIR)
 bench-ranks: build/release/tests/bench/bench_ranks $(BENCH_DIR)/model.safetensors ## measure ranks on a 1B model of random weights (BENCH_DIR=build/llama-1b, 2.5 GB; wants python3-numpy)
 	@build/release/tests/bench/bench_ranks $(BENCH_DIR)
+
+BENCH_MIGRATE := bench_store
+$(BENCH_MIGRATE:%=build/release/tests/bench/%): build/release/tests/bench/%: build/release/tests/bench/%.o $(call libs,release,MIGRATE BASE)
+	@echo "  LINK  $@"; $(CC) $^ $(LIBS) -o $@
+.PHONY: bench-migrate
+bench-migrate: $(BENCH_MIGRATE:%=build/release/tests/bench/%) ## measure KV on the move: stores against raw hiredis (wants redis-server)
+	@for b in $^; do $$b || exit; done
 
 bench: all $(BENCH:%=build/release/tests/bench/%) ## measure: lines `bench <name> ours=<x> ref=<y> ratio=<x/y> unit=<u>`
 	@for b in $(BENCH:%=build/release/tests/bench/%) $(BENCH_E2E); do $$b || exit; done
