@@ -395,58 +395,90 @@ static void test_take_of_another_length_is_refused(void **state)
     close_pair(&p);
 }
 
-/* A rank that answers "no" to the segment: both use sockets. */
-static void test_segment_that_a_rank_cannot_map_is_not_used(void **state)
+struct offer {
+    uint32_t pid, fd;
+    uint64_t bytes, nonce;
+};
+
+/* Rank 0 of two makes the segment, and the other answers "no": both use sockets. The offer that was made. */
+static struct offer declined_offer(void)
 {
-    (void)state;
     static const uint16_t cuts[] = {0, 1, 2};
     struct coll_mesh mesh;
     struct gw_coll *coll;
-    uint8_t offer[GW_COLL_HEAD_BYTES + 24], verdict[GW_COLL_HEAD_BYTES + 4];
+    uint8_t bytes[GW_COLL_HEAD_BYTES + sizeof(struct offer)], verdict[GW_COLL_HEAD_BYTES + 4];
     assert_int_equal(coll_mesh_open(&mesh, 2, true), 0);
     struct gw_coll_config config = coll_config(&mesh, 0, 2, 2, cuts, ELEMS);
     config.try_shm = true;
     put_frame(mesh.fds[1][0], &fence, GW_COLL_SETUP, 0, "\0\0\0", 4);
     assert_int_equal(gw_coll_create(&config, &coll, NULL), GW_OK);
     assert_string_equal(gw_coll_transport(coll), "tcp");
-    assert_int_equal(recv(mesh.fds[1][0], offer, sizeof offer, MSG_WAITALL), sizeof offer);
+    assert_int_equal(recv(mesh.fds[1][0], bytes, sizeof bytes, MSG_WAITALL), sizeof bytes);
     assert_int_equal(recv(mesh.fds[1][0], verdict, sizeof verdict, MSG_WAITALL), sizeof verdict);
     assert_memory_equal(verdict + GW_COLL_HEAD_BYTES, "\0\0\0", 4);
     gw_coll_destroy(coll);
     close(mesh.fds[1][0]);
+    struct offer offer;
+    memcpy(&offer, bytes + GW_COLL_HEAD_BYTES, sizeof offer);
+    return offer;
 }
 
-/* An offer of what is no segment, or another one, is declined. */
+static void test_segment_that_a_rank_cannot_map_is_not_used(void **state)
+{
+    (void)state;
+    struct offer offer = declined_offer();
+    assert_int_equal(offer.pid, getpid());
+    assert_true(offer.bytes > 2 * ELEMS * sizeof(float));
+}
+
+/* Rank 1 of two answers what the test, as rank 0, offers. */
+static bool accepts(const struct offer *offer)
+{
+    static const uint16_t cuts[] = {0, 1, 2};
+    struct coll_mesh mesh;
+    struct gw_coll *coll;
+    uint8_t answer[GW_COLL_HEAD_BYTES + 4];
+    assert_int_equal(coll_mesh_open(&mesh, 2, false), 0);
+    struct gw_coll_config config = coll_config(&mesh, 1, 2, 2, cuts, ELEMS);
+    config.try_shm = true;
+    put_frame(mesh.fds[0][1], &fence, GW_COLL_SETUP, 0, offer, sizeof *offer);
+    put_frame(mesh.fds[0][1], &fence, GW_COLL_SETUP, 0, "\0\0\0", 4);
+    assert_int_equal(gw_coll_create(&config, &coll, NULL), GW_OK);
+    assert_string_equal(gw_coll_transport(coll), "tcp");
+    assert_int_equal(recv(mesh.fds[0][1], answer, sizeof answer, MSG_WAITALL), sizeof answer);
+    gw_coll_destroy(coll);
+    close(mesh.fds[0][1]);
+    return answer[GW_COLL_HEAD_BYTES] == 1;
+}
+
+static int make_file(size_t bytes, int seals)
+{
+    int fd = memfd_create("not a stage", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    assert_int_equal(ftruncate(fd, (off_t)bytes), 0);
+    assert_int_equal(fcntl(fd, F_ADD_SEALS, seals), 0);
+    return fd;
+}
+
 static void test_segment_that_is_not_what_was_offered_is_declined(void **state)
 {
     (void)state;
-    static const uint16_t cuts[] = {0, 1, 2};
-    int file = memfd_create("not a stage", MFD_CLOEXEC);
-    assert_int_equal(ftruncate(file, 1 << 20), 0);
-    const struct {
-        uint32_t pid, fd;
-        uint64_t bytes, nonce;
-    } offers[] = {{0, 0, 0, 0},
-                  {(uint32_t)getpid(), (uint32_t)file, 1 << 20, 0},
-                  {(uint32_t)getpid(), 1000000, 1 << 20, 0},
-                  {UINT32_MAX, 1, 1 << 20, 0}};
-    for (size_t i = 0; i < 4; i++) {
-        struct coll_mesh mesh;
-        struct gw_coll *coll;
-        uint8_t answer[GW_COLL_HEAD_BYTES + 4];
-        assert_int_equal(coll_mesh_open(&mesh, 2, false), 0);
-        struct gw_coll_config config = coll_config(&mesh, 1, 2, 2, cuts, ELEMS);
-        config.try_shm = true;
-        put_frame(mesh.fds[0][1], &fence, GW_COLL_SETUP, 0, &offers[i], sizeof offers[i]);
-        put_frame(mesh.fds[0][1], &fence, GW_COLL_SETUP, 0, "\0\0\0", 4);
-        assert_int_equal(gw_coll_create(&config, &coll, NULL), GW_OK);
-        assert_string_equal(gw_coll_transport(coll), "tcp");
-        assert_int_equal(recv(mesh.fds[0][1], answer, sizeof answer, MSG_WAITALL), sizeof answer);
-        assert_memory_equal(answer + GW_COLL_HEAD_BYTES, "\0\0\0", 4);
-        gw_coll_destroy(coll);
-        close(mesh.fds[0][1]);
-    }
-    close(file);
+    const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+    const struct offer good = {.pid = (uint32_t)getpid(), .bytes = declined_offer().bytes};
+    int sealed = make_file(good.bytes, seals), open_ended = make_file(good.bytes, F_SEAL_GROW | F_SEAL_SEAL),
+        shorter = make_file(good.bytes - 4096, seals);
+    struct offer offers[7];
+    for (int i = 0; i < 7; i++) offers[i] = good, offers[i].fd = (uint32_t)sealed;
+    assert_true(accepts(&offers[0])); /* what makes an offer good: the cases below lack one thing each */
+    offers[0].pid = 0;
+    offers[1].pid = UINT32_MAX;
+    offers[2].fd = 1000000;
+    offers[3].fd = (uint32_t)open_ended;
+    offers[4].fd = (uint32_t)shorter;
+    offers[5].bytes++;
+    offers[6].nonce = 1;
+    for (int i = 0; i < 7; i++)
+        if (accepts(&offers[i])) fail_msg("offer %d is taken", i);
+    close(sealed), close(open_ended), close(shorter);
 }
 
 static void test_create_with_a_wrong_config_fails_and_closes_the_sockets(void **state)
