@@ -51,7 +51,7 @@ KERNELS += kernels/cpu/coll.c kernels/cpu/coll_tcp.c kernels/cpu/coll_shm.c kern
            kernels/cpu/coll_sum.c
 WORKER := worker/link.c worker/link_queue.c worker/safetensors.c worker/model_config.c worker/cells.c worker/model.c worker/cell_store.c worker/weights.c worker/rope.c \
           worker/page_pool.c worker/block_manager.c worker/truncate.c worker/sampler.c \
-          worker/job.c worker/scheduler.c worker/place.c worker/forward.c worker/step_desc.c worker/rank.c worker/engine.c \
+          worker/job.c worker/scheduler.c worker/place.c worker/best.c worker/forward.c worker/step_desc.c worker/rank.c worker/engine.c \
           worker/options.c worker/prove.c worker/stop_signals.c worker/member.c worker/serve.c
 WORKER += worker/mesh.c worker/mesh_io.c worker/probe.c
 CORE := controller/core/core.c controller/core/core_actions.c controller/core/core_workers.c \
@@ -129,7 +129,7 @@ UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_
 UNIT_KERNELS += test_share_tree test_coll test_coll_frames test_coll_failures
 UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safetensors test_sampler \
                test_block_manager test_rope test_engine_exact_branches test_engine_reference test_scheduler \
-               test_engine test_worker_options test_worker_prove test_ranks
+               test_engine test_worker_options test_worker_prove test_ranks test_best test_step_desc test_place test_cell_store
 UNIT_WORKER += test_mesh test_mesh_strangers test_probe
 UNIT_CORE := test_core_requests test_core_workers test_core_moves test_core_route test_core_pipelines \
              test_core_plan test_core_transitions

@@ -31,9 +31,9 @@ struct gw_engine {
     struct flight flights[GW_WIRE_RANKS_MAX]; /* oldest first, [depth] */
     uint32_t flights_len, depth;
     /* one step's descriptor */
-    uint32_t *ids;            /* [max_rows] */
-    struct gw_step_seq *seqs; /* [max_sequences] */
-    uint32_t *samples;        /* [max_sequences] */
+    uint32_t *ids;                  /* [max_rows] */
+    struct gw_step_seq *seqs;       /* [max_sequences] */
+    struct gw_step_sample *samples; /* [max_sequences] */
     uint64_t steps, step_us;
     struct gw_engine_stats stats;
 };
@@ -261,6 +261,12 @@ uint32_t gw_engine_jobs(const struct gw_engine *e)
 
 /* ---- beginning a step ---- */
 
+/* Whoever looks at logit rows gets whole ones. */
+static uint32_t keep_of(const struct gw_engine *e, const struct gw_branch *b)
+{
+    return e->config.sink.logits ? 0 : gw_sampler_keep(&b->job->request.sampling, b->output_len);
+}
+
 /* Row-major: sequences one after another, in the step's order. */
 static void describe(struct gw_engine *e, const struct gw_step *step, struct gw_step_desc *desc)
 {
@@ -277,7 +283,8 @@ static void describe(struct gw_engine *e, const struct gw_step *step, struct gw_
                                           .blocks_to = b->blocks_len};
         b->lane_known = b->blocks_len;
         row += item->rows;
-        if (item->sample) e->samples[samples++] = row - 1;
+        if (item->sample)
+            e->samples[samples++] = (struct gw_step_sample){.row = row - 1, .keep = keep_of(e, b)};
     }
     *desc = (struct gw_step_desc){.rows = step->rows,
                                   .seqs_len = step->items_len,

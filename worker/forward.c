@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "worker/best.h"
 #include "worker/rope.h"
 
 #define ALIGN 64
@@ -68,7 +69,8 @@ static size_t place(struct gw_forward *f, uint8_t *base)
     if (gw_place_is_last(p)) f->picked = take(base, &used, rows * c->hidden, sizeof(float));
     if (gw_place_is_last(p) || gw_place_leads(p))
         f->logits = take(base, &used, rows * c->vocab, sizeof(float));
-    if (gw_place_leads(p) && p->ranks > 1) f->columns = take(base, &used, rows * c->vocab, sizeof(float));
+    if (p->ranks > 1 && (gw_place_leads(p) || gw_place_is_last(p)))
+        f->columns = take(base, &used, rows * c->vocab, sizeof(float));
     return used;
 }
 
@@ -195,49 +197,77 @@ gw_err_t gw_forward_run(struct gw_forward *f, const uint32_t *ids, uint32_t rows
 /* ---- logits ---- */
 
 /* Own columns of the rows, y_stride apart. */
-static void run_head(struct gw_forward *f, const uint32_t *rows, uint32_t count, float *y, size_t y_stride)
+static void run_head(struct gw_forward *f, const struct gw_step_sample *rows, uint32_t count, float *y,
+                     size_t y_stride)
 {
     const struct gw_model_config *c = &f->config.model->config;
     const struct gw_weights *w = f->config.weights;
     for (uint32_t i = 0; i < count; i++)
-        memcpy(f->picked + (size_t)i * c->hidden, f->x + (size_t)rows[i] * c->hidden,
+        memcpy(f->picked + (size_t)i * c->hidden, f->x + (size_t)rows[i].row * c->hidden,
                c->hidden * sizeof *f->picked);
     f->config.ops->rmsnorm(f->config.device, f->normed, f->picked, w->norm_final, (float)c->rms_eps, count,
                            c->hidden);
     multiply(f, y, y_stride, &w->head, count);
 }
 
-static gw_err_t collect_columns(struct gw_forward *f, uint32_t rank, uint32_t count, struct gw_err_ctx *ctx)
+static uint32_t columns_of(const struct gw_forward *f, uint32_t rank, uint32_t *first)
 {
     const struct gw_place *p = f->config.place;
-    size_t vocab = f->config.model->config.vocab, shares = f->config.model->cells.shares;
+    uint32_t vocab = f->config.model->config.vocab, shares = f->config.model->cells.shares;
     const uint16_t *share_at = &p->last_share_at[rank - p->last_first];
-    size_t first = gw_cells_cut(share_at[0], (uint32_t)vocab, (uint32_t)shares);
-    size_t columns = gw_cells_cut(share_at[1], (uint32_t)vocab, (uint32_t)shares) - first;
-    if (count == 1)
-        return gw_coll_recv(f->config.coll, rank, f->logits + first, columns * sizeof(float), ctx);
-    TRY(gw_coll_recv(f->config.coll, rank, f->columns, count * columns * sizeof(float), ctx));
+    *first = gw_cells_cut(share_at[0], vocab, shares);
+    return gw_cells_cut(share_at[1], vocab, shares) - *first;
+}
+
+/* Words that a rank with so many columns sends of the rows. */
+static size_t words_of(const struct gw_step_sample *rows, uint32_t count, uint32_t columns)
+{
+    size_t words = 0;
+    for (uint32_t i = 0; i < count; i++) words += gw_best_words(rows[i].keep, columns);
+    return words;
+}
+
+static gw_err_t send_columns(struct gw_forward *f, const struct gw_step_sample *rows, uint32_t count,
+                             struct gw_err_ctx *ctx)
+{
+    const struct gw_weights *w = f->config.weights;
+    uint32_t columns = w->head.columns;
+    float *to = f->columns;
     for (uint32_t i = 0; i < count; i++)
-        memcpy(f->logits + i * vocab + first, f->columns + i * columns, columns * sizeof(float));
+        to += gw_best_put(f->logits + (size_t)i * columns, columns, w->head_first, rows[i].keep, to);
+    return gw_coll_send(f->config.coll, 0, GW_COLL_DATA, f->columns,
+                        (size_t)(to - f->columns) * sizeof(float), ctx);
+}
+
+static gw_err_t collect_columns(struct gw_forward *f, uint32_t rank, const struct gw_step_sample *rows,
+                                uint32_t count, struct gw_err_ctx *ctx)
+{
+    uint32_t vocab = f->config.model->config.vocab, first, columns = columns_of(f, rank, &first);
+    const float *from = f->columns;
+    TRY(gw_coll_recv(f->config.coll, rank, f->columns, words_of(rows, count, columns) * sizeof(float), ctx));
+    for (uint32_t i = 0; i < count; i++) {
+        if (!gw_best_get(from, columns, first, rows[i].keep, f->logits + (size_t)i * vocab))
+            return gw_fail(ctx, GW_ERR_PROTO, "rank %u sent logits of tokens that are not its own", rank);
+        from += gw_best_words(rows[i].keep, columns);
+    }
     return GW_OK;
 }
 
-gw_err_t gw_forward_logits(struct gw_forward *f, const uint32_t *rows, uint32_t count, const float **out,
-                           struct gw_err_ctx *ctx)
+gw_err_t gw_forward_logits(struct gw_forward *f, const struct gw_step_sample *rows, uint32_t count,
+                           const float **out, struct gw_err_ctx *ctx)
 {
     const struct gw_place *p = f->config.place;
     const struct gw_weights *w = f->config.weights;
-    uint32_t vocab = f->config.model->config.vocab;
     assert(count <= GW_FORWARD_LOGIT_ROWS);
     *out = NULL;
     if (!gw_place_leads(p)) {
         run_head(f, rows, count, f->logits, w->head.columns);
-        return gw_coll_send(f->config.coll, 0, GW_COLL_DATA, f->logits,
-                            (size_t)count * w->head.columns * sizeof(float), ctx);
+        return send_columns(f, rows, count, ctx);
     }
-    if (gw_place_is_last(p)) run_head(f, rows, count, f->logits + w->head_first, vocab);
+    if (gw_place_is_last(p))
+        run_head(f, rows, count, f->logits + w->head_first, f->config.model->config.vocab);
     for (uint32_t rank = p->last_first; rank < p->ranks; rank++)
-        if (rank != p->self) TRY(collect_columns(f, rank, count, ctx));
+        if (rank != p->self) TRY(collect_columns(f, rank, rows, count, ctx));
     *out = f->logits;
     return GW_OK;
 }

@@ -17,6 +17,7 @@
 #include "kernels/coll.h"
 #include "worker/page_pool.h"
 #include "worker/place.h"
+#include "worker/step_desc.h"
 #include "worker/weights.h"
 
 /* Rows whose logits are computed at once: enough to use the head's weights well, few enough that
@@ -49,9 +50,12 @@ gw_err_t gw_forward_run(struct gw_forward *f, const uint32_t *ids, uint32_t rows
 
 /* The given rows of the last run through the head; count <= GW_FORWARD_LOGIT_ROWS. The leader collects the columns of
  * all ranks: *out = [count, vocab], valid until the next call. The other ranks of the last stage send theirs, *out =
- * NULL; those of other stages must not call it. A leader outside the last stage only collects, rows unused. */
-gw_err_t gw_forward_logits(struct gw_forward *f, const uint32_t *rows, uint32_t count, const float **out,
-                           struct gw_err_ctx *ctx) GW_MUST_USE;
+ * NULL; those of other stages must not call it. A leader outside the last stage only collects.
+ *
+ * Of a sample that says keep > 0 each rank sends that many of its best logits, (u32 id, f32 logit) each; all that is not
+ * sent is -infinity in the row. Else it sends its columns, f32. One frame holds the rows one after another. */
+gw_err_t gw_forward_logits(struct gw_forward *f, const struct gw_step_sample *rows, uint32_t count,
+                           const float **out, struct gw_err_ctx *ctx) GW_MUST_USE;
 
 /* Softmax statistics [count] of the first `count` rows of the last logits collected. */
 void gw_forward_stats(struct gw_forward *f, uint32_t count, float *max, float *sum);

@@ -8,7 +8,7 @@
 /* A step that the leader has begun. */
 struct flight {
     uint64_t number;
-    uint32_t *samples; /* [max_sequences] */
+    struct gw_step_sample *samples; /* [max_sequences] */
     uint32_t samples_len;
 };
 

@@ -89,18 +89,24 @@ static void penalize_used(struct gw_sampler *s, const struct gw_sample_in *in)
     }
 }
 
-static bool changes_logits(const struct gw_sample_in *in)
+static bool changes_logits(const struct gw_sampling *p, uint32_t output_len)
 {
-    const struct gw_sampling *p = in->params;
     return p->bias_len || p->repetition_penalty != 1 || p->presence_penalty != 0 ||
-           p->frequency_penalty != 0 || (in->output_len < p->min_tokens && p->stop_ids_len);
+           p->frequency_penalty != 0 || (output_len < p->min_tokens && p->stop_ids_len);
+}
+
+uint32_t gw_sampler_keep(const struct gw_sampling *p, uint32_t output_len)
+{
+    if (p->logprobs || changes_logits(p, output_len)) return 0;
+    if (p->temperature <= 0) return 1;
+    return p->top_k <= GW_SAMPLER_KEEP_MAX ? p->top_k : 0;
 }
 
 /* bias … min_tokens mask. Returns the row to go on with: the caller's own when nothing changes. */
 static const float *adjusted(struct gw_sampler *s, const struct gw_sample_in *in)
 {
     const struct gw_sampling *p = in->params;
-    if (!changes_logits(in)) return in->logits;
+    if (!changes_logits(p, in->output_len)) return in->logits;
     memcpy(s->row, in->logits, s->vocab * sizeof *s->row);
     for (uint32_t i = 0; i < p->bias_len; i++) s->row[p->bias[i].id] += p->bias[i].bias;
     if (p->repetition_penalty != 1) {

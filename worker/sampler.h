@@ -41,6 +41,13 @@ struct gw_sample_out {
 gw_err_t gw_sampler_create(uint32_t vocab, struct gw_sampler **out) GW_MUST_USE;
 void gw_sampler_destroy(struct gw_sampler *sampler);
 
+/* How many of the row's best logits (logit descending, id ascending) decide the draw, whatever the others are below
+ * them: a row with -infinity in their place gives the same id. 0: all are needed. */
+uint32_t gw_sampler_keep(const struct gw_sampling *params, uint32_t output_len);
+
+/* The largest gw_sampler_keep. */
+#define GW_SAMPLER_KEEP_MAX 256
+
 void gw_sampler_draw(struct gw_sampler *sampler, const struct gw_sample_in *in, struct gw_sample_out *out);
 
 #endif

@@ -6,12 +6,13 @@
 
 struct gw_step_reader {
     struct gw_step_limits limits;
-    uint32_t table_len;          /* entries of one lane's table */
-    uint32_t *tables;            /* [sequences][table_len] */
-    uint32_t *known;             /* [sequences] entries that have been told */
-    uint32_t *ids, *samples;     /* [rows], [sequences] */
-    struct gw_step_seq *seqs;    /* [sequences] */
-    struct gw_slot_copy *copies; /* [GW_STEP_DESC_COPIES_MAX] */
+    uint32_t table_len;             /* entries of one lane's table */
+    uint32_t *tables;               /* [sequences][table_len] */
+    uint32_t *known;                /* [sequences] entries that have been told */
+    uint32_t *ids;                  /* [rows] */
+    struct gw_step_sample *samples; /* [sequences] */
+    struct gw_step_seq *seqs;       /* [sequences] */
+    struct gw_slot_copy *copies;    /* [GW_STEP_DESC_COPIES_MAX] */
 };
 
 static void put_all(struct gw_buf *b, const uint32_t *values, uint32_t count)
@@ -39,7 +40,10 @@ void gw_step_desc_put(const struct gw_step_desc *d, struct gw_buf *b)
         gw_buf_u32(b, s->blocks_to - s->blocks_at);
         put_all(b, s->blocks + s->blocks_at, s->blocks_to - s->blocks_at);
     }
-    put_all(b, d->samples, d->samples_len);
+    for (uint32_t i = 0; i < d->samples_len; i++) {
+        gw_buf_u32(b, d->samples[i].row);
+        gw_buf_u32(b, d->samples[i].keep);
+    }
 }
 
 gw_err_t gw_step_reader_create(const struct gw_step_limits *limits, struct gw_step_reader **out)
@@ -131,6 +135,17 @@ static bool get_seqs(struct gw_step_reader *r, struct gw_reader *in, uint32_t se
     return sum == rows;
 }
 
+static bool get_samples(struct gw_step_reader *r, struct gw_reader *in, uint32_t count, uint32_t rows)
+{
+    bool ok = true;
+    for (uint32_t i = 0; i < count; i++) {
+        r->samples[i] = (struct gw_step_sample){.row = gw_read_u32(in)};
+        r->samples[i].keep = gw_read_u32(in);
+        ok &= r->samples[i].row < rows;
+    }
+    return ok;
+}
+
 static bool get_desc(struct gw_step_reader *r, struct gw_reader *in, struct gw_step_desc *d)
 {
     const struct gw_step_limits *l = &r->limits;
@@ -144,7 +159,7 @@ static bool get_desc(struct gw_step_reader *r, struct gw_reader *in, struct gw_s
         d->seqs_len > l->sequences || d->samples_len > d->seqs_len)
         return false;
     return get_copies(r, in, d->copies_len) && get_below(in, r->ids, d->rows, l->vocab) &&
-           get_seqs(r, in, d->seqs_len, d->rows) && get_below(in, r->samples, d->samples_len, d->rows);
+           get_seqs(r, in, d->seqs_len, d->rows) && get_samples(r, in, d->samples_len, d->rows);
 }
 
 gw_err_t gw_step_reader_get(struct gw_step_reader *r, const void *bytes, size_t len,

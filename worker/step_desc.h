@@ -12,8 +12,8 @@
  *       16    8*c  copies     (u32 from, u32 to) slots, to be copied before anything else
  *            4*r  ids        of the rows
  *                  per sequence: u32 lane, u32 rows, u32 position, u32 at, u32 count, u32 slots[count]:
- *                  entries [at, at + count) of the lane's table are these; the others stay
- *            4*s  samples    ascending
+ *                  entries [at, at + count) of the lane's table are these and the last; those before stay
+ *            8*s  samples    (u32 row, u32 keep): ascending rows; keep: the best so many logits are enough, 0 = all
  *
  * Owner: the describer's arrays are its own; a reader owns its tables. Thread: one. Units: rows, tokens, slots. Errors:
  * GW_ERR_PROTO for anything that would read or write outside the tables, the pool or the batch; nothing is changed
@@ -34,6 +34,12 @@ struct gw_step_seq {
     uint32_t blocks_at, blocks_to; /* entries [at, to) are not known to the other ranks yet */
 };
 
+/* A row whose next token is drawn. */
+struct gw_step_sample {
+    uint32_t row;
+    uint32_t keep; /* so many of its best logits decide the draw; 0: all */
+};
+
 struct gw_slot_copy {
     uint32_t from, to;
 };
@@ -42,7 +48,7 @@ struct gw_step_desc {
     uint32_t rows, seqs_len, samples_len, copies_len;
     const uint32_t *ids;            /* [rows] */
     const struct gw_step_seq *seqs; /* row after row */
-    const uint32_t *samples;        /* [samples_len] */
+    const struct gw_step_sample *samples;
     const struct gw_slot_copy *copies;
 };
 

@@ -29,20 +29,29 @@ static void compare_all(const struct fixture *want, struct fixture *got)
                             mixed_top_n(SEED, i, vocab));
 }
 
-/* A pipeline of that layout that records what it does. */
-static void open_pipeline(struct rank_threads *a, struct fixture *f, const struct gw_model *model,
-                          const char *layout, struct solo_config config, bool try_shm)
+/* A pipeline of that layout that records what it does, but for logit rows. */
+static void open_blind_pipeline(struct rank_threads *a, struct fixture *f, const struct gw_model *model,
+                                const char *layout, struct solo_config config, bool try_shm)
 {
     struct gw_err_ctx ctx = {0};
     *f = (struct fixture){.model = (struct gw_model *)model,
                           .runs = calloc(FIXTURE_RUNS_MAX, sizeof *f->runs),
                           .last_row = calloc(model->config.vocab, sizeof *f->last_row)};
-    config.sink = (struct gw_engine_sink){
-        .arg = f, .started = fixture_started, .tokens = fixture_tokens, .logits = fixture_logits};
+    config.sink.arg = f;
+    config.sink.started = fixture_started;
+    config.sink.tokens = fixture_tokens;
     config.threads = 1;
     *a = (struct rank_threads){.model = model, .config = config, .try_shm = try_shm};
     if (rank_threads_open(a, layout, &ctx) != GW_OK) fail_msg("%s: %s", layout, ctx.text);
     f->engine = a->engine;
+}
+
+/* The same with logit rows. */
+static void open_pipeline(struct rank_threads *a, struct fixture *f, const struct gw_model *model,
+                          const char *layout, struct solo_config config, bool try_shm)
+{
+    config.sink.logits = fixture_logits;
+    open_blind_pipeline(a, f, model, layout, config, try_shm);
 }
 
 static void close_pipeline(struct rank_threads *a, struct fixture *f)
@@ -117,6 +126,35 @@ static void test_every_model_gives_the_same_bits(void **state)
     (void)state;
     for (size_t i = 1; i < sizeof models / sizeof *models; i++)
         with_reference(models[i], NULL, run_some_layouts);
+}
+
+/* Without anybody who looks at logit rows, ranks send as few of them as decide: the same records. */
+static void run_kept_logits(const struct fixture *want, struct solo_config config)
+{
+    static const char *const some[] = {"4+4", "8/3+5", "8/8"};
+    for (size_t k = 0; k < sizeof some / sizeof *some; k++) {
+        struct rank_threads a;
+        struct fixture f;
+        open_blind_pipeline(&a, &f, want->model, some[k], config, true);
+        submit_all(&f);
+        fixture_drain(&f);
+        for (uint32_t i = 0; i < REQUESTS; i++) {
+            const struct fixture_branch *x = &want->runs[i].branches[0],
+                                        *y = &fixture_run_of(&f, i + 1)->branches[0];
+            assert_int_equal(x->len, y->len);
+            for (uint32_t t = 0; t < x->len; t++) {
+                assert_int_equal(x->records[t].id, y->records[t].id);
+                assert_memory_equal(&x->records[t].logprob, &y->records[t].logprob, sizeof(float));
+            }
+        }
+        close_pipeline(&a, &f);
+    }
+}
+
+static void test_kept_logits_give_the_same_records(void **state)
+{
+    (void)state;
+    with_reference(models[0], "cpu-f32-1", run_kept_logits);
 }
 
 static void run_three_stages(const struct fixture *want, struct solo_config config)
@@ -223,6 +261,7 @@ int main(void)
         cmocka_unit_test(test_every_layout_gives_the_same_bits_bf16),
         cmocka_unit_test(test_every_layout_gives_the_same_bits_f32),
         cmocka_unit_test(test_every_model_gives_the_same_bits),
+        cmocka_unit_test(test_kept_logits_give_the_same_records),
         cmocka_unit_test(test_three_stages_give_the_same_bits),
         cmocka_unit_test(test_hard_shapes_give_the_same_bits),
         cmocka_unit_test(test_branches_that_share_a_partial_block_give_the_same_bits),

@@ -1,0 +1,138 @@
+/* worker/cell_store, worker/weights: parts are loaded once, counted, kept until trimmed, and any rectangle's matrices
+ * are those of the whole model. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <string.h>
+
+#include "worker/weights.h"
+
+#define MODEL "tests/data/tiny/gqa64" /* 3 layers: 2 groups; 8 shares; 2 KV heads */
+
+struct fixture {
+    struct gw_model *model;
+    const struct gw_ops *ops;
+    struct gw_cell_store *store;
+    struct gw_cell_rect all;
+};
+
+static int set_up(void **state)
+{
+    static struct fixture f;
+    assert_int_equal(gw_model_open(MODEL, &f.model, NULL), GW_OK);
+    assert_int_equal(gw_ops_cpu(gw_model_profile(f.model), GW_ISA_C, &f.ops, NULL), GW_OK);
+    assert_int_equal(gw_cell_store_create(f.model, f.ops, &f.store, NULL), GW_OK);
+    f.all = gw_cells_all(&f.model->cells);
+    *state = &f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    gw_cell_store_destroy(f->store);
+    gw_model_close(f->model);
+    return 0;
+}
+
+static struct gw_weights *weights_of(struct fixture *f, struct gw_cell_rect r)
+{
+    struct gw_weights *w;
+    assert_int_equal(gw_weights_create(f->store, f->model, r, NULL, &w, NULL), GW_OK);
+    return w;
+}
+
+static void test_acquire_loads_what_is_missing_only(void **state)
+{
+    struct fixture *f = *state;
+    const struct gw_cell_rect left = {0, 2, 0, 5}, right = {0, 2, 3, 8};
+    uint64_t all = gw_cell_store_bytes_of(f->store, f->all), before = gw_cell_store_bytes_of(f->store, left);
+    assert_int_equal(gw_cell_store_missing(f->store, left), before);
+    struct gw_weights *a = weights_of(f, left);
+    assert_int_equal(a->loaded_bytes, before);
+    assert_int_equal(gw_cell_store_bytes(f->store), before);
+    assert_int_equal(gw_cell_store_missing(f->store, left), 0);
+    uint64_t missing = gw_cell_store_missing(f->store, right);
+    assert_true(missing > 0 && missing < gw_cell_store_bytes_of(f->store, right));
+    struct gw_weights *b = weights_of(f, right);
+    assert_int_equal(b->loaded_bytes, missing);
+    assert_int_equal(gw_cell_store_bytes(f->store), all);
+    gw_weights_destroy(a);
+    gw_weights_destroy(b);
+}
+
+static void test_trim_keeps_what_is_counted_or_wanted(void **state)
+{
+    struct fixture *f = *state;
+    const struct gw_cell_rect one = {0, 1, 0, 4}, two = {1, 2, 4, 8}, none = {0, 0, 0, 0};
+    struct gw_weights *a = weights_of(f, one), *b = weights_of(f, two);
+    gw_weights_destroy(b);
+    assert_int_equal(gw_cell_store_missing(f->store, two), 0); /* nobody counts it, nobody dropped it */
+    gw_cell_store_trim(f->store, two);
+    assert_int_equal(gw_cell_store_missing(f->store, two), 0);
+    gw_cell_store_trim(f->store, none);
+    assert_int_equal(gw_cell_store_missing(f->store, one), 0);
+    assert_int_equal(gw_cell_store_bytes(f->store), gw_cell_store_bytes_of(f->store, one));
+    gw_weights_destroy(a);
+    gw_cell_store_trim(f->store, none);
+    assert_int_equal(gw_cell_store_bytes(f->store), 0);
+}
+
+static void test_acquire_stopped_holds_nothing(void **state)
+{
+    struct fixture *f = *state;
+    atomic_bool stop = true;
+    struct gw_weights *w = NULL;
+    assert_int_equal(gw_weights_create(f->store, f->model, f->all, &stop, &w, NULL), GW_ERR_IO);
+    assert_null(w);
+    gw_cell_store_trim(f->store, (struct gw_cell_rect){0});
+    assert_int_equal(gw_cell_store_bytes(f->store), 0);
+}
+
+static void expect_same_matrix(const struct fixture *f, const struct gw_weight *a, const struct gw_weight *b)
+{
+    assert_int_equal(a->n, b->n);
+    assert_int_equal(a->k, b->k);
+    assert_memory_equal(a->data, b->data, f->ops->pack_bytes(a->n, a->k));
+}
+
+/* Two stores, so that the rectangle's matrices are its own. */
+static void test_weights_of_a_rectangle_are_the_whole_s(void **state)
+{
+    struct fixture *f = *state;
+    const struct gw_cell_rect r = {1, 2, 3, 6};
+    struct gw_cell_store *other;
+    struct gw_weights *whole = weights_of(f, f->all), *part;
+    assert_int_equal(gw_cell_store_create(f->model, f->ops, &other, NULL), GW_OK);
+    assert_int_equal(gw_weights_create(other, f->model, r, NULL, &part, NULL), GW_OK);
+    assert_int_equal(part->layers_len, 1); /* the third of three layers */
+    assert_int_equal(part->shares, 3);
+    assert_int_equal(part->kv_heads, 2); /* shares 3 to 5 read both */
+    const struct gw_layer_weights *a = &whole->layers[2], *b = &part->layers[0];
+    for (uint32_t i = 0; i < 3; i++) {
+        expect_same_matrix(f, &a->qkv.w[3 + i], &b->qkv.w[i]);
+        expect_same_matrix(f, &a->o[3 + i], &b->o[i]);
+        expect_same_matrix(f, &a->gate_up.w[3 + i], &b->gate_up.w[i]);
+        expect_same_matrix(f, &a->down[3 + i], &b->down[i]);
+        expect_same_matrix(f, &whole->head.w[3 + i], &part->head.w[i]);
+        assert_int_equal(whole->head.at[3 + i], part->head_first + part->head.at[i]);
+    }
+    expect_same_matrix(f, &a->qkv.w[8], &b->qkv.w[3]); /* K of the first KV head, behind the shares' Q */
+    assert_memory_equal(a->norm_ffn, b->norm_ffn, f->model->config.hidden * sizeof(float));
+    gw_weights_destroy(part);
+    gw_cell_store_destroy(other);
+    gw_weights_destroy(whole);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_acquire_loads_what_is_missing_only, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_trim_keeps_what_is_counted_or_wanted, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_acquire_stopped_holds_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_weights_of_a_rectangle_are_the_whole_s, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
