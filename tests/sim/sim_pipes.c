@@ -118,21 +118,37 @@ static bool same_ranks(const struct sim_pipe *p, const struct gw_core_plan_rank 
     return true;
 }
 
-/* Does the plan have p, and could it still be served when it came? */
-static bool plan_has(struct sim *sim, const struct gw_core_plan *plan, const struct sim_pipe *p)
+static bool is_planned(const struct gw_core_plan *plan, const struct sim_pipe *p)
 {
     for (uint32_t at = 0, n; at < plan->ranks_len; at += n) {
         n = 1;
         while (at + n < plan->ranks_len && plan->ranks[at + n].pipeline == plan->ranks[at].pipeline) n++;
-        if (same_ranks(p, &plan->ranks[at], n)) return !sim_pipe_doomed(sim, p);
+        if (same_ranks(p, &plan->ranks[at], n)) return true;
     }
     return false;
+}
+
+/* A wrong plan may have a worker in several pipelines: which of them is taken is the core's choice. */
+static bool named_once(const struct gw_core_plan *plan, uint64_t link)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < plan->ranks_len; i++) count += plan->ranks[i].link == link;
+    return count == 1;
+}
+
+/* Must p serve on, or form on, for all that is known? */
+static bool is_kept(struct sim *sim, const struct gw_core_plan *plan, const struct sim_pipe *p)
+{
+    if (!is_planned(plan, p) || sim_pipe_doomed(sim, p)) return false;
+    for (uint32_t i = 0; i < p->ranks_len; i++)
+        if (!named_once(plan, p->ranks[i].link)) return false;
+    return true;
 }
 
 void sim_pipes_plan(struct sim *sim, const struct gw_core_plan *plan)
 {
     for (size_t i = 0; i < sim->pipes_len; i++)
-        sim->pipes[i].planned = !sim->pipes[i].ended && plan_has(sim, plan, &sim->pipes[i]);
+        sim->pipes[i].planned = !sim->pipes[i].ended && is_kept(sim, plan, &sim->pipes[i]);
 }
 
 void sim_pipes_assign(struct sim *sim, struct sim_link *l, const struct gw_msg *m)
@@ -141,8 +157,9 @@ void sim_pipes_assign(struct sim *sim, struct sim_link *l, const struct gw_msg *
     if (!p) {
         p = pipe_open(sim, m);
         fill_ranks(sim, p, &m->assign);
-        p->planned = plan_has(sim, &sim->plan, p);
-        if (!p->planned) sim_fail(sim, "generation %llu is in no plan", (unsigned long long)p->generation);
+        p->planned = is_kept(sim, &sim->plan, p);
+        if (!is_planned(&sim->plan, p))
+            sim_fail(sim, "generation %llu is in no plan", (unsigned long long)p->generation);
         sim->formed++;
     }
     if (sim->failed) return;
