@@ -1,0 +1,30 @@
+# Godwit on Azure: a spot scale set and its on-demand fallback, and the controller. What is decided, is in ./logic and
+# ../boot.
+
+locals {
+  tags = merge(var.tags, { godwit-cluster = var.name })
+}
+
+module "logic" {
+  source = "./logic"
+
+  name      = var.name
+  size      = var.size
+  zones     = var.zones
+  spot      = var.spot
+  on_demand = var.on_demand
+}
+
+module "boot" {
+  source = "../boot"
+
+  cloud   = "azure"
+  package = var.package
+  model   = var.model
+  secrets = {
+    cluster_key = var.secrets.cluster_key.url
+    admin_token = var.secrets.admin_token.url
+  }
+  controller_address = var.controller_private_ip
+  notice_s           = 30
+}

@@ -1,0 +1,106 @@
+variables {
+  cloud = "aws"
+  package = {
+    location = "s3://releases/godwit_0.1.0_amd64.deb"
+    sha256   = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+  }
+  model = {
+    location        = "s3://models/llama-3.2-1b/"
+    manifest_sha256 = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
+    served_as       = "llama-3.2-1b"
+  }
+  secrets = {
+    cluster_key = "godwit/cluster-key"
+    admin_token = "godwit/admin-token"
+  }
+  controller_address = "10.0.1.10"
+}
+
+run "worker_checks_what_it_fetches" {
+  command = plan
+  assert {
+    condition     = strcontains(output.worker, "echo \"${var.package.sha256}  $deb\" | sha256sum --check")
+    error_message = "the package is installed unchecked"
+  }
+  assert {
+    condition     = strcontains(output.worker, "echo \"${var.model.manifest_sha256}  $to/SHA256SUMS\" | sha256sum --check")
+    error_message = "the model's manifest is taken unchecked"
+  }
+  assert {
+    condition     = strcontains(output.worker, "fetch 's3://models/llama-3.2-1b/SHA256SUMS'")
+    error_message = "the model's folder is written with two slashes, or none"
+  }
+}
+
+run "watch_starts_before_the_model_is_fetched" {
+  command = plan
+  assert {
+    condition     = strcontains(split("fetch_model\ncat", output.worker)[0], "systemctl enable --now godwit-watch")
+    error_message = "notices that come while the model is fetched would not be heard"
+  }
+  assert {
+    condition     = strcontains(output.worker, "instance-id = $id\nworker-id = $id")
+    error_message = "worker and watch must give the controller the same instance id"
+  }
+}
+
+run "controller_asks_for_a_token" {
+  command = plan
+  assert {
+    condition     = strcontains(output.controller, "admin-token-file = /etc/godwit/admin.token")
+    error_message = "the admin listener is off loopback without a token"
+  }
+}
+
+run "gcp_and_azure_use_their_own_services" {
+  command = plan
+  variables {
+    cloud   = "gcp"
+    package = { location = "gs://releases/godwit.deb", sha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" }
+    model   = { location = "gs://models/x", manifest_sha256 = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210", served_as = "x" }
+  }
+  assert {
+    condition     = strcontains(output.worker, "Metadata-Flavor: Google") && strcontains(output.worker, "cloud = gcp")
+    error_message = "not GCP's script"
+  }
+}
+
+run "location_of_another_cloud_is_refused" {
+  command = plan
+  variables {
+    cloud = "azure"
+  }
+  expect_failures = [output.worker]
+}
+
+run "sum_that_is_none_is_refused" {
+  command = plan
+  variables {
+    package = { location = "s3://releases/godwit.deb", sha256 = "latest" }
+  }
+  expect_failures = [var.package]
+}
+
+run "secret_in_place_of_its_name_is_refused" {
+  command = plan
+  variables {
+    secrets = { cluster_key = "not a name; a secret?", admin_token = "godwit/admin-token" }
+  }
+  expect_failures = [var.secrets]
+}
+
+run "host_name_for_the_controller_is_refused" {
+  command = plan
+  variables {
+    controller_address = "controller.internal"
+  }
+  expect_failures = [var.controller_address]
+}
+
+run "cloud_that_is_none_is_refused" {
+  command = plan
+  variables {
+    cloud = "cirrus"
+  }
+  expect_failures = [var.cloud]
+}
