@@ -40,6 +40,7 @@ MIGRATE += migrate/profile.c migrate/block_name.c migrate/model_files.c migrate/
 MIGRATE += migrate/plan.c
 MIGRATE += migrate/page_seal.c migrate/store.c migrate/store_io.c migrate/store_server.c migrate/store_redis.c migrate/redis_replies.c
 MIGRATE += migrate/shake.c migrate/geometry.c migrate/checksum.c migrate/page_codec.c migrate/peer_io.c migrate/peer_server.c migrate/peer_conn.c
+MIGRATE += migrate/peer_fetch.c migrate/fetch_items.c migrate/fetch_stream.c migrate/fetch_connect.c
 KERNELS := kernels/share_tree.c kernels/convert.c kernels/digest.c kernels/digest_model.c \
            kernels/cpu/device.c kernels/cpu/ops.c kernels/cpu/pack.c kernels/cpu/embed.c \
            kernels/cpu/rmsnorm_c.c kernels/cpu/rmsnorm_avx512.c kernels/cpu/matmul.c kernels/cpu/matmul_c.c \
@@ -124,6 +125,7 @@ FLAGS_truncate := -mavx2 -mfma
 UNIT_BASE := test_base_frame test_base_buf test_base_json test_base_args test_base_pool test_base_utf8 test_base_hash \
              test_base_file test_base_sockaddr test_base_err test_base_log test_base_rng test_base_id_map
 UNIT_MIGRATE := test_request test_wire test_block_name test_fingerprint
+UNIT_MIGRATE += test_geometry test_page_codec test_peer
 UNIT_MIGRATE += test_page_seal test_store_redis
 UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_kernels_rows test_kernels_attention test_kernels_digest
 UNIT_KERNELS += test_share_tree test_coll test_coll_frames test_coll_failures
@@ -251,6 +253,7 @@ EXACT := test_engine_golden test_engine_exact test_engine_exact_branches
 # Unit tests that also run under ThreadSanitizer: where threads meet.
 TSAN := test_base_pool test_kernels_device test_coll_failures
 TSAN += test_mesh test_mesh_strangers
+TSAN += test_peer
 TSAN += test_layout
 # End-to-end scripts: PATH[,ARG...][@seconds allowed]. SHORT are part of `make check`, LONG of `make test-full` only.
 E2E_SHORT := tests/lint/test_lint.py@120 tests/e2e/test_harness.py@120 tests/e2e/test_curl.py@120

@@ -9,10 +9,10 @@
 #define STRIPE (LANES * sizeof(uint64_t))
 #define STEP   0x9E3779B97F4A7C15u /* odd, so that no two of 2^64 stripes have the same keys */
 
-/* Any eight words with bits well mixed: splitmix64 of 1 to 8. */
-static const uint64_t KEYS[LANES] = {0x910A2DEC89025CC1, 0xBEEB8DA1658EEC67, 0xF893A2EEFB32555E,
-                                     0x71C18690EE42C90B, 0x71BB54D8D101B5B9, 0xC34D0BFF90150280,
-                                     0xE099EC6CD7363CA5, 0x85E7BB0F12278575};
+/* Any eight words with bits well mixed: gw_mix64 of 1 to 8. */
+static const uint64_t KEYS[LANES] = {0x910A2DEC89025CC1, 0x975835DE1C9756CE, 0x1D0B14E4DB018FED,
+                                     0x6E73E372E2338ACA, 0x63033B0CA389C35A, 0xBD64A5D9ADEFE000,
+                                     0x63CBE1E459320DD7, 0x9E5651B0EF953636};
 
 /* Adds stripes [first, first + stripes) to acc. */
 typedef void accumulate_fn(uint64_t acc[LANES], const uint8_t *p, size_t first, size_t stripes);

@@ -142,6 +142,12 @@ static inline void gw_page_want(struct gw_page_request *r, uint32_t name, uint32
     r->wanted[bit / 8] |= (uint8_t)(1u << (bit % 8));
 }
 
+static inline void gw_page_unwant(struct gw_page_request *r, uint32_t name, uint32_t page)
+{
+    uint32_t bit = name * r->pages_len + page;
+    r->wanted[bit / 8] &= (uint8_t) ~(1u << (bit % 8));
+}
+
 /* Bytes written to out[GW_PAGE_TABLE_MAX]. */
 uint32_t gw_page_request_put(uint8_t *out, const struct gw_page_request *request);
 gw_err_t gw_page_request_get(const uint8_t *table, uint32_t len, struct gw_page_request *out,
