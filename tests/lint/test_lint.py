@@ -58,6 +58,7 @@ CASES = [
     ("lint_longest_function_passes", "base/planted.c", "void f(void)\n{\n" + "    g();\n" * 78 + "}\n", None),
     ("lint_header_without_owner_fails", "base/planted.h", HEADER.replace("Owner", "owner"), "missing: Owner:"),
     ("lint_broken_python_fails", "tests/planted.py", "def f(:\n", "SyntaxError"),
+    ("lint_script_that_cannot_be_run_fails", "tests/planted.py", "#!/usr/bin/env python3\n", "is not executable"),
     ("lint_broken_shell_fails", "tests/planted.sh", "if true; then\n", "syntax error"),
     ("lint_allowed_includes_pass", "worker/other.c",
      '#include "base/err.h"\n#include "kernels/op.h"\n#include "migrate/wire.h"\n#include <event2/event.h>\n', None),
@@ -83,7 +84,7 @@ def make_tree(root):
     for folder in ("base", "tests/lint"):
         shutil.copytree(os.path.join(ROOT, folder), os.path.join(root, folder), ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(os.path.join(ROOT, "Makefile"), root)
-    for path in ("controller/core/core.h", "migrate/request.h", "migrate/wire.h", "kernels/op.h"):
+    for path in ("controller/core/core.h", "migrate/grid.h", "migrate/request.h", "migrate/wire.h", "kernels/op.h"):
         os.makedirs(os.path.dirname(os.path.join(root, path)), exist_ok=True)
         shutil.copy(os.path.join(ROOT, path), os.path.join(root, path))
     for path in ("worker/planted.h", "controller/front/planted.h"):

@@ -54,10 +54,21 @@ def parse_python(root, path):
     return []
 
 
+def not_executable(root, path):
+    """A finding for a file that names its interpreter and cannot be run."""
+    with open(os.path.join(root, path), "rb") as f:
+        runs = f.read(2) == b"#!"
+    if runs and not path.endswith(".tftpl") and not os.access(os.path.join(root, path), os.X_OK):
+        return [tree.finding(path, 1, "begins with #! and is not executable")]
+    return []
+
+
 def check_scripts(root):
     found = []
     for path in tree.tracked(root):
         kind = interpreter(root, path)
+        if kind:
+            found += not_executable(root, path)
         if kind == "shell":
             found += run(["bash", "-n", path], root)
         elif kind == "python":
