@@ -266,7 +266,7 @@ E2E += tests/e2e/test_layout_cli.py@300
 E2E_LONG :=
 # Programs that print `bench` lines: C ones (tests/bench/<name>.c, run on the release build) and scripts.
 BENCH := bench_kernels bench_coll bench_engine bench_plan
-BENCH_MODEL := bench_ranks
+BENCH_MODEL := bench_ranks bench_prepare
 BENCH_E2E := tests/bench/bench_recovery.py
 
 JOBS ?= $(shell nproc)
@@ -332,8 +332,8 @@ $(patsubst %,build/release/tests/bench/%,$(BENCH) $(BENCH_MODEL)): build/release
 BENCH_DIR ?= build/llama-1b
 $(BENCH_DIR)/model.safetensors:
 	tests/bench/make_model.py llama-1b $(BENCH_DIR)
-bench-ranks: build/release/tests/bench/bench_ranks $(BENCH_DIR)/model.safetensors ## measure ranks on a 1B model of random weights (BENCH_DIR=build/llama-1b, 2.5 GB; wants python3-numpy)
-	@build/release/tests/bench/bench_ranks $(BENCH_DIR)
+bench-ranks: $(BENCH_MODEL:%=build/release/tests/bench/%) $(BENCH_DIR)/model.safetensors ## measure ranks on a 1B model of random weights (BENCH_DIR=build/llama-1b, 2.5 GB; wants python3-numpy)
+	@for b in $(BENCH_MODEL); do build/release/tests/bench/$$b $(BENCH_DIR) || exit; done
 
 BENCH_MIGRATE := bench_store
 $(BENCH_MIGRATE:%=build/release/tests/bench/%): build/release/tests/bench/%: build/release/tests/bench/%.o $(call libs,release,MIGRATE BASE)
