@@ -34,8 +34,8 @@ struct gw_auth_ops {
     gw_err_t (*create)(const struct gw_auth_config *config, void **out);
     void (*destroy)(void *auth);
     /* When to ask next, and what; INT64_MAX: never. */
-    int64_t (*next)(void *auth, struct gw_source_now now, struct gw_fetch_request *out);
-    void (*hear)(void *auth, struct gw_source_now now, const struct gw_fetch_reply *reply);
+    int64_t (*next)(void *auth, struct gw_source_now now, struct gw_web_request *out);
+    void (*hear)(void *auth, struct gw_source_now now, const struct gw_web_reply *reply);
     /* NULL: there are none yet, or none any more. */
     const struct gw_cloud_credentials *(*get)(const void *auth, struct gw_source_now now);
     /* The cloud says that they have ended. */

@@ -59,7 +59,7 @@ static enum kind find_kind(const struct aws_auth *a)
 
 /* ---- what is asked ------------------------------------------------------------------------------------- */
 
-static void ask_imds(struct aws_auth *a, struct gw_fetch_request *q)
+static void ask_imds(struct aws_auth *a, struct gw_web_request *q)
 {
     const char *base = a->config.metadata_url ? a->config.metadata_url : IMDS_URL;
     if (a->step == STEP_TOKEN) {
@@ -87,7 +87,7 @@ static bool read_token_file(const char *path, char **out)
     return false;
 }
 
-static void ask_container(struct aws_auth *a, struct gw_fetch_request *q)
+static void ask_container(struct aws_auth *a, struct gw_web_request *q)
 {
     const char *full = env(a, "AWS_CONTAINER_CREDENTIALS_FULL_URI");
     const char *file = env(a, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
@@ -105,7 +105,7 @@ static void ask_container(struct aws_auth *a, struct gw_fetch_request *q)
     free(text);
 }
 
-static void ask_web_identity(struct aws_auth *a, struct gw_fetch_request *q)
+static void ask_web_identity(struct aws_auth *a, struct gw_web_request *q)
 {
     char *token = NULL;
     if (a->config.endpoint)
@@ -126,10 +126,10 @@ static void ask_web_identity(struct aws_auth *a, struct gw_fetch_request *q)
     q->direct = false;
 }
 
-static int64_t aws_next(void *auth, struct gw_source_now now, struct gw_fetch_request *q)
+static int64_t aws_next(void *auth, struct gw_source_now now, struct gw_web_request *q)
 {
     struct aws_auth *a = auth;
-    *q = (struct gw_fetch_request){
+    *q = (struct gw_web_request){
         .method = "GET", .url = a->url, .timeout_us = TIMEOUT_US, .body_max = BODY_MAX, .direct = true};
     if (a->kind == BY_ENV) return INT64_MAX;
     if (a->due_us > now.mono_us) return a->due_us;
@@ -173,7 +173,7 @@ static bool take_keys(struct aws_auth *a, struct gw_source_now now, const char *
 }
 
 /* {"Code": "Success", "AccessKeyId", "SecretAccessKey", "Token", "Expiration"}; containers have no Code. */
-static bool read_keys(struct aws_auth *a, struct gw_source_now now, const struct gw_fetch_reply *reply)
+static bool read_keys(struct aws_auth *a, struct gw_source_now now, const struct gw_web_reply *reply)
 {
     cJSON *tree = NULL;
     const char *key = NULL, *secret = NULL, *token = NULL, *expiration = NULL;
@@ -204,7 +204,7 @@ static gw_err_t on_sts_end(void *arg, const char *path, const char *text)
     return GW_OK;
 }
 
-static bool read_sts(struct aws_auth *a, struct gw_source_now now, const struct gw_fetch_reply *reply)
+static bool read_sts(struct aws_auth *a, struct gw_source_now now, const struct gw_web_reply *reply)
 {
     struct sts_keys k = {{0}, {0}, {0}, {0}};
     const struct gw_xml_handler handler = {.end = on_sts_end, .arg = &k};
@@ -214,7 +214,7 @@ static bool read_sts(struct aws_auth *a, struct gw_source_now now, const struct 
     return ok;
 }
 
-static bool read_imds(struct aws_auth *a, struct gw_source_now now, const struct gw_fetch_reply *reply)
+static bool read_imds(struct aws_auth *a, struct gw_source_now now, const struct gw_web_reply *reply)
 {
     char token[256];
     switch (a->step) {
@@ -240,7 +240,7 @@ static const char *kind_name(enum kind kind)
     return names[kind];
 }
 
-static void fail(struct aws_auth *a, int64_t now_us, const struct gw_fetch_reply *reply)
+static void fail(struct aws_auth *a, int64_t now_us, const struct gw_web_reply *reply)
 {
     a->step = STEP_TOKEN;
     a->due_us = now_us + RETRY_US;
@@ -250,7 +250,7 @@ static void fail(struct aws_auth *a, int64_t now_us, const struct gw_fetch_reply
     a->said = true;
 }
 
-static void aws_hear(void *auth, struct gw_source_now now, const struct gw_fetch_reply *reply)
+static void aws_hear(void *auth, struct gw_source_now now, const struct gw_web_reply *reply)
 {
     struct aws_auth *a = auth;
     bool ok = reply->err == GW_OK && reply->status == 200;

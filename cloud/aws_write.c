@@ -230,15 +230,15 @@ gw_err_t gw_aws_write(const struct gw_cloud_place *place, const struct gw_cloud_
     if (out->body.err != GW_OK) return gw_fail(ctx, out->body.err, "aws: the request is too long");
     set_url(place, service, out);
     snprintf(out->sigv4, sizeof out->sigv4, "aws:amz:%s:%s", place->region, service);
-    out->request = (struct gw_fetch_request){.method = "POST",
-                                             .url = out->url,
-                                             .body = (const char *)out->body.data,
-                                             .body_len = out->body.len,
-                                             .timeout_us = TIMEOUT_US + (int64_t)ask->wait_s * GW_US_PER_S,
-                                             .body_max = GW_CLOUD_BODY_MAX,
-                                             .sigv4 = out->sigv4,
-                                             .access_key = credentials->access_key,
-                                             .secret_key = credentials->secret_key};
+    out->request = (struct gw_web_request){.method = "POST",
+                                           .url = out->url,
+                                           .body = (const char *)out->body.data,
+                                           .body_len = out->body.len,
+                                           .timeout_us = TIMEOUT_US + (int64_t)ask->wait_s * GW_US_PER_S,
+                                           .body_max = GW_CLOUD_BODY_MAX,
+                                           .sigv4 = out->sigv4,
+                                           .access_key = credentials->access_key,
+                                           .secret_key = credentials->secret_key};
     set_headers(service, ask->question, credentials, out);
     return GW_OK;
 }

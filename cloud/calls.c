@@ -135,7 +135,7 @@ static void read_done(void *arg, bool skipped)
         finish(c, GW_ERR_CLOUD);
 }
 
-static void on_reply(void *arg, const struct gw_fetch_reply *reply)
+static void on_reply(void *arg, const struct gw_web_reply *reply)
 {
     struct call *c = arg;
     const struct gw_job job = {.work = read_work, .done = read_done, .arg = c};
@@ -151,7 +151,7 @@ static void on_reply(void *arg, const struct gw_fetch_reply *reply)
     }
     c->status = reply->status;
     c->body_len = reply->body_len;
-    c->body = gw_fetch_take_body(reply);
+    c->body = gw_web_take_body(reply);
     if (!c->body || gw_pool_submit(c->calls->config.pool, job) != GW_OK) {
         (void)gw_fail(&c->ctx, GW_ERR_LIMIT, "no room to read the answer");
         free(c->body);
@@ -165,7 +165,7 @@ static void on_reply(void *arg, const struct gw_fetch_reply *reply)
 static gw_err_t ask(struct call *c, const struct gw_cloud_credentials *credentials)
 {
     const struct gw_calls_config *config = &c->calls->config;
-    struct gw_fetch *fetch;
+    struct gw_web_flight *fetch;
     gw_cloud_http_fini(&c->http);
     gw_cloud_http_init(&c->http);
     TRY(config->provider->write(&config->place, c->ask, c->page, credentials, &c->http, &c->ctx));
@@ -195,7 +195,7 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 
 /* ---- credentials --------------------------------------------------------------------------------------- */
 
-static void on_auth_reply(void *arg, const struct gw_fetch_reply *reply)
+static void on_auth_reply(void *arg, const struct gw_web_reply *reply)
 {
     struct gw_calls *calls = arg;
     calls->auth_asking = false;
@@ -210,8 +210,8 @@ static void on_auth_reply(void *arg, const struct gw_fetch_reply *reply)
 static void on_auth_turn(evutil_socket_t fd, short what, void *arg)
 {
     struct gw_calls *calls = arg;
-    struct gw_fetch_request request;
-    struct gw_fetch *fetch;
+    struct gw_web_request request;
+    struct gw_web_flight *fetch;
     struct gw_source_now now = now_of();
     (void)fd;
     (void)what;

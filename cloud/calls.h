@@ -30,7 +30,7 @@ struct gw_calls;
 struct gw_calls_config {
     struct event_base *loop;
     struct gw_pool *pool;
-    struct gw_fetcher fetcher;
+    struct gw_web fetcher;
     const struct gw_cloud_provider *provider;
     const struct gw_auth_ops *auth;
     struct gw_auth_config auth_config;

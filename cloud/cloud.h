@@ -25,7 +25,7 @@
 #define GW_CLOUD_CLOUD_H
 
 #include "base/buf.h"
-#include "cloud/fetch.h"
+#include "cloud/web.h"
 #include "cloud/notice.h"
 
 #define GW_CLOUD_NAME_MAX      256   /* of groups, hooks, zones, types; NUL included */
@@ -106,7 +106,7 @@ struct gw_cloud_place {
 struct gw_cloud_http {
     char url[1024], sigv4[96], target[96], session_header[4096 + 32];
     struct gw_buf body;
-    struct gw_fetch_request request; /* points into this */
+    struct gw_web_request request; /* points into this */
 };
 
 enum gw_cloud_verdict {

@@ -20,7 +20,7 @@ struct program {
     size_t token_len;
     struct event_base *loop;
     struct event *sigint, *sigterm;
-    struct gw_fetch_client *fetch;
+    struct gw_web_client *fetch;
     struct gw_report *report;
     struct gw_watch *watch;
 };
@@ -66,13 +66,13 @@ static gw_err_t open_loop(struct program *p, struct gw_err_ctx *ctx)
     p->sigterm = evsignal_new(p->loop, SIGTERM, on_end_signal, p);
     if (!p->sigint || !p->sigterm || event_add(p->sigint, NULL) != 0 || event_add(p->sigterm, NULL) != 0)
         return gw_fail(ctx, GW_ERR_MEMORY, "cannot listen for signals");
-    return gw_fetch_client_create(p->loop, &p->fetch, ctx);
+    return gw_web_client_create(p->loop, &p->fetch, ctx);
 }
 
 static gw_err_t open_report(struct program *p, struct gw_err_ctx *ctx)
 {
     struct gw_report_config config = {.loop = p->loop,
-                                      .fetcher = gw_fetch_client_table(p->fetch),
+                                      .fetcher = gw_web_client_table(p->fetch),
                                       .token = p->token,
                                       .log = &p->log,
                                       .drained = p->o.source->drained ? on_drained : NULL,
@@ -85,7 +85,7 @@ static gw_err_t open_watch(struct program *p, struct gw_err_ctx *ctx)
 {
     struct gw_watch_config config = {
         .loop = p->loop,
-        .fetcher = gw_fetch_client_table(p->fetch),
+        .fetcher = gw_web_client_table(p->fetch),
         .ops = p->o.source,
         .source = {.base_url = p->o.metadata_url,
                    .instance = p->o.instance_id,
@@ -109,7 +109,7 @@ static gw_err_t start(struct program *p, struct gw_err_ctx *ctx)
 
 static void stop(struct program *p)
 {
-    gw_fetch_client_destroy(p->fetch); /* first: what is in flight ends in the others */
+    gw_web_client_destroy(p->fetch); /* first: what is in flight ends in the others */
     gw_watch_destroy(p->watch);
     gw_report_destroy(p->report);
     if (p->sigint) event_free(p->sigint);

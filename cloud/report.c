@@ -88,14 +88,14 @@ static void look_in(struct gw_report *r, int64_t in_us)
 
 /* ---- telling it ---------------------------------------------------------------------------------------- */
 
-static void fill(struct gw_report *r, const char *path, struct gw_fetch_request *q)
+static void fill(struct gw_report *r, const char *path, struct gw_web_request *q)
 {
     snprintf(r->text_url, sizeof r->text_url, "%s%s", r->config.urls[r->url], path);
-    *q = (struct gw_fetch_request){.method = "GET",
-                                   .url = r->text_url,
-                                   .timeout_us = TIMEOUT_US,
-                                   .body_max = ANSWER_MAX,
-                                   .direct = true};
+    *q = (struct gw_web_request){.method = "GET",
+                                 .url = r->text_url,
+                                 .timeout_us = TIMEOUT_US,
+                                 .body_max = ANSWER_MAX,
+                                 .direct = true};
     if (r->config.token) q->headers[0] = r->authorization;
 }
 
@@ -112,7 +112,7 @@ static void write_body(struct gw_report *r, int64_t now_us)
     }
 }
 
-static void retry(struct gw_report *r, const struct gw_fetch_reply *reply)
+static void retry(struct gw_report *r, const struct gw_web_reply *reply)
 {
     if (!r->unheard_said)
         gw_logf(r->config.log, GW_LOG_WARN,
@@ -163,7 +163,7 @@ static void refused(struct gw_report *r, int status)
     look_in(r, REFUSED_US);
 }
 
-static void on_told(void *arg, const struct gw_fetch_reply *reply)
+static void on_told(void *arg, const struct gw_web_reply *reply)
 {
     struct gw_report *r = arg;
     r->in_flight = false;
@@ -182,8 +182,8 @@ static void on_told(void *arg, const struct gw_fetch_reply *reply)
 
 static void tell(struct gw_report *r, const struct doom *want, int64_t now_us)
 {
-    struct gw_fetch_request q;
-    struct gw_fetch *fetch;
+    struct gw_web_request q;
+    struct gw_web_flight *fetch;
     r->telling = *want;
     fill(r, "/admin/notice", &q);
     write_body(r, now_us);
@@ -215,7 +215,7 @@ static bool list_is_drained(const struct gw_report *r, const cJSON *tree)
     return true;
 }
 
-static void on_workers(void *arg, const struct gw_fetch_reply *reply)
+static void on_workers(void *arg, const struct gw_web_reply *reply)
 {
     struct gw_report *r = arg;
     cJSON *tree = NULL;
@@ -233,8 +233,8 @@ static void on_workers(void *arg, const struct gw_fetch_reply *reply)
 
 static void ask_workers(struct gw_report *r)
 {
-    struct gw_fetch_request q;
-    struct gw_fetch *fetch;
+    struct gw_web_request q;
+    struct gw_web_flight *fetch;
     fill(r, "/admin/workers", &q);
     r->in_flight = r->config.fetcher.start(r->config.fetcher.arg, &q, on_workers, r, &fetch) == GW_OK;
     if (!r->in_flight) look_in(r, LOOK_US);

@@ -19,7 +19,7 @@
 #define GW_CLOUD_REPORT_H
 
 #include "base/log.h"
-#include "cloud/fetch.h"
+#include "cloud/web.h"
 #include "cloud/notice.h"
 
 #define GW_REPORT_URLS_MAX 4
@@ -30,7 +30,7 @@ struct gw_report;
 
 struct gw_report_config {
     struct event_base *loop;
-    struct gw_fetcher fetcher;
+    struct gw_web fetcher;
     const char *urls[GW_REPORT_URLS_MAX]; /* of admin listeners, "http://127.0.0.1:8001"; NULL ends */
     const char *token;                    /* NULL: none is asked for */
     const struct gw_log *log;

@@ -40,7 +40,7 @@ static size_t trimmed(const char *text, size_t len)
 }
 
 /* The first bytes of what was said, on one line. */
-static void put_raw(char out[GW_CLOUD_RAW_MAX + 1], const struct gw_fetch_reply *reply)
+static void put_raw(char out[GW_CLOUD_RAW_MAX + 1], const struct gw_web_reply *reply)
 {
     size_t len = reply ? trimmed(reply->body, reply->body_len) : 0;
     if (len > GW_CLOUD_RAW_MAX) len = GW_CLOUD_RAW_MAX;
@@ -52,7 +52,7 @@ static void put_raw(char out[GW_CLOUD_RAW_MAX + 1], const struct gw_fetch_reply 
 }
 
 static void tell(struct source_base *b, enum gw_cloud_notice_kind kind, bool cancel, int64_t deadline_us,
-                 const struct gw_fetch_reply *reply)
+                 const struct gw_web_reply *reply)
 {
     struct gw_cloud_notice n = {.kind = kind, .cancel = cancel, .deadline_us = deadline_us};
     memcpy(n.instance, b->instance, sizeof n.instance);
@@ -66,7 +66,7 @@ static bool moved(int64_t a_us, int64_t b_us)
 }
 
 void source_present(struct source_base *b, struct source_slot *slot, enum gw_cloud_notice_kind kind,
-                    int64_t deadline_us, const struct gw_fetch_reply *reply)
+                    int64_t deadline_us, const struct gw_web_reply *reply)
 {
     slot->absent = 0;
     if (slot->told && !moved(slot->deadline_us, deadline_us)) return;
@@ -82,7 +82,7 @@ void source_absent(struct source_base *b, struct source_slot *slot, enum gw_clou
     tell(b, kind, true, 0, NULL);
 }
 
-void source_odd(struct source_base *b, int doc, const char *what, const struct gw_fetch_reply *reply)
+void source_odd(struct source_base *b, int doc, const char *what, const struct gw_web_reply *reply)
 {
     char raw[GW_CLOUD_RAW_MAX + 1];
     if (b->odd[doc]++) return;
@@ -101,13 +101,13 @@ int64_t source_jitter_us(struct source_base *b, int64_t span_us)
     return span_us * 9 / 10 + (int64_t)gw_rng_below(&b->rng, (uint64_t)(span_us / 5 + 1));
 }
 
-bool source_failed(const struct gw_fetch_reply *reply)
+bool source_failed(const struct gw_web_reply *reply)
 {
     return (reply->err != GW_OK && reply->err != GW_ERR_LIMIT) || reply->status == 429 ||
            reply->status / 100 == 5;
 }
 
-int64_t source_backoff_us(struct source_base *b, int64_t first_us, const struct gw_fetch_reply *reply)
+int64_t source_backoff_us(struct source_base *b, int64_t first_us, const struct gw_web_reply *reply)
 {
     unsigned doublings = b->failures < DOUBLINGS_MAX ? b->failures : DOUBLINGS_MAX;
     int64_t us = first_us << doublings, asked_us = (int64_t)reply->retry_after_s * GW_US_PER_S;
@@ -117,7 +117,7 @@ int64_t source_backoff_us(struct source_base *b, int64_t first_us, const struct 
     return source_jitter_us(b, us);
 }
 
-int64_t source_deadline_us(struct gw_source_now now, const struct gw_fetch_reply *reply, int64_t unix_ms)
+int64_t source_deadline_us(struct gw_source_now now, const struct gw_web_reply *reply, int64_t unix_ms)
 {
     int64_t now_ms = now.unix_ms, off_ms = reply->date_unix_ms - now_ms;
     if (reply->date_unix_ms && (off_ms > DATE_RESOLUTION_MS || off_ms < -DATE_RESOLUTION_MS))
@@ -138,17 +138,17 @@ bool source_take_instance(struct source_base *b, const char *text, size_t len)
     return true;
 }
 
-void source_ask(const struct source_base *b, const char *path, char *url, struct gw_fetch_request *out)
+void source_ask(const struct source_base *b, const char *path, char *url, struct gw_web_request *out)
 {
     snprintf(url, SOURCE_URL_MAX, "%s%s", b->base_url, path);
-    *out = (struct gw_fetch_request){.method = "GET",
-                                     .url = url,
-                                     .timeout_us = SOURCE_TIMEOUT_US,
-                                     .body_max = GW_SOURCE_BODY_MAX,
-                                     .direct = true};
+    *out = (struct gw_web_request){.method = "GET",
+                                   .url = url,
+                                   .timeout_us = SOURCE_TIMEOUT_US,
+                                   .body_max = GW_SOURCE_BODY_MAX,
+                                   .direct = true};
 }
 
-bool source_body_is(const struct gw_fetch_reply *reply, const char *text)
+bool source_body_is(const struct gw_web_reply *reply, const char *text)
 {
     size_t len = trimmed(reply->body, reply->body_len);
     return len == strlen(text) && memcmp(reply->body, text, len) == 0;

@@ -27,7 +27,7 @@
 
 #include "base/log.h"
 #include "base/rng.h"
-#include "cloud/fetch.h"
+#include "cloud/web.h"
 #include "cloud/notice.h"
 
 #define GW_SOURCE_LANES_MAX      2
@@ -62,8 +62,8 @@ struct gw_source_ops {
     void (*destroy)(void *source);
     /* Only while nothing of that lane is in flight. INT64_MAX: it waits for another lane. Request with a url of NULL:
      * nothing to fetch, hear is called with a NULL reply when it is due. */
-    int64_t (*next)(void *source, int lane, struct gw_source_now now, struct gw_fetch_request *out);
-    void (*hear)(void *source, int lane, struct gw_source_now now, const struct gw_fetch_reply *reply);
+    int64_t (*next)(void *source, int lane, struct gw_source_now now, struct gw_web_request *out);
+    void (*hear)(void *source, int lane, struct gw_source_now now, const struct gw_web_reply *reply);
     /* This instance's id; "" while it is not known. */
     const char *(*instance)(const void *source);
     /* Nothing runs here any more: the cloud may take the instance before its deadline. NULL: no cloud is told. */

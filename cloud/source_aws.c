@@ -62,7 +62,7 @@ static bool needs_token(const struct aws *a, int64_t now_us)
     return a->token_header[0] == '\0' || now_us >= a->token_old_us;
 }
 
-static int64_t aws_next(void *source, int lane, struct gw_source_now now, struct gw_fetch_request *out)
+static int64_t aws_next(void *source, int lane, struct gw_source_now now, struct gw_web_request *out)
 {
     struct aws *a = source;
     (void)lane;
@@ -83,7 +83,7 @@ static void begin_cycle(struct aws *a, int64_t due_us)
     a->due_us = due_us;
 }
 
-static void fail(struct aws *a, int64_t now_us, const struct gw_fetch_reply *reply)
+static void fail(struct aws *a, int64_t now_us, const struct gw_web_reply *reply)
 {
     begin_cycle(a, now_us + source_backoff_us(&a->base, POLL_US / 4, reply));
 }
@@ -101,7 +101,7 @@ static void next_doc(struct aws *a, int64_t now_us)
 
 /* ---- tokens -------------------------------------------------------------------------------------------- */
 
-static bool token_ok(const struct gw_fetch_reply *reply)
+static bool token_ok(const struct gw_web_reply *reply)
 {
     if (reply->status != 200 || reply->body_len == 0 || reply->body_len > TOKEN_MAX) return false;
     for (size_t i = 0; i < reply->body_len; i++)
@@ -109,11 +109,11 @@ static bool token_ok(const struct gw_fetch_reply *reply)
     return true;
 }
 
-static void hear_token(struct aws *a, int64_t now_us, const struct gw_fetch_reply *reply)
+static void hear_token(struct aws *a, int64_t now_us, const struct gw_web_reply *reply)
 {
     if (!token_ok(reply)) {
         a->token_header[0] = '\0';
-        struct gw_fetch_reply said = *reply; /* what looks like a token is not for the log */
+        struct gw_web_reply said = *reply; /* what looks like a token is not for the log */
         said.body_len = 0;
         if (!source_failed(reply)) source_odd(&a->base, DOC_TOKEN, "IMDSv2 token", &said);
         fail(a, now_us, reply);
@@ -126,7 +126,7 @@ static void hear_token(struct aws *a, int64_t now_us, const struct gw_fetch_repl
 }
 
 /* 401: the token has died before its time (the service restarted). One new one; then it is something else. */
-static void hear_unauthorized(struct aws *a, int64_t now_us, const struct gw_fetch_reply *reply)
+static void hear_unauthorized(struct aws *a, int64_t now_us, const struct gw_web_reply *reply)
 {
     bool again = a->token_refused;
     a->token_header[0] = '\0';
@@ -139,14 +139,14 @@ static void hear_unauthorized(struct aws *a, int64_t now_us, const struct gw_fet
 
 /* ---- documents ----------------------------------------------------------------------------------------- */
 
-static bool parse(const struct gw_fetch_reply *reply, cJSON **tree)
+static bool parse(const struct gw_web_reply *reply, cJSON **tree)
 {
     *tree = NULL;
     return gw_json_parse(reply->body, reply->body_len, GW_SOURCE_BODY_MAX, tree, NULL) == GW_OK;
 }
 
 /* {"action": "terminate", "time": "2017-09-18T08:22:00Z"} */
-static bool read_action(struct aws *a, struct gw_source_now now, const struct gw_fetch_reply *reply,
+static bool read_action(struct aws *a, struct gw_source_now now, const struct gw_web_reply *reply,
                         cJSON *tree)
 {
     const char *action = NULL, *time = NULL;
@@ -163,7 +163,7 @@ static bool read_action(struct aws *a, struct gw_source_now now, const struct gw
 }
 
 /* {"noticeTime": "2020-10-26T22:02:14Z"} */
-static bool read_rebalance(struct aws *a, const struct gw_fetch_reply *reply, cJSON *tree)
+static bool read_rebalance(struct aws *a, const struct gw_web_reply *reply, cJSON *tree)
 {
     const char *time = NULL;
     int64_t unix_ms;
@@ -186,7 +186,7 @@ static bool read_event(const cJSON *event, int64_t *first_ms)
     return true;
 }
 
-static bool read_maintenance(struct aws *a, struct gw_source_now now, const struct gw_fetch_reply *reply,
+static bool read_maintenance(struct aws *a, struct gw_source_now now, const struct gw_web_reply *reply,
                              cJSON *tree)
 {
     const cJSON *event;
@@ -201,7 +201,7 @@ static bool read_maintenance(struct aws *a, struct gw_source_now now, const stru
     return true;
 }
 
-static bool read_lifecycle(struct aws *a, struct gw_source_now now, const struct gw_fetch_reply *reply)
+static bool read_lifecycle(struct aws *a, struct gw_source_now now, const struct gw_web_reply *reply)
 {
     static const char *const states[] = {"InService",         "Standby",          "Detached",
                                          "Warmed:Stopped",    "Warmed:Running",   "Warmed:Pending",
@@ -220,7 +220,7 @@ static bool read_lifecycle(struct aws *a, struct gw_source_now now, const struct
     return false;
 }
 
-static bool read_json(struct aws *a, struct gw_source_now now, const struct gw_fetch_reply *reply)
+static bool read_json(struct aws *a, struct gw_source_now now, const struct gw_web_reply *reply)
 {
     cJSON *tree;
     bool ok = parse(reply, &tree);
@@ -231,7 +231,7 @@ static bool read_json(struct aws *a, struct gw_source_now now, const struct gw_f
     return ok;
 }
 
-static bool read_doc(struct aws *a, struct gw_source_now now, const struct gw_fetch_reply *reply)
+static bool read_doc(struct aws *a, struct gw_source_now now, const struct gw_web_reply *reply)
 {
     if (a->doc == DOC_ID) return source_take_instance(&a->base, reply->body, reply->body_len);
     if (a->doc == DOC_LIFECYCLE) return read_lifecycle(a, now, reply);
@@ -246,7 +246,7 @@ static void doc_absent(struct aws *a)
     if (a->doc == DOC_MAINTENANCE) source_absent(&a->base, &a->maintenance, GW_CLOUD_MAINTENANCE);
 }
 
-static void hear_doc(struct aws *a, struct gw_source_now now, const struct gw_fetch_reply *reply)
+static void hear_doc(struct aws *a, struct gw_source_now now, const struct gw_web_reply *reply)
 {
     a->token_refused = false;
     bool whole = reply->err == GW_OK;
@@ -262,7 +262,7 @@ static void hear_doc(struct aws *a, struct gw_source_now now, const struct gw_fe
     next_doc(a, now.mono_us);
 }
 
-static void aws_hear(void *source, int lane, struct gw_source_now now, const struct gw_fetch_reply *reply)
+static void aws_hear(void *source, int lane, struct gw_source_now now, const struct gw_web_reply *reply)
 {
     struct aws *a = source;
     (void)lane;

@@ -76,7 +76,7 @@ static struct tracked *to_start(struct azure *z)
     return NULL;
 }
 
-static void ask_start(struct azure *z, const struct tracked *t, struct gw_fetch_request *out)
+static void ask_start(struct azure *z, const struct tracked *t, struct gw_web_request *out)
 {
     z->asked = DOC_START;
     source_ask(&z->base, EVENTS_PATH, z->url, out);
@@ -87,7 +87,7 @@ static void ask_start(struct azure *z, const struct tracked *t, struct gw_fetch_
     out->headers[1] = "Content-Type: application/json";
 }
 
-static int64_t azure_next(void *source, int lane, struct gw_source_now now, struct gw_fetch_request *out)
+static int64_t azure_next(void *source, int lane, struct gw_source_now now, struct gw_web_request *out)
 {
     struct azure *z = source;
     struct tracked *start = to_start(z);
@@ -172,7 +172,7 @@ static struct tracked *track(struct azure *z, const struct event *e, int64_t now
     return free_entry;
 }
 
-static void take_event(struct azure *z, struct gw_source_now now, const struct gw_fetch_reply *reply,
+static void take_event(struct azure *z, struct gw_source_now now, const struct gw_web_reply *reply,
                        const struct event *e)
 {
     int kind = kind_of(e->type);
@@ -208,7 +208,7 @@ static const struct tracked *earliest(const struct azure *z, enum gw_cloud_notic
     return first;
 }
 
-static void tell(struct azure *z, const struct gw_fetch_reply *reply,
+static void tell(struct azure *z, const struct gw_web_reply *reply,
                  const bool cancelled[GW_CLOUD_NOTICE_KINDS])
 {
     for (int k = 0; k < GW_CLOUD_NOTICE_KINDS; k++) {
@@ -226,7 +226,7 @@ static void tell(struct azure *z, const struct gw_fetch_reply *reply,
 /* {"DocumentIncarnation": 1, "Events": [{"EventId", "EventType", "Resources", "EventStatus", "NotBefore", …}]}
  * An event that cannot be read, another instance's perhaps, hides no other; but it may be one that was told before:
  * then none counts as gone. */
-static bool read_events(struct azure *z, struct gw_source_now now, const struct gw_fetch_reply *reply,
+static bool read_events(struct azure *z, struct gw_source_now now, const struct gw_web_reply *reply,
                         const cJSON *tree)
 {
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(tree, "Events"), *item;
@@ -260,7 +260,7 @@ static bool read_id(struct azure *z, const cJSON *tree)
 
 /* ---- what is heard ------------------------------------------------------------------------------------- */
 
-static bool read_json(struct azure *z, struct gw_source_now now, const struct gw_fetch_reply *reply)
+static bool read_json(struct azure *z, struct gw_source_now now, const struct gw_web_reply *reply)
 {
     cJSON *tree = NULL;
     if (reply->err != GW_OK || reply->status != 200) return false;
@@ -270,14 +270,14 @@ static bool read_json(struct azure *z, struct gw_source_now now, const struct gw
     return ok;
 }
 
-static void hear_start(struct azure *z, const struct gw_fetch_reply *reply)
+static void hear_start(struct azure *z, const struct gw_web_reply *reply)
 {
     struct tracked *t = to_start(z);
     if (reply->status != 200) source_odd(&z->base, DOC_START, "StartRequests", reply);
     if (t) t->acknowledged = true; /* once: the deadline comes by itself if this was refused */
 }
 
-static void azure_hear(void *source, int lane, struct gw_source_now now, const struct gw_fetch_reply *reply)
+static void azure_hear(void *source, int lane, struct gw_source_now now, const struct gw_web_reply *reply)
 {
     struct azure *z = source;
     (void)lane;

@@ -37,7 +37,7 @@ static const char *const paths[] = {"/computeMetadata/v1/instance/preempted",
 
 struct lane {
     int64_t due_us, asked_us;
-    char etag[GW_FETCH_ETAG_MAX]; /* "": the value is not known yet */
+    char etag[GW_WEB_ETAG_MAX]; /* "": the value is not known yet */
     char url[SOURCE_URL_MAX];
     struct source_slot slot;
 };
@@ -54,7 +54,7 @@ static bool asks_id(const struct gcp *g)
     return g->base.instance[0] == '\0';
 }
 
-static int64_t gcp_next(void *source, int lane, struct gw_source_now now, struct gw_fetch_request *out)
+static int64_t gcp_next(void *source, int lane, struct gw_source_now now, struct gw_web_request *out)
 {
     struct gcp *g = source;
     struct lane *l = &g->lanes[lane];
@@ -88,7 +88,7 @@ static int64_t preempted_at_us(const struct gcp *g, const struct lane *l, int64_
     return l->etag[0] ? now_us + notice_us - MARGIN_US : now_us;
 }
 
-static bool read_preempted(struct gcp *g, struct lane *l, int64_t now_us, const struct gw_fetch_reply *reply)
+static bool read_preempted(struct gcp *g, struct lane *l, int64_t now_us, const struct gw_web_reply *reply)
 {
     bool yes = source_body_is(reply, "TRUE");
     if (yes)
@@ -106,8 +106,7 @@ static int64_t maintenance_at_us(const struct lane *l, int64_t now_us)
     return l->etag[0] ? now_us + MAINTENANCE_US : now_us;
 }
 
-static bool read_maintenance(struct gcp *g, struct lane *l, int64_t now_us,
-                             const struct gw_fetch_reply *reply)
+static bool read_maintenance(struct gcp *g, struct lane *l, int64_t now_us, const struct gw_web_reply *reply)
 {
     if (source_body_is(reply, "TERMINATE_ON_HOST_MAINTENANCE"))
         source_present(&g->base, &l->slot, GW_CLOUD_MAINTENANCE, maintenance_at_us(l, now_us), reply);
@@ -118,7 +117,7 @@ static bool read_maintenance(struct gcp *g, struct lane *l, int64_t now_us,
     return true;
 }
 
-static bool read_value(struct gcp *g, int lane, int64_t now_us, const struct gw_fetch_reply *reply)
+static bool read_value(struct gcp *g, int lane, int64_t now_us, const struct gw_web_reply *reply)
 {
     struct lane *l = &g->lanes[lane];
     if (reply->err != GW_OK || reply->status != 200 || !reply->google) return false;
@@ -126,12 +125,12 @@ static bool read_value(struct gcp *g, int lane, int64_t now_us, const struct gw_
                                  : read_maintenance(g, l, now_us, reply);
 }
 
-static void fail(struct gcp *g, struct lane *l, int64_t now_us, const struct gw_fetch_reply *reply)
+static void fail(struct gcp *g, struct lane *l, int64_t now_us, const struct gw_web_reply *reply)
 {
     l->due_us = now_us + source_backoff_us(&g->base, RETRY_US, reply);
 }
 
-static void hear_id(struct gcp *g, struct lane *l, int64_t now_us, const struct gw_fetch_reply *reply)
+static void hear_id(struct gcp *g, struct lane *l, int64_t now_us, const struct gw_web_reply *reply)
 {
     bool ok = reply->err == GW_OK && reply->status == 200 && reply->google &&
               source_take_instance(&g->base, reply->body, reply->body_len);
@@ -146,7 +145,7 @@ static void hear_id(struct gcp *g, struct lane *l, int64_t now_us, const struct 
 
 /* Waits only for what differs from what was said last. A notice that has gone is looked at anew until it counts as
  * cancelled. */
-static void take_etag(struct gcp *g, int lane, int64_t now_us, const struct gw_fetch_reply *reply)
+static void take_etag(struct gcp *g, int lane, int64_t now_us, const struct gw_web_reply *reply)
 {
     struct lane *l = &g->lanes[lane];
     bool old = strcmp(l->etag, reply->etag) == 0, doubtful = l->slot.told && l->slot.absent > 0;
@@ -155,7 +154,7 @@ static void take_etag(struct gcp *g, int lane, int64_t now_us, const struct gw_f
     l->due_us = at_once ? now_us : l->asked_us + SLOWEST_POLL_US;
 }
 
-static void gcp_hear(void *source, int lane, struct gw_source_now now, const struct gw_fetch_reply *reply)
+static void gcp_hear(void *source, int lane, struct gw_source_now now, const struct gw_web_reply *reply)
 {
     struct gcp *g = source;
     struct lane *l = &g->lanes[lane];

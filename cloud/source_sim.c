@@ -72,7 +72,7 @@ static bool read_step(const cJSON *item, const char *deadline_field, struct step
     return true;
 }
 
-static void play(struct sim *s, const struct step *step, int64_t now_us, const struct gw_fetch_reply *reply)
+static void play(struct sim *s, const struct step *step, int64_t now_us, const struct gw_web_reply *reply)
 {
     struct source_slot *slot = &s->slots[step->kind];
     if (step->cancel) { /* a simulated cloud means what it says: no second look */
@@ -116,11 +116,11 @@ static gw_err_t open_file(struct sim *s)
 
 /* ---- asking and hearing -------------------------------------------------------------------------------- */
 
-static int64_t sim_next(void *source, int lane, struct gw_source_now now, struct gw_fetch_request *out)
+static int64_t sim_next(void *source, int lane, struct gw_source_now now, struct gw_web_request *out)
 {
     struct sim *s = source;
     (void)lane;
-    *out = (struct gw_fetch_request){0};
+    *out = (struct gw_web_request){0};
     if (!s->by_http) {
         if (s->start_us < 0) s->start_us = now.mono_us;
         return s->at < s->steps_len ? s->start_us + s->steps[s->at].at_us : INT64_MAX;
@@ -133,7 +133,7 @@ static int64_t sim_next(void *source, int lane, struct gw_source_now now, struct
     return s->due_us;
 }
 
-static bool read_reply(struct sim *s, int64_t now_us, const struct gw_fetch_reply *reply)
+static bool read_reply(struct sim *s, int64_t now_us, const struct gw_web_reply *reply)
 {
     cJSON *tree = NULL;
     const cJSON *item;
@@ -153,7 +153,7 @@ static bool read_reply(struct sim *s, int64_t now_us, const struct gw_fetch_repl
     return ok;
 }
 
-static void hear_http(struct sim *s, int64_t now_us, const struct gw_fetch_reply *reply)
+static void hear_http(struct sim *s, int64_t now_us, const struct gw_web_reply *reply)
 {
     bool failed = source_failed(reply);
     if (!failed && read_reply(s, now_us, reply)) {
@@ -165,7 +165,7 @@ static void hear_http(struct sim *s, int64_t now_us, const struct gw_fetch_reply
     s->due_us = now_us + source_backoff_us(&s->base, RETRY_US, reply);
 }
 
-static void sim_hear(void *source, int lane, struct gw_source_now now, const struct gw_fetch_reply *reply)
+static void sim_hear(void *source, int lane, struct gw_source_now now, const struct gw_web_reply *reply)
 {
     struct sim *s = source;
     (void)lane;

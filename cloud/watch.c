@@ -10,7 +10,7 @@ struct lane {
     struct gw_watch *watch;
     int index;
     struct event *timer;
-    struct gw_fetch *fetch; /* in flight */
+    struct gw_web_flight *fetch; /* in flight */
 };
 
 struct gw_watch {
@@ -54,7 +54,7 @@ static void on_blind(evutil_socket_t fd, short what, void *arg)
 }
 
 /* An answer that the service meant, whatever it says. */
-static bool is_good(const struct gw_fetch_reply *r)
+static bool is_good(const struct gw_web_reply *r)
 {
     return r->err == GW_OK && (r->status / 100 == 2 || r->status == 404);
 }
@@ -63,7 +63,7 @@ static bool is_good(const struct gw_fetch_reply *r)
 
 static void plan_all(struct gw_watch *w);
 
-static void hear(struct lane *l, const struct gw_fetch_reply *reply)
+static void hear(struct lane *l, const struct gw_web_reply *reply)
 {
     struct gw_watch *w = l->watch;
     if (reply && is_good(reply)) {
@@ -74,14 +74,14 @@ static void hear(struct lane *l, const struct gw_fetch_reply *reply)
     plan_all(w);
 }
 
-static void on_reply(void *arg, const struct gw_fetch_reply *reply)
+static void on_reply(void *arg, const struct gw_web_reply *reply)
 {
     struct lane *l = arg;
     l->fetch = NULL;
     if (!reply->cancelled) hear(l, reply);
 }
 
-static void start(struct lane *l, const struct gw_fetch_request *request)
+static void start(struct lane *l, const struct gw_web_request *request)
 {
     struct gw_watch *w = l->watch;
     w->asks = true;
@@ -94,7 +94,7 @@ static void on_due(evutil_socket_t fd, short what, void *arg)
 {
     struct lane *l = arg;
     struct gw_watch *w = l->watch;
-    struct gw_fetch_request request;
+    struct gw_web_request request;
     struct gw_source_now now = now_of();
     (void)fd;
     (void)what;

@@ -3,7 +3,7 @@
  * It also knows whether the cloud can be heard at all: `sees` is told when no good answer came for
  * GW_WATCH_BLIND_US, and when one comes again.
  *
- * Owner: create/destroy; owns the source. The fetcher ends what is in flight (gw_fetch_client_destroy) before the watch
+ * Owner: create/destroy; owns the source. The fetcher ends what is in flight (gw_web_client_destroy) before the watch
  * is destroyed. Thread: the loop's. Units: microseconds on the monotonic clock.
  * Errors: GW_ERR_MEMORY, GW_ERR_INPUT (the source's own). Source: own design. */
 #ifndef GW_CLOUD_WATCH_H
@@ -17,7 +17,7 @@ struct gw_watch;
 
 struct gw_watch_config {
     struct event_base *loop;
-    struct gw_fetcher fetcher;
+    struct gw_web fetcher;
     const struct gw_source_ops *ops;
     struct gw_source_config source;
     void (*sees)(void *arg, bool sees); /* NULL: nobody asks */

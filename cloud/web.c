@@ -1,4 +1,4 @@
-#include "cloud/fetch.h"
+#include "cloud/web.h"
 
 #include <curl/curl.h>
 #include <stdio.h>
@@ -16,15 +16,15 @@
  * with these it is 0.4 ms. */
 #define READ_BYTES 1024L
 
-struct gw_fetch {
-    struct gw_fetch_client *client;
-    struct gw_fetch *next, **link; /* in the client's list of flights */
+struct gw_web_flight {
+    struct gw_web_client *client;
+    struct gw_web_flight *next, **link; /* in the client's list of flights */
     CURL *easy;
     struct curl_slist *headers;
-    gw_fetch_done done;
+    gw_web_done done;
     void *done_arg;
     struct gw_buf body;
-    struct gw_fetch_reply reply;
+    struct gw_web_reply reply;
     char why[WHY_MAX];
     bool cancelled, too_long;
 };
@@ -35,16 +35,16 @@ struct watched {
     curl_socket_t fd;
 };
 
-struct gw_fetch_client {
+struct gw_web_client {
     struct event_base *loop;
     CURLM *multi;
     struct event *timer; /* libcurl's */
     struct event *ended; /* looks for flights that are over, outside of libcurl's callbacks */
-    struct gw_fetch *flights;
+    struct gw_web_flight *flights;
     int flights_len;
 };
 
-char *gw_fetch_take_body(const struct gw_fetch_reply *reply)
+char *gw_web_take_body(const struct gw_web_reply *reply)
 {
     char *body = reply->taken ? *reply->taken : NULL;
     if (body) {
@@ -58,14 +58,14 @@ char *gw_fetch_take_body(const struct gw_fetch_reply *reply)
 
 /* ---- the end of a flight ------------------------------------------------------------------------------- */
 
-static void unlink_flight(struct gw_fetch *f)
+static void unlink_flight(struct gw_web_flight *f)
 {
     *f->link = f->next;
     if (f->next) f->next->link = f->link;
     f->client->flights_len--;
 }
 
-static void free_flight(struct gw_fetch *f)
+static void free_flight(struct gw_web_flight *f)
 {
     if (f->easy) curl_easy_cleanup(f->easy);
     curl_slist_free_all(f->headers);
@@ -73,7 +73,7 @@ static void free_flight(struct gw_fetch *f)
     free(f);
 }
 
-static gw_err_t category_of(const struct gw_fetch *f, CURLcode code)
+static gw_err_t category_of(const struct gw_web_flight *f, CURLcode code)
 {
     if (f->cancelled) return GW_ERR_IO;
     if (f->too_long) return GW_ERR_LIMIT;
@@ -82,16 +82,16 @@ static gw_err_t category_of(const struct gw_fetch *f, CURLcode code)
     return code == CURLE_OK ? GW_OK : GW_ERR_IO;
 }
 
-static const char *why_of(const struct gw_fetch *f, CURLcode code)
+static const char *why_of(const struct gw_web_flight *f, CURLcode code)
 {
     if (f->cancelled) return "cancelled";
     if (f->too_long) return "the body is longer than can be right";
     return f->why[0] ? f->why : curl_easy_strerror(code);
 }
 
-static void finish(struct gw_fetch *f, CURLcode code)
+static void finish(struct gw_web_flight *f, CURLcode code)
 {
-    struct gw_fetch_reply *r = &f->reply;
+    struct gw_web_reply *r = &f->reply;
     long status = 0;
     curl_multi_remove_handle(f->client->multi, f->easy);
     curl_easy_getinfo(f->easy, CURLINFO_RESPONSE_CODE, &status);
@@ -110,12 +110,12 @@ static void finish(struct gw_fetch *f, CURLcode code)
     free_flight(f);
 }
 
-static void finish_cancelled(struct gw_fetch_client *c)
+static void finish_cancelled(struct gw_web_client *c)
 {
-    struct gw_fetch *f = c->flights;
+    struct gw_web_flight *f = c->flights;
     while (f) {
         bool over = f->cancelled;
-        struct gw_fetch *next = f->next;
+        struct gw_web_flight *next = f->next;
         if (over) finish(f, CURLE_ABORTED_BY_CALLBACK);
         f = over ? c->flights : next; /* a done may have started and ended others */
     }
@@ -123,13 +123,13 @@ static void finish_cancelled(struct gw_fetch_client *c)
 
 static void on_ended(evutil_socket_t fd, short what, void *arg)
 {
-    struct gw_fetch_client *c = arg;
+    struct gw_web_client *c = arg;
     CURLMsg *msg;
     int left;
     (void)fd;
     (void)what;
     while ((msg = curl_multi_info_read(c->multi, &left))) {
-        struct gw_fetch *f = NULL;
+        struct gw_web_flight *f = NULL;
         CURLcode code = msg->data.result;
         if (msg->msg != CURLMSG_DONE) continue;
         curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, (char **)&f);
@@ -140,7 +140,7 @@ static void on_ended(evutil_socket_t fd, short what, void *arg)
 
 /* ---- libcurl's sockets and its timer on the loop ------------------------------------------------------- */
 
-static void socket_action(struct gw_fetch_client *c, curl_socket_t fd, int flags)
+static void socket_action(struct gw_web_client *c, curl_socket_t fd, int flags)
 {
     int running;
     curl_multi_socket_action(c->multi, fd, flags, &running);
@@ -160,7 +160,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     socket_action(arg, CURL_SOCKET_TIMEOUT, 0);
 }
 
-static int unwatch(struct gw_fetch_client *c, curl_socket_t fd, struct watched *w)
+static int unwatch(struct gw_web_client *c, curl_socket_t fd, struct watched *w)
 {
     if (!w) return 0;
     event_free(w->event);
@@ -169,7 +169,7 @@ static int unwatch(struct gw_fetch_client *c, curl_socket_t fd, struct watched *
     return 0;
 }
 
-static struct watched *watched_new(struct gw_fetch_client *c, curl_socket_t fd)
+static struct watched *watched_new(struct gw_web_client *c, curl_socket_t fd)
 {
     struct watched *w = calloc(1, sizeof *w);
     if (!w) return NULL;
@@ -183,7 +183,7 @@ static struct watched *watched_new(struct gw_fetch_client *c, curl_socket_t fd)
 /* -1 makes libcurl fail the transfers of this socket. */
 static int on_watch(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 {
-    struct gw_fetch_client *c = arg;
+    struct gw_web_client *c = arg;
     struct watched *w = socket_arg;
     (void)easy;
     if (what == CURL_POLL_REMOVE) return unwatch(c, fd, w);
@@ -203,7 +203,7 @@ static int on_watch(CURL *easy, curl_socket_t fd, int what, void *arg, void *soc
 
 static int on_timer_change(CURLM *multi, long timeout_ms, void *arg)
 {
-    struct gw_fetch_client *c = arg;
+    struct gw_web_client *c = arg;
     (void)multi;
     if (timeout_ms < 0) return event_del(c->timer);
     struct timeval tv = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000};
@@ -214,7 +214,7 @@ static int on_timer_change(CURLM *multi, long timeout_ms, void *arg)
 
 static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
 {
-    struct gw_fetch *f = arg;
+    struct gw_web_flight *f = arg;
     size_t len = size * n, room = f->body.max - f->body.len;
     f->too_long = len > room;
     gw_buf_put(&f->body, bytes, f->too_long ? room : len);
@@ -244,8 +244,8 @@ static int retry_after_of(const char *value)
 
 static size_t on_header(char *line, size_t size, size_t n, void *arg)
 {
-    struct gw_fetch_reply *r = &((struct gw_fetch *)arg)->reply;
-    char value[GW_FETCH_ETAG_MAX];
+    struct gw_web_reply *r = &((struct gw_web_flight *)arg)->reply;
+    char value[GW_WEB_ETAG_MAX];
     size_t len = size * n;
     if (header_value(line, len, "etag", value, sizeof value))
         snprintf(r->etag, sizeof r->etag, "%s", value);
@@ -260,9 +260,9 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg)
 
 /* ---- start --------------------------------------------------------------------------------------------- */
 
-static bool set_headers(struct gw_fetch *f, const struct gw_fetch_request *q)
+static bool set_headers(struct gw_web_flight *f, const struct gw_web_request *q)
 {
-    for (size_t i = 0; i < GW_FETCH_HEADERS_MAX && q->headers[i]; i++) {
+    for (size_t i = 0; i < GW_WEB_HEADERS_MAX && q->headers[i]; i++) {
         struct curl_slist *longer = curl_slist_append(f->headers, q->headers[i]);
         if (!longer) return false;
         f->headers = longer;
@@ -270,7 +270,7 @@ static bool set_headers(struct gw_fetch *f, const struct gw_fetch_request *q)
     return curl_easy_setopt(f->easy, CURLOPT_HTTPHEADER, f->headers) == CURLE_OK;
 }
 
-static bool set_method(CURL *e, const struct gw_fetch_request *q)
+static bool set_method(CURL *e, const struct gw_web_request *q)
 {
     bool ok = true;
     if (q->body) { /* libcurl's signing covers bodies given this way, and no others */
@@ -280,14 +280,14 @@ static bool set_method(CURL *e, const struct gw_fetch_request *q)
     return ok && curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, q->method) == CURLE_OK;
 }
 
-static bool set_signature(CURL *e, const struct gw_fetch_request *q)
+static bool set_signature(CURL *e, const struct gw_web_request *q)
 {
     return !q->sigv4 || (curl_easy_setopt(e, CURLOPT_AWS_SIGV4, q->sigv4) == CURLE_OK &&
                          curl_easy_setopt(e, CURLOPT_USERNAME, q->access_key) == CURLE_OK &&
                          curl_easy_setopt(e, CURLOPT_PASSWORD, q->secret_key) == CURLE_OK);
 }
 
-static bool set_limits(CURL *e, const struct gw_fetch_request *q)
+static bool set_limits(CURL *e, const struct gw_web_request *q)
 {
     long timeout_ms = (long)((q->timeout_us + GW_US_PER_MS - 1) / GW_US_PER_MS);
     return curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, timeout_ms) == CURLE_OK &&
@@ -300,7 +300,7 @@ static bool set_limits(CURL *e, const struct gw_fetch_request *q)
            (!q->direct || curl_easy_setopt(e, CURLOPT_PROXY, "") == CURLE_OK);
 }
 
-static bool set_up(struct gw_fetch *f, const struct gw_fetch_request *q)
+static bool set_up(struct gw_web_flight *f, const struct gw_web_request *q)
 {
     CURL *e = f->easy;
     return curl_easy_setopt(e, CURLOPT_URL, q->url) == CURLE_OK &&
@@ -313,12 +313,12 @@ static bool set_up(struct gw_fetch *f, const struct gw_fetch_request *q)
            set_headers(f, q) && set_signature(e, q);
 }
 
-static gw_err_t client_start(void *arg, const struct gw_fetch_request *q, gw_fetch_done done, void *done_arg,
-                             struct gw_fetch **out)
+static gw_err_t client_start(void *arg, const struct gw_web_request *q, gw_web_done done, void *done_arg,
+                             struct gw_web_flight **out)
 {
-    struct gw_fetch_client *c = arg;
-    if (c->flights_len >= GW_FETCH_FLIGHTS_MAX) return GW_ERR_LIMIT;
-    struct gw_fetch *f = calloc(1, sizeof *f);
+    struct gw_web_client *c = arg;
+    if (c->flights_len >= GW_WEB_FLIGHTS_MAX) return GW_ERR_LIMIT;
+    struct gw_web_flight *f = calloc(1, sizeof *f);
     if (!f) return GW_ERR_MEMORY;
     f->client = c;
     f->done = done;
@@ -338,19 +338,19 @@ static gw_err_t client_start(void *arg, const struct gw_fetch_request *q, gw_fet
     return GW_OK;
 }
 
-static void client_cancel(void *arg, struct gw_fetch *fetch)
+static void client_cancel(void *arg, struct gw_web_flight *fetch)
 {
-    struct gw_fetch_client *c = arg;
+    struct gw_web_client *c = arg;
     fetch->cancelled = true;
     event_active(c->ended, EV_TIMEOUT, 0);
 }
 
-struct gw_fetcher gw_fetch_client_table(struct gw_fetch_client *client)
+struct gw_web gw_web_client_table(struct gw_web_client *client)
 {
-    return (struct gw_fetcher){.start = client_start, .cancel = client_cancel, .arg = client};
+    return (struct gw_web){.start = client_start, .cancel = client_cancel, .arg = client};
 }
 
-static gw_err_t open_client(struct gw_fetch_client *c)
+static gw_err_t open_client(struct gw_web_client *c)
 {
     c->multi = curl_multi_init();
     c->timer = evtimer_new(c->loop, on_timer, c);
@@ -363,20 +363,20 @@ static gw_err_t open_client(struct gw_fetch_client *c)
     return ok ? GW_OK : GW_ERR_MEMORY;
 }
 
-gw_err_t gw_fetch_client_create(struct event_base *loop, struct gw_fetch_client **out, struct gw_err_ctx *ctx)
+gw_err_t gw_web_client_create(struct event_base *loop, struct gw_web_client **out, struct gw_err_ctx *ctx)
 {
-    struct gw_fetch_client *c = calloc(1, sizeof *c);
+    struct gw_web_client *c = calloc(1, sizeof *c);
     if (!c) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
     c->loop = loop;
     if (open_client(c) != GW_OK) {
-        gw_fetch_client_destroy(c);
+        gw_web_client_destroy(c);
         return gw_fail(ctx, GW_ERR_MEMORY, "cannot make an HTTP client");
     }
     *out = c;
     return GW_OK;
 }
 
-void gw_fetch_client_destroy(struct gw_fetch_client *c)
+void gw_web_client_destroy(struct gw_web_client *c)
 {
     if (!c) return;
     while (c->flights) {

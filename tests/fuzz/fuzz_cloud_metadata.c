@@ -27,10 +27,10 @@ static void on_notice(void *arg, const struct gw_cloud_notice *n)
     w->told[n->kind] = !n->cancel;
 }
 
-static struct gw_fetch_reply reply_of(uint8_t flags, char *body, size_t len)
+static struct gw_web_reply reply_of(uint8_t flags, char *body, size_t len)
 {
     static const int statuses[] = {200, 200, 200, 404, 401, 429, 503, 302};
-    struct gw_fetch_reply r = {.why = "", .status = statuses[flags & 7], .body = body, .body_len = len};
+    struct gw_web_reply r = {.why = "", .status = statuses[flags & 7], .body = body, .body_len = len};
     r.google = flags & 8;
     if (flags & 16) memcpy(r.etag, "a1b2", 5);
     if (flags & 32) r.date_unix_ms = 1505722920000;
@@ -42,7 +42,7 @@ static void play(const struct gw_source_ops *ops, void *source, const uint8_t *b
 {
     struct gw_source_now now = {.mono_us = GW_US_PER_S, .unix_ms = 1505722920000};
     for (int n = 0; n < ANSWERS_MAX && len >= 3; n++) {
-        struct gw_fetch_request request;
+        struct gw_web_request request;
         int lane = n % ops->lanes;
         size_t body_len = bytes[1] | (size_t)bytes[2] << 8;
         if (body_len > len - 3) body_len = len - 3;
@@ -53,7 +53,7 @@ static void play(const struct gw_source_ops *ops, void *source, const uint8_t *b
         if (due_us < INT64_MAX) {
             if (due_us > now.mono_us) now.mono_us = due_us;
             (void)ops->next(source, lane, now, &request);
-            struct gw_fetch_reply reply = reply_of(bytes[0], body, body_len);
+            struct gw_web_reply reply = reply_of(bytes[0], body, body_len);
             ops->hear(source, lane, now, &reply);
             if (ops->drained && bytes[0] == 255) ops->drained(source);
         }

@@ -26,7 +26,7 @@ struct program {
     struct gw_log log;
     struct event_base *loop;
     struct gw_pool *pool;
-    struct gw_fetch_client *fetch;
+    struct gw_web_client *fetch;
     struct gw_calls *calls;
     struct gw_queue *queue;
     bool done, failed;
@@ -162,10 +162,10 @@ static gw_err_t open_all(struct program *p, const char *provider, struct gw_err_
     if (!config.provider) return gw_fail(ctx, GW_ERR_INPUT, "no provider is named '%s'", provider);
     p->loop = event_base_new();
     TRY(gw_pool_create(p->loop, 1, GW_CALLS_MAX, &p->pool, ctx));
-    TRY(gw_fetch_client_create(p->loop, &p->fetch, ctx));
+    TRY(gw_web_client_create(p->loop, &p->fetch, ctx));
     config.loop = p->loop;
     config.pool = p->pool;
-    config.fetcher = gw_fetch_client_table(p->fetch);
+    config.fetcher = gw_web_client_table(p->fetch);
     config.place = (struct gw_cloud_place){.region = p->region, .endpoint = p->endpoint};
     config.auth_config = (struct gw_auth_config){.metadata_url = p->metadata,
                                                  .endpoint = p->endpoint,
@@ -232,7 +232,7 @@ int main(int argc, char **argv)
         if (queue) print_queue(&p);
         printf("\"busy_us\": %lld}\n", (long long)longest_us);
     }
-    gw_fetch_client_destroy(p.fetch);
+    gw_web_client_destroy(p.fetch);
     if (p.pool) gw_pool_destroy(p.pool);
     gw_calls_destroy(p.calls);
     gw_queue_destroy(p.queue);

@@ -25,7 +25,7 @@ struct source_fixture {
     void *source;
     struct gw_source_now now;
     int64_t start_unix_ms;
-    struct gw_fetch_request request; /* the last one */
+    struct gw_web_request request; /* the last one */
     struct gw_cloud_notice notices[NOTICES_MAX];
     int notices_len;
     FILE *log_file;
@@ -80,19 +80,19 @@ static inline bool asked_for(const struct source_fixture *f, const char *part)
     return strstr(f->request.url, part) != NULL;
 }
 
-static inline struct gw_fetch_reply reply_of(int status, const char *body)
+static inline struct gw_web_reply reply_of(int status, const char *body)
 {
-    return (struct gw_fetch_reply){.why = "", .status = status, .body = body, .body_len = strlen(body)};
+    return (struct gw_web_reply){.why = "", .status = status, .body = body, .body_len = strlen(body)};
 }
 
-static inline void hear(struct source_fixture *f, int lane, struct gw_fetch_reply reply)
+static inline void hear(struct source_fixture *f, int lane, struct gw_web_reply reply)
 {
     f->ops->hear(f->source, lane, f->now, &reply);
 }
 
 static inline void hear_nothing(struct source_fixture *f, int lane)
 {
-    hear(f, lane, (struct gw_fetch_reply){.err = GW_ERR_IO, .why = "timed out", .body = ""});
+    hear(f, lane, (struct gw_web_reply){.err = GW_ERR_IO, .why = "timed out", .body = ""});
 }
 
 /* Exactly one notice since the last call, of that kind. */

@@ -43,7 +43,7 @@ static void until_asked_for(struct source_fixture *f, const char *part)
     fail_msg("%s is never asked for", part);
 }
 
-static void answer(struct source_fixture *f, const char *part, struct gw_fetch_reply reply)
+static void answer(struct source_fixture *f, const char *part, struct gw_web_reply reply)
 {
     until_asked_for(f, part);
     hear(f, 0, reply);
@@ -84,7 +84,7 @@ static void test_hear_action_with_this_clock_wrong_believes_the_service(void **s
 {
     struct source_fixture *f = *state;
     until_asked_for(f, ACTION);
-    struct gw_fetch_reply reply = reply_of(200, "{\"action\":\"stop\",\"time\":\"2026-11-20T13:00:39Z\"}");
+    struct gw_web_reply reply = reply_of(200, "{\"action\":\"stop\",\"time\":\"2026-11-20T13:00:39Z\"}");
     assert_int_equal(gw_time_parse_iso("2026-11-20T13:00:00Z", &reply.date_unix_ms), GW_OK);
     hear(f, 0, reply);
     assert_about(one_notice(f, GW_CLOUD_PREEMPT, false).deadline_us, f->now.mono_us + 39 * GW_US_PER_S);
@@ -211,7 +211,7 @@ static void test_hear_huge_body_is_odd_even_if_it_begins_well(void **state)
 {
     struct source_fixture *f = *state;
     until_asked_for(f, ACTION);
-    struct gw_fetch_reply reply = reply_of(200, DOCUMENT);
+    struct gw_web_reply reply = reply_of(200, DOCUMENT);
     reply.err = GW_ERR_LIMIT;
     hear(f, 0, reply);
     assert_int_equal(f->notices_len, 0);
@@ -250,7 +250,7 @@ static void test_hear_throttling_waits_as_asked(void **state)
 {
     struct source_fixture *f = *state;
     until_asked_for(f, ACTION);
-    struct gw_fetch_reply reply = reply_of(429, "");
+    struct gw_web_reply reply = reply_of(429, "");
     reply.retry_after_s = 5;
     hear(f, 0, reply);
     int64_t wait_us = ask(f, 0);

@@ -4,7 +4,7 @@
 #define NOT_BEFORE "Fri, 20 Nov 2026 12:00:30 GMT" /* 30 s after the start */
 #define BODY_BYTES 2048
 
-static struct gw_fetch_reply document(const char *events)
+static struct gw_web_reply document(const char *events)
 {
     static char body[BODY_BYTES];
     snprintf(body, sizeof body, "{\"DocumentIncarnation\":2,\"Events\":[%s]}", events);
@@ -42,7 +42,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void answer(struct source_fixture *f, struct gw_fetch_reply reply)
+static void answer(struct source_fixture *f, struct gw_web_reply reply)
 {
     ask(f, 0);
     assert_string_equal(f->request.method, "GET");

@@ -4,9 +4,9 @@
 #define PREEMPTED   0
 #define MAINTENANCE 1
 
-static struct gw_fetch_reply value(const char *body, const char *etag)
+static struct gw_web_reply value(const char *body, const char *etag)
 {
-    struct gw_fetch_reply reply = reply_of(200, body);
+    struct gw_web_reply reply = reply_of(200, body);
     reply.google = true;
     snprintf(reply.etag, sizeof reply.etag, "%s", etag);
     return reply;
