@@ -84,11 +84,11 @@ struct store_slot {
 /* How one kind of server is spoken to. All on the I/O thread; state is the server's. */
 struct store_protocol {
     /* A connection begins: forget what the last one left, say hello into out. */
-    gw_err_t (*greet)(void *state, struct evbuffer *out) GW_MUST_USE;
+    gw_err_t (*greet)(void *state, struct evbuffer *out);
     /* Appends the command of op to out, whole or (on error) not at all. */
-    gw_err_t (*encode)(void *state, const struct store_op *op, struct evbuffer *out) GW_MUST_USE;
+    gw_err_t (*encode)(void *state, const struct store_op *op, struct evbuffer *out);
     /* Bytes came; answers are told by store_ready, store_page, store_answer. An error ends the connection. */
-    gw_err_t (*feed)(void *state, const void *bytes, size_t len, struct gw_err_ctx *ctx) GW_MUST_USE;
+    gw_err_t (*feed)(void *state, const void *bytes, size_t len, struct gw_err_ctx *ctx);
     void (*destroy)(void *state);
 };
 
@@ -100,8 +100,10 @@ struct store_server {
     void *protocol_state;
     char address[STORE_ADDRESS_MAX + 1]; /* for logs and scores */
     struct sockaddr_storage addr;
-    socklen_t addr_len; /* 0: sockets are attached */
-    uint64_t seed;      /* of its scores */
+    socklen_t addr_len;      /* 0: sockets are attached */
+    uint64_t seed;           /* of its scores */
+    void (*left)(void *arg); /* may be NULL; a connection of it was left */
+    void *left_arg;
 
     enum store_server_state state;
     bool tried; /* the first try is over */

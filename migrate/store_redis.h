@@ -23,7 +23,7 @@
  * Not here: TLS (so off loopback and unix sockets only with insecure_plaintext: sealed pages are safe, the password is
  * not), names that need a resolver, Sentinel, Cluster mode.
  *
- * Owner, Thread, Units: store.h. Errors: GW_ERR_INPUT for a server that is no address or needs TLS, and what
+ * Owner: store.h. Thread: store.h. Units: seconds where named so. Errors: GW_ERR_INPUT for a server that is no address or needs TLS, and what
  * gw_secret_read says of the password. Source: RESP2; DESIGN part 9. */
 #ifndef GW_MIGRATE_STORE_REDIS_H
 #define GW_MIGRATE_STORE_REDIS_H

@@ -73,6 +73,7 @@ void store_server_leave(struct store_server *v, const char *why)
     }
     lose_ops(v);
     if (v->due_us) store_timer_wants(v->store, v->due_us);
+    if (why && v->left) v->left(v->left_arg);
 }
 
 /* ---- bytes ---- */
