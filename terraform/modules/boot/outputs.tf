@@ -1,6 +1,6 @@
 output "worker" {
   description = "User data of a worker: a shell script."
-  value       = templatefile("${path.module}/templates/worker.sh.tftpl", merge(local.common, { steps = local.common_steps }))
+  value       = "#!/bin/bash\n${templatefile("${path.module}/templates/worker.sh.tftpl", merge(local.common, { steps = local.common_steps }))}"
 
   precondition {
     condition     = can(regex(var.locations[var.cloud], var.package.location)) && can(regex(var.locations[var.cloud], var.model.location))
@@ -10,5 +10,5 @@ output "worker" {
 
 output "controller" {
   description = "User data of the controller: a shell script."
-  value       = templatefile("${path.module}/templates/controller.sh.tftpl", merge(local.common, { steps = local.common_steps }))
+  value       = "#!/bin/bash\n${templatefile("${path.module}/templates/controller.sh.tftpl", merge(local.common, { steps = local.common_steps }))}"
 }
