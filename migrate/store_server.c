@@ -10,7 +10,9 @@
 #include "base/clock.h"
 #include "base/rng.h"
 
-#define READS_PER_TURN 16 /* 4 MiB; then the others' turn */
+#define READS_PER_TURN 16                /* 4 MiB; then the others' turn */
+#define OUT_AHEAD      ((size_t)4 << 20) /* encoded and not yet taken by the kernel: more only leaves the cache */
+#define FLUSH_BYTES    ((size_t)1 << 20) /* the server begins while the next page is being sealed */
 
 /* ---- coming and going ---- */
 
@@ -150,8 +152,10 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     struct store_server *v = arg;
     if (v->state == SERVER_DIALING)
         connected(v);
-    else
+    else if (v->state == SERVER_GREETING)
         flush(v);
+    else
+        store_server_pump(v);
 }
 
 static bool open_socket(struct store_server *v, int fd)
@@ -234,16 +238,23 @@ static void send_op(struct store_server *v, struct store_op *op)
     v->window_bytes += slot->bytes;
 }
 
+static struct store_op *next_op(const struct store_server *v)
+{
+    struct store_op *op = TAILQ_FIRST(&v->urgent);
+    if (!op) op = TAILQ_FIRST(&v->background);
+    return op && has_room(v, op->call->bytes) ? op : NULL;
+}
+
 void store_server_pump(struct store_server *v)
 {
+    struct store_op *op;
     if (v->state != SERVER_UP) return;
-    for (;;) {
-        struct store_op *op = TAILQ_FIRST(&v->urgent);
-        if (!op) op = TAILQ_FIRST(&v->background);
-        if (!op || !has_room(v, op->call->bytes)) break;
-        send_op(v, op);
-    }
     flush(v);
+    while (v->state == SERVER_UP && evbuffer_get_length(v->out) < OUT_AHEAD && (op = next_op(v))) {
+        send_op(v, op);
+        if (evbuffer_get_length(v->out) >= FLUSH_BYTES) flush(v);
+    }
+    if (v->state == SERVER_UP) flush(v);
 }
 
 /* ---- for protocols ---- */

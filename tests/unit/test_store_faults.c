@@ -321,6 +321,7 @@ struct fake {
     struct redis_server at; /* its directory and socket's path */
     int listener;
     const char *const *says; /* one per connection, NULL-ended; the last one again and again */
+    const char *drips;       /* after the first word, for ever; may be NULL */
     pthread_t thread;
 };
 
@@ -333,16 +334,16 @@ static void *play(void *arg)
         if (fd < 0) return NULL;
         const char *say = f->says[0];
         if (f->says[1]) f->says++;
-        while (read(fd, heard, sizeof heard) > 0)
-            if (send(fd, say, strlen(say), MSG_NOSIGNAL) < 0) break;
+        while (read(fd, heard, sizeof heard) > 0 && send(fd, say, strlen(say), MSG_NOSIGNAL) > 0)
+            while (f->drips && send(fd, f->drips, 1, MSG_NOSIGNAL) > 0) usleep(10000);
         close(fd);
     }
 }
 
-static void open_fake(struct fake *f, const char *const *says)
+static void open_fake(struct fake *f, const char *const *says, const char *drips)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    *f = (struct fake){.at = {.dir = "/tmp/godwit-redis-XXXXXX"}, .says = says};
+    *f = (struct fake){.at = {.dir = "/tmp/godwit-redis-XXXXXX"}, .says = says, .drips = drips};
     assert_non_null(mkdtemp(f->at.dir));
     snprintf(f->at.socket, sizeof f->at.socket, "%s/s", f->at.dir);
     snprintf(addr.sun_path, sizeof addr.sun_path, "%s", f->at.socket);
@@ -364,7 +365,8 @@ static void test_loading_server_is_tried_again_until_it_greets(void **state)
 {
     (void)state;
     struct fake f;
-    open_fake(&f, (const char *[]){"-LOADING Redis is loading the dataset in memory\r\n", "+PONG\r\n", NULL});
+    open_fake(&f, (const char *[]){"-LOADING Redis is loading the dataset in memory\r\n", "+PONG\r\n", NULL},
+              NULL);
     struct gw_store *s = open_one(&f.at, (struct gw_store_redis_config){0});
     until_up(s, 1);
     assert_int_equal(stats_of(s).disconnects, 0);
@@ -376,7 +378,7 @@ static void expect_left(const char *const *says)
 {
     struct fake f;
     enum gw_store_outcome outcome;
-    open_fake(&f, says);
+    open_fake(&f, says, NULL);
     struct gw_store *s = open_one(&f.at, (struct gw_store_redis_config){0});
     assert_int_equal(get_block(s, 0, SMALL_PAGE, &outcome), 0);
     if (outcome != GW_STORE_LOST) fail_msg("'%s': outcome %d", says[0], outcome);
@@ -402,6 +404,21 @@ static void test_garbage_is_left_and_nothing_of_it_is_got(void **state)
         expect_left((const char *[]){garbage[i], NULL});
 }
 
+/* It always moves, and never answers. */
+static void test_one_byte_at_a_time_is_left_after_the_stall(void **state)
+{
+    (void)state;
+    struct fake f;
+    enum gw_store_outcome outcome;
+    open_fake(&f, (const char *[]){"+PONG\r\n*4\r\n$4128\r\n", NULL}, "x");
+    struct gw_store *s = open_one(&f.at, (struct gw_store_redis_config){.common = {.stall_us = SHORT_US}});
+    assert_int_equal(get_block(s, 0, SMALL_PAGE, &outcome), 0);
+    assert_int_equal(outcome, GW_STORE_LOST);
+    until_disconnects(s, 1);
+    gw_store_destroy(s);
+    close_fake(&f);
+}
+
 /* 200 MB are promised; they are not kept. */
 static void test_value_without_end_is_left(void **state)
 {
@@ -414,6 +431,43 @@ static void test_value_without_end_is_left(void **state)
     memcpy(endless, head, sizeof head - 1);
     expect_left((const char *[]){endless, NULL});
     free(endless);
+}
+
+/* ---- calls from done ---- */
+
+struct chain {
+    struct gw_store *store;
+    struct waited w;
+    uint32_t next;
+    uint8_t page[SMALL_PAGE];
+};
+
+static void put_next(void *arg, enum gw_store_outcome outcome, const bool *got, uint32_t got_len)
+{
+    struct chain *c = arg;
+    struct gw_store_page page = {.len = SMALL_PAGE, .bytes = c->page};
+    const struct gw_store_then then = {gw_clock_mono_us() + STORE_CALL_US, put_next, c};
+    struct gw_block_name name = store_name(c->next);
+    if (outcome == GW_STORE_OK && c->next++ < BLOCKS &&
+        gw_store_put(c->store, &name, &page, 1, &then) == GW_OK)
+        return;
+    waited_done(&c->w, outcome, got, got_len);
+}
+
+static void test_done_may_call_again(void **state)
+{
+    (void)state;
+    struct redis_server redis;
+    static struct chain c;
+    begin_redis(&redis, NULL);
+    c.store = open_one(&redis, (struct gw_store_redis_config){0});
+    waited_init(&c.w);
+    put_next(&c, GW_STORE_OK, NULL, 0);
+    assert_int_equal(waited_for(&c.w), GW_STORE_OK);
+    assert_int_equal(stats_of(c.store).put.outcomes[GW_STORE_OK], BLOCKS);
+    waited_fini(&c.w);
+    gw_store_destroy(c.store);
+    redis_close(&redis);
 }
 
 int main(void)
@@ -430,7 +484,9 @@ int main(void)
         cmocka_unit_test(test_read_only_replica_is_left_until_it_is_a_master),
         cmocka_unit_test(test_loading_server_is_tried_again_until_it_greets),
         cmocka_unit_test(test_garbage_is_left_and_nothing_of_it_is_got),
+        cmocka_unit_test(test_one_byte_at_a_time_is_left_after_the_stall),
         cmocka_unit_test(test_value_without_end_is_left),
+        cmocka_unit_test(test_done_may_call_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -75,6 +75,47 @@ static void test_put_then_get_and_has_find_the_same_bytes(void **state)
     end(&f);
 }
 
+/* The largest call there is: 16 MiB, and their seals. */
+static void test_put_largest_call_comes_back(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f, NULL);
+    assert_int_equal(put_block(f.store, 0, GW_STORE_CALL_BYTES_MAX / STORE_PAGES, STORE_CALL_US),
+                     GW_STORE_OK);
+    expect_block(f.store, 0, GW_STORE_CALL_BYTES_MAX / STORE_PAGES, ALL_PAGES);
+    end(&f);
+}
+
+/* As many pages as a call may have, of the largest models' layouts. */
+static void test_put_most_pages_come_back(void **state)
+{
+    (void)state;
+    enum { PAGES = GW_STORE_PAGES_MAX, LEN = 64 };
+    static uint8_t bytes[PAGES][LEN], back[PAGES][LEN];
+    static struct gw_store_page pages[PAGES];
+    struct fixture f;
+    struct waited w;
+    begin(&f, NULL);
+    struct gw_block_name name = store_name(0);
+    for (uint32_t i = 0; i < PAGES; i++) {
+        store_fill(bytes[i], 0, i, LEN);
+        pages[i] =
+            (struct gw_store_page){{(uint16_t)(60000 + i / 32), (uint16_t)(60000 + i % 32)}, LEN, bytes[i]};
+    }
+    waited_init(&w);
+    struct gw_store_then then = then_of(&w, STORE_CALL_US);
+    assert_int_equal(gw_store_put(f.store, &name, pages, PAGES, &then), GW_OK);
+    assert_int_equal(waited_for(&w), GW_STORE_OK);
+    for (uint32_t i = 0; i < PAGES; i++) pages[i].bytes = back[i];
+    waited_init(&w);
+    assert_int_equal(gw_store_get(f.store, &name, pages, PAGES, &then), GW_OK);
+    assert_int_equal(waited_for(&w), GW_STORE_OK);
+    assert_memory_equal(back, bytes, sizeof bytes);
+    waited_fini(&w);
+    end(&f);
+}
+
 static void test_put_every_field_expires_and_has_renews(void **state)
 {
     (void)state;
@@ -273,6 +314,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_put_then_get_and_has_find_the_same_bytes),
+        cmocka_unit_test(test_put_largest_call_comes_back),
+        cmocka_unit_test(test_put_most_pages_come_back),
         cmocka_unit_test(test_put_every_field_expires_and_has_renews),
         cmocka_unit_test(test_put_value_in_redis_is_sealed),
         cmocka_unit_test(test_get_swapped_truncated_and_forged_pages_are_not_got),
