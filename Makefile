@@ -132,7 +132,7 @@ UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_
 UNIT_KERNELS += test_share_tree test_coll test_coll_frames test_coll_failures
 UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safetensors test_sampler \
                test_block_manager test_rope test_engine_exact_branches test_engine_reference test_scheduler \
-               test_engine test_worker_options test_worker_prove test_ranks test_best test_step_desc test_place test_cell_store
+               test_engine test_worker_options test_worker_prove test_ranks test_best test_step_desc test_place test_cell_store test_member
 UNIT_WORKER += test_mesh test_mesh_strangers test_probe
 UNIT_CORE := test_core_requests test_core_workers test_core_moves test_core_route test_core_pipelines \
              test_core_plan test_core_transitions
@@ -254,7 +254,7 @@ unit: $(UNIT:%=build/asan/tests/unit/%) ## build and run the unit tests (ASan + 
 EXACT := test_engine_golden test_engine_exact test_engine_exact_branches
 # Unit tests that also run under ThreadSanitizer: where threads meet.
 TSAN := test_base_pool test_kernels_device test_coll_failures
-TSAN += test_mesh test_mesh_strangers
+TSAN += test_mesh test_mesh_strangers test_member
 TSAN += test_peer
 TSAN += test_layout
 TSAN += test_store_faults test_store_peer

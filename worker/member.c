@@ -1,11 +1,13 @@
 #include "worker/member.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -39,6 +41,8 @@ struct gw_member {
     enum gw_member_state state;
     struct gw_err_ctx error;
     struct gw_coll *coll;
+    int meeting[GW_WIRE_RANKS_MAX]; /* while collectives are made: second descriptors of their sockets */
+    uint32_t meeting_len;
 };
 
 /* ---- preparing, on its own thread ---- */
@@ -93,6 +97,29 @@ static gw_err_t load_cells_if_they_fit(struct gw_member *m, struct gw_err_ctx *c
     return m->after_start ? GW_OK : load_cells(m, ctx);
 }
 
+static void break_meeting(struct gw_member *m)
+{
+    for (uint32_t i = 0; i < m->meeting_len; i++) shutdown(m->meeting[i], SHUT_RDWR);
+}
+
+/* Making collectives waits for the other ranks and knows no abort: their sockets do. */
+static void watch_meeting(struct gw_member *m, const int *fds)
+{
+    pthread_mutex_lock(&m->lock);
+    for (uint32_t i = 0; i < m->place.ranks; i++) {
+        int fd = fds[i] >= 0 ? fcntl(fds[i], F_DUPFD_CLOEXEC, 0) : -1;
+        if (fd >= 0) m->meeting[m->meeting_len++] = fd;
+    }
+    if (atomic_load(&m->stop)) break_meeting(m);
+    pthread_mutex_unlock(&m->lock);
+}
+
+static void end_meeting(struct gw_member *m)
+{
+    for (uint32_t i = 0; i < m->meeting_len; i++) close(m->meeting[i]);
+    m->meeting_len = 0;
+}
+
 static gw_err_t create_coll(struct gw_member *m, const int *fds, struct gw_err_ctx *ctx)
 {
     const struct gw_host *h = m->config.host;
@@ -109,14 +136,15 @@ static gw_err_t create_coll(struct gw_member *m, const int *fds, struct gw_err_c
                                           .max_elems = (size_t)h->max_batch_tokens * h->model->config.hidden,
                                           .try_shm = m->place.stage_ranks > 1 && all_on_this_machine(m),
                                           .deadline_us = h->step_timeout_us};
-    struct gw_coll *coll;
-    TRY(gw_coll_create(&config, &coll, ctx));
+    struct gw_coll *coll = NULL;
+    watch_meeting(m, fds);
+    gw_err_t err = gw_coll_create(&config, &coll, ctx);
     pthread_mutex_lock(&m->lock);
+    end_meeting(m);
     m->coll = coll;
-    bool stop = atomic_load(&m->stop);
+    if (coll && atomic_load(&m->stop)) gw_coll_abort(coll);
     pthread_mutex_unlock(&m->lock);
-    if (stop) gw_coll_abort(coll);
-    return gw_rank_agree(coll, &m->place, &m->room, MEET_TIMEOUT_US, ctx);
+    return err != GW_OK ? err : gw_rank_agree(coll, &m->place, &m->room, MEET_TIMEOUT_US, ctx);
 }
 
 static gw_err_t meet_others(struct gw_member *m, struct gw_err_ctx *ctx)
@@ -202,6 +230,7 @@ void gw_member_abort(struct gw_member *m)
     gw_mesh_cancel(m->config.host->mesh, m->config.generation);
     pthread_mutex_lock(&m->lock);
     if (m->coll) gw_coll_abort(m->coll);
+    break_meeting(m);
     pthread_mutex_unlock(&m->lock);
 }
 
