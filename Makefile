@@ -127,7 +127,7 @@ UNIT_BASE := test_base_frame test_base_buf test_base_json test_base_args test_ba
              test_base_file test_base_sockaddr test_base_err test_base_log test_base_rng test_base_id_map
 UNIT_MIGRATE := test_request test_wire test_block_name test_fingerprint
 UNIT_MIGRATE += test_geometry test_page_codec test_peer
-UNIT_MIGRATE += test_page_seal test_store_redis test_store_faults test_store_peer test_store_memory
+UNIT_MIGRATE += test_page_seal test_store_redis test_store_faults test_store_peer test_store_memory test_store_mix
 UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_kernels_rows test_kernels_attention test_kernels_digest
 UNIT_KERNELS += test_share_tree test_coll test_coll_frames test_coll_failures
 UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safetensors test_sampler \
@@ -257,7 +257,7 @@ TSAN := test_base_pool test_kernels_device test_coll_failures
 TSAN += test_mesh test_mesh_strangers test_member
 TSAN += test_peer
 TSAN += test_layout
-TSAN += test_store_faults test_store_peer
+TSAN += test_store_faults test_store_peer test_store_mix
 # End-to-end scripts: PATH[,ARG...][@seconds allowed]. SHORT are part of `make check`, LONG of `make test-full` only.
 E2E_SHORT := tests/lint/test_lint.py@120 tests/e2e/test_harness.py@120 tests/e2e/test_curl.py@120
 E2E := tests/e2e/test_install.py@600 tests/e2e/test_openai.py@300 tests/e2e/test_bad_input.py@300 \
