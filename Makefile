@@ -102,7 +102,7 @@ CLI += controller/cli/plan_cmd.c controller/cli/plan_files.c controller/cli/plan
 CLOUD := cloud/web.c cloud/times.c cloud/source.c cloud/source_aws.c cloud/source_gcp.c cloud/source_azure.c \
          cloud/source_sim.c cloud/watch.c cloud/report.c cloud/detect.c cloud/watch_options.c \
          cloud/cloud.c cloud/xml.c cloud/auth_aws.c cloud/calls.c cloud/aws_write.c cloud/aws_read.c \
-         cloud/aws_event.c cloud/queue.c
+         cloud/aws_event.c cloud/queue.c cloud/auth_token.c cloud/answer.c cloud/gcp.c cloud/azure.c
 # godwit-watch is on every instance for as long as that lives: it links what it needs, and no more.
 WATCH_LIBS := -levent_core -lcjson -lcurl -lcrypto -lm -pthread
 # What else the calls to clouds' APIs need: AWS answers in XML.
@@ -263,7 +263,7 @@ E2E_SHORT := tests/lint/test_lint.py@120 tests/e2e/test_harness.py@120 tests/e2e
 E2E := tests/e2e/test_install.py@600 tests/e2e/test_openai.py@300 tests/e2e/test_bad_input.py@300 \
        tests/e2e/test_bad_model.py@300 tests/e2e/test_recovery.py@300 tests/e2e/test_churn.py@600
 E2E += tests/e2e/test_plan.py@300 tests/e2e/test_layouts.py@600
-E2E += tests/e2e/test_cloud_watch.py@300 tests/e2e/test_cloud_aws.py@300 tests/e2e/test_terraform.py@300
+E2E += tests/e2e/test_cloud_watch.py@300 tests/e2e/test_cloud_aws.py@300 tests/e2e/test_cloud_groups.py@300 tests/e2e/test_terraform.py@300
 E2E += tests/e2e/test_netns.py@120 tests/e2e/test_hosts.py@300
 E2E += tests/e2e/test_layout_cli.py@300
 E2E_LONG :=

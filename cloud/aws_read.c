@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "cloud/answer_internal.h"
 #include "cloud/xml.h"
 
 #define CODE_MAX    128
@@ -34,44 +35,14 @@ static bool ends_with(const char *path, const char *end)
     return len >= end_len && strcmp(path + len - end_len, end) == 0;
 }
 
-/* True if it fits; a text that does not is no id of ours. */
-static bool copy(char *to, size_t size, const char *text)
-{
-    size_t len = strlen(text);
-    if (len >= size) return false;
-    memcpy(to, text, len + 1);
-    return true;
-}
-
-/* Room for one more item: *items may move. */
-static gw_err_t grow(void **items, size_t *cap, size_t len, size_t max, size_t item_bytes)
-{
-    if (len < *cap) return GW_OK;
-    if (len >= max) return GW_ERR_LIMIT;
-    size_t want = *cap ? *cap * 2 : 64;
-    void *more = realloc(*items, want * item_bytes);
-    if (!more) return GW_ERR_MEMORY;
-    *items = more;
-    *cap = want;
-    return GW_OK;
-}
-
-static gw_err_t add_instance(struct gw_cloud_answer *a, const struct gw_cloud_instance *in)
-{
-    if (in->id[0] == '\0') return GW_ERR_PROTO;
-    TRY(grow((void **)&a->instances, &a->instances_cap, a->instances_len, GW_CLOUD_INSTANCES_MAX,
-             sizeof *a->instances));
-    a->instances[a->instances_len++] = *in;
-    return GW_OK;
-}
-
 /* The history is newest first within a type and zone: the first is the price. */
 static gw_err_t add_price(struct gw_cloud_answer *a, const struct gw_cloud_price *p)
 {
     if (!p->type[0] || !p->zone[0] || !(p->usd_h > 0)) return GW_ERR_PROTO;
     for (size_t i = 0; i < a->prices_len; i++)
         if (strcmp(a->prices[i].type, p->type) == 0 && strcmp(a->prices[i].zone, p->zone) == 0) return GW_OK;
-    TRY(grow((void **)&a->prices, &a->prices_cap, a->prices_len, GW_CLOUD_PRICES_MAX, sizeof *a->prices));
+    TRY(answer_grow((void **)&a->prices, &a->prices_cap, a->prices_len, GW_CLOUD_PRICES_MAX,
+                    sizeof *a->prices));
     a->prices[a->prices_len++] = *p;
     return GW_OK;
 }
@@ -191,10 +162,10 @@ static gw_err_t on_group_end(void *arg, const char *path, const char *text)
     struct reading *r = arg;
     struct gw_cloud_instance *i = &r->instance;
     bool fits = true;
-    if (ends_with(path, IN_GROUP)) return add_instance(r->answer, i);
-    if (ends_with(path, IN_GROUP "/InstanceId")) fits = copy(i->id, sizeof i->id, text);
-    if (ends_with(path, IN_GROUP "/InstanceType")) fits = copy(i->type, sizeof i->type, text);
-    if (ends_with(path, IN_GROUP "/AvailabilityZone")) fits = copy(i->zone, sizeof i->zone, text);
+    if (ends_with(path, IN_GROUP)) return answer_add_instance(r->answer, i);
+    if (ends_with(path, IN_GROUP "/InstanceId")) fits = answer_copy(i->id, sizeof i->id, text);
+    if (ends_with(path, IN_GROUP "/InstanceType")) fits = answer_copy(i->type, sizeof i->type, text);
+    if (ends_with(path, IN_GROUP "/AvailabilityZone")) fits = answer_copy(i->zone, sizeof i->zone, text);
     if (ends_with(path, IN_GROUP "/LifecycleState")) i->state = lifecycle_state(text);
     if (ends_with(path, IN_GROUP "/ProtectedFromScaleIn")) i->protected_ = strcmp(text, "true") == 0;
     if (ends_with(path, GROUP "/MinSize")) r->answer->min = number(text);
@@ -202,7 +173,7 @@ static gw_err_t on_group_end(void *arg, const char *path, const char *text)
     if (ends_with(path, GROUP "/DesiredCapacity")) r->answer->desired = number(text);
     if (ends_with(path, GROUP)) r->group_seen = true;
     if (ends_with(path, "/DescribeAutoScalingGroupsResult/NextToken"))
-        fits = copy(r->answer->next, sizeof r->answer->next, text);
+        fits = answer_copy(r->answer->next, sizeof r->answer->next, text);
     return fits ? GW_OK : GW_ERR_LIMIT;
 }
 
@@ -220,13 +191,14 @@ static gw_err_t on_instance_end(void *arg, const char *path, const char *text)
     struct gw_cloud_instance *i = &r->instance;
     bool fits = true;
     if (ends_with(path, INSTANCE)) {
-        gw_err_t err = add_instance(r->answer, i);
+        gw_err_t err = answer_add_instance(r->answer, i);
         *i = (struct gw_cloud_instance){.spot = false};
         return err;
     }
-    if (ends_with(path, INSTANCE "/instanceId")) fits = copy(i->id, sizeof i->id, text);
-    if (ends_with(path, INSTANCE "/instanceType")) fits = copy(i->type, sizeof i->type, text);
-    if (ends_with(path, INSTANCE "/placement/availabilityZone")) fits = copy(i->zone, sizeof i->zone, text);
+    if (ends_with(path, INSTANCE "/instanceId")) fits = answer_copy(i->id, sizeof i->id, text);
+    if (ends_with(path, INSTANCE "/instanceType")) fits = answer_copy(i->type, sizeof i->type, text);
+    if (ends_with(path, INSTANCE "/placement/availabilityZone"))
+        fits = answer_copy(i->zone, sizeof i->zone, text);
     if (ends_with(path, INSTANCE "/instanceState/name")) i->state = instance_state(text);
     if (ends_with(path, INSTANCE "/instanceLifecycle")) i->spot = strcmp(text, "spot") == 0;
     return fits ? GW_OK : GW_ERR_LIMIT;
@@ -244,10 +216,10 @@ static gw_err_t on_price_end(void *arg, const char *path, const char *text)
         *p = (struct gw_cloud_price){0};
         return err;
     }
-    if (ends_with(path, PRICE "/instanceType")) fits = copy(p->type, sizeof p->type, text);
-    if (ends_with(path, PRICE "/availabilityZone")) fits = copy(p->zone, sizeof p->zone, text);
+    if (ends_with(path, PRICE "/instanceType")) fits = answer_copy(p->type, sizeof p->type, text);
+    if (ends_with(path, PRICE "/availabilityZone")) fits = answer_copy(p->zone, sizeof p->zone, text);
     if (ends_with(path, PRICE "/spotPrice")) p->usd_h = strtod(text, NULL);
-    if (ends_with(path, "/nextToken")) fits = copy(r->answer->next, sizeof r->answer->next, text);
+    if (ends_with(path, "/nextToken")) fits = answer_copy(r->answer->next, sizeof r->answer->next, text);
     return fits ? GW_OK : GW_ERR_LIMIT;
 }
 

@@ -12,35 +12,19 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "cloud/answer_internal.h"
 
 #define TIMEOUT_US   (20 * GW_US_PER_S)
 #define WAIT_S_MAX   20 /* of SQS's long polls */
 #define VISIBILITY_S 30 /* a message that was not forgotten comes again after this */
 #define PRODUCT      "Linux/UNIX"
 
-/* RFC 3986: unreserved characters stay, all others are escaped. */
-static void put_escaped(struct gw_buf *b, const char *text)
-{
-    static const char hex[] = "0123456789ABCDEF";
-    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
-        bool plain = (*c >= 'A' && *c <= 'Z') || (*c >= 'a' && *c <= 'z') || (*c >= '0' && *c <= '9') ||
-                     strchr("-_.~", *c);
-        if (plain) {
-            gw_buf_u8(b, *c);
-        } else {
-            gw_buf_u8(b, '%');
-            gw_buf_u8(b, (uint8_t)hex[*c >> 4]);
-            gw_buf_u8(b, (uint8_t)hex[*c & 15]);
-        }
-    }
-}
-
 static void put(struct gw_buf *b, const char *name, const char *value)
 {
     if (b->len) gw_buf_u8(b, '&');
     gw_buf_puts(b, name);
     gw_buf_u8(b, '=');
-    put_escaped(b, value);
+    answer_put_escaped(b, value);
 }
 
 static void put_number(struct gw_buf *b, const char *name, uint32_t value)

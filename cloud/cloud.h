@@ -7,14 +7,13 @@
  *
  *     question             what it means                                        aws                 gcp        azure
  *     ──────────────────   ──────────────────────────────────────────────────   ─────────────────   ────────   ─────
- *     DESCRIBE_GROUP       sizes and instances of a group                       yes                 -          -
+ *     DESCRIBE_GROUP       sizes and instances of a group                       yes                 yes        yes
  *     DESCRIBE_INSTANCE    one instance                                         yes                 -          -
- *     SET_DESIRED          absolute; raised only after the group was re-read    yes                 -          -
- *     DELETE_INSTANCE      this one, and the group's size with it               yes                 -          -
+ *     SET_DESIRED          absolute; raised only after the group was re-read    yes                 yes        yes
+ *     DELETE_INSTANCE      this one, and the group's size with it               yes                 yes        yes
  *     COMPLETE_LIFECYCLE   the instance may go now; done if nobody waits        yes                 -          -
  *     SPOT_PRICES          what spot instances of these types cost, by zone     yes                 -          -
  *     RECEIVE, FORGET      messages of the notice queue                         yes                 -          -
- *     CREDENTIALS          who the process is (asked by the calls themselves)   yes                 -          -
  *
  * Instances are named by the cloud's id, never by a name that the next one may get again.
  *
@@ -51,9 +50,10 @@ enum gw_cloud_question {
 
 struct gw_cloud_ask {
     enum gw_cloud_question question;
-    const char *group, *instance, *hook,
-        *token;        /* token: COMPLETE_LIFECYCLE, NULL = by instance; FORGET: receipt */
-    const char *queue; /* URL; RECEIVE, FORGET */
+    const char *group, *hook;
+    const char *instance, *handle;         /* as describe gave them */
+    const char *token;                     /* COMPLETE_LIFECYCLE: NULL = by instance; FORGET: the receipt */
+    const char *queue;                     /* URL; RECEIVE, FORGET */
     const char *types[GW_CLOUD_TYPES_MAX]; /* SPOT_PRICES; NULL ends */
     uint32_t desired;
     uint32_t wait_s; /* RECEIVE: how long the cloud may wait for a first message */
@@ -63,6 +63,7 @@ enum gw_cloud_state { GW_CLOUD_PENDING, GW_CLOUD_RUNNING, GW_CLOUD_ENDING };
 
 struct gw_cloud_instance {
     char id[GW_CLOUD_INSTANCE_MAX], type[64], zone[64];
+    char handle[GW_CLOUD_NAME_MAX]; /* what DELETE_INSTANCE is asked with beside the id; "": nothing */
     enum gw_cloud_state state;
     bool spot, protected_; /* protected_: from the cloud's own scale-in */
 };
@@ -104,7 +105,7 @@ struct gw_cloud_place {
 
 /* A request with its memory. */
 struct gw_cloud_http {
-    char url[1024], sigv4[96], target[96], session_header[4096 + 32];
+    char url[4096 + 512], sigv4[96], target[96], session_header[4096 + 32];
     struct gw_buf body;
     struct gw_web_request request; /* points into this */
 };
@@ -128,7 +129,7 @@ struct gw_cloud_provider {
                                   size_t body_len, struct gw_cloud_answer *answer, struct gw_err_ctx *ctx);
 };
 
-extern const struct gw_cloud_provider gw_provider_aws;
+extern const struct gw_cloud_provider gw_provider_aws, gw_provider_gcp, gw_provider_azure;
 
 /* "DescribeAutoScalingGroups"-like names are the providers'; this is ours: "describe group", for messages. */
 const char *gw_cloud_question_name(enum gw_cloud_question question);

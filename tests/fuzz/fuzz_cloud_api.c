@@ -1,6 +1,7 @@
-/* AWS's answers and events: any bytes give an answer within its bounds, or an error with a text.
+/* Clouds' answers and AWS's events: any bytes give an answer within its bounds, or an error with a text.
  *
- * Input: a byte for the question (behind the last: a queue message) and the status, then the body. */
+ * Input: a byte for the question (behind the last: a queue message), the status and the provider, then the body; it is
+ * read twice, as a first page and as a second. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,21 +31,26 @@ static void check_answer(const struct gw_cloud_answer *a)
         assert(strlen(a->messages[i].body) == a->messages[i].body_len);
 }
 
-static void read_answer(enum gw_cloud_question question, int status, const char *body, size_t len)
+static void read_answer(const struct gw_cloud_provider *provider, enum gw_cloud_question question, int status,
+                        const char *body, size_t len)
 {
     struct gw_cloud_answer answer = {0};
     struct gw_err_ctx ctx = {0};
     const struct gw_cloud_ask ask = {.question = question, .group = "g", .instance = "i-1", .queue = "q"};
-    enum gw_cloud_verdict verdict = gw_provider_aws.read(&ask, status, body, len, &answer, &ctx);
-    if (verdict == GW_CLOUD_OK)
-        check_answer(&answer);
-    else
-        assert(ctx.code != GW_OK && ctx.text[0]);
+    for (int page = 0; page < 2; page++) {
+        gw_err_reset(&ctx);
+        if (provider->read(&ask, status, body, len, &answer, &ctx) == GW_CLOUD_OK)
+            check_answer(&answer);
+        else
+            assert(ctx.code != GW_OK && ctx.text[0]);
+    }
     gw_cloud_answer_fini(&answer);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
+    static const struct gw_cloud_provider *const all[] = {&gw_provider_aws, &gw_provider_gcp,
+                                                          &gw_provider_azure, &gw_provider_aws};
     if (len == 0) return 0;
     unsigned question = bytes[0] & 15;
     char *body = malloc(len);
@@ -53,7 +59,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     if (question >= GW_CLOUD_QUESTIONS)
         read_event(body, len - 1);
     else
-        read_answer((enum gw_cloud_question)question, bytes[0] & 16 ? 400 : 200, body, len - 1);
+        read_answer(all[bytes[0] >> 6], (enum gw_cloud_question)question, bytes[0] & 16 ? 400 : 200, body,
+                    len - 1);
     free(body);
     return 0;
 }

@@ -56,6 +56,7 @@ static void print_answer(const struct gw_cloud_answer *a)
         print_text("id", in->id, ", ");
         print_text("type", in->type, ", ");
         print_text("zone", in->zone, ", ");
+        print_text("handle", in->handle, ", ");
         printf("\"state\": \"%s\", \"spot\": %d, \"protected\": %d}", state_name(in->state), in->spot,
                in->protected_);
     }
@@ -116,6 +117,7 @@ static gw_err_t parse(int argc, char **argv, struct program *p, const char *word
                                     {"region", GW_FLAG_STRING, &p->region, "R", "", 0, 0},
                                     {"group", GW_FLAG_STRING, &p->ask.group, "G", "", 0, 0},
                                     {"instance", GW_FLAG_STRING, &p->ask.instance, "I", "", 0, 0},
+                                    {"handle", GW_FLAG_STRING, &p->ask.handle, "H", "", 0, 0},
                                     {"hook", GW_FLAG_STRING, &p->ask.hook, "H", "", 0, 0},
                                     {"token", GW_FLAG_STRING, &p->ask.token, "T", "", 0, 0},
                                     {"queue", GW_FLAG_STRING, &p->ask.queue, "URL", "", 0, 0},
@@ -152,7 +154,9 @@ static gw_err_t open_all(struct program *p, const char *provider, struct gw_err_
     static const struct {
         const struct gw_cloud_provider *provider;
         const struct gw_auth_ops *auth;
-    } all[] = {{&gw_provider_aws, &gw_auth_aws}};
+    } all[] = {{&gw_provider_aws, &gw_auth_aws},
+               {&gw_provider_gcp, &gw_auth_gcp},
+               {&gw_provider_azure, &gw_auth_azure}};
     struct gw_calls_config config = {0};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         if (strcmp(all[i].provider->name, provider) != 0) continue;
