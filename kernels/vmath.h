@@ -1,7 +1,7 @@
 /* Elementary functions of our own: the same bits on every machine, compiler flag and libm.
  *
- * Only +, -, *, /, sqrt and fma (all correctly rounded) in a written order; so the AVX-512 twins
- * (kernels/cpu/simd_avx512.h), which run the same sequence on 16 lanes, give the same bits. The f32 functions
+ * Only +, -, *, /, sqrt and fma (all correctly rounded) in a written order; so the twins in
+ * kernels/cpu/simd.h, which run the same sequence on 16 lanes, give the same bits. The f32 functions
  * expect FTZ and DAZ (gw_device_enter_thread): a denormal argument counts as zero.
  *
  *     function   range                  error

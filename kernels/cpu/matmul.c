@@ -1,6 +1,7 @@
 #include "kernels/cpu/matmul.h"
 
 #include <assert.h>
+#include <string.h>
 
 /* Several products in one job. Either side by side: the same x, each its own columns of y; an item is a rectangle of one
  * of them. Or shares: each its own columns of x and its own y; an item is the same rectangle of all of them. */
@@ -159,6 +160,13 @@ static void run(struct matmul_job *job, struct gw_device *dev)
     double item_weights = weights * job->row_blocks / (double)items;
     double rows = min_u32(job->m, GW_ITEM_ROWS);
     gw_device_parallel(dev, matmul_items, job, items, item_weights * (0.1 + rows * job->kernel->fma_ns));
+}
+
+void gw_fill_f32(void *panel, const void *x, size_t x_stride, uint32_t rows, uint32_t k_len)
+{
+    for (uint32_t r = 0; r < rows; r++)
+        memcpy((float *)panel + (size_t)r * GW_PANEL_STRIDE, (const float *)x + r * x_stride,
+               k_len * sizeof(float));
 }
 
 void gw_matmul_run(const struct gw_matmul_kernel *kernel, struct gw_device *dev, float *y, size_t y_stride,

@@ -41,6 +41,9 @@ struct gw_matmul_kernel {
                   uint32_t steps, bool first);
 };
 
+/* The fill of micro-kernels that read f32 as it is. */
+void gw_fill_f32(void *panel, const void *x, size_t x_stride, uint32_t rows, uint32_t k_len);
+
 void gw_matmul_run(const struct gw_matmul_kernel *kernel, struct gw_device *dev, float *y, size_t y_stride,
                    const void *x, size_t x_stride, const struct gw_weight *w, const uint32_t *y_at,
                    uint32_t count, uint32_t m);

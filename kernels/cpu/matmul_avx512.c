@@ -2,26 +2,8 @@
  * elements by masking, the even ones by shifting), and two fused multiply-adds do what VDPBF16PS does. */
 #include "kernels/cpu/micro_avx512.h"
 
+#include "kernels/cpu/matmul_fill.h"
 #include "kernels/cpu/variants.h"
-
-static void fill_f32(void *panel, const void *x, size_t x_stride, uint32_t rows, uint32_t k_len)
-{
-    for (uint32_t r = 0; r < rows; r++)
-        memcpy((float *)panel + (size_t)r * GW_PANEL_STRIDE, (const float *)x + r * x_stride,
-               k_len * sizeof(float));
-}
-
-/* Rows of the panel have room for 16 words behind k: whole registers are stored, zeros behind the last. */
-static void fill_bf16(void *panel, const void *x, size_t x_stride, uint32_t rows, uint32_t k_len)
-{
-    for (uint32_t r = 0; r < rows; r++) {
-        float *to = (float *)panel + (size_t)r * GW_PANEL_STRIDE;
-        const uint16_t *from = (const uint16_t *)x + r * x_stride;
-        uint32_t i = 0;
-        for (; i + 16 <= k_len; i += 16) _mm512_storeu_ps(to + i, gw_load16(from, GW_BF16, i, 0xFFFF));
-        _mm512_storeu_ps(to + i, gw_load16(from, GW_BF16, i, gw_lanes_mask(k_len - i)));
-    }
-}
 
 GW_INLINE void micro_rows_f32(float *y, size_t y_stride, const uint32_t rows, uint32_t cols,
                               const void *panel, const void *w, uint32_t steps, bool first)
@@ -73,9 +55,9 @@ static void micro_bf16(float *y, size_t y_stride, uint32_t rows, uint32_t cols, 
 }
 
 static const struct gw_matmul_kernel kernel_f32 = {
-    .act = GW_F32, .k_per_step = 1, .fma_ns = 0.015, .fill = fill_f32, .micro = micro_f32};
+    .act = GW_F32, .k_per_step = 1, .fma_ns = 0.015, .fill = gw_fill_f32, .micro = micro_f32};
 static const struct gw_matmul_kernel kernel_bf16 = {
-    .act = GW_BF16, .k_per_step = 2, .fma_ns = 0.015, .fill = fill_bf16, .micro = micro_bf16};
+    .act = GW_BF16, .k_per_step = 2, .fma_ns = 0.015, .fill = gw_fill_bf16_16, .micro = micro_bf16};
 
 void gw_cpu_matmul_f32_avx512(struct gw_device *dev, float *y, size_t y_stride, const void *x,
                               size_t x_stride, const struct gw_weight *w, const uint32_t *y_at,

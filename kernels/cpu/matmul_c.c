@@ -6,13 +6,6 @@
 #include "kernels/cpu/variants.h"
 #include <math.h>
 
-static void fill_f32(void *panel, const void *x, size_t x_stride, uint32_t rows, uint32_t k_len)
-{
-    for (uint32_t r = 0; r < rows; r++)
-        memcpy((float *)panel + (size_t)r * GW_PANEL_STRIDE, (const float *)x + r * x_stride,
-               k_len * sizeof(float));
-}
-
 static void fill_bf16(void *panel, const void *x, size_t x_stride, uint32_t rows, uint32_t k_len)
 {
     for (uint32_t r = 0; r < rows; r++) {
@@ -51,7 +44,7 @@ static void micro_bf16(float *y, size_t y_stride, uint32_t rows, uint32_t cols, 
 }
 
 static const struct gw_matmul_kernel kernel_f32 = {
-    .act = GW_F32, .k_per_step = 1, .fma_ns = 3, .fill = fill_f32, .micro = micro_f32};
+    .act = GW_F32, .k_per_step = 1, .fma_ns = 3, .fill = gw_fill_f32, .micro = micro_f32};
 static const struct gw_matmul_kernel kernel_bf16 = {
     .act = GW_BF16, .k_per_step = 2, .fma_ns = 3, .fill = fill_bf16, .micro = micro_bf16};
 

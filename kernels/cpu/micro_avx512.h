@@ -6,7 +6,7 @@
 #define GW_KERNELS_CPU_MICRO_AVX512_H
 
 #include "kernels/cpu/matmul.h"
-#include "kernels/cpu/simd_avx512.h"
+#include "kernels/cpu/simd.h"
 
 struct gw_micro_acc {
     __m512 v[GW_MICRO_ROWS][4];

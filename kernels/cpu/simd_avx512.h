@@ -1,5 +1,4 @@
-/* What the AVX-512 files share: 16 lanes at a time, each helper the twin of a scalar form (kernels/vmath.h,
- * kernels/convert.h, kernels/cpu/simd_c.h) with the same operations in the same order, hence the same bits.
+/* The words of kernels/cpu/simd.h in AVX-512: one register of 16 floats.
  *
  * Owner: registers. Thread: safe, FTZ and DAZ on. Units: lanes. Errors: none. Source: own design. */
 #ifndef GW_KERNELS_CPU_SIMD_AVX512_H
@@ -12,15 +11,88 @@
 /* Constant arguments must reach the body: types and tile heights select code. */
 #define GW_INLINE static inline __attribute__((always_inline))
 
+typedef __m512 gw_v16;
+
 /* The first n lanes; n <= 16. */
-static inline __mmask16 gw_lanes_mask(uint32_t n)
+GW_INLINE __mmask16 gw_lanes_mask(uint32_t n)
 {
     return (__mmask16)((1u << n) - 1u);
 }
 
-/* Lanes of the mask; the rest are not touched in memory. */
-static inline void gw_store16(void *array, enum gw_dtype type, size_t i, __mmask16 mask, __m512 x)
+GW_INLINE gw_v16 gw_set16(float x)
 {
+    return _mm512_set1_ps(x);
+}
+
+GW_INLINE gw_v16 gw_get16(const float *from)
+{
+    return _mm512_loadu_ps(from);
+}
+
+GW_INLINE void gw_put16(float *to, gw_v16 x)
+{
+    _mm512_storeu_ps(to, x);
+}
+
+GW_INLINE gw_v16 gw_first16(gw_v16 x, uint32_t n, gw_v16 rest)
+{
+    return _mm512_mask_mov_ps(rest, gw_lanes_mask(n), x);
+}
+
+GW_INLINE gw_v16 gw_add16(gw_v16 a, gw_v16 b)
+{
+    return _mm512_add_ps(a, b);
+}
+
+GW_INLINE gw_v16 gw_sub16(gw_v16 a, gw_v16 b)
+{
+    return _mm512_sub_ps(a, b);
+}
+
+GW_INLINE gw_v16 gw_mul16(gw_v16 a, gw_v16 b)
+{
+    return _mm512_mul_ps(a, b);
+}
+
+GW_INLINE gw_v16 gw_div16(gw_v16 a, gw_v16 b)
+{
+    return _mm512_div_ps(a, b);
+}
+
+GW_INLINE gw_v16 gw_max16(gw_v16 a, gw_v16 b)
+{
+    return _mm512_max_ps(a, b);
+}
+
+GW_INLINE gw_v16 gw_fma16(gw_v16 a, gw_v16 b, gw_v16 c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+
+GW_INLINE gw_v16 gw_fms16(gw_v16 a, gw_v16 b, gw_v16 c)
+{
+    return _mm512_fmsub_ps(a, b, c);
+}
+
+GW_INLINE gw_v16 gw_negate16(gw_v16 x)
+{
+    return _mm512_xor_ps(x, _mm512_set1_ps(-0.0f));
+}
+
+GW_INLINE gw_v16 gw_choose_less16(gw_v16 a, gw_v16 b, gw_v16 yes, gw_v16 no)
+{
+    return _mm512_mask_mov_ps(no, _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), yes);
+}
+
+GW_INLINE gw_v16 gw_power16(gw_v16 t)
+{
+    __m512i shifted = _mm512_slli_epi32(_mm512_castps_si512(t), 23);
+    return _mm512_castsi512_ps(_mm512_add_epi32(shifted, _mm512_set1_epi32(0x3F800000)));
+}
+
+GW_INLINE void gw_store16(void *array, enum gw_dtype type, size_t i, uint32_t n, gw_v16 x)
+{
+    __mmask16 mask = gw_lanes_mask(n);
     if (type == GW_F32) {
         _mm512_mask_storeu_ps((float *)array + i, mask, x);
         return;
@@ -36,15 +108,25 @@ static inline void gw_store16(void *array, enum gw_dtype type, size_t i, __mmask
                              _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16)));
 }
 
-/* Lanes of the mask, the others 0. type is f32 or bf16. */
-static inline __m512 gw_load16(const void *array, enum gw_dtype type, size_t i, __mmask16 mask)
+GW_INLINE gw_v16 gw_load16(const void *array, enum gw_dtype type, size_t i, uint32_t n)
 {
+    __mmask16 mask = gw_lanes_mask(n);
     if (type == GW_F32) return _mm512_maskz_loadu_ps(mask, (const float *)array + i);
     __m256i half = _mm256_maskz_loadu_epi16(mask, (const uint16_t *)array + i);
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
 }
 
-static inline float gw_fold_sum16(__m512 v)
+GW_INLINE void gw_unzip16(const float *pairs, uint32_t n, gw_v16 *even, gw_v16 *odd)
+{
+    const __m512i evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i odds = _mm512_add_epi32(evens, _mm512_set1_epi32(1));
+    __m512 low = gw_load16(pairs, GW_F32, 0, n < 8 ? 2 * n : 16);
+    __m512 high = gw_load16(pairs, GW_F32, 16, n < 8 ? 0 : 2 * n - 16);
+    *even = _mm512_permutex2var_ps(low, evens, high);
+    *odd = _mm512_permutex2var_ps(low, odds, high);
+}
+
+GW_INLINE float gw_fold_sum16(gw_v16 v)
 {
     __m256 a = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
     __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
@@ -52,42 +134,12 @@ static inline float gw_fold_sum16(__m512 v)
     return _mm_cvtss_f32(_mm_add_ss(b, _mm_shuffle_ps(b, b, 1)));
 }
 
-static inline float gw_fold_max16(__m512 v)
+GW_INLINE float gw_fold_max16(gw_v16 v)
 {
     __m256 a = _mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
     __m128 b = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     b = _mm_max_ps(b, _mm_movehl_ps(b, b));
     return _mm_cvtss_f32(_mm_max_ss(b, _mm_shuffle_ps(b, b, 1)));
-}
-
-/* gw_expf */
-static inline __m512 gw_expf16(__m512 x)
-{
-    const __m512 rounder = _mm512_set1_ps(GW_F32_ROUNDER);
-    __m512 t = _mm512_fmadd_ps(x, _mm512_set1_ps(GW_EXPF_LOG2E), rounder);
-    __m512 n = _mm512_sub_ps(t, rounder);
-    __m512 r = _mm512_fmadd_ps(n, _mm512_set1_ps(-GW_EXPF_LN2_HI), x);
-    r = _mm512_fmadd_ps(n, _mm512_set1_ps(-GW_EXPF_LN2_LO), r);
-    __m512 p = _mm512_fmadd_ps(_mm512_set1_ps(GW_EXPF_P0), r, _mm512_set1_ps(GW_EXPF_P1));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(GW_EXPF_P2));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(GW_EXPF_P3));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(GW_EXPF_P4));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(GW_EXPF_P5));
-    p = _mm512_add_ps(_mm512_fmadd_ps(p, _mm512_mul_ps(r, r), r), _mm512_set1_ps(1.0f));
-    __m512i scale =
-        _mm512_add_epi32(_mm512_slli_epi32(_mm512_castps_si512(t), 23), _mm512_set1_epi32(0x3F800000));
-    __m512 y = _mm512_mul_ps(p, _mm512_castsi512_ps(scale));
-    __mmask16 low = _mm512_cmp_ps_mask(x, _mm512_set1_ps(GW_EXPF_MIN), _CMP_LT_OQ);
-    __mmask16 high = _mm512_cmp_ps_mask(x, _mm512_set1_ps(GW_EXPF_MAX), _CMP_GT_OQ);
-    y = _mm512_mask_mov_ps(y, low, _mm512_setzero_ps());
-    return _mm512_mask_mov_ps(y, high, _mm512_castsi512_ps(_mm512_set1_epi32(0x7F800000)));
-}
-
-/* gw_siluf */
-static inline __m512 gw_siluf16(__m512 x)
-{
-    __m512 minus = _mm512_xor_ps(x, _mm512_set1_ps(-0.0f));
-    return _mm512_div_ps(x, _mm512_add_ps(_mm512_set1_ps(1.0f), gw_expf16(minus)));
 }
 
 #endif

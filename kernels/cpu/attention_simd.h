@@ -1,0 +1,187 @@
+/* Attention in 16 lanes, for the instruction set that the including file is compiled for. That file brings the
+ * scores of a panel: how many sums are kept in registers at once is what instruction sets differ in.
+ *
+ * Owner: all memory is the caller's, the scratch is the thread's. Thread: any number of items at a time. Units:
+ * elements. Errors: none. Source: kernels/cpu/attention.h. */
+#ifndef GW_KERNELS_CPU_ATTENTION_SIMD_H
+#define GW_KERNELS_CPU_ATTENTION_SIMD_H
+
+#include <assert.h>
+#include <float.h>
+
+#include "kernels/cpu/attention.h"
+#include "kernels/cpu/simd.h"
+#include "kernels/cpu/simd_c.h"
+
+/* Positions are taken 16 at a time: K (or V) of 16 positions, widened to f32, is a panel that stays in L1
+ * while all queries of the item use it. */
+#define GW_ATTN_GROUP 16u
+
+struct gw_attn_scratch {
+    float panel[GW_ATTN_GROUP][GW_ATTN_HEAD_DIM_MAX];
+    float p[GW_ATTN_QUERIES][GW_ATTN_CHUNK]; /* scores, then e^(score - max); 0 behind a query's length */
+    float part[GW_ATTN_QUERIES][GW_ATTN_HEAD_DIM_MAX];
+    float state[GW_ATTN_QUERIES][GW_ATTN_HEAD_DIM_MAX];
+    float part_max[GW_ATTN_QUERIES], part_sum[GW_ATTN_QUERIES];
+    float state_max[GW_ATTN_QUERIES], state_sum[GW_ATTN_QUERIES];
+    struct gw_attn_query queries[GW_ATTN_QUERIES];
+};
+static_assert(sizeof(struct gw_attn_scratch) <= GW_SCRATCH_BYTES, "scratch of a thread");
+
+static inline uint32_t gw_attn_min(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Scores, not yet scaled, of one query against the panel: lane i is position i. Lanes of a sum that head_dim does
+ * not reach keep what they have (adding a product of zeros could turn a -0). */
+typedef gw_v16 gw_attn_scores_fn(const struct gw_attn_scratch *s, const float *q, uint32_t head_dim);
+
+/* How many of the chunk's positions (from `first`) a query sees. */
+static inline uint32_t gw_attn_seen(const struct gw_attn_query *query, uint32_t first)
+{
+    return query->length <= first ? 0 : gw_attn_min(query->length - first, GW_ATTN_CHUNK);
+}
+
+GW_INLINE void gw_attn_load_panel(const struct gw_attn_job *job, const struct gw_attn_item *item,
+                                  enum gw_kv_part part, uint32_t position, uint32_t len,
+                                  struct gw_attn_scratch *s)
+{
+    uint32_t head_dim = job->kv->head_dim;
+    for (uint32_t i = 0; i < len; i++) {
+        const void *from =
+            gw_kv_at(job->kv, job->kv_type, part, item->kv_head, item->seq->blocks, position + i);
+        for (uint32_t d = 0; d < head_dim; d += 16)
+            gw_put16(&s->panel[i][d], gw_load16(from, job->kv_type, d, gw_block_lanes(head_dim, d)));
+    }
+}
+
+/* Lanes of a group's positions that are not the query's hold what earlier panels left: gw_attn_exponentials() zeroes
+ * them. */
+GW_INLINE void gw_attn_chunk_scores(const struct gw_attn_job *job, const struct gw_attn_item *item,
+                                    uint32_t first, uint32_t len, struct gw_attn_scratch *s,
+                                    gw_attn_scores_fn *scores)
+{
+    const gw_v16 scale = gw_set16(job->scale);
+    for (uint32_t g = 0; g < len; g += GW_ATTN_GROUP) {
+        gw_attn_load_panel(job, item, GW_KV_K, first + g, gw_attn_min(GW_ATTN_GROUP, len - g), s);
+        for (uint32_t i = 0; i < item->queries; i++)
+            if (gw_attn_seen(&s->queries[i], first) > g) {
+                gw_v16 sums = scores(s, s->queries[i].q, job->kv->head_dim);
+                gw_put16(&s->p[i][g], gw_mul16(sums, scale));
+            }
+    }
+}
+
+/* p[n] scores → e^(score - max), zeros up to the next multiple of 16; their max and sum. */
+static void gw_attn_exponentials(float *p, uint32_t n, float *max, float *sum)
+{
+    gw_v16 max16 = gw_set16(-FLT_MAX);
+    for (uint32_t j = 0; j < n; j += 16)
+        max16 = gw_first16(gw_max16(max16, gw_get16(p + j)), gw_block_lanes(n, j), max16);
+    *max = gw_fold_max16(max16);
+    gw_v16 sum16 = gw_set16(0.0f);
+    for (uint32_t j = 0; j < n; j += 16) {
+        gw_v16 e = gw_expf16(gw_sub16(gw_get16(p + j), gw_set16(*max)));
+        e = gw_first16(e, gw_block_lanes(n, j), gw_set16(0.0f));
+        gw_put16(p + j, e);
+        sum16 = gw_add16(sum16, e);
+    }
+    *sum = gw_fold_sum16(sum16);
+}
+
+/* out[0, 16 * width) += p[len] · panel rows, rows ascending. */
+GW_INLINE void gw_attn_add_values(const struct gw_attn_scratch *s, const float *p, uint32_t len, float *out,
+                                  uint32_t d, const uint32_t width)
+{
+    gw_v16 acc[4];
+#pragma GCC unroll 4
+    for (uint32_t w = 0; w < width; w++) acc[w] = gw_get16(out + d + 16 * w);
+    for (uint32_t j = 0; j < len; j++) {
+        gw_v16 pj = gw_set16(p[j]);
+#pragma GCC unroll 4
+        for (uint32_t w = 0; w < width; w++)
+            acc[w] = gw_fma16(pj, gw_get16(&s->panel[j][d + 16 * w]), acc[w]);
+    }
+#pragma GCC unroll 4
+    for (uint32_t w = 0; w < width; w++) gw_put16(out + d + 16 * w, acc[w]);
+}
+
+GW_INLINE void gw_attn_chunk_values(const struct gw_attn_job *job, const struct gw_attn_item *item,
+                                    uint32_t first, uint32_t len, struct gw_attn_scratch *s)
+{
+    /* columns of part and panel behind head_dim hold junk that is never stored: rows have room for it */
+    uint32_t head_dim = (job->kv->head_dim + 15) / 16 * 16;
+    for (uint32_t g = 0; g < len; g += GW_ATTN_GROUP) {
+        gw_attn_load_panel(job, item, GW_KV_V, first + g, gw_attn_min(GW_ATTN_GROUP, len - g), s);
+        for (uint32_t i = 0; i < item->queries; i++) {
+            uint32_t n = gw_attn_seen(&s->queries[i], first);
+            if (n <= g) continue;
+            uint32_t rows = gw_attn_min(n - g, GW_ATTN_GROUP), d = 0;
+            for (; d + 64 <= head_dim; d += 64) gw_attn_add_values(s, &s->p[i][g], rows, s->part[i], d, 4);
+            for (; d < head_dim; d += 16) gw_attn_add_values(s, &s->p[i][g], rows, s->part[i], d, 1);
+        }
+    }
+}
+
+static void gw_attn_merge(struct gw_attn_scratch *s, uint32_t i, uint32_t head_dim)
+{
+    float max = gw_max_c(s->state_max[i], s->part_max[i]);
+    float a = gw_expf(s->state_max[i] - max), b = gw_expf(s->part_max[i] - max);
+    s->state_max[i] = max;
+    s->state_sum[i] = fmaf(s->state_sum[i], a, s->part_sum[i] * b);
+    const gw_v16 a16 = gw_set16(a), b16 = gw_set16(b);
+    for (uint32_t d = 0; d < head_dim; d += 16) {
+        gw_v16 part = gw_mul16(gw_get16(&s->part[i][d]), b16);
+        gw_put16(&s->state[i][d], gw_fma16(gw_get16(&s->state[i][d]), a16, part));
+    }
+}
+
+/* Merges the chunk into the state of each query that sees some of it. */
+static void gw_attn_chunk_merge(const struct gw_attn_item *item, uint32_t first, uint32_t head_dim,
+                                struct gw_attn_scratch *s)
+{
+    for (uint32_t i = 0; i < item->queries; i++) {
+        if (gw_attn_seen(&s->queries[i], first) == 0) continue;
+        if (first > 0) {
+            gw_attn_merge(s, i, head_dim);
+            continue;
+        }
+        s->state_max[i] = s->part_max[i];
+        s->state_sum[i] = s->part_sum[i];
+        memcpy(s->state[i], s->part[i], head_dim * sizeof(float));
+    }
+}
+
+static void gw_attn_write_rows(const struct gw_attn_job *job, const struct gw_attn_item *item,
+                               const struct gw_attn_scratch *s)
+{
+    for (uint32_t i = 0; i < item->queries; i++) {
+        const gw_v16 inverse = gw_set16(1.0f / s->state_sum[i]);
+        for (uint32_t d = 0; d < job->kv->head_dim; d += 16)
+            gw_store16(job->out, job->act, s->queries[i].out_at + d, gw_block_lanes(job->kv->head_dim, d),
+                       gw_mul16(gw_get16(&s->state[i][d]), inverse));
+    }
+}
+
+GW_INLINE void gw_attn_item16(const struct gw_attn_job *job, const struct gw_attn_item *item, void *scratch,
+                              gw_attn_scores_fn *scores)
+{
+    struct gw_attn_scratch *s = scratch;
+    for (uint32_t i = 0; i < item->queries; i++) s->queries[i] = gw_attn_query(job, item, i);
+    uint32_t length = s->queries[item->queries - 1].length; /* rows ascend: the last one sees the most */
+    for (uint32_t first = 0; first < length; first += GW_ATTN_CHUNK) {
+        uint32_t len = gw_attn_min(length - first, GW_ATTN_CHUNK);
+        gw_attn_chunk_scores(job, item, first, len, s, scores);
+        for (uint32_t i = 0; i < item->queries; i++) {
+            gw_attn_exponentials(s->p[i], gw_attn_seen(&s->queries[i], first), &s->part_max[i],
+                                 &s->part_sum[i]);
+            memset(s->part[i], 0, sizeof s->part[i]);
+        }
+        gw_attn_chunk_values(job, item, first, len, s);
+        gw_attn_chunk_merge(item, first, job->kv->head_dim, s);
+    }
+    gw_attn_write_rows(job, item, s);
+}
+
+#endif
