@@ -126,7 +126,7 @@ FLAGS_truncate := -mavx2 -mfma
 UNIT_BASE := test_base_frame test_base_buf test_base_json test_base_args test_base_pool test_base_utf8 test_base_hash \
              test_base_file test_base_sockaddr test_base_err test_base_log test_base_rng test_base_id_map
 UNIT_MIGRATE := test_request test_wire test_block_name test_fingerprint
-UNIT_MIGRATE += test_geometry test_page_codec test_peer
+UNIT_MIGRATE += test_geometry test_page_codec test_peer test_peer_wrong
 UNIT_MIGRATE += test_page_seal test_store_redis test_store_faults test_store_peer test_store_memory test_store_mix
 UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_kernels_rows test_kernels_attention test_kernels_digest
 UNIT_KERNELS += test_share_tree test_coll test_coll_frames test_coll_failures
@@ -152,6 +152,7 @@ FUZZ := fuzz_json fuzz_frame fuzz_http fuzz_wire fuzz_tokenizer_json fuzz_chat_t
 FUZZ += fuzz_layout_spec fuzz_cluster_view
 FUZZ += fuzz_plan fuzz_coll
 FUZZ += fuzz_mesh
+FUZZ += fuzz_page_codec
 FUZZ += fuzz_redis_replies fuzz_store_peer
 FUZZ += fuzz_cloud_metadata fuzz_cloud_api
 
@@ -255,7 +256,7 @@ EXACT := test_engine_golden test_engine_exact test_engine_exact_branches
 # Unit tests that also run under ThreadSanitizer: where threads meet.
 TSAN := test_base_pool test_kernels_device test_coll_failures
 TSAN += test_mesh test_mesh_strangers test_member
-TSAN += test_peer
+TSAN += test_peer test_peer_wrong
 TSAN += test_layout
 TSAN += test_store_faults test_store_peer test_store_mix
 # End-to-end scripts: PATH[,ARG...][@seconds allowed]. SHORT are part of `make check`, LONG of `make test-full` only.
@@ -338,7 +339,7 @@ $(BENCH_DIR)/model.safetensors:
 bench-ranks: $(BENCH_MODEL:%=build/release/tests/bench/%) $(BENCH_DIR)/model.safetensors ## measure ranks on a 1B model of random weights (BENCH_DIR=build/llama-1b, 2.5 GB; wants python3-numpy)
 	@for b in $(BENCH_MODEL); do build/release/tests/bench/$$b $(BENCH_DIR) || exit; done
 
-BENCH_MIGRATE := bench_store
+BENCH_MIGRATE := bench_migrate bench_store
 $(BENCH_MIGRATE:%=build/release/tests/bench/%): build/release/tests/bench/%: build/release/tests/bench/%.o $(call libs,release,MIGRATE BASE)
 	@echo "  LINK  $@"; $(CC) $^ $(LIBS) -o $@
 .PHONY: bench-migrate

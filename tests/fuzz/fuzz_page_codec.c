@@ -1,0 +1,69 @@
+/* migrate/page_codec: whatever a peer sends as a frame is refused, or is within the limits that its readers rely on. The
+ * checksum of a head is not looked at first, so that what it keeps out is read, too. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "migrate/page_codec.h"
+#include "tests/fuzz/fuzz.h"
+
+static void read_request(const uint8_t *table, uint32_t len)
+{
+    static _Thread_local struct gw_page_request r; /* 27 KB */
+    static _Thread_local uint8_t again[GW_PAGE_TABLE_MAX];
+    if (gw_page_request_get(table, len, &r, NULL) != GW_OK) return;
+    assert(r.names_len >= 1 && r.names_len <= GW_PAGE_NAMES_MAX);
+    assert(r.pages_len >= 1 && r.pages_len <= GW_PAGE_IDS_MAX);
+    assert((uint32_t)r.names_len * r.pages_len <= GW_PAGE_ITEMS_MAX);
+    assert(gw_page_request_put(again, &r) == len && memcmp(again, table, len) == 0);
+}
+
+static void read_pages(const struct gw_page_head *head, const uint8_t *table)
+{
+    static _Thread_local struct gw_page_entry entries[GW_PAGE_ENTRIES_MAX];
+    uint8_t again[GW_PAGE_ENTRY_BYTES];
+    uint32_t len = 0;
+    uint64_t bytes = 0;
+    if (gw_page_entries_get(head, table, entries, &len, NULL) != GW_OK) return;
+    assert(len >= 1 && len <= GW_PAGE_ENTRIES_MAX);
+    for (uint32_t i = 0; i < len; i++) {
+        assert(entries[i].bytes >= 1 && entries[i].bytes <= GW_PAGE_BYTES_MAX);
+        bytes += entries[i].bytes;
+        gw_page_entry_put(again, &entries[i]);
+        assert(memcmp(again, table + (size_t)i * GW_PAGE_ENTRY_BYTES, sizeof again) == 0);
+    }
+    assert(bytes == head->payload_bytes && bytes <= GW_PAGE_PAYLOAD_MAX);
+}
+
+static void read_absents(const struct gw_page_head *head, const uint8_t *table)
+{
+    uint8_t again[GW_PAGE_ABSENT_BYTES];
+    for (uint32_t i = 0; i < head->table_bytes / GW_PAGE_ABSENT_BYTES; i++) {
+        const struct gw_page_absent absent = gw_page_absent_get(table, i);
+        gw_page_absent_put(again, &absent);
+        assert(memcmp(again, table + (size_t)i * GW_PAGE_ABSENT_BYTES, sizeof again) == 0);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
+{
+    struct gw_page_head head;
+    struct gw_page_done done;
+    uint8_t again[GW_PAGE_HEAD_BYTES];
+    if (len < GW_PAGE_HEAD_BYTES || gw_page_head_get(bytes, &head, NULL) != GW_OK) return 0;
+    const uint8_t *table = bytes + GW_PAGE_HEAD_BYTES;
+    assert(head.table_bytes >= 1 && head.table_bytes <= GW_PAGE_TABLE_MAX);
+    if (len - GW_PAGE_HEAD_BYTES < head.table_bytes) return 0;
+    gw_page_head_put(again, &head, table);
+    assert(memcmp(again, bytes, GW_PAGE_HEAD_BYTES - 8) == 0);
+    assert((memcmp(again, bytes, sizeof again) == 0) == (gw_page_check(bytes, &head, table, NULL) == GW_OK));
+    switch (head.kind) {
+    case GW_PAGE_REQUEST: read_request(table, head.table_bytes); break;
+    case GW_PAGE_PAGES: read_pages(&head, table); break;
+    case GW_PAGE_ABSENT: read_absents(&head, table); break;
+    case GW_PAGE_DONE:
+        if (gw_page_done_get(table, &done, NULL) == GW_OK) assert(done.status < GW_PAGE_STATUSES);
+        break;
+    }
+    return 0;
+}
