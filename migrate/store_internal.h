@@ -31,13 +31,14 @@
 
 #define STORE_SERVERS_MAX 16
 #define STORE_WINDOW_OPS  512
-#define STORE_WINDOW_BYTES                                                                                   \
-    ((size_t)32 << 20)                    /* sent or asked for, not answered: 10 ms of a server at 3 GB/s */
-#define STORE_BACKOFF_MIN_US 50000        /* a server that restarts is found at once */
-#define STORE_BACKOFF_MAX_US 2000000      /* one that is gone is not hammered */
-#define STORE_FULL_PAUSE_US  1000000      /* after "full": what would be refused is not even sent */
-#define STORE_CHUNK_BYTES    (256u << 10) /* of one read(2): it stays in the cache until it has been looked at */
-#define STORE_ADDRESS_MAX    108          /* a unix socket's path */
+/* Sent or asked for, not answered, when another command goes out: 3 ms of a server at 3 GB/s. Of much more, what a server
+ * has copied for its answers leaves its cache before it is sent. */
+#define STORE_WINDOW_BYTES   ((size_t)8 << 20)
+#define STORE_BACKOFF_MIN_US 50000       /* a server that restarts is found at once */
+#define STORE_BACKOFF_MAX_US 2000000     /* one that is gone is not hammered */
+#define STORE_FULL_PAUSE_US  1000000     /* after "full": what would be refused is not even sent */
+#define STORE_CHUNK_BYTES    (64u << 10) /* of one read(2): it stays in the cache until it has been looked at */
+#define STORE_ADDRESS_MAX    108         /* a unix socket's path */
 
 enum store_verb { STORE_PUT, STORE_GET, STORE_HAS };
 enum store_op_state { OP_QUEUED, OP_SENT, OP_OVER };
@@ -178,6 +179,7 @@ void store_server_pump(struct store_server *server);
 void store_server_attach(struct store_server *server, int fd);
 /* Does what is due; returns when to call again (INT64_MAX: never). */
 int64_t store_server_tend(struct store_server *server, int64_t now_us);
+/* What it had is LOST. why NULL: on purpose, so that nobody is told. */
 void store_server_leave(struct store_server *server, const char *why);
 void store_server_free(struct store_server *server);
 

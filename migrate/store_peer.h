@@ -14,7 +14,8 @@ struct gw_store_peer_config {
     struct gw_store_config common;
     const char *const *peers; /* [peers_len] names, stable and distinct: block names are shared out by them */
     uint32_t peers_len;
-    /* Peer's socket broke, or the peer did; on the store's thread: do not block. May be NULL. */
+    /* Peer's socket broke, or the peer did (not: another socket was attached); on the store's thread: do not block. May be
+     * NULL. */
     void (*left)(void *arg, uint32_t peer);
     void *arg;
 };

@@ -14,8 +14,8 @@
 #include "migrate/store_memory.h"
 #include "migrate/store_peer_wire.h"
 
-#define CHUNK_BYTES    (256u << 10)
-#define READS_PER_TURN 16                          /* 4 MiB; then the others' turn */
+#define CHUNK_BYTES    (64u << 10) /* of one read(2): it stays in the cache until it has been looked at */
+#define READS_PER_TURN 16          /* 1 MiB; then the others' turn */
 #define OUT_BYTES_MAX  (2 * GW_STORE_PEER_OUT_MAX) /* a client's window is half of it: this one has none */
 #define GIVEN_MAX      GW_STORE_PEER_CONNS_MAX
 

@@ -65,16 +65,27 @@ static void free_command(const void *bytes, size_t len, void *unused)
     redisFreeCommand((char *)bytes);
 }
 
+static void wipe_command(const void *bytes, size_t len, void *unused)
+{
+    gw_bytes_wipe((char *)bytes, len);
+    free_command(bytes, len, unused);
+}
+
 /* Appends the command whose arguments were collected. Its one copy is hiredis'. */
-static gw_err_t put_command(struct redis *r, struct evbuffer *out)
+static gw_err_t put_command_then(struct redis *r, struct evbuffer *out, evbuffer_ref_cleanup_cb sent)
 {
     char *text = NULL;
     int len = redisFormatCommandArgv(&text, r->args_len, r->args, r->lens);
     r->args_len = 0;
     if (len < 0) return GW_ERR_MEMORY;
-    if (evbuffer_add_reference(out, text, (size_t)len, free_command, NULL) == 0) return GW_OK;
-    redisFreeCommand(text);
+    if (evbuffer_add_reference(out, text, (size_t)len, sent, NULL) == 0) return GW_OK;
+    sent(text, (size_t)len, NULL);
     return GW_ERR_MEMORY;
+}
+
+static gw_err_t put_command(struct redis *r, struct evbuffer *out)
+{
+    return put_command_then(r, out, free_command);
 }
 
 static void begin(struct redis *r, const char *verb, const struct store_op *op)
@@ -181,7 +192,7 @@ static gw_err_t redis_greet(void *state, struct evbuffer *out)
         word(r, "AUTH");
         if (r->user) word(r, r->user);
         arg(r, r->password, r->password_len);
-        TRY(put_command(r, out));
+        TRY(put_command_then(r, out, wipe_command));
         r->greetings_left++;
     }
     if (strcmp(r->database, "0") != 0) {

@@ -9,7 +9,7 @@
  *     has     HEXISTS key field · EXPIRE key ttl
  *
  * hiredis formats commands and reads replies; sockets, timers and windows are ours (its contexts would block, and know no
- * deadlines). Plain events and read(2) of 256 KiB rather than a bufferevent, which in libevent 2.1 reads 4 KiB at a time.
+ * deadlines). Plain events and read(2) of 64 KiB rather than a bufferevent, which in libevent 2.1 reads 4 KiB at a time.
  *
  *     the server                                  what is done
  *     -----------------------------------------   ---------------------------------------------------------------

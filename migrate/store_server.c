@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "base/rng.h"
 
-#define READS_PER_TURN 16                /* 4 MiB; then the others' turn */
+#define READS_PER_TURN 16                /* 1 MiB; then the others' turn */
 #define OUT_AHEAD      ((size_t)4 << 20) /* encoded and not yet taken by the kernel: more only leaves the cache */
 #define FLUSH_BYTES    ((size_t)1 << 20) /* the server begins while the next page is being sealed */
 
@@ -186,7 +186,7 @@ static void dial(struct store_server *v)
 
 void store_server_attach(struct store_server *v, int fd)
 {
-    if (v->state != SERVER_AWAY) store_server_leave(v, "another connection takes its place");
+    if (v->state != SERVER_AWAY) store_server_leave(v, NULL); /* this one takes its place */
     evutil_make_socket_nonblocking(fd);
     if (!open_socket(v, fd)) {
         store_server_leave(v, "out of memory");
@@ -213,10 +213,9 @@ int64_t store_server_tend(struct store_server *v, int64_t now_us)
 
 /* ---- commands ---- */
 
-static bool has_room(const struct store_server *v, size_t bytes)
+static bool has_room(const struct store_server *v)
 {
-    return v->slots_len < STORE_WINDOW_OPS &&
-           (v->slots_len == 0 || v->window_bytes + bytes <= STORE_WINDOW_BYTES);
+    return v->slots_len < STORE_WINDOW_OPS && v->window_bytes < STORE_WINDOW_BYTES;
 }
 
 static void send_op(struct store_server *v, struct store_op *op)
@@ -240,9 +239,9 @@ static void send_op(struct store_server *v, struct store_op *op)
 
 static struct store_op *next_op(const struct store_server *v)
 {
+    if (!has_room(v)) return NULL;
     struct store_op *op = TAILQ_FIRST(&v->urgent);
-    if (!op) op = TAILQ_FIRST(&v->background);
-    return op && has_room(v, op->call->bytes) ? op : NULL;
+    return op ? op : TAILQ_FIRST(&v->background);
 }
 
 void store_server_pump(struct store_server *v)

@@ -3,21 +3,28 @@
  *     store_redis_{put,get}_plain    pages of 1 MiB, not sealed. ref: hiredis' blocking context pipelining the same commands
  *     store_redis_{put,get}_sealed   the same with AES-256-GCM. ref: hiredis, sealing and opening on the same thread
  *     store_redis_{put,get}_string   ref: SET and GET of strings (no field, no expiry, no transaction)
+ *     store_peer_{put,get}_sealed    memory of a peer, over a pair of unix sockets. ref: our Redis store in the same run
  *
- * One redis-server on a unix socket, one connection each, in turn; the best of ROUNDS. Wants two idle cores: ours is one
- * thread beside the server, and so is the reference. */
+ * One redis-server on a unix socket, one connection each, in turn; the best of ROUNDS. Servers have one core, all others the
+ * other one: left to itself, the scheduler now and then puts both ends of a socket on one core for a whole run, and either
+ * contender is half as fast. Wants two idle cores: ours is one thread beside the server, and so is the reference. */
 #include <hiredis/hiredis.h>
 #include <pthread.h>
+#include <sched.h>
 
 #include "base/hash.h"
+#include "migrate/store_peer.h"
+#include "migrate/store_peer_server.h"
 #include "migrate/store_redis.h"
 #include "tests/lib/redis_server.h"
 
 #define PAGE_BYTES ((size_t)1 << 20)
 #define PAGES      64
-#define ROUNDS     7
+#define ROUNDS     15
 #define WINDOW     16 /* commands of the reference on their way: a pipeline this deep was the fastest */
 #define CALL_US    (60 * GW_US_PER_S)
+
+enum { SERVERS_CORE, OUR_CORE };
 
 static const char key[] = "a cluster key for benchmarks";
 static const uint8_t fingerprint[16] = {1, 2, 3};
@@ -38,6 +45,20 @@ static void need(bool ok, const char *what)
     if (ok) return;
     fprintf(stderr, "bench_store: %s\n", what);
     exit(1);
+}
+
+/* What this thread starts from now on runs on the nth core that we may use. */
+static void use_core(int n)
+{
+    static cpu_set_t allowed; /* as it was at first */
+    cpu_set_t one;
+    if (CPU_COUNT(&allowed) == 0) need(sched_getaffinity(0, sizeof allowed, &allowed) == 0, "cores");
+    if (CPU_COUNT(&allowed) < 2) return;
+    int cpu = 0;
+    while (!CPU_ISSET(cpu, &allowed) || n-- > 0) cpu++;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    need(sched_setaffinity(0, sizeof one, &one) == 0, "cores");
 }
 
 static struct gw_block_name name_of(int i)
@@ -151,35 +172,71 @@ static double raw(struct bench *b, struct shape s)
 
 /* ---- in turn ---- */
 
-static void report(const char *name, const char *kind, double mine, double theirs)
+enum { OURS, RAW, STRINGS, PEER, CONTENDERS };
+
+struct contest {
+    struct bench *bench;
+    bool sealed;
+    struct gw_store *redis, *peer;
+    struct gw_store_peer_server *buddy;
+    double best[2][CONTENDERS]; /* put, get */
+};
+
+static void report(const char *store, bool get, const char *kind, double mine, double theirs)
 {
-    printf("bench store_redis_%s_%s ours=%.2f ref=%.2f ratio=%.2f unit=GB/s\n", name, kind, mine, theirs,
-           mine / theirs);
+    printf("bench store_%s_%s_%s ours=%.2f ref=%.2f ratio=%.2f unit=GB/s\n", store, get ? "get" : "put", kind,
+           mine, theirs, mine / theirs);
     fflush(stdout);
+}
+
+static void open_stores(struct contest *c)
+{
+    const struct gw_page_seal_config *seal = c->sealed ? &c->bench->seal : NULL;
+    const char *servers[] = {c->bench->server.socket}, *peers[] = {"buddy"};
+    struct gw_store_redis_config redis = {.common.seal = seal, .servers = servers, .servers_len = 1};
+    struct gw_store_peer_config peer = {.common.seal = seal, .peers = peers, .peers_len = 1};
+    struct gw_store_peer_server_config buddy = {.max_bytes = 2 * PAGES * PAGE_BYTES};
+    struct gw_store_stats stats = {0};
+    int ends[2];
+    need(gw_store_redis_create(&redis, &c->redis, NULL) == GW_OK, "the Redis store");
+    need(gw_store_peer_create(&peer, &c->peer, NULL) == GW_OK, "the peer store");
+    use_core(SERVERS_CORE);
+    need(gw_store_peer_server_create(&buddy, &c->buddy, NULL) == GW_OK, "the buddy");
+    use_core(OUR_CORE);
+    need(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0, "sockets");
+    gw_store_peer_server_serve(c->buddy, ends[0]);
+    gw_store_peer_attach(c->peer, 0, ends[1]);
+    while (stats.servers_up == 0) gw_store_stats(c->peer, &stats);
+}
+
+static double turn(struct contest *c, bool put, int who)
+{
+    struct shape s = {.put = put, .sealed = c->sealed, .string = who == STRINGS};
+    if (who == OURS) return ours(c->bench, c->redis, put);
+    if (who == PEER) return ours(c->bench, c->peer, put);
+    return raw(c->bench, s);
 }
 
 static void compare(struct bench *b, bool sealed)
 {
-    const char *servers[] = {b->server.socket};
-    struct gw_store_redis_config config = {.servers = servers, .servers_len = 1};
-    struct gw_store *store = NULL;
-    double best[2][3] = {{0}};
-    config.common.seal = sealed ? &b->seal : NULL;
-    need(gw_store_redis_create(&config, &store, NULL) == GW_OK, "create");
-    for (int round = 0; round < ROUNDS; round++)
-        for (int get = 0; get < 2; get++)
-            for (int who = 0; who < 3; who++) {
-                struct shape s = {.put = !get, .sealed = sealed, .string = who == 2};
-                double v = who == 0 ? ours(b, store, !get) : raw(b, s);
-                if (v > best[get][who]) best[get][who] = v;
-                need(s.put || memcmp(b->pages, b->back, PAGES * PAGE_BYTES) == 0, "other bytes came back");
-                memset(b->back, 0, PAGES * PAGE_BYTES);
-            }
-    for (int get = 0; get < 2; get++) {
-        report(get ? "get" : "put", sealed ? "sealed" : "plain", best[get][0], best[get][1]);
-        report(get ? "get" : "put", sealed ? "sealed_string" : "string", best[get][0], best[get][2]);
+    struct contest c = {.bench = b, .sealed = sealed};
+    open_stores(&c);
+    for (int i = 0; i < ROUNDS * 2 * CONTENDERS; i++) {
+        int get = i / CONTENDERS % 2, who = i % CONTENDERS;
+        memset(b->back, 0, PAGES * PAGE_BYTES);
+        double v = turn(&c, !get, who);
+        need(!get || memcmp(b->pages, b->back, PAGES * PAGE_BYTES) == 0, "other bytes came back");
+        if (v > c.best[get][who]) c.best[get][who] = v;
     }
-    gw_store_destroy(store);
+    for (int get = 0; get < 2; get++) {
+        const double *best = c.best[get];
+        report("redis", get, sealed ? "sealed" : "plain", best[OURS], best[RAW]);
+        report("redis", get, sealed ? "sealed_string" : "string", best[OURS], best[STRINGS]);
+        report("peer", get, sealed ? "sealed" : "plain", best[PEER], best[OURS]);
+    }
+    gw_store_destroy(c.redis);
+    gw_store_destroy(c.peer);
+    gw_store_peer_server_destroy(c.buddy);
 }
 
 int main(void)
@@ -199,7 +256,9 @@ int main(void)
     }
     pthread_mutex_init(&b.lock, NULL);
     pthread_cond_init(&b.over, NULL);
+    use_core(SERVERS_CORE);
     redis_open(&b.server, NULL);
+    use_core(OUR_CORE);
     b.raw = redisConnectUnix(b.server.socket);
     need(b.raw && !b.raw->err, "connect");
     need(gw_page_sealer_create(&b.seal, &b.sealer, NULL) == GW_OK, "sealer");
