@@ -102,7 +102,8 @@ CLI += controller/cli/plan_cmd.c controller/cli/plan_files.c controller/cli/plan
 CLOUD := cloud/web.c cloud/times.c cloud/source.c cloud/source_aws.c cloud/source_gcp.c cloud/source_azure.c \
          cloud/source_sim.c cloud/watch.c cloud/report.c cloud/detect.c cloud/watch_options.c \
          cloud/cloud.c cloud/xml.c cloud/auth_aws.c cloud/calls.c cloud/aws_write.c cloud/aws_read.c \
-         cloud/aws_event.c cloud/queue.c cloud/auth_token.c cloud/answer.c cloud/gcp.c cloud/azure.c
+         cloud/aws_event.c cloud/queue.c cloud/auth_token.c cloud/answer.c cloud/gcp.c cloud/azure.c \
+         cloud/capacity.c
 # godwit-watch is on every instance for as long as that lives: it links what it needs, and no more.
 WATCH_LIBS := -levent_core -lcjson -lcurl -lcrypto -lm -pthread
 # What else the calls to clouds' APIs need: AWS answers in XML.
@@ -145,7 +146,7 @@ UNIT_CLI := test_cli_fleet test_cli_cluster
 UNIT_CONTROLLER := test_worker_links
 UNIT_LINKS := test_link_both_ends
 UNIT_CLOUD := test_cloud_times test_cloud_source_aws test_cloud_source_gcp test_cloud_source_azure test_cloud_source_sim \
-              test_cloud_watch_options test_cloud_xml test_cloud_web
+              test_cloud_watch_options test_cloud_xml test_cloud_web test_cloud_capacity
 
 # Fuzz targets, tests/fuzz/<name>.c with a corpus in tests/fuzz/corpus/<name less fuzz_>: one per parser of outside bytes.
 FUZZ := fuzz_json fuzz_frame fuzz_http fuzz_wire fuzz_tokenizer_json fuzz_chat_template fuzz_safetensors fuzz_model_config
