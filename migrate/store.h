@@ -57,7 +57,8 @@ enum gw_store_outcome {
 /* What comes of a call, and whom to tell. */
 struct gw_store_then {
     int64_t deadline_us; /* absolute; at most GW_STORE_DEADLINE_MAX_US away */
-    /* got[got_len], valid during the call: per page of a get, per name of a has; NULL for a put. */
+    /* got[got_len], valid during the call: per page of a get, per name of a has; NULL for a put. What it says is so,
+     * whatever the outcome; only with OK is the rest known to be absent. */
     void (*done)(void *arg, enum gw_store_outcome outcome, const bool *got, uint32_t got_len);
     void *arg;
 };
@@ -90,6 +91,7 @@ struct gw_store_stats {
     struct gw_store_verb_stats put, get, has;
     uint64_t pages_got, pages_missing, pages_forged;
     uint64_t connects, disconnects; /* of servers, after their greeting */
+    uint64_t busy_us; /* servers owed answers, and gave them: bytes over it is the rate to expect */
     uint32_t servers, servers_up;
     uint64_t waiting_ops, waiting_bytes; /* under way now */
 };

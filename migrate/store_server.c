@@ -322,7 +322,9 @@ void store_answer(struct store_server *v, enum gw_store_outcome outcome, bool fo
     v->first_slot = (v->first_slot + 1) % STORE_WINDOW_OPS;
     v->slots_len--;
     v->window_bytes -= slot->bytes;
-    v->answered_us = gw_clock_mono_us();
+    int64_t now_us = gw_clock_mono_us();
+    store_count(v->store, &v->store->stats.busy_us, (uint64_t)(now_us - v->answered_us));
+    v->answered_us = now_us;
     if (outcome == GW_STORE_OK) v->backoff_us = STORE_BACKOFF_MIN_US;
     if (!op) return;
     if (slot->verb == STORE_HAS) op->call->got[op->index] = found;

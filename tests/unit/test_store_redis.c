@@ -58,6 +58,7 @@ static void test_put_then_get_and_has_find_the_same_bytes(void **state)
     struct fixture f;
     enum gw_store_outcome outcome;
     begin(&f, NULL);
+    int64_t start_us = gw_clock_mono_us();
     for (uint32_t i = 0; i < 8; i++)
         assert_int_equal(put_block(f.store, i, i < 4 ? SMALL_PAGE : BIG_PAGE, STORE_CALL_US), GW_STORE_OK);
     for (uint32_t i = 0; i < 8; i++) expect_block(f.store, i, i < 4 ? SMALL_PAGE : BIG_PAGE, ALL_PAGES);
@@ -72,6 +73,8 @@ static void test_put_then_get_and_has_find_the_same_bytes(void **state)
     assert_int_equal(s.pages_missing, 4);
     assert_int_equal(s.waiting_ops, 0);
     assert_int_equal(s.waiting_bytes, 0);
+    assert_in_range(s.busy_us, 1, gw_clock_mono_us() - start_us);
+    assert_in_range(s.get.us_max, 1, s.get.us_sum);
     end(&f);
 }
 
