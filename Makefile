@@ -49,6 +49,8 @@ KERNELS := kernels/share_tree.c kernels/convert.c kernels/digest.c kernels/diges
            kernels/cpu/rope_append_c.c kernels/cpu/rope_append_avx512.c kernels/cpu/attention.c \
            kernels/cpu/attention_c.c kernels/cpu/attention_avx512.c kernels/cpu/silu_mul_c.c \
            kernels/cpu/silu_mul_avx512.c kernels/cpu/softmax_stats_c.c kernels/cpu/softmax_stats_avx512.c
+KERNELS += kernels/cpu/rmsnorm_avx2.c kernels/cpu/matmul_avx2.c kernels/cpu/rope_append_avx2.c kernels/cpu/attention_avx2.c \
+           kernels/cpu/silu_mul_avx2.c kernels/cpu/softmax_stats_avx2.c
 KERNELS += kernels/cpu/coll.c kernels/cpu/coll_tcp.c kernels/cpu/coll_shm.c kernels/cpu/coll_frame.c kernels/cpu/coll_in.c kernels/cpu/coll_out.c \
            kernels/cpu/coll_sum.c
 WORKER := worker/link.c worker/link_queue.c worker/safetensors.c worker/model_config.c worker/cells.c worker/model.c worker/cell_store.c worker/weights.c worker/rope.c \

@@ -135,8 +135,8 @@ struct gw_ops {
                           uint32_t shares, float *out_max, float *out_sum);
 };
 
-/* ISA names, best first: "avx512bf16", "avx512", "c". (AVX2 comes later.) */
-enum gw_isa { GW_ISA_AUTO, GW_ISA_AVX512BF16, GW_ISA_AVX512, GW_ISA_C };
+/* ISA names, best first: "avx512bf16", "avx512", "avx2" (with FMA), "c". */
+enum gw_isa { GW_ISA_AUTO, GW_ISA_AVX512BF16, GW_ISA_AVX512, GW_ISA_AVX2, GW_ISA_C };
 
 /* The table for a profile; GW_ISA_AUTO takes the best this machine has. GW_ERR_NOT_FOUND if this machine or
  * build has none, with a text that says which CPU flag is missing. */

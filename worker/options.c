@@ -64,8 +64,8 @@ static gw_err_t parse_flags(int argc, char **argv, struct gw_worker_options *o, 
         {"max-sequences", GW_FLAG_INT, &o->max_sequences, "N", "sequences per step", 1, 65536},
         {"profile", GW_FLAG_STRING, &o->profile, "NAME",
          "numerics profile (default: by the weights' type, cpu-bf16dot-1 or cpu-f32-1)", 0, 0},
-        {"isa", GW_FLAG_STRING, &o->isa_name, "NAME", "auto, avx512bf16, avx512 or c: same bits, other speed",
-         0, 0},
+        {"isa", GW_FLAG_STRING, &o->isa_name, "NAME",
+         "auto, avx512bf16, avx512, avx2 or c: same bits, other speed", 0, 0},
         {"term-grace-s", GW_FLAG_DOUBLE, &o->term_grace_s, "S", "time from SIGTERM to the end, at most", 0,
          86400},
         {"digest", GW_FLAG_BOOL, &o->digest, NULL, "print profile and digest of this machine, and end", 0, 0},
@@ -81,14 +81,17 @@ static gw_err_t parse_isa(struct gw_worker_options *o, struct gw_err_ctx *ctx)
     static const struct {
         const char *name;
         enum gw_isa isa;
-    } names[] = {
-        {"auto", GW_ISA_AUTO}, {"avx512bf16", GW_ISA_AVX512BF16}, {"avx512", GW_ISA_AVX512}, {"c", GW_ISA_C}};
+    } names[] = {{"auto", GW_ISA_AUTO},
+                 {"avx512bf16", GW_ISA_AVX512BF16},
+                 {"avx512", GW_ISA_AVX512},
+                 {"avx2", GW_ISA_AVX2},
+                 {"c", GW_ISA_C}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (strcmp(names[i].name, o->isa_name) != 0) continue;
         o->isa = names[i].isa;
         return GW_OK;
     }
-    return gw_fail(ctx, GW_ERR_INPUT, "--isa %s: expected auto, avx512bf16, avx512 or c", o->isa_name);
+    return gw_fail(ctx, GW_ERR_INPUT, "--isa %s: expected auto, avx512bf16, avx512, avx2 or c", o->isa_name);
 }
 
 static gw_err_t parse_controller(struct gw_worker_options *o, struct gw_err_ctx *ctx)

@@ -22,6 +22,25 @@ static const struct gw_ops ops_bf16_c = {
     .softmax_stats = gw_cpu_softmax_stats_c,
 };
 
+static const struct gw_ops ops_bf16_avx2 = {
+    .name = "cpu-avx2",
+    .profile = "cpu-bf16dot-1",
+    .act = GW_BF16,
+    .kv = GW_BF16,
+    .weight = GW_BF16,
+    .pack_bytes = gw_cpu_pack_bytes_bf16_any,
+    .pack = gw_cpu_pack_bf16_any,
+    .embed = gw_cpu_embed_any,
+    .rmsnorm = gw_cpu_rmsnorm_bf16_avx2,
+    .matmul = gw_cpu_matmul_bf16_avx2,
+    .matmul_shares = gw_cpu_matmul_shares_bf16_avx2,
+    .matmul_tree_add = gw_cpu_matmul_tree_add_bf16_avx2,
+    .rope_append = gw_cpu_rope_append_bf16_avx2,
+    .attention = gw_cpu_attention_bf16_avx2,
+    .silu_mul = gw_cpu_silu_mul_bf16_avx2,
+    .softmax_stats = gw_cpu_softmax_stats_avx2,
+};
+
 static const struct gw_ops ops_bf16_avx512 = {
     .name = "cpu-avx512",
     .profile = "cpu-bf16dot-1",
@@ -79,6 +98,25 @@ static const struct gw_ops ops_f32_c = {
     .softmax_stats = gw_cpu_softmax_stats_c,
 };
 
+static const struct gw_ops ops_f32_avx2 = {
+    .name = "cpu-avx2",
+    .profile = "cpu-f32-1",
+    .act = GW_F32,
+    .kv = GW_F32,
+    .weight = GW_F32,
+    .pack_bytes = gw_cpu_pack_bytes_f32_any,
+    .pack = gw_cpu_pack_f32_any,
+    .embed = gw_cpu_embed_any,
+    .rmsnorm = gw_cpu_rmsnorm_f32_avx2,
+    .matmul = gw_cpu_matmul_f32_avx2,
+    .matmul_shares = gw_cpu_matmul_shares_f32_avx2,
+    .matmul_tree_add = gw_cpu_matmul_tree_add_f32_avx2,
+    .rope_append = gw_cpu_rope_append_f32_avx2,
+    .attention = gw_cpu_attention_f32_avx2,
+    .silu_mul = gw_cpu_silu_mul_f32_avx2,
+    .softmax_stats = gw_cpu_softmax_stats_avx2,
+};
+
 static const struct gw_ops ops_f32_avx512 = {
     .name = "cpu-avx512",
     .profile = "cpu-f32-1",
@@ -105,8 +143,10 @@ static const struct choice {
     /* per profile, best first */
     {GW_ISA_AVX512BF16, &ops_bf16_avx512bf16},
     {GW_ISA_AVX512, &ops_bf16_avx512},
+    {GW_ISA_AVX2, &ops_bf16_avx2},
     {GW_ISA_C, &ops_bf16_c},
     {GW_ISA_AVX512, &ops_f32_avx512},
+    {GW_ISA_AVX2, &ops_f32_avx2},
     {GW_ISA_C, &ops_f32_c},
 };
 
@@ -116,6 +156,10 @@ static const char *missing_flag(enum gw_isa isa)
     __builtin_cpu_init();
     if (isa == GW_ISA_C)
         return __builtin_cpu_supports("fma") ? NULL : "fma"; /* fmaf must honour FTZ and DAZ */
+    if (isa == GW_ISA_AVX2) {
+        if (!__builtin_cpu_supports("avx2")) return "avx2";
+        return __builtin_cpu_supports("fma") ? NULL : "fma";
+    }
     if (!__builtin_cpu_supports("avx512f")) return "avx512f";
     if (!__builtin_cpu_supports("avx512bw")) return "avx512bw";
     if (!__builtin_cpu_supports("avx512dq")) return "avx512dq";

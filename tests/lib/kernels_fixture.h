@@ -17,7 +17,7 @@
 #include "kernels/op.h"
 
 #define PROFILES     2
-#define VARIANTS_MAX 3
+#define VARIANTS_MAX 4
 
 static const char *const profiles[PROFILES] = {"cpu-bf16dot-1", "cpu-f32-1"};
 
@@ -51,7 +51,7 @@ static inline const struct gw_ops *ops_c(const char *profile)
 /* All tables of a profile that this machine runs; returns how many. */
 static inline int ops_all(const char *profile, const struct gw_ops *out[VARIANTS_MAX])
 {
-    static const enum gw_isa isas[] = {GW_ISA_C, GW_ISA_AVX512, GW_ISA_AVX512BF16};
+    static const enum gw_isa isas[] = {GW_ISA_C, GW_ISA_AVX2, GW_ISA_AVX512, GW_ISA_AVX512BF16};
     int len = 0;
     for (int i = 0; i < VARIANTS_MAX; i++)
         if (gw_ops_cpu(profile, isas[i], &out[len], NULL) == GW_OK) len++;

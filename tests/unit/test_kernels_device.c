@@ -171,8 +171,9 @@ static void test_ops_cpu_says_what_is_missing(void **state)
     static const struct {
         enum gw_isa isa;
         const char *flag;
-    } isas[] = {{GW_ISA_AVX512BF16, "avx512"}, {GW_ISA_AVX512, "avx512"}, {GW_ISA_C, "fma"}};
-    for (int i = 0; i < 3; i++) {
+    } isas[] = {
+        {GW_ISA_AVX512BF16, "avx512"}, {GW_ISA_AVX512, "avx512"}, {GW_ISA_AVX2, "avx2"}, {GW_ISA_C, "fma"}};
+    for (size_t i = 0; i < sizeof isas / sizeof *isas; i++) {
         gw_err_reset(&ctx);
         gw_err_t err = gw_ops_cpu("cpu-bf16dot-1", isas[i].isa, &ops, &ctx);
         if (err == GW_OK) continue;

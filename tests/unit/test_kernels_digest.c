@@ -45,6 +45,13 @@ static bool runs_here(enum gw_isa isa)
     return gw_ops_cpu("cpu-bf16dot-1", isa, &ops, NULL) == GW_OK;
 }
 
+static void test_digest_of_avx2_is_the_profiles_constant__skipped_if_cpu_lacks_avx2(void **state)
+{
+    (void)state;
+    if (!runs_here(GW_ISA_AVX2)) skip();
+    variant_has_profile_digest(GW_ISA_AVX2);
+}
+
 static void test_digest_of_avx512_is_the_profiles_constant__skipped_if_cpu_lacks_avx512(void **state)
 {
     (void)state;
@@ -170,6 +177,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_digest_of_c_is_the_profiles_constant),
+        cmocka_unit_test(test_digest_of_avx2_is_the_profiles_constant__skipped_if_cpu_lacks_avx2),
         cmocka_unit_test(test_digest_of_avx512_is_the_profiles_constant__skipped_if_cpu_lacks_avx512),
         cmocka_unit_test(test_digest_of_bf16dot_is_the_profiles_constant__skipped_if_cpu_lacks_avx512_bf16),
         cmocka_unit_test(test_profile_known_by_name_only),

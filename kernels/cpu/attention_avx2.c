@@ -1,0 +1,81 @@
+#include "kernels/cpu/attention_simd.h"
+
+#include "kernels/cpu/variants.h"
+
+/* [a | b], each the 8 lanes of v folded by 4. */
+GW_INLINE __m256 fold_by4(__m256 a, __m256 b)
+{
+    return _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+}
+
+/* a, b: 4 lanes in each half; each half folded by 2: a, a, b, b. */
+GW_INLINE __m256 fold_by2(__m256 a, __m256 b)
+{
+    return _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x44), _mm256_shuffle_ps(a, b, 0xEE));
+}
+
+/* Likewise of 2 lanes: a, a, b, b in each half become 4 sums. */
+GW_INLINE __m256 fold_by1(__m256 a, __m256 b)
+{
+    return _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x88), _mm256_shuffle_ps(a, b, 0xDD));
+}
+
+/* Sums of one query and positions first, first + 1, first + 4, first + 5 of the panel: four at a time are eight
+ * registers, what two multiply-adds a cycle need. Lanes folded 8, 4, 2; lanes of the result: first and first + 1, then
+ * first + 4 and first + 5, two each. */
+GW_INLINE __m256 four_sums(const struct gw_attn_scratch *s, const float *q, uint32_t head_dim,
+                           const uint32_t first)
+{
+    gw_v16 acc[4];
+#pragma GCC unroll 4
+    for (uint32_t i = 0; i < 4; i++) acc[i] = gw_set16(0.0f);
+    uint32_t d = 0;
+    for (; d + 16 <= head_dim; d += 16) {
+        gw_v16 qv = gw_get16(q + d);
+#pragma GCC unroll 4
+        for (uint32_t i = 0; i < 4; i++)
+            acc[i] = gw_fma16(qv, gw_get16(&s->panel[first + i % 2 + i / 2 * 4][d]), acc[i]);
+    }
+    if (d < head_dim) { /* 8 are left: head_dim is a multiple of 8 */
+        __m256 qv = _mm256_loadu_ps(q + d);
+#pragma GCC unroll 4
+        for (uint32_t i = 0; i < 4; i++)
+            acc[i].low =
+                _mm256_fmadd_ps(qv, _mm256_loadu_ps(&s->panel[first + i % 2 + i / 2 * 4][d]), acc[i].low);
+    }
+    __m256 by8[4];
+#pragma GCC unroll 4
+    for (uint32_t i = 0; i < 4; i++) by8[i] = _mm256_add_ps(acc[i].low, acc[i].high);
+    return fold_by2(fold_by4(by8[0], by8[2]), fold_by4(by8[1], by8[3]));
+}
+
+GW_INLINE gw_v16 panel_scores(const struct gw_attn_scratch *s, const float *q, uint32_t head_dim)
+{
+    __m256 a = four_sums(s, q, head_dim, 0), b = four_sums(s, q, head_dim, 2);
+    __m256 low = fold_by1(a, b);
+    a = four_sums(s, q, head_dim, 8), b = four_sums(s, q, head_dim, 10);
+    return (gw_v16){low, fold_by1(a, b)};
+}
+
+static void attend_item(const struct gw_attn_job *job, const struct gw_attn_item *item, void *scratch)
+{
+    gw_attn_item16(job, item, scratch, panel_scores);
+}
+
+void gw_cpu_attention_bf16_avx2(struct gw_device *dev, void *out, const float *qkv, size_t qkv_stride,
+                                size_t q_at, uint32_t heads, const struct gw_kv_layer *kv, float scale,
+                                const struct gw_seq_rows *seqs, uint32_t seqs_len)
+{
+    struct gw_attn_job job = {attend_item, GW_BF16, GW_BF16, 0.08,  out,  qkv,     qkv_stride,
+                              q_at,        heads,   kv,      scale, seqs, seqs_len};
+    gw_attention_run(dev, &job);
+}
+
+void gw_cpu_attention_f32_avx2(struct gw_device *dev, void *out, const float *qkv, size_t qkv_stride,
+                               size_t q_at, uint32_t heads, const struct gw_kv_layer *kv, float scale,
+                               const struct gw_seq_rows *seqs, uint32_t seqs_len)
+{
+    struct gw_attn_job job = {attend_item, GW_F32, GW_F32, 0.08,  out,  qkv,     qkv_stride,
+                              q_at,        heads,  kv,     scale, seqs, seqs_len};
+    gw_attention_run(dev, &job);
+}

@@ -1,0 +1,108 @@
+/* Products with AVX2 and FMA. bf16: a register of 8 pairs is two of f32 (the odd elements by masking, the even
+ * ones by a shuffle of bytes: a shift would take the multiply-adds' ports), and two fused multiply-adds do what
+ * VDPBF16PS does. */
+#include "kernels/cpu/micro_avx2.h"
+
+#include "kernels/cpu/matmul_fill.h"
+#include "kernels/cpu/variants.h"
+
+/* Of a register of pairs: which bits are the odd elements', and which bytes make the even ones. */
+struct constants {
+    _Alignas(32) uint32_t odd[8];
+    int8_t even[32];
+};
+#define EVENS -1, -1, 0, 1, -1, -1, 4, 5, -1, -1, 8, 9, -1, -1, 12, 13
+#define ODDS  0xFFFF0000u, 0xFFFF0000u, 0xFFFF0000u, 0xFFFF0000u
+static const struct constants pairs = {.odd = {ODDS, ODDS}, .even = {EVENS, EVENS}};
+
+GW_INLINE __m256 take_f32(const float *w, const void *unused)
+{
+    (void)unused;
+    return _mm256_load_ps(w);
+}
+
+GW_INLINE __m256 take_odd(const float *w, const void *constants)
+{
+    const struct constants *c = constants;
+    return _mm256_and_ps(_mm256_load_ps(w), _mm256_load_ps((const float *)c->odd));
+}
+
+GW_INLINE __m256 take_even(const float *w, const void *constants)
+{
+    const struct constants *c = constants;
+    __m256i order = _mm256_loadu_si256((const __m256i_u *)c->even);
+    return _mm256_castsi256_ps(_mm256_shuffle_epi8(_mm256_castps_si256(_mm256_load_ps(w)), order));
+}
+
+GW_INLINE void steps_f32(struct gw_micro_acc *acc, const uint32_t rows, const uint32_t width, const float *x,
+                         const float *w, uint32_t steps)
+{
+#pragma GCC unroll 4
+    for (uint32_t s = 0; s < steps; s++, x++, w += GW_TILE_N)
+        gw_micro_fma(acc, x, w, take_f32, NULL, rows, width);
+}
+
+GW_INLINE void steps_bf16(struct gw_micro_acc *acc, const uint32_t rows, const uint32_t width, const float *x,
+                          const float *w, uint32_t steps)
+{
+    const struct constants *c = &pairs;
+    for (uint32_t s = 0; s < steps; s++, x += 2, w += GW_TILE_N) {
+        /* Nothing, but the compiler cannot know: else it keeps the constants in registers, and sums in memory. */
+        __asm__("" : "+r"(c));
+        gw_micro_fma(acc, x + 1, w, take_odd, c, rows, width);
+        gw_micro_fma(acc, x, w, take_even, c, rows, width);
+    }
+}
+
+static void micro_f32(float *y, size_t y_stride, uint32_t rows, uint32_t cols, const void *panel,
+                      const void *w, uint32_t steps, bool first)
+{
+    gw_micro_dispatch(steps_f32, y, y_stride, rows, cols, panel, w, steps, first);
+}
+
+static void micro_bf16(float *y, size_t y_stride, uint32_t rows, uint32_t cols, const void *panel,
+                       const void *w, uint32_t steps, bool first)
+{
+    gw_micro_dispatch(steps_bf16, y, y_stride, rows, cols, panel, w, steps, first);
+}
+
+static const struct gw_matmul_kernel kernel_f32 = {
+    .act = GW_F32, .k_per_step = 1, .fma_ns = 0.03, .fill = gw_fill_f32, .micro = micro_f32};
+static const struct gw_matmul_kernel kernel_bf16 = {
+    .act = GW_BF16, .k_per_step = 2, .fma_ns = 0.03, .fill = gw_fill_bf16_16, .micro = micro_bf16};
+
+void gw_cpu_matmul_f32_avx2(struct gw_device *dev, float *y, size_t y_stride, const void *x, size_t x_stride,
+                            const struct gw_weight *w, const uint32_t *y_at, uint32_t count, uint32_t m)
+{
+    gw_matmul_run(&kernel_f32, dev, y, y_stride, x, x_stride, w, y_at, count, m);
+}
+
+void gw_cpu_matmul_shares_f32_avx2(struct gw_device *dev, float *y, const void *x, const struct gw_weight *w,
+                                   uint32_t shares, uint32_t m)
+{
+    gw_matmul_shares_run(&kernel_f32, dev, y, x, w, shares, m);
+}
+
+void gw_cpu_matmul_bf16_avx2(struct gw_device *dev, float *y, size_t y_stride, const void *x, size_t x_stride,
+                             const struct gw_weight *w, const uint32_t *y_at, uint32_t count, uint32_t m)
+{
+    gw_matmul_run(&kernel_bf16, dev, y, y_stride, x, x_stride, w, y_at, count, m);
+}
+
+void gw_cpu_matmul_shares_bf16_avx2(struct gw_device *dev, float *y, const void *x, const struct gw_weight *w,
+                                    uint32_t shares, uint32_t m)
+{
+    gw_matmul_shares_run(&kernel_bf16, dev, y, x, w, shares, m);
+}
+
+void gw_cpu_matmul_tree_add_f32_avx2(struct gw_device *dev, float *residual, const void *x,
+                                     const struct gw_weight *w, uint32_t shares, uint32_t m, float *scratch)
+{
+    gw_matmul_tree_add_run(&kernel_f32, dev, residual, x, w, shares, m, scratch);
+}
+
+void gw_cpu_matmul_tree_add_bf16_avx2(struct gw_device *dev, float *residual, const void *x,
+                                      const struct gw_weight *w, uint32_t shares, uint32_t m, float *scratch)
+{
+    gw_matmul_tree_add_run(&kernel_bf16, dev, residual, x, w, shares, m, scratch);
+}
