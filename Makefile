@@ -148,7 +148,7 @@ UNIT_CLI := test_cli_fleet test_cli_cluster
 UNIT_CONTROLLER := test_worker_links
 UNIT_LINKS := test_link_both_ends
 UNIT_CLOUD := test_cloud_times test_cloud_source_aws test_cloud_source_gcp test_cloud_source_azure test_cloud_source_sim \
-              test_cloud_watch_options test_cloud_xml test_cloud_web test_cloud_capacity
+              test_cloud_watch_options test_cloud_xml test_cloud_web test_cloud_capacity test_cloud_watch
 
 # Fuzz targets, tests/fuzz/<name>.c with a corpus in tests/fuzz/corpus/<name less fuzz_>: one per parser of outside bytes.
 FUZZ := fuzz_json fuzz_frame fuzz_http fuzz_wire fuzz_tokenizer_json fuzz_chat_template fuzz_safetensors fuzz_model_config

@@ -48,9 +48,9 @@ static void on_blind(evutil_socket_t fd, short what, void *arg)
     struct gw_watch *w = arg;
     (void)fd;
     (void)what;
-    int64_t left_us = w->heard_us + GW_WATCH_BLIND_US - gw_clock_mono_us();
+    int64_t left_us = w->heard_us + w->config.blind_us - gw_clock_mono_us();
     if (left_us <= 0 && w->asks) set_blind(w, true);
-    set_timer(w->blind_timer, left_us > 0 ? left_us : GW_WATCH_BLIND_US);
+    set_timer(w->blind_timer, left_us > 0 ? left_us : w->config.blind_us);
 }
 
 /* An answer that the service meant, whatever it says. */
@@ -130,7 +130,7 @@ static gw_err_t open_lanes(struct gw_watch *w)
     }
     w->blind_timer = evtimer_new(w->config.loop, on_blind, w);
     if (!w->blind_timer) return GW_ERR_MEMORY;
-    set_timer(w->blind_timer, GW_WATCH_BLIND_US);
+    set_timer(w->blind_timer, w->config.blind_us);
     return GW_OK;
 }
 
@@ -139,6 +139,7 @@ gw_err_t gw_watch_create(const struct gw_watch_config *config, struct gw_watch *
     struct gw_watch *w = calloc(1, sizeof *w);
     if (!w) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
     w->config = *config;
+    if (w->config.blind_us == 0) w->config.blind_us = GW_WATCH_BLIND_US;
     w->heard_us = gw_clock_mono_us();
     gw_err_t err = config->ops->create(&config->source, &w->source);
     if (err == GW_OK) err = open_lanes(w);

@@ -20,6 +20,7 @@ struct gw_watch_config {
     struct gw_web fetcher;
     const struct gw_source_ops *ops;
     struct gw_source_config source;
+    int64_t blind_us;                   /* 0: GW_WATCH_BLIND_US */
     void (*sees)(void *arg, bool sees); /* NULL: nobody asks */
     void *arg;
 };
