@@ -54,7 +54,7 @@ static void multiply_block(const struct matmul_job *job, const struct gw_weight 
         for (uint32_t tile = r.tile; tile < r.tile + r.tiles; tile++)
             kernel->micro(y + row * job->y_stride + tile * GW_TILE_N, job->y_stride, rows,
                           min_u32(GW_TILE_N, w->n - tile * GW_TILE_N), panel, w_block + tile * tile_bytes,
-                          gw_steps(k_len, kernel->k_per_step), k_first == 0);
+                          gw_steps(k_len, kernel->k_per_step), k_first == 0, row == r.row);
     }
 }
 

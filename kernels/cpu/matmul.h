@@ -36,9 +36,10 @@ struct gw_matmul_kernel {
     /* panel[row] = x[row, k_first .. k_first + k_len) as micro reads it, zeros behind k_len up to a step. */
     void (*fill)(void *panel, const void *x, size_t x_stride, uint32_t rows, uint32_t k_len);
 
-    /* y[rows, cols] (+)= panel · w over `steps` steps of one tile; starts from 0 if `first`. cols <= 64. */
+    /* y[rows, cols] (+)= panel · w over `steps` steps of one tile; starts from 0 if `first`. cols <= 64. fresh: these are
+     * the item's first rows, w comes from memory; else from L2. */
     void (*micro)(float *y, size_t y_stride, uint32_t rows, uint32_t cols, const void *panel, const void *w,
-                  uint32_t steps, bool first);
+                  uint32_t steps, bool first, bool fresh);
 };
 
 /* The fill of micro-kernels that read f32 as it is. */

@@ -35,35 +35,40 @@ GW_INLINE __m256 take_even(const float *w, const void *constants)
 }
 
 GW_INLINE void steps_f32(struct gw_micro_acc *acc, const uint32_t rows, const uint32_t width, const float *x,
-                         const float *w, uint32_t steps)
+                         const float *w, uint32_t steps, struct gw_micro_ahead ahead)
 {
 #pragma GCC unroll 4
-    for (uint32_t s = 0; s < steps; s++, x++, w += GW_TILE_N)
+    for (uint32_t s = 0; s < steps; s++, x++, w += GW_TILE_N) {
+        gw_micro_prefetch(&ahead, width);
         gw_micro_fma(acc, x, w, take_f32, NULL, rows, width);
+    }
 }
 
 GW_INLINE void steps_bf16(struct gw_micro_acc *acc, const uint32_t rows, const uint32_t width, const float *x,
-                          const float *w, uint32_t steps)
+                          const float *w, uint32_t steps, struct gw_micro_ahead ahead)
 {
     const struct constants *c = &pairs;
     for (uint32_t s = 0; s < steps; s++, x += 2, w += GW_TILE_N) {
         /* Nothing, but the compiler cannot know: else it keeps the constants in registers, and sums in memory. */
         __asm__("" : "+r"(c));
+        gw_micro_prefetch(&ahead, width);
         gw_micro_fma(acc, x + 1, w, take_odd, c, rows, width);
         gw_micro_fma(acc, x, w, take_even, c, rows, width);
     }
 }
 
 static void micro_f32(float *y, size_t y_stride, uint32_t rows, uint32_t cols, const void *panel,
-                      const void *w, uint32_t steps, bool first)
+                      const void *w, uint32_t steps, bool first, bool fresh)
 {
-    gw_micro_dispatch(steps_f32, y, y_stride, rows, cols, panel, w, steps, first);
+    const struct gw_micro_tile tile = {y, y_stride, cols, panel, w, steps, first, fresh};
+    gw_micro_dispatch(steps_f32, 1, &tile, rows);
 }
 
 static void micro_bf16(float *y, size_t y_stride, uint32_t rows, uint32_t cols, const void *panel,
-                       const void *w, uint32_t steps, bool first)
+                       const void *w, uint32_t steps, bool first, bool fresh)
 {
-    gw_micro_dispatch(steps_bf16, y, y_stride, rows, cols, panel, w, steps, first);
+    const struct gw_micro_tile tile = {y, y_stride, cols, panel, w, steps, first, fresh};
+    gw_micro_dispatch(steps_bf16, 2, &tile, rows);
 }
 
 static const struct gw_matmul_kernel kernel_f32 = {

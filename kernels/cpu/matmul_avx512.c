@@ -43,14 +43,16 @@ GW_INLINE void micro_rows_bf16(float *y, size_t y_stride, const uint32_t rows, u
 }
 
 static void micro_f32(float *y, size_t y_stride, uint32_t rows, uint32_t cols, const void *panel,
-                      const void *w, uint32_t steps, bool first)
+                      const void *w, uint32_t steps, bool first, bool fresh)
 {
+    (void)fresh;
     gw_micro_dispatch(micro_rows_f32, y, y_stride, rows, cols, panel, w, steps, first);
 }
 
 static void micro_bf16(float *y, size_t y_stride, uint32_t rows, uint32_t cols, const void *panel,
-                       const void *w, uint32_t steps, bool first)
+                       const void *w, uint32_t steps, bool first, bool fresh)
 {
+    (void)fresh;
     gw_micro_dispatch(micro_rows_bf16, y, y_stride, rows, cols, panel, w, steps, first);
 }
 

@@ -41,8 +41,9 @@ GW_INLINE void micro_rows(float *y, size_t y_stride, const uint32_t rows, uint32
 }
 
 static void micro(float *y, size_t y_stride, uint32_t rows, uint32_t cols, const void *panel, const void *w,
-                  uint32_t steps, bool first)
+                  uint32_t steps, bool first, bool fresh)
 {
+    (void)fresh;
     gw_micro_dispatch(micro_rows, y, y_stride, rows, cols, panel, w, steps, first);
 }
 

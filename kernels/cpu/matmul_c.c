@@ -16,8 +16,9 @@ static void fill_bf16(void *panel, const void *x, size_t x_stride, uint32_t rows
 }
 
 static void micro_f32(float *y, size_t y_stride, uint32_t rows, uint32_t cols, const void *panel,
-                      const void *w, uint32_t steps, bool first)
+                      const void *w, uint32_t steps, bool first, bool fresh)
 {
+    (void)fresh;
     for (uint32_t r = 0; r < rows; r++)
         for (uint32_t c = 0; c < cols; c++) {
             const float *x = (const float *)panel + (size_t)r * GW_PANEL_STRIDE, *wc = (const float *)w + c;
@@ -28,8 +29,9 @@ static void micro_f32(float *y, size_t y_stride, uint32_t rows, uint32_t cols, c
 }
 
 static void micro_bf16(float *y, size_t y_stride, uint32_t rows, uint32_t cols, const void *panel,
-                       const void *w, uint32_t steps, bool first)
+                       const void *w, uint32_t steps, bool first, bool fresh)
 {
+    (void)fresh;
     for (uint32_t r = 0; r < rows; r++)
         for (uint32_t c = 0; c < cols; c++) {
             const float *x = (const float *)panel + (size_t)r * GW_PANEL_STRIDE;

@@ -18,6 +18,10 @@
 #include "kernels/cpu/simd.h"
 
 #define GW_MICRO_WIDTH_MAX 8u
+/* A fresh tile is walked in blocks of so many steps: 8 KB, this one and the next stay in L1. Read in parts from end to
+ * end, it would come from memory in strides: at 4 rows, half the bandwidth. */
+#define GW_MICRO_FRESH 32u
+#define GW_MICRO_NEAR  8u /* steps; 50-100 cycles, L2 takes 14 */
 
 struct gw_micro_acc {
     __m256 v[GW_MICRO_ROWS][GW_MICRO_WIDTH_MAX];
@@ -93,35 +97,72 @@ GW_INLINE void gw_micro_fma(struct gw_micro_acc *acc, const float *x, const floa
     }
 }
 
-/* All steps of k for one part; w: the part's columns of the first step. */
-typedef void gw_micro_steps_fn(struct gw_micro_acc *acc, const uint32_t rows, const uint32_t width,
-                               const float *x, const float *w, uint32_t steps);
+/* Where w is fetched from memory or L2 into L1 before it is multiplied; each step of a part fetches as many lines as
+ * it multiplies. */
+struct gw_micro_ahead {
+    const float *at;
+    size_t step;
+};
 
-GW_INLINE void gw_micro_parts(gw_micro_steps_fn *body, const uint32_t rows, const uint32_t width, float *y,
-                              size_t y_stride, uint32_t cols, const void *panel, const void *w,
-                              uint32_t steps, bool first)
+GW_INLINE void gw_micro_prefetch(struct gw_micro_ahead *ahead, const uint32_t width)
 {
-    for (uint32_t c = 0; c < cols; c += 8 * width) {
-        struct gw_micro_acc acc;
-        if (first)
-            gw_micro_zero(&acc, rows, width);
-        else
-            gw_micro_load(&acc, y + c, y_stride, rows, width, cols - c);
-        body(&acc, rows, width, panel, (const float *)w + c, steps); /* a column is 4 bytes of a step */
-        gw_micro_store(&acc, y + c, y_stride, rows, width, cols - c);
-    }
+#pragma GCC unroll 4
+    for (uint32_t line = 0; line < width / 2; line++) _mm_prefetch(ahead->at + 16 * line, _MM_HINT_T0);
+    ahead->at += ahead->step;
 }
 
-GW_INLINE void gw_micro_dispatch(gw_micro_steps_fn *body, float *y, size_t y_stride, uint32_t rows,
-                                 uint32_t cols, const void *panel, const void *w, uint32_t steps, bool first)
+/* `steps` steps of k for one part; x, w: of the first of them. */
+typedef void gw_micro_steps_fn(struct gw_micro_acc *acc, const uint32_t rows, const uint32_t width,
+                               const float *x, const float *w, uint32_t steps, struct gw_micro_ahead ahead);
+
+/* The arguments of gw_matmul_kernel.micro. */
+struct gw_micro_tile {
+    float *y;
+    size_t y_stride;
+    uint32_t cols;
+    const float *panel, *w; /* a column is 4 bytes of a step */
+    uint32_t steps;
+    bool first, fresh;
+};
+
+/* Part c of steps [step, step + steps). In a fresh tile the parts of these steps together fetch the steps behind them,
+ * in the order of memory; else each fetches its own, a little ahead. */
+GW_INLINE void gw_micro_part(gw_micro_steps_fn *body, const uint32_t k_per_step,
+                             const struct gw_micro_tile *t, const uint32_t rows, const uint32_t width,
+                             uint32_t c, uint32_t step, uint32_t steps)
+{
+    struct gw_micro_acc acc;
+    const float *w = t->w + (size_t)step * GW_TILE_N;
+    struct gw_micro_ahead near = {w + c + GW_MICRO_NEAR * GW_TILE_N, GW_TILE_N};
+    struct gw_micro_ahead far = {w + (size_t)steps * GW_TILE_N + (size_t)c * steps, 8 * width};
+    if (t->first && step == 0)
+        gw_micro_zero(&acc, rows, width);
+    else
+        gw_micro_load(&acc, t->y + c, t->y_stride, rows, width, t->cols - c);
+    body(&acc, rows, width, t->panel + (size_t)step * k_per_step, w + c, steps, t->fresh ? far : near);
+    gw_micro_store(&acc, t->y + c, t->y_stride, rows, width, t->cols - c);
+}
+
+GW_INLINE void gw_micro_parts(gw_micro_steps_fn *body, const uint32_t k_per_step,
+                              const struct gw_micro_tile *t, const uint32_t rows, const uint32_t width)
+{
+    uint32_t block = t->fresh ? GW_MICRO_FRESH : t->steps;
+    for (uint32_t step = 0; step < t->steps; step += block)
+        for (uint32_t c = 0; c < t->cols; c += 8 * width)
+            gw_micro_part(body, k_per_step, t, rows, width, c, step,
+                          t->steps - step < block ? t->steps - step : block);
+}
+
+GW_INLINE void gw_micro_dispatch(gw_micro_steps_fn *body, const uint32_t k_per_step,
+                                 const struct gw_micro_tile *tile, uint32_t rows)
 {
     switch (rows) {
-    case 1: gw_micro_parts(body, 1, 8, y, y_stride, cols, panel, w, steps, first); return;
-    case 2: gw_micro_parts(body, 2, 4, y, y_stride, cols, panel, w, steps, first); return;
-    case 3: gw_micro_parts(body, 3, 4, y, y_stride, cols, panel, w, steps, first); return;
-    case 4: gw_micro_parts(body, 4, 2, y, y_stride, cols, panel, w, steps, first); return;
-    case 5: gw_micro_parts(body, 5, 2, y, y_stride, cols, panel, w, steps, first); return;
-    default: gw_micro_parts(body, 6, 2, y, y_stride, cols, panel, w, steps, first);
+    case 1: gw_micro_parts(body, k_per_step, tile, 1, 8); return;
+    case 2: gw_micro_parts(body, k_per_step, tile, 2, 4); return;
+    case 3: gw_micro_parts(body, k_per_step, tile, 3, 4); return;
+    case 4: gw_micro_parts(body, k_per_step, tile, 4, 2); return;
+    case 5: gw_micro_parts(body, k_per_step, tile, 5, 2); return;
+    default: gw_micro_parts(body, k_per_step, tile, 6, 2);
     }
 }
 
