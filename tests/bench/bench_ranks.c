@@ -5,7 +5,7 @@
  * ours: medians of the pipeline's rate; ref: of one rank with two threads, in turns (A B A B) in the same run. Layouts: two ranks
  * (shared memory, TCP over loopback) and four on the same two cores; four are also held against two. Loads: one
  * sequence, 16 sequences, a prompt of 512 tokens. By the wall clock: wants an idle machine.
- * usage: bench_ranks MODEL [ROUNDS]     (a model of tests/bench/make_model.py) */
+ * usage: bench_ranks MODEL [ROUNDS [LOAD]]     (a model of tests/bench/make_model.py; one, 16 or prefill) */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,7 +120,7 @@ int main(int argc, char **argv)
     struct gw_err_ctx ctx = {0};
     struct solo solo;
     if (argc < 2 || rounds == 0 || rounds > ROUNDS_MAX) {
-        fprintf(stderr, "usage: bench_ranks MODEL [ROUNDS]\n");
+        fprintf(stderr, "usage: bench_ranks MODEL [ROUNDS [LOAD]]\n");
         return 1;
     }
     if (gw_model_open(argv[1], &model, &ctx) != GW_OK || solo_open(&solo, model, &config, &ctx) != GW_OK)
@@ -130,6 +130,7 @@ int main(int argc, char **argv)
     open_ranks(&s[2], model, &config, "4+4", false);
     open_ranks(&s[3], model, &config, "2+2+2+2", true);
     for (size_t l = 0; l < sizeof loads / sizeof *loads; l++) {
+        if (argc > 3 && strcmp(argv[3], loads[l].name) != 0) continue;
         for (uint32_t r = 0; r < rounds; r++)
             for (int i = 0; i < 4; i++) s[i].rate[r] = measure(&s[i], &loads[l], model->config.vocab);
         print_line(&s[1], &s[0], &loads[l], rounds);
