@@ -1,19 +1,25 @@
 /* One connection of a peer server: reads requests, answers them from pinned pages. */
 #include "migrate/peer_server_internal.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "migrate/checksum.h"
 #include "migrate/peer_io.h"
 
-#define IOV_FIXED 2 /* head, table */
+#define IOV_FIXED  2          /* head, table */
+#define PIPE_BYTES (1u << 20) /* what a user may have; a batch then takes one or two turns */
+/* Requests whose pages the peer may not have read yet: as many as it has under way at once. */
+#define HELD_REQUESTS 2
 
 /* What a connection's thread works with; too large for its stack. */
 struct answer {
     struct gw_peer_server *server;
     int fd;
+    int pipe_fds[2];           /* -1: pages are copied */
     struct gw_page_head asked; /* the REQUEST's */
     struct gw_page_request request;
     struct gw_page_done done;
@@ -24,8 +30,11 @@ struct answer {
     uint8_t table[GW_PAGE_TABLE_MAX]; /* the REQUEST's, then each batch's entries */
     struct iovec iov[IOV_FIXED + GW_PAGE_ENTRIES_MAX];
     uint32_t entries, batch_bytes;
-    uint32_t pins[GW_PAGE_NAMES_MAX], pins_len;
-    uint32_t pinned_name; /* of the last pin: index in the request */
+
+    struct held {
+        uint32_t slots[GW_PAGE_NAMES_MAX], len;
+    } held[HELD_REQUESTS], *holds; /* pins; those of this request */
+    uint32_t held_name;            /* of the last pin: index in the request */
 
     uint8_t absents[GW_PAGE_ABSENT_BYTES * GW_PAGE_ENTRIES_MAX];
     uint32_t absents_len;
@@ -46,17 +55,34 @@ static gw_err_t send_frame(struct answer *a, enum gw_page_kind kind, uint8_t *ta
     a->iov[0] = (struct iovec){a->head, sizeof a->head};
     a->iov[1] = (struct iovec){table, table_bytes};
     int64_t deadline_us = gw_clock_mono_us() + a->server->config.lease_us;
+    bool lends =
+        a->pipe_fds[0] >= 0 && pieces > 0 && payload_bytes / pieces >= a->server->config.lend_min_bytes;
+    if (lends)
+        return gw_peer_io_lend(a->fd, a->pipe_fds, a->iov, IOV_FIXED, IOV_FIXED + pieces, deadline_us,
+                               &a->ctx);
     return gw_peer_io_writev(a->fd, a->iov, IOV_FIXED + pieces, deadline_us, &a->ctx);
 }
 
-static void unpin_all(struct answer *a)
+static void let_go(struct answer *a, struct held *held)
 {
     const struct gw_page_source *source = &a->server->config.source;
-    while (a->pins_len > 0) source->unpin(source->arg, a->pins[--a->pins_len]);
-    a->pinned_name = UINT32_MAX;
+    while (held->len > 0) source->unpin(source->arg, held->slots[--held->len]);
 }
 
-/* Waits until the bytes before are paid for; false: the server stops. Nothing is pinned meanwhile. */
+static void let_go_all(struct answer *a)
+{
+    for (int i = 0; i < HELD_REQUESTS; i++) let_go(a, &a->held[i]);
+}
+
+/* A request has come: the peer has read the answer to the one before the last. */
+static void turn_held(struct answer *a)
+{
+    a->holds = a->holds == &a->held[0] ? &a->held[1] : &a->held[0];
+    let_go(a, a->holds);
+    a->held_name = UINT32_MAX;
+}
+
+/* Waits until the bytes before are paid for; false: the server stops. */
 static bool wait_for_rate(struct gw_peer_server *s)
 {
     pthread_mutex_lock(&s->lock);
@@ -87,7 +113,6 @@ static gw_err_t flush_pages(struct answer *a)
     if (a->entries == 0) return GW_OK;
     gw_err_t err =
         send_frame(a, GW_PAGE_PAGES, a->table, a->entries * GW_PAGE_ENTRY_BYTES, a->batch_bytes, a->entries);
-    unpin_all(a);
     if (err == GW_OK) count_batch(a);
     return err;
 }
@@ -131,14 +156,14 @@ static gw_err_t add_page(struct answer *a, uint32_t name, struct gw_page_id id, 
     return flush_pages(a);
 }
 
-/* Pins the block for this batch. False: it is not here. */
+/* Pins the block for this request. False: it is not here. */
 static bool hold(struct answer *a, uint32_t name)
 {
     const struct gw_page_source *source = &a->server->config.source;
-    if (a->pinned_name == name) return true;
-    if (!source->pin(source->arg, &a->request.names[name], &a->pins[a->pins_len])) return false;
-    a->pins_len++;
-    a->pinned_name = name;
+    if (a->held_name == name) return true;
+    if (!source->pin(source->arg, &a->request.names[name], &a->holds->slots[a->holds->len])) return false;
+    a->holds->len++;
+    a->held_name = name;
     return true;
 }
 
@@ -161,7 +186,7 @@ static gw_err_t answer_block(struct answer *a, uint32_t name)
         }
         uint32_t bytes = 0;
         const uint8_t *page =
-            source->page(source->arg, a->pins[a->pins_len - 1], a->request.pages[p], &bytes);
+            source->page(source->arg, a->holds->slots[a->holds->len - 1], a->request.pages[p], &bytes);
         if (page) {
             TRY(add_page(a, name, a->request.pages[p], page, bytes));
         } else {
@@ -175,10 +200,8 @@ static gw_err_t answer_block(struct answer *a, uint32_t name)
 static gw_err_t answer_all(struct answer *a)
 {
     gw_err_t err = GW_OK;
-    a->pinned_name = UINT32_MAX;
     for (uint32_t name = 0; err == GW_OK && name < a->request.names_len; name++) err = answer_block(a, name);
     if (err == GW_OK) err = flush_pages(a);
-    unpin_all(a); /* of blocks that had no page here, or after an error */
     a->entries = a->batch_bytes = 0;
     if (err == GW_OK) err = flush_absents(a);
     return err == GW_OK ? send_done(a, GW_PAGE_SERVED) : err;
@@ -205,17 +228,31 @@ static enum gw_page_status judge(struct answer *a)
 
 /* ---- the connection ---- */
 
-static gw_err_t read_request(struct answer *a)
+/* Waits for the first byte of a request. When the lease of the last answers is over, nothing is pinned any more. */
+static bool wait_for_request(struct answer *a)
 {
     const struct gw_peer_server_config *config = &a->server->config;
-    if (gw_peer_io_wait(a->fd, POLLIN, gw_clock_mono_us() + config->idle_us, NULL) != GW_OK) return GW_ERR_IO;
-    int64_t deadline_us = gw_clock_mono_us() + config->message_us;
+    int64_t now_us = gw_clock_mono_us(), idle_us = config->idle_us, lease_us = config->lease_us;
+    gw_err_t err = gw_peer_io_wait(a->fd, POLLIN, now_us + (lease_us < idle_us ? lease_us : idle_us), NULL);
+    if (err == GW_ERR_LIMIT && lease_us < idle_us) {
+        let_go_all(a);
+        err = gw_peer_io_wait(a->fd, POLLIN, now_us + idle_us, NULL);
+    }
+    return err == GW_OK;
+}
+
+static gw_err_t read_request(struct answer *a)
+{
+    if (!wait_for_request(a)) return GW_ERR_IO;
+    int64_t deadline_us = gw_clock_mono_us() + a->server->config.message_us;
     TRY(gw_peer_io_read(a->fd, a->head, sizeof a->head, deadline_us, &a->ctx));
     TRY(gw_page_head_get(a->head, &a->asked, &a->ctx));
     if (a->asked.kind != GW_PAGE_REQUEST) return gw_fail(&a->ctx, GW_ERR_PROTO, "not a request");
     TRY(gw_peer_io_read(a->fd, a->table, a->asked.table_bytes, deadline_us, &a->ctx));
     TRY(gw_page_check(a->head, &a->asked, a->table, &a->ctx));
-    return gw_page_request_get(a->table, a->asked.table_bytes, &a->request, &a->ctx);
+    TRY(gw_page_request_get(a->table, a->asked.table_bytes, &a->request, &a->ctx));
+    turn_held(a);
+    return GW_OK;
 }
 
 static gw_err_t serve_one(struct answer *a)
@@ -242,20 +279,40 @@ static void count_end(struct answer *a, gw_err_t err)
         gw_logf(s->config.log, GW_LOG_DEBUG, "pages: a peer's connection ends: %s", a->ctx.text);
 }
 
+static struct answer *open_answer(struct gw_peer_server *s, int fd)
+{
+    struct answer *a = calloc(1, sizeof *a);
+    if (!a) return NULL;
+    a->server = s;
+    a->fd = fd;
+    if (pipe2(a->pipe_fds, O_CLOEXEC | O_NONBLOCK) == 0)
+        (void)fcntl(a->pipe_fds[1], F_SETPIPE_SZ, PIPE_BYTES); /* else it is smaller */
+    else
+        a->pipe_fds[0] = a->pipe_fds[1] = -1;
+    return a;
+}
+
+static void close_answer(struct answer *a)
+{
+    for (int i = 0; i < 2; i++)
+        if (a->pipe_fds[i] >= 0) close(a->pipe_fds[i]);
+    free(a);
+}
+
 void *peer_conn_main(void *arg)
 {
     struct peer_conn *c = arg;
     struct gw_peer_server *s = c->server;
-    struct answer *a = calloc(1, sizeof *a);
-    gw_err_t err = a ? GW_OK : GW_ERR_MEMORY;
+    struct answer *a = open_answer(s, c->fd);
+    gw_err_t err = GW_OK;
     if (a) {
-        a->server = s;
-        a->fd = c->fd;
         while (err == GW_OK) err = serve_one(a);
+        shutdown(c->fd,
+                 SHUT_RDWR); /* the peer sees it now; the number stays ours until the thread is joined */
+        let_go_all(a);
         count_end(a, err);
+        close_answer(a);
     }
-    free(a);
-    shutdown(c->fd, SHUT_RDWR); /* the peer sees it now; the number stays ours until the thread is joined */
     pthread_mutex_lock(&s->lock);
     c->over = true;
     pthread_mutex_unlock(&s->lock);

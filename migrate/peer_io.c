@@ -1,6 +1,7 @@
 #include "migrate/peer_io.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -35,12 +36,15 @@ static uint32_t step_over(struct iovec *iov, uint32_t len, size_t bytes)
     return done;
 }
 
-static gw_err_t move_all(int fd, bool writes, struct iovec *iov, uint32_t len, int64_t deadline_us,
+enum { READS = 0, WRITES = MSG_NOSIGNAL, WRITES_MORE = MSG_NOSIGNAL | MSG_MORE };
+
+static gw_err_t move_all(int fd, int how, struct iovec *iov, uint32_t len, int64_t deadline_us,
                          struct gw_err_ctx *ctx)
 {
+    bool writes = how != READS;
     for (uint32_t at = step_over(iov, len, 0); at < len;) {
         struct msghdr msg = {.msg_iov = iov + at, .msg_iovlen = len - at};
-        ssize_t n = writes ? sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) : recvmsg(fd, &msg, MSG_DONTWAIT);
+        ssize_t n = writes ? sendmsg(fd, &msg, MSG_DONTWAIT | how) : recvmsg(fd, &msg, MSG_DONTWAIT);
         if (n == 0) return gw_fail(ctx, GW_ERR_IO, "the peer closed the connection");
         if (n > 0) {
             at += step_over(iov + at, len - at, (size_t)n);
@@ -59,19 +63,50 @@ static gw_err_t move_all(int fd, bool writes, struct iovec *iov, uint32_t len, i
 gw_err_t gw_peer_io_readv(int fd, struct iovec *iov, uint32_t len, int64_t deadline_us,
                           struct gw_err_ctx *ctx)
 {
-    return move_all(fd, false, iov, len, deadline_us, ctx);
+    return move_all(fd, READS, iov, len, deadline_us, ctx);
 }
 
 gw_err_t gw_peer_io_read(int fd, void *to, size_t bytes, int64_t deadline_us, struct gw_err_ctx *ctx)
 {
     struct iovec one = {to, bytes};
-    return move_all(fd, false, &one, 1, deadline_us, ctx);
+    return move_all(fd, READS, &one, 1, deadline_us, ctx);
 }
 
 gw_err_t gw_peer_io_writev(int fd, struct iovec *iov, uint32_t len, int64_t deadline_us,
                            struct gw_err_ctx *ctx)
 {
-    return move_all(fd, true, iov, len, deadline_us, ctx);
+    return move_all(fd, WRITES, iov, len, deadline_us, ctx);
+}
+
+/* Moves what is in the pipe to the socket. */
+static gw_err_t drain_pipe(int fd, int pipe_fd, size_t bytes, bool more, int64_t deadline_us,
+                           struct gw_err_ctx *ctx)
+{
+    const unsigned flags = SPLICE_F_NONBLOCK | (more ? SPLICE_F_MORE : 0);
+    while (bytes > 0) {
+        ssize_t n = splice(pipe_fd, NULL, fd, NULL, bytes, flags);
+        if (n > 0)
+            bytes -= (size_t)n;
+        else if (n < 0 && errno == EAGAIN)
+            TRY(gw_peer_io_wait(fd, POLLOUT, deadline_us, ctx));
+        else if (n == 0 || errno != EINTR)
+            return gw_fail(ctx, GW_ERR_IO, "%s", n == 0 ? "the pipe is empty" : strerrordesc_np(errno));
+    }
+    return GW_OK;
+}
+
+gw_err_t gw_peer_io_lend(int fd, const int pipe_fds[2], struct iovec *iov, uint32_t copied, uint32_t len,
+                         int64_t deadline_us, struct gw_err_ctx *ctx)
+{
+    TRY(move_all(fd, WRITES_MORE, iov, copied, deadline_us, ctx));
+    for (uint32_t at = copied + step_over(iov + copied, len - copied, 0); at < len;) {
+        ssize_t n = vmsplice(pipe_fds[1], iov + at, len - at, SPLICE_F_NONBLOCK);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return move_all(fd, WRITES, iov + at, len - at, deadline_us, ctx);
+        at += step_over(iov + at, len - at, (size_t)n);
+        TRY(drain_pipe(fd, pipe_fds[0], (size_t)n, at < len, deadline_us, ctx));
+    }
+    return GW_OK;
 }
 
 bool gw_peer_io_idle_broken(int fd)

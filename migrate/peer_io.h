@@ -27,6 +27,13 @@ gw_err_t gw_peer_io_read(int fd, void *to, size_t bytes, int64_t deadline_us,
 gw_err_t gw_peer_io_writev(int fd, struct iovec *iov, uint32_t len, int64_t deadline_us,
                            struct gw_err_ctx *ctx) GW_MUST_USE;
 
+/* The same, but only iov[0, copied) are copied to the socket. The pages behind the others are lent to it through pipe_fds
+ * (an empty pipe, read end first): they may not change until the peer has read them, which the socket does not tell; if they
+ * do, the peer gets the change. Memory that cannot be lent is copied. After an error the pipe is not to be used again.
+ * Measured (256 MiB over loopback TCP in pieces of 1 MiB): 0.33 ns of processor time per byte at both ends, against 0.43. */
+gw_err_t gw_peer_io_lend(int fd, const int pipe_fds[2], struct iovec *iov, uint32_t copied, uint32_t len,
+                         int64_t deadline_us, struct gw_err_ctx *ctx) GW_MUST_USE;
+
 /* Has the peer closed a socket on which nothing is awaited? Bytes that nobody asked for count as broken, too. */
 bool gw_peer_io_idle_broken(int fd);
 

@@ -2,7 +2,8 @@
  *
  * It listens on a TCP port, and, where the peer may be on the same host, on an abstract unix socket of the same name. Who
  * connects proves by the handshake of shake.h that it holds the cluster key; then a thread answers its requests, one after
- * the other (page_codec.h draws them). Pages go from the pool's memory to the socket, with no copy of ours in between.
+ * the other (page_codec.h draws them). Pages are lent to the socket (peer_io.h), so that the only copy of a byte is the one
+ * that the destination makes into its own pool; small ones are copied to the socket.
  *
  *     connection: accepted ─shake─► idle ─REQUEST─► answering ─DONE─► idle
  *                    │ shake_us      │ idle_us        │ lease_us per batch
@@ -18,12 +19,17 @@
  *     of an older term, of a generation that is    DONE(stale)
  *     over
  *     of another model, profile, KV type           DONE(foreign)
- *     a block that was evicted meanwhile           ABSENT: for each batch it is looked up and pinned anew
+ *     a block that was evicted meanwhile           ABSENT: each request looks it up and pins it anew
  *     a peer that takes no bytes                   closed when a batch has not gone within lease_us
  *     a peer that vanishes                         the same, or the socket breaks; its own retries are new requests
  *     a REQUEST that comes twice                   answered twice: answering changes nothing
  *
- * A pin lasts for one batch, lease_us at most. Plaintext behind the handshake: off loopback only with --insecure-plaintext.
+ * Pins last until the peer must have read what they are for: it has two requests under way at most, so until the second
+ * one after theirs, until lease_us have passed without one, or until the connection ends. If a pin ended too early after
+ * all (a peer that goes on reading after the lease), pages may come with another block's bytes: their checksums, which were
+ * taken under the pin, tell.
+ *
+ * Plaintext behind the handshake: off loopback only with --insecure-plaintext.
  *
  * Owner: gw_peer_server_destroy waits for all threads; the source's memory must outlive it. Thread: create and destroy from
  * one; the others from any. Units: microseconds, bytes. Errors: GW_ERR_IO, GW_ERR_INPUT, GW_ERR_MEMORY; what goes wrong with
@@ -42,6 +48,8 @@
 #define GW_PEER_IDLE_S                                                                                       \
     60 /* between two requests: pre-copy asks for what was sealed since, every second or so */
 #define GW_PEER_THREAD_STACK (256u << 10)
+#define GW_PEER_LEND_MIN                                                                                     \
+    (16u << 10) /* smaller pages are copied: a reference to each 4 KiB of them costs as much */
 
 /* How the server reaches the pool. Called from several threads at once. */
 struct gw_page_source {
@@ -61,7 +69,8 @@ struct gw_peer_server_config {
     size_t key_len;
     struct gw_page_model model;
     struct gw_page_source source;
-    double rate_bytes_s; /* of all peers together; 0: no limit */
+    double rate_bytes_s;     /* of all peers together; 0: no limit */
+    uint32_t lend_min_bytes; /* pages of a batch that are as large on average are lent; 0: GW_PEER_LEND_MIN */
     const struct gw_log *log;
     int64_t shake_us, message_us, lease_us, idle_us; /* 0: as above */
 };

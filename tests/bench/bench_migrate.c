@@ -130,6 +130,8 @@ static uint8_t *map_arenas(void)
 {
     uint8_t *arenas = mmap(NULL, TOTAL, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     need(arenas != MAP_FAILED, "no memory");
+    (void)madvise(arenas, TOTAL,
+                  MADV_HUGEPAGE); /* pages that lie apart otherwise cost a tenth in TLB misses */
     memset(arenas, 0x55, TOTAL);
     return arenas;
 }

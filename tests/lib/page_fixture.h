@@ -239,6 +239,7 @@ static inline struct gw_peer_server_config server_config(struct page_pool *pool)
                                           .key = PAGE_KEY,
                                           .key_len = strlen(PAGE_KEY),
                                           .model = PAGE_MODEL,
+                                          .lend_min_bytes = 1,
                                           .source = pool_source(pool)};
 }
 
