@@ -1,8 +1,9 @@
-/* Products against what this machine can do: `bench <name> ours=<x> ref=<y> ratio=<x/y> unit=GFLOP/s`.
+/* Products against what this machine can do: `bench <name> ours=<x> ref=<y> ratio=<x/y> unit=GFLOP/s`, for every
+ * instruction set that it has and that is fast.
  *
- * ref is the roofline, probed here: min(FMA peak, read bandwidth * flops per byte of weight), both with as many threads as
- * the product has. A run takes some seconds. */
-#include <float.h>
+ * ref is the roofline, probed here: min(FMA peak of that instruction set, read bandwidth * flops per byte of weight),
+ * both with as many threads as the product has; lines `probe` say them. A round measures probes and all variants, one after the other, so
+ * that what else the machine does falls on all of them; figures are medians over rounds. A run takes a minute or two. */
 #include <immintrin.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,91 +19,159 @@
 #define K         2048u
 #define M_MAX     512u
 #define PIECES    8u
-#define PROBE_FMA 20000000
+#define PROBE_FMA 2000000
 #define SLICE     (1u << 20) /* bytes that one item of the read probe sums */
-#define ROUND_US  150000     /* time over which a figure is averaged */
+#define ROUNDS    7
+#define SLOT_US   30000 /* time over which one figure of a round is averaged */
+#define VARIANTS  3
 
 struct bench {
     struct gw_device *dev;
     int threads;
-    const uint8_t *memory; /* as large as the bf16 weight */
-    double peak, read;     /* GFLOP/s, GB/s */
+    const uint8_t *memory;
+    size_t weight_bytes; /* of the profile's N x K */
 };
 
-__attribute__((target("avx512f"))) static void fma_items(const void *arg, void *scratch, size_t first,
+__attribute__((target("avx512f"))) static void fma_avx512(const void *arg, void *scratch, size_t first,
+                                                          size_t last)
+{
+    (void)arg;
+    __m512 acc[12];
+    const __m512 x = _mm512_set1_ps(0.999f);
+    for (int i = 0; i < 12; i++) acc[i] = _mm512_set1_ps((float)i);
+    for (size_t item = first; item < last; item++)
+        for (int i = 0; i < PROBE_FMA / 12; i++)
+#pragma GCC unroll 12
+            for (int j = 0; j < 12; j++) acc[j] = _mm512_fmadd_ps(acc[j], x, x);
+    for (int i = 0; i < 12; i++) _mm512_storeu_ps((float *)scratch + 16 * i, acc[i]);
+}
+
+__attribute__((target("avx2,fma"))) static void fma_avx2(const void *arg, void *scratch, size_t first,
                                                          size_t last)
 {
     (void)arg;
-    __m512 acc[16];
-    const __m512 x = _mm512_set1_ps(0.999f);
-    for (int i = 0; i < 16; i++) acc[i] = _mm512_set1_ps((float)i);
+    __m256 acc[12];
+    const __m256 x = _mm256_set1_ps(0.999f);
+    for (int i = 0; i < 12; i++) acc[i] = _mm256_set1_ps((float)i);
     for (size_t item = first; item < last; item++)
-        for (int i = 0; i < PROBE_FMA / 16; i++)
-#pragma GCC unroll 16
-            for (int j = 0; j < 16; j++) acc[j] = _mm512_fmadd_ps(acc[j], x, x);
-    for (int i = 0; i < 16; i++) _mm512_storeu_ps((float *)scratch + 16 * i, acc[i]);
+        for (int i = 0; i < PROBE_FMA / 12; i++)
+#pragma GCC unroll 12
+            for (int j = 0; j < 12; j++) acc[j] = _mm256_fmadd_ps(acc[j], x, x);
+    for (int i = 0; i < 12; i++) _mm256_storeu_ps((float *)scratch + 8 * i, acc[i]);
 }
 
-__attribute__((target("avx512f"))) static void read_items(const void *arg, void *scratch, size_t first,
-                                                          size_t last)
+__attribute__((target("avx2"))) static void read_items(const void *arg, void *scratch, size_t first,
+                                                       size_t last)
 {
     const struct bench *b = arg;
-    __m512i acc[8];
-    for (int i = 0; i < 8; i++) acc[i] = _mm512_setzero_si512();
+    __m256i acc[8];
+    for (int i = 0; i < 8; i++) acc[i] = _mm256_setzero_si256();
     const uint8_t *from = b->memory + first * SLICE;
-    for (size_t at = 0; at < (last - first) * SLICE; at += 512)
+    for (size_t at = 0; at < (last - first) * SLICE; at += 256)
 #pragma GCC unroll 8
-        for (int j = 0; j < 8; j++) acc[j] = _mm512_xor_si512(acc[j], _mm512_load_si512(from + at + 64 * j));
-    for (int i = 0; i < 8; i++) _mm512_storeu_si512((uint8_t *)scratch + 64 * i, acc[i]);
+        for (int j = 0; j < 8; j++)
+            acc[j] =
+                _mm256_xor_si256(acc[j], _mm256_loadu_si256((const __m256i_u *)(from + at + 32 * (size_t)j)));
+    for (int i = 0; i < 8; i++) _mm256_storeu_si256((__m256i_u *)((uint8_t *)scratch + 32 * i), acc[i]);
 }
 
-/* Seconds per call of one job, the best of three rounds. */
-static double time_job(struct bench *b, gw_work_fn *fn, size_t items)
+static const struct {
+    enum gw_isa isa;
+    gw_work_fn *fma;
+    double flops; /* of one fma */
+} isas[VARIANTS] = {
+    {GW_ISA_AVX512BF16, fma_avx512, 32}, {GW_ISA_AVX512, fma_avx512, 32}, {GW_ISA_AVX2, fma_avx2, 16}};
+
+/* What one figure is taken of: a probe (fn) or a product. */
+struct slot {
+    gw_work_fn *fn;
+    size_t items;
+    const struct gw_ops *ops;
+    const struct gw_weight *w;
+    const uint32_t *y_at;
+    uint32_t count, m;
+    float *y;
+    const void *x;
+    double work; /* per call, in units of 1e9 */
+    double rates[ROUNDS];
+};
+
+/* 1e9 per second */
+static double slot_rate(struct bench *b, const struct slot *s)
 {
-    double best = DBL_MAX;
-    for (int round = 0; round < 3; round++) {
-        int64_t start = gw_clock_mono_us(), now;
-        int calls = 0;
-        do {
-            gw_device_parallel(b->dev, fn, b, items, 1e6);
-            calls++;
-            now = gw_clock_mono_us();
-        } while (now - start < ROUND_US);
-        double seconds = (double)(now - start) * 1e-6 / calls;
-        best = seconds < best ? seconds : best;
+    int64_t start = gw_clock_mono_us(), now;
+    int calls = 0;
+    do {
+        if (s->fn)
+            gw_device_parallel(b->dev, s->fn, b, s->items, 1e6);
+        else
+            s->ops->matmul(b->dev, s->y, N, s->x, K, s->w, s->y_at, s->count, s->m);
+        calls++;
+        now = gw_clock_mono_us();
+    } while (now - start < SLOT_US);
+    return s->work * calls / ((double)(now - start) * 1e-6);
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void run_rounds(struct bench *b, struct slot *slots, int len)
+{
+    for (int r = 0; r < ROUNDS; r++)
+        for (int i = 0; i < len; i++) slots[i].rates[r] = slot_rate(b, &slots[i]);
+    for (int i = 0; i < len; i++) qsort(slots[i].rates, ROUNDS, sizeof slots[i].rates[0], compare);
+}
+
+static double median(const struct slot *s)
+{
+    return s->rates[ROUNDS / 2];
+}
+
+static struct slot probe_read(const struct bench *b)
+{
+    return (struct slot){
+        .fn = read_items, .items = b->weight_bytes / SLICE, .work = (double)b->weight_bytes * 1e-9};
+}
+
+static struct slot probe_peak(const struct bench *b, int isa)
+{
+    return (struct slot){.fn = isas[isa].fma,
+                         .items = (size_t)b->threads,
+                         .work = b->threads * isas[isa].flops * PROBE_FMA * 1e-9};
+}
+
+/* One product by all variants of the profile, each after the peak of its instruction set. */
+static void bench_rows(struct bench *b, const char *profile, const void *values, const struct gw_weight *w,
+                       float *y, uint32_t m)
+{
+    static const uint32_t first_col = 0;
+    struct slot slots[1 + 2 * VARIANTS] = {probe_read(b)};
+    int len = 1;
+    for (int v = 0; v < VARIANTS; v++) {
+        const struct gw_ops *ops;
+        if (gw_ops_cpu(profile, isas[v].isa, &ops, NULL) != GW_OK) continue;
+        slots[len++] = probe_peak(b, v);
+        slots[len++] = (struct slot){.ops = ops,
+                                     .w = w,
+                                     .y_at = &first_col,
+                                     .count = 1,
+                                     .m = m,
+                                     .y = y,
+                                     .x = values,
+                                     .work = 2.0 * m * N * K * 1e-9};
     }
-    return best;
-}
-
-static void probe(struct bench *b)
-{
-    b->peak = (double)b->threads * PROBE_FMA * 32 / time_job(b, fma_items, (size_t)b->threads) * 1e-9;
-    b->read = (double)N * K * 2 / time_job(b, read_items, (size_t)N * K * 2 / SLICE) * 1e-9;
-    printf("bench probe_t%d fma_peak=%.1f GFLOP/s read=%.1f GB/s\n", b->threads, b->peak, b->read);
-}
-
-static double time_matmul(struct bench *b, const struct gw_ops *ops, float *y, const void *x,
-                          const struct gw_weight *w, const uint32_t *y_at, uint32_t count, uint32_t m)
-{
-    double best = DBL_MAX;
-    for (int round = 0; round < 3; round++) {
-        int64_t start = gw_clock_mono_us(), now;
-        int calls = 0;
-        do {
-            ops->matmul(b->dev, y, N, x, K, w, y_at, count, m);
-            calls++;
-            now = gw_clock_mono_us();
-        } while (now - start < ROUND_US);
-        double seconds = (double)(now - start) * 1e-6 / calls;
-        best = seconds < best ? seconds : best;
+    run_rounds(b, slots, len);
+    double read = median(&slots[0]), roof = read * 2.0 * m * N * K / (double)b->weight_bytes;
+    for (int i = 1; i < len; i += 2) {
+        const char *name = slots[i + 1].ops->name;
+        double peak = median(&slots[i]), ours = median(&slots[i + 1]), ref = roof < peak ? roof : peak;
+        printf("probe %s_m%u_t%d fma_peak=%.1f GFLOP/s read=%.1f GB/s\n", name, m, b->threads, peak, read);
+        printf("bench matmul_%s_%s_m%u_t%d ours=%.1f ref=%.1f ratio=%.2f unit=GFLOP/s\n", profile, name, m,
+               b->threads, ours, ref, ours / ref);
     }
-    return best;
-}
-
-/* The first len values as bf16 over themselves. */
-static void narrow(float *values, size_t len)
-{
-    for (size_t i = 0; i < len; i++) gw_f32_put(values, GW_BF16, i, values[i]);
 }
 
 static void bench_matmul(struct bench *b, const char *profile, const void *values)
@@ -114,16 +183,16 @@ static void bench_matmul(struct bench *b, const char *profile, const void *value
     float *y = aligned_alloc(64, (size_t)M_MAX * N * sizeof *y);
     if (!w.data || !y) exit(1);
     ops->pack(w.data, values, ops->weight, N, K, K);
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        double flops = 2.0 * rows[i] * N * K;
-        double ours = flops / time_matmul(b, ops, y, values, &w, &(uint32_t){0}, 1, rows[i]) * 1e-9;
-        double roof = b->read * flops / (double)ops->pack_bytes(N, K);
-        double ref = roof < b->peak ? roof : b->peak;
-        printf("bench matmul_%s_%s_m%u_t%d ours=%.1f ref=%.1f ratio=%.2f unit=GFLOP/s\n", profile, ops->name,
-               rows[i], b->threads, ours, ref, ours / ref);
-    }
+    b->weight_bytes = ops->pack_bytes(N, K);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) bench_rows(b, profile, values, &w, y, rows[i]);
     free(w.data);
     free(y);
+}
+
+/* The first len values as bf16 over themselves. */
+static void narrow(float *values, size_t len)
+{
+    for (size_t i = 0; i < len; i++) gw_f32_put(values, GW_BF16, i, values[i]);
 }
 
 /* The same matrix in pieces, as a rank of several cells has it, against the whole one. */
@@ -142,9 +211,20 @@ static void bench_pieces(struct bench *b, const char *profile, const void *value
     for (uint32_t i = 0; i < PIECES; i++)
         w[i] = (struct gw_weight){.n = piece, .k = K, .data = (uint8_t *)whole.data + i * piece_bytes};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        double flops = 2.0 * rows[i] * n * K;
-        double ours = flops / time_matmul(b, ops, y, values, w, y_at, PIECES, rows[i]) * 1e-9;
-        double ref = flops / time_matmul(b, ops, y, values, &whole, y_at, 1, rows[i]) * 1e-9;
+        struct slot slots[2];
+        slots[0] = (struct slot){.ops = ops,
+                                 .w = w,
+                                 .y_at = y_at,
+                                 .count = PIECES,
+                                 .m = rows[i],
+                                 .y = y,
+                                 .x = values,
+                                 .work = 2.0 * rows[i] * n * K * 1e-9};
+        slots[1] = slots[0];
+        slots[1].w = &whole;
+        slots[1].count = 1;
+        run_rounds(b, slots, 2);
+        double ours = median(&slots[0]), ref = median(&slots[1]);
         printf("bench matmul_%s_%s_m%u_t%d_pieces%u ours=%.1f ref=%.1f ratio=%.2f unit=GFLOP/s\n", profile,
                ops->name, rows[i], b->threads, PIECES, ours, ref, ours / ref);
     }
@@ -157,7 +237,6 @@ static void bench_profile(const char *profile, const void *values)
     for (int threads = 1; threads <= 2; threads++) {
         struct bench b = {.threads = threads, .memory = values};
         if (gw_device_cpu_create(threads, true, &b.dev, NULL) != GW_OK) exit(1);
-        probe(&b);
         bench_matmul(&b, profile, values);
         bench_pieces(&b, profile, values);
         gw_device_destroy(b.dev);
@@ -169,8 +248,8 @@ int main(void)
     struct gw_rng r;
     gw_rng_init(&r, 1);
     float *values = aligned_alloc(64, (size_t)N * K * sizeof *values);
-    if (!values || !__builtin_cpu_supports("avx512f")) {
-        fprintf(stderr, "bench_kernels: needs AVX-512 and 64 MiB\n");
+    if (!values || !__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
+        fprintf(stderr, "bench_kernels: needs AVX2, FMA and 64 MiB\n");
         return 1;
     }
     for (size_t i = 0; i < (size_t)N * K; i++) values[i] = (float)(gw_rng_unit(&r) - 0.5);
