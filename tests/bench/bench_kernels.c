@@ -2,8 +2,9 @@
  * instruction set that it has and that is fast.
  *
  * ref is the roofline, probed here: min(FMA peak of that instruction set, read bandwidth * flops per byte of weight),
- * both with as many threads as the product has; lines `probe` say them. A round measures probes and all variants, one after the other, so
- * that what else the machine does falls on all of them; figures are medians over rounds. A run takes a minute or two. */
+ * both with as many threads as the product has; lines `probe` say them. A round measures probes and all variants, one
+ * after the other, so that what else the machine does falls on all of them; figures are medians over rounds. A run
+ * takes a minute or two. */
 #include <immintrin.h>
 #include <stdio.h>
 #include <stdlib.h>
