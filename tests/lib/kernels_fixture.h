@@ -18,6 +18,7 @@
 
 #define PROFILES     2
 #define VARIANTS_MAX 4
+#define TABLES_MAX   (PROFILES * VARIANTS_MAX)
 
 static const char *const profiles[PROFILES] = {"cpu-bf16dot-1", "cpu-f32-1"};
 
@@ -58,7 +59,19 @@ static inline int ops_all(const char *profile, const struct gw_ops *out[VARIANTS
     return len;
 }
 
-/* The best of them. */
+/* All tables of all profiles but those in plain C, which is slow (unless there is no other); returns how many. */
+static inline int ops_fast(const struct gw_ops *out[TABLES_MAX])
+{
+    int len = 0;
+    for (int p = 0; p < PROFILES; p++) {
+        const struct gw_ops *all[VARIANTS_MAX];
+        int all_len = ops_all(profiles[p], all);
+        for (int v = all_len > 1 ? 1 : 0; v < all_len; v++) out[len++] = all[v];
+    }
+    return len;
+}
+
+/* The best of a profile. */
 static inline const struct gw_ops *ops_best(const char *profile)
 {
     const struct gw_ops *ops = NULL;

@@ -261,10 +261,12 @@ static void test_attention_in_a_batch_equals_alone(void **state)
     (void)state;
     struct gw_rng r = seeded_rng(__func__);
     struct gw_device *dev = device_with(3);
-    for (int p = 0; p < PROFILES; p++)
+    const struct gw_ops *tables[TABLES_MAX];
+    int tables_len = ops_fast(tables);
+    for (int o = 0; o < tables_len; o++)
         for (size_t i = 0; i < CONFIGS; i++) {
             const struct config *c = &configs[i];
-            const struct gw_ops *ops = ops_best(profiles[p]);
+            const struct gw_ops *ops = tables[o];
             struct sequence seqs[SEQS_MAX];
             uint8_t *want[SEQS_MAX], *got[SEQS_MAX];
             float *cos_sin = cos_sin_table(c, c->length);
@@ -311,10 +313,12 @@ static void test_rope_append_writes_its_positions_only(void **state)
     (void)state;
     struct gw_rng r = seeded_rng(__func__);
     struct gw_device *dev = device_with(2);
-    for (int p = 0; p < PROFILES; p++)
+    const struct gw_ops *tables[TABLES_MAX];
+    int tables_len = ops_fast(tables);
+    for (int o = 0; o < tables_len; o++)
         for (size_t i = 0; i < CONFIGS; i++) {
             const struct config *c = &configs[i];
-            const struct gw_ops *ops = ops_best(profiles[p]);
+            const struct gw_ops *ops = tables[o];
             size_t token_bytes = c->head_dim * gw_dtype_bytes(ops->kv);
             uint32_t first = c->length / 3, rows = c->length / 2;
             struct sequence seq = random_sequence(&r, c, c->length);

@@ -265,8 +265,10 @@ static void test_matmul_row_alone_equals_row_in_batch(void **state)
     struct gw_rng r = seeded_rng(__func__);
     struct gw_device *dev = device_with(2);
     struct shape s = {61, 150, 601};
-    for (int p = 0; p < PROFILES; p++) {
-        const struct gw_ops *ops = ops_best(profiles[p]);
+    const struct gw_ops *tables[TABLES_MAX];
+    int tables_len = ops_fast(tables);
+    for (int o = 0; o < tables_len; o++) {
+        const struct gw_ops *ops = tables[o];
         void *x = values_as(&r, ops->act, (size_t)s.m * s.k, true);
         void *src = values_as(&r, ops->weight, (size_t)s.n * s.k, true);
         float *all = product(ops, dev, x, src, s, s.n);
@@ -288,8 +290,10 @@ static void test_matmul_large_over_threads_equals_one_thread(void **state)
     struct gw_rng r = seeded_rng(__func__);
     struct gw_device *one = device_with(1), *five = device_with(5);
     struct shape s = {130, 1100, 700};
-    for (int p = 0; p < PROFILES; p++) {
-        const struct gw_ops *ops = ops_best(profiles[p]);
+    const struct gw_ops *tables[TABLES_MAX];
+    int tables_len = ops_fast(tables);
+    for (int o = 0; o < tables_len; o++) {
+        const struct gw_ops *ops = tables[o];
         void *x = values_as(&r, ops->act, (size_t)s.m * s.k, true);
         void *src = values_as(&r, ops->weight, (size_t)s.n * s.k, true);
         float *want = product(ops, one, x, src, s, s.n), *got = product(ops, five, x, src, s, s.n);

@@ -98,8 +98,10 @@ static void test_row_ops_row_alone_equals_row_in_batch(void **state)
     struct gw_rng r = seeded_rng(__func__);
     struct gw_device *dev = device_with(2);
     enum { M = 9, LEN = 77 };
-    for (int p = 0; p < PROFILES; p++) {
-        const struct gw_ops *ops = ops_best(profiles[p]);
+    const struct gw_ops *tables[TABLES_MAX];
+    int tables_len = ops_fast(tables);
+    for (int o = 0; o < tables_len; o++) {
+        const struct gw_ops *ops = tables[o];
         float *x = directed(&r, M * LEN), *w = directed(&r, LEN);
         size_t bytes, row_bytes;
         uint8_t *all = op_rmsnorm(ops, dev, x, w, M, LEN, &bytes);
