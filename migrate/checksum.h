@@ -8,8 +8,8 @@
  *
  * then the lanes and the length are mixed into one word. One wrong word is always found (the neighbour's sum differs), what
  * moved to another place with odds of 2^-64, for a key goes with each place. The same value on every machine. Measured
- * beside CRC32C by the crc32 instruction (4 lanes, Cascade Lake, 32 KiB in L2): 46 GB/s against 18; a loopback stream of 1
- * MiB pieces copies 1.5-6 GB/s on each side, so that CRC32C would take a tenth and more of it. No protection against who
+ * beside CRC32C by the crc32 instruction (4 lanes, Cascade Lake, a page of 32 KiB in L2): 43 GB/s against 22 (make
+ * bench-migrate); of pages that come from memory both take what reading them takes, 7 to 9 GB/s. No protection against who
  * wants to be believed: senders are authenticated (shake.h), and hold the cluster key.
  *
  * Owner: none. Thread: safe. Units: bytes. Errors: none. Source: own design, after XXH3's accumulation step (Collet). */

@@ -49,12 +49,11 @@
 #define GW_PAGE_DONE_BYTES   12
 #define GW_PAGE_NAMES_MAX    512
 #define GW_PAGE_IDS_MAX      512
-#define GW_PAGE_ITEMS_MAX    65536 /* of one request */
-#define GW_PAGE_ENTRIES_MAX  512   /* of one frame: with a head below IOV_MAX; 1 MiB in pages of 2 KiB */
-#define GW_PAGE_BATCH_BYTES                                                                                  \
-    (1u << 20) /* measured: larger ones are no faster on loopback, and evict themselves from L2 */
-#define GW_PAGE_BYTES_MAX   (1u << 20) /* 8 layers × K, V × 16 tokens × 1024 elements of f32 */
-#define GW_PAGE_PAYLOAD_MAX (GW_PAGE_BATCH_BYTES + GW_PAGE_BYTES_MAX)
+#define GW_PAGE_ITEMS_MAX    65536      /* of one request */
+#define GW_PAGE_ENTRIES_MAX  512        /* of one frame: with a head below IOV_MAX; 1 MiB in pages of 2 KiB */
+#define GW_PAGE_BATCH_BYTES  (1u << 20) /* pieces of which plain senders are as fast as they get, too */
+#define GW_PAGE_BYTES_MAX    (1u << 20) /* 8 layers × K, V × 16 tokens × 1024 elements of f32 */
+#define GW_PAGE_PAYLOAD_MAX  (GW_PAGE_BATCH_BYTES + GW_PAGE_BYTES_MAX)
 #define GW_PAGE_TABLE_MAX                                                                                    \
     (8 + GW_PAGE_NAMES_MAX * GW_BLOCK_NAME_BYTES + GW_PAGE_IDS_MAX * 4 + GW_PAGE_ITEMS_MAX / 8)
 #define GW_PAGE_ALL 0xFFFF /* group and head of an ABSENT block */

@@ -32,7 +32,7 @@
  *     the deadline, a cancel                       what is committed stays, the rest is abandoned
  *
  * A fetch may run again and again, for what was sealed since; its connections stay open. Memory: the plan, a byte for each
- * page of a run, 100 KiB for each stream.
+ * page of a run, 200 KiB for each stream.
  *
  * Owner: gw_peer_fetch_destroy closes what is open. Thread: one for all but cancel; a run has a thread for each stream.
  * Units: bytes, microseconds. Errors: GW_ERR_INPUT, GW_ERR_LIMIT, GW_ERR_MEMORY before anything is asked; GW_ERR_IO when the

@@ -9,7 +9,7 @@
 
 static void read_request(const uint8_t *table, uint32_t len)
 {
-    static _Thread_local struct gw_page_request r; /* 27 KB */
+    static _Thread_local struct gw_page_request r; /* 18 KiB */
     static _Thread_local uint8_t again[GW_PAGE_TABLE_MAX];
     if (gw_page_request_get(table, len, &r, NULL) != GW_OK) return;
     assert(r.names_len >= 1 && r.names_len <= GW_PAGE_NAMES_MAX);
