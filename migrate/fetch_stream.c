@@ -120,7 +120,7 @@ static void take_entries(struct fetch_stream *s, struct fetch_ask *ask)
 static void end_entries(struct fetch_stream *s, struct fetch_ask *ask, uint32_t first, uint32_t end)
 {
     struct gw_peer_fetch *f = s->fetch;
-    bool right[FETCH_SPAN_PAGES];
+    bool right[FETCH_SPAN_PAGES] = {false};
     for (uint32_t i = first; i < end; i++)
         right[i - first] =
             gw_checksum(s->entries[i].to, s->entries[i].page.bytes) == s->entries[i].page.checksum;
