@@ -535,7 +535,7 @@ static gw_err_t parse(struct up *up, int argc, char **argv, bool *help, struct g
          "auto, or a "
          "shape such as tp4, 2xtp2, 3+3+2 (godwit-controller --help)",
          0, 0},
-        {"isa", GW_FLAG_STRING, &o->isa, "ISA", "auto, avx512bf16, avx512 or c", 0, 0},
+        {"isa", GW_FLAG_STRING, &o->isa, "ISA", "auto, avx512bf16, avx512, avx2 or c", 0, 0},
         {"api-keys", GW_FLAG_STRING, &o->api_keys, "FILE", "lines tenant:key; without it no key is asked for",
          0, 0},
         {"log-dir", GW_FLAG_STRING, &o->log_dir, "DIR", "keep logs there (default: a temporary directory)", 0,

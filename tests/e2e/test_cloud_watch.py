@@ -157,11 +157,14 @@ def test_sim_latency(ctx):
 
 
 def test_deadline_is_what_the_cloud_says(ctx):
-    for cloud, least, most in (("aws", 97, 100.5), ("gcp", 27, 28.1), ("azure", 97, 100.5), ("sim", 99, 100.1)):
+    """From the moment of publication on, whenever it was heard: a busy machine hears later. Times are in whole seconds."""
+    for cloud, least, most in (("aws", 98.5, 102), ("gcp", 27, 29), ("azure", 98.5, 102), ("sim", 99, 101)):
         with ctx.watched(cloud) as (m, admin, _):
+            start = time.monotonic()
             publish(m, cloud)
             n = admin.wait(is_preempt, 10, f"{cloud} notice")
-            check(least <= n["deadline_s"] <= most, f"{cloud}: deadline {n['deadline_s']} s, not {least} to {most}")
+            at_s = n["deadline_s"] + time.monotonic() - start
+            check(least <= at_s <= most, f"{cloud}: the deadline is {at_s:.2f} s away, not {least} to {most}")
 
 
 def test_clocks_that_differ_change_no_deadline(ctx):

@@ -145,7 +145,7 @@ def test_host_that_vanishes_is_survived(args):
         for other in hosts.net.hosts:
             if other is not hosts.net.hosts[lost + 1]:
                 hosts.net.partition(hosts.net.hosts[lost + 1], other)
-        hosts.wait(lambda: hosts.layout() and f"w{lost}" not in hosts.layout()[0], "the others serve without it")
+        hosts.wait(lambda: (now := hosts.layout()) and f"w{lost}" not in now[0], "the others serve without it")
         time.sleep(0.5)
         hosts.net.heal()
         hosts.wait(lambda: f"w{lost}" in str(hosts.admin("/admin/workers")), "it is back")

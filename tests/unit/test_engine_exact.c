@@ -113,11 +113,22 @@ static void test_step_small_batches_give_the_same_bits(void **state)
     run_batch(*state, c, BATCH, NULL);
 }
 
+static void run_on(const struct reference *ref, enum gw_isa isa, uint32_t count)
+{
+    struct solo_config c = config_of(ref);
+    c.isa = isa;
+    run_batch(ref, c, count, NULL);
+}
+
 static void test_step_plain_c_gives_the_same_bits(void **state)
 {
-    struct solo_config c = config_of(*state);
-    c.isa = GW_ISA_C;
-    run_batch(*state, c, BATCH_IN_C, NULL);
+    run_on(*state, GW_ISA_C, BATCH_IN_C);
+}
+
+/* The sampler needs it anyway. */
+static void test_step_avx2_gives_the_same_bits(void **state)
+{
+    run_on(*state, GW_ISA_AVX2, BATCH_IN_C);
 }
 
 static void test_step_after_preemption_gives_the_same_bits(void **state)
@@ -227,6 +238,7 @@ int main(void)
         cmocka_unit_test(test_step_prefill_in_chunks_gives_the_same_bits),
         cmocka_unit_test(test_step_small_batches_give_the_same_bits),
         cmocka_unit_test(test_step_plain_c_gives_the_same_bits),
+        cmocka_unit_test(test_step_avx2_gives_the_same_bits),
         cmocka_unit_test(test_step_after_preemption_gives_the_same_bits),
         cmocka_unit_test(test_step_with_cached_prefix_gives_the_same_bits),
         cmocka_unit_test(test_submit_from_any_log_position_gives_the_same_bits),
