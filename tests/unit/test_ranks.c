@@ -3,7 +3,7 @@
 #include "tests/lib/mixed_requests.h"
 #include "tests/lib/rank_threads.h"
 
-#define SEED     11
+#define SEED 11
 #ifdef __SANITIZE_ADDRESS__
 #define REQUESTS 5 /* sanitized kernels are a tenth as fast; this test also runs on the release build */
 #else
