@@ -41,7 +41,7 @@ struct fleet_worker *fleet_on_exit(struct fleet *fleet, pid_t pid, int64_t now_u
         w->pid = 0;
         fleet->changed = true;
         if (w->state == FLEET_STARTING) w->fast_exits++;
-        if (w->state == FLEET_REPLACED) {
+        if (w->replaced) {
             w->state = FLEET_FREE;
         } else {
             if (w->state != FLEET_LOST) w->replace_at_us = now_us + fleet->replace_after_us;
@@ -58,6 +58,8 @@ static void view_one(struct fleet *fleet, struct fleet_worker *w, const char *li
     if (listed) {
         w->fast_exits = 0;
         set_state(fleet, w, strcmp(listed, "doomed") == 0 ? FLEET_DOOMED : FLEET_UP);
+    } else if (was_up && w->replaced) {
+        set_state(fleet, w, FLEET_REPLACED);
     } else if (was_up) {
         w->replace_at_us = now_us + fleet->replace_after_us;
         set_state(fleet, w, FLEET_LOST);
@@ -74,7 +76,8 @@ void fleet_on_view(struct fleet *fleet, const char *(*state_of)(void *arg, const
     }
 }
 
-/* The lost worker's process may be frozen, not dead: its replacement needs a name of its own. */
+/* The lost worker's process may be frozen or cut off, not dead: its replacement needs a name of its own. It is replaced once:
+ * should it come back and be lost again, there is one for it already. */
 static struct fleet_worker *replace_lost(struct fleet *fleet, struct fleet_worker *w)
 {
     char id[FLEET_ID_MAX];
@@ -85,6 +88,7 @@ static struct fleet_worker *replace_lost(struct fleet *fleet, struct fleet_worke
     snprintf(id, sizeof id, "%.*sr%d", root_len, w->id, number);
     if (fleet_add(fleet, id, &fresh) != GW_OK) return NULL;
     fresh->replacements = number;
+    w->replaced = true;
     set_state(fleet, w, FLEET_REPLACED);
     return fresh;
 }

@@ -33,6 +33,8 @@ struct fleet_worker {
     enum fleet_state state;
     int64_t replace_at_us; /* when LOST or EXITED */
     int replacements;      /* for the next id: w1r1, w1r2 … */
+    bool
+        replaced; /* another one runs in its place: if it comes back, it is one more, and never replaced again */
     int fast_exits;
     int starts; /* processes so far: each is an instance of its own to the controller */
 };

@@ -89,6 +89,28 @@ static void test_on_view_lost_worker_that_comes_back_is_not_replaced(void **stat
     assert_null(fleet_next_start(&fleet, 50 + 2 * AFTER_US));
 }
 
+/* Cut off, replaced, back, and cut off again: its replacement lives, and no second one gets the same name. */
+static void test_next_start_worker_lost_twice_is_replaced_once(void **state)
+{
+    (void)state;
+    struct fleet fleet;
+    fleet_init(&fleet, AFTER_US);
+    struct fleet_worker *w = started(&fleet, "w0", 10);
+    see(&fleet, "w0", "up", 1);
+    see(&fleet, "w0", NULL, 50);
+    struct fleet_worker *first = fleet_next_start(&fleet, 50 + AFTER_US);
+    assert_string_equal(first->id, "w0r1");
+    first->pid = 11;
+    see(&fleet, "w0", "up", 60 + AFTER_US);
+    see(&fleet, "w0", NULL, 70 + AFTER_US);
+    assert_int_equal(w->state, FLEET_REPLACED);
+    assert_null(fleet_next_start(&fleet, 70 + 2 * AFTER_US));
+    see(&fleet, "w0", "up", 80 + AFTER_US);
+    assert_int_equal(w->state, FLEET_UP);
+    assert_ptr_equal(fleet_on_exit(&fleet, 10, 90 + AFTER_US), w);
+    assert_int_equal(w->state, FLEET_FREE);
+}
+
 static void test_on_view_doomed_then_cancelled_is_up(void **state)
 {
     (void)state;
@@ -189,6 +211,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_next_start_killed_worker_returns_under_its_id_when_due),
         cmocka_unit_test(test_next_start_frozen_worker_is_replaced_under_a_new_id),
+        cmocka_unit_test(test_next_start_worker_lost_twice_is_replaced_once),
         cmocka_unit_test(test_on_view_lost_worker_that_comes_back_is_not_replaced),
         cmocka_unit_test(test_on_view_doomed_then_cancelled_is_up),
         cmocka_unit_test(test_on_exit_replaced_zombie_frees_its_slot),
