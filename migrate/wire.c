@@ -30,6 +30,9 @@ static const struct codec codecs[] = {
     [GW_MSG_START] = {"START", wire_put_nothing, wire_get_nothing, NULL},
     [GW_MSG_RELEASE] = {"RELEASE", wire_put_nothing, wire_get_nothing, NULL},
     [GW_MSG_BROKEN] = {"BROKEN", wire_put_broken, wire_get_broken, NULL},
+    [GW_MSG_WARM] = {"WARM", wire_put_submit, wire_get_submit, wire_fini_submit},
+    [GW_MSG_WARMED] = {"WARMED", wire_put_warmed, wire_get_warmed, NULL},
+    [GW_MSG_ORIGIN] = {"ORIGIN", wire_put_origin, wire_get_origin, NULL},
 };
 
 /* NULL for numbers that are no type. */

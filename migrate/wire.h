@@ -10,15 +10,19 @@
  *     ── ASSIGN(pipeline, generation, ranks) ───────►          be this rank of it: load cells, find the others
  *     ◄──────────────── READY or BROKEN(why) ──
  *     ── START ─────────────────────────────────────►          it serves from now on (what served before, ends)
+ *     ── WARM(request so far, holders) ─────────────►          to the leader of a READY or serving one: fetch its pages
+ *     ◄──────────────────────────── WARMED ──                  they are here, or will not be
  *     ── SUBMIT · CANCEL · CUTOVER ─────────────────►          to the leader (rank 0) only
- *     ◄───────── TOKENS · REJECT · HANDOFF ──                  from the leader only
+ *     ◄── TOKENS · REJECT · HANDOFF · ORIGIN ──                from the leader only
  *     ── RELEASE ───────────────────────────────────►          leave that pipeline; cells stay until the next ASSIGN
  *     ◄──── HEARTBEAT · NOTICE · BROKEN · GOODBYE ──
  *     ── PING · GOODBYE ────────────────────────────►
  *
  * Messages about a pipeline carry its number and generation in the frame's head; the others carry zeros. Protocol 1
  * has no ASSIGN … RELEASE: such a worker holds the whole model and is the pipeline of one rank that WELCOME's head
- * names, serving from then on.
+ * names, serving from then on. Protocol 3 adds WARM, WARMED and ORIGIN, and fields at the end of HELLO, ASSIGN, SUBMIT and
+ * HEARTBEAT: a sender leaves those out that its peer does not know (empty address, no holders, zeros), and a reader takes
+ * a payload that ends before them for one without.
  *
  * mac = HMAC-SHA-256(cluster key, nonce ‖ HELLO payload behind the mac); mac' = HMAC(cluster key,
  * nonce' ‖ "welcome"). Before WELCOME nothing but CHALLENGE/HELLO/REFUSE is legal.
@@ -40,7 +44,7 @@
 #include "migrate/request.h"
 
 #define GW_WIRE_PROTO_MIN 1
-#define GW_WIRE_PROTO     2
+#define GW_WIRE_PROTO     3
 
 #define GW_WIRE_NAME_MAX     64  /* bytes of worker, instance, build, profile names, without NUL */
 #define GW_WIRE_TEXT_MAX     256 /* bytes of a reason */
@@ -51,6 +55,7 @@
 #define GW_WIRE_CUTOVER_MAX  4096 /* requests in one CUTOVER */
 #define GW_WIRE_RANKS_MAX    64   /* of one pipeline */
 #define GW_MACHINE_BYTES     16
+#define GW_WIRE_HOLDERS_MAX  63 /* of one request's pages: GW_FETCH_SOURCES_MAX */
 
 enum gw_msg_type {
     GW_MSG_CHALLENGE = 1, /* C→W */
@@ -72,6 +77,9 @@ enum gw_msg_type {
     GW_MSG_START,         /* C→W serve */
     GW_MSG_RELEASE,       /* C→W leave the pipeline (idempotent; unknown ones are ignored) */
     GW_MSG_BROKEN,        /* W→C the pipeline cannot be formed, or a step of it failed: it is dead */
+    GW_MSG_WARM, /* C→W a request that runs elsewhere will come here: fetch its sealed pages, run nothing */
+    GW_MSG_WARMED, /* W→C what could be fetched of it is here */
+    GW_MSG_ORIGIN, /* W→C where the KV of a request that begins came from */
 };
 
 struct gw_msg_challenge {
@@ -102,6 +110,9 @@ struct gw_msg_hello {
     uint64_t memory_bytes;             /* that weights and KV may use */
     uint64_t bytes_s, flop_s;          /* probed: memory bandwidth, FLOP rate in the profile */
     struct gw_cell_rect holds;         /* cells that it has now */
+    /* From protocol 3 on: */
+    char pages[GW_WIRE_NAME_MAX +
+               1]; /* "address:port", numeric, where its KV pages are served; "" = nowhere */
 };
 
 struct gw_msg_welcome {
@@ -131,10 +142,37 @@ struct gw_branch_log {
     uint32_t *ids; /* [len] */
 };
 
+/* A rank that may hold pages of a request: of a pipeline that it ran on, or that had its prefix. */
+struct gw_page_holder {
+    char pages[GW_WIRE_NAME_MAX + 1]; /* HELLO's */
+    struct gw_cell_rect cells;        /* that it held in that pipeline */
+};
+
+/* WARM too: attempt is then the one that runs elsewhere. */
 struct gw_msg_submit {
     uint32_t attempt;
     struct gw_request request;
     struct gw_branch_log *logs; /* [request.n] */
+    /* From protocol 3 on: */
+    uint32_t holders_len;
+    struct gw_page_holder *holders; /* [holders_len] */
+};
+
+struct gw_msg_warmed {
+    uint64_t request;
+    uint32_t attempt;
+    uint32_t tokens; /* positions from 0 on, of its longest branch, whose pages all ranks have now */
+};
+
+/* Of the positions that its branches need KV for at their admission: total = cached + moved + stored + what is computed
+ * here. Sent once, when its first step begins. */
+struct gw_msg_origin {
+    uint64_t request;
+    uint32_t attempt;
+    uint32_t total_tokens;
+    uint32_t cached_tokens; /* in this pipeline's prefix cache before */
+    uint32_t moved_tokens;  /* fetched from holders for it */
+    uint32_t stored_tokens; /* fetched from a store for it */
 };
 
 #define GW_BRANCH_ALL UINT32_MAX
@@ -167,6 +205,9 @@ struct gw_msg_heartbeat {
     uint32_t kv_used_tokens, kv_total_tokens;
     uint64_t prefix_hit_tokens, prefix_query_tokens; /* since start */
     uint64_t preemptions;
+    /* From protocol 3 on: the batch that step_us is of. 0 rows: not known */
+    uint32_t step_rows, step_sequences;
+    uint64_t step_kv_tokens; /* positions that its attention read, over all rows */
 };
 
 struct gw_msg_ping {
@@ -212,6 +253,7 @@ struct gw_assign_rank {
     uint8_t machine[GW_MACHINE_BYTES];
     uint16_t stage;
     struct gw_cell_rect cells;
+    char pages[GW_WIRE_NAME_MAX + 1]; /* from protocol 3 on: HELLO's; "" = it speaks protocol 2 */
 };
 
 /* Ranks are sorted by stage, then by first share; rank 0 leads. */
@@ -260,6 +302,9 @@ struct gw_msg {
         struct gw_msg_assign assign;
         struct gw_msg_ready ready;
         struct gw_msg_broken broken;
+        struct gw_msg_submit warm;
+        struct gw_msg_warmed warmed;
+        struct gw_msg_origin origin;
     };
 };
 

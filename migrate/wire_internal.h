@@ -36,18 +36,24 @@ void wire_put_tokens(const struct gw_msg *m, struct gw_buf *b);
 void wire_put_reject(const struct gw_msg *m, struct gw_buf *b);
 void wire_put_cutover(const struct gw_msg *m, struct gw_buf *b);
 void wire_put_handoff(const struct gw_msg *m, struct gw_buf *b);
+void wire_put_warmed(const struct gw_msg *m, struct gw_buf *b);
+void wire_put_origin(const struct gw_msg *m, struct gw_buf *b);
 gw_err_t wire_get_submit(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
 gw_err_t wire_get_cancel(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
 gw_err_t wire_get_tokens(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
 gw_err_t wire_get_reject(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
 gw_err_t wire_get_cutover(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
 gw_err_t wire_get_handoff(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
+gw_err_t wire_get_warmed(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
+gw_err_t wire_get_origin(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
 void wire_fini_submit(struct gw_msg *m);
 void wire_fini_tokens(struct gw_msg *m);
 void wire_fini_cutover(struct gw_msg *m);
 void wire_fini_handoff(struct gw_msg *m);
 
 /* wire_layout.c: who is which rank of what */
+void wire_put_rect(struct gw_buf *b, struct gw_cell_rect rect);
+struct gw_cell_rect wire_get_rect(struct gw_reader *r);
 void wire_put_hello_layout(const struct gw_msg_hello *h, struct gw_buf *b);
 void wire_get_hello_layout(struct gw_reader *r, struct gw_msg_hello *h);
 void wire_put_assign(const struct gw_msg *m, struct gw_buf *b);
@@ -59,6 +65,12 @@ gw_err_t wire_get_ready(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
 gw_err_t wire_get_broken(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
 gw_err_t wire_get_nothing(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
 void wire_fini_assign(struct gw_msg *m);
+
+/* Fields that a younger protocol has at a payload's end are there iff bytes are left. */
+static inline bool wire_more(const struct gw_reader *r)
+{
+    return r->err == GW_OK && r->pos < r->len;
+}
 
 /* Names go into logs, JSON and tables: printable ASCII, at most GW_WIRE_NAME_MAX bytes. */
 void wire_get_name(struct gw_reader *r, char out[GW_WIRE_NAME_MAX + 1], bool may_be_empty);

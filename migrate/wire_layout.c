@@ -4,15 +4,15 @@
 
 #define RANK_BYTES_MIN 36 /* an ASSIGN's rank with both names one byte long */
 
-static void put_rect(struct gw_buf *b, struct gw_cell_rect r)
+void wire_put_rect(struct gw_buf *b, struct gw_cell_rect rect)
 {
-    gw_buf_u16(b, r.g0);
-    gw_buf_u16(b, r.g1);
-    gw_buf_u16(b, r.s0);
-    gw_buf_u16(b, r.s1);
+    gw_buf_u16(b, rect.g0);
+    gw_buf_u16(b, rect.g1);
+    gw_buf_u16(b, rect.s0);
+    gw_buf_u16(b, rect.s1);
 }
 
-static struct gw_cell_rect get_rect(struct gw_reader *r)
+struct gw_cell_rect wire_get_rect(struct gw_reader *r)
 {
     struct gw_cell_rect rect;
     rect.g0 = gw_read_u16(r);
@@ -30,7 +30,9 @@ static struct gw_cell_rect get_rect(struct gw_reader *r)
  *          8  memory_bytes
  *          8  bytes_s
  *          8  flop_s
- *          8  holds         u16 each: g0, g1, s0, s1 */
+ *          8  holds         u16 each: g0, g1, s0, s1
+ *             if proto >= 3 and there is one:
+ *        4+d  pages         1-64 */
 void wire_put_hello_layout(const struct gw_msg_hello *h, struct gw_buf *b)
 {
     wire_put_text(b, h->data, GW_WIRE_NAME_MAX);
@@ -40,7 +42,8 @@ void wire_put_hello_layout(const struct gw_msg_hello *h, struct gw_buf *b)
     gw_buf_u64(b, h->memory_bytes);
     gw_buf_u64(b, h->bytes_s);
     gw_buf_u64(b, h->flop_s);
-    put_rect(b, h->holds);
+    wire_put_rect(b, h->holds);
+    if (h->proto >= 3 && h->pages[0] != '\0') wire_put_text(b, h->pages, GW_WIRE_NAME_MAX);
 }
 
 void wire_get_hello_layout(struct gw_reader *r, struct gw_msg_hello *h)
@@ -52,7 +55,15 @@ void wire_get_hello_layout(struct gw_reader *r, struct gw_msg_hello *h)
     h->memory_bytes = gw_read_u64(r);
     h->bytes_s = gw_read_u64(r);
     h->flop_s = gw_read_u64(r);
-    h->holds = get_rect(r);
+    h->holds = wire_get_rect(r);
+    if (h->proto >= 3 && wire_more(r)) wire_get_name(r, h->pages, false);
+}
+
+static bool have_pages(const struct gw_msg_assign *a)
+{
+    for (uint32_t i = 0; i < a->ranks_len; i++)
+        if (a->ranks[i].pages[0] != '\0') return true;
+    return false;
 }
 
 /* ASSIGN
@@ -61,6 +72,8 @@ void wire_get_hello_layout(struct gw_reader *r, struct gw_msg_hello *h)
  *    12  4  ranks      1-64
  *    16     per rank   4+a worker, 4+b data (1-64 bytes each, printable ASCII), 16 machine, 2 stage,
  *                      8 cells (u16 each: g0, g1, s0, s1; g0 < g1, s0 < s1)
+ *            if any rank has one, from protocol 3 on:
+ *            per rank   4+c pages (0-64 bytes, printable ASCII)
  * Ranks are sorted by (stage, s0); the first stage is 0, the others follow without gaps. Whether the rectangles are a
  * partition of the model's grid is the worker's check, who knows the grid. */
 void wire_put_assign(const struct gw_msg *m, struct gw_buf *b)
@@ -74,8 +87,10 @@ void wire_put_assign(const struct gw_msg *m, struct gw_buf *b)
         wire_put_text(b, a->ranks[i].data, GW_WIRE_NAME_MAX);
         gw_buf_put(b, a->ranks[i].machine, sizeof a->ranks[i].machine);
         gw_buf_u16(b, a->ranks[i].stage);
-        put_rect(b, a->ranks[i].cells);
+        wire_put_rect(b, a->ranks[i].cells);
     }
+    if (!have_pages(a)) return;
+    for (uint32_t i = 0; i < a->ranks_len; i++) wire_put_text(b, a->ranks[i].pages, GW_WIRE_NAME_MAX);
 }
 
 static void get_rank(struct gw_reader *r, struct gw_assign_rank *rank)
@@ -84,7 +99,7 @@ static void get_rank(struct gw_reader *r, struct gw_assign_rank *rank)
     wire_get_name(r, rank->data, false);
     wire_get_raw(r, rank->machine, sizeof rank->machine);
     rank->stage = gw_read_u16(r);
-    rank->cells = get_rect(r);
+    rank->cells = wire_get_rect(r);
 }
 
 static bool rank_ok(const struct gw_assign_rank *ranks, uint32_t i)
@@ -109,6 +124,8 @@ gw_err_t wire_get_assign(struct gw_reader *r, struct gw_msg *m)
         get_rank(r, &a->ranks[i]);
         if (!rank_ok(a->ranks, i)) return GW_ERR_PROTO;
     }
+    if (!wire_more(r)) return GW_OK;
+    for (uint32_t i = 0; i < a->ranks_len; i++) wire_get_name(r, a->ranks[i].pages, true);
     return GW_OK;
 }
 

@@ -97,7 +97,35 @@ static gw_err_t get_sampling(struct gw_reader *r, struct gw_sampling *s)
     return get_bias(r, s);
 }
 
-/* SUBMIT
+#define HOLDER_BYTES_MIN 13 /* with an address of one byte */
+
+static void put_holders(const struct gw_msg_submit *s, struct gw_buf *b)
+{
+    if (s->holders_len == 0) return;
+    gw_buf_u32(b, s->holders_len);
+    for (uint32_t i = 0; i < s->holders_len; i++) {
+        wire_put_text(b, s->holders[i].pages, GW_WIRE_NAME_MAX);
+        wire_put_rect(b, s->holders[i].cells);
+    }
+}
+
+static gw_err_t get_holders(struct gw_reader *r, struct gw_msg_submit *s)
+{
+    if (!wire_more(r)) return GW_OK;
+    s->holders_len = gw_read_count(r, GW_WIRE_HOLDERS_MAX, HOLDER_BYTES_MIN);
+    if (s->holders_len == 0) return GW_ERR_PROTO;
+    s->holders = calloc(s->holders_len, sizeof *s->holders);
+    if (!s->holders) return GW_ERR_MEMORY;
+    for (uint32_t i = 0; i < s->holders_len; i++) {
+        struct gw_page_holder *h = &s->holders[i];
+        wire_get_name(r, h->pages, false);
+        h->cells = wire_get_rect(r);
+        if (h->cells.g0 >= h->cells.g1 || h->cells.s0 >= h->cells.s1) return GW_ERR_PROTO;
+    }
+    return GW_OK;
+}
+
+/* SUBMIT, WARM
  *     0      4  attempt     >= 1
  *     4      8  id
  *    12      4  n           1-128
@@ -106,7 +134,10 @@ static gw_err_t get_sampling(struct gw_reader *r, struct gw_sampling *s)
  *               sampling    see above
  *               logs        n times:
  *            1    done      0 or 1
- *        4+4*k    ids       u32 count <= max_tokens, ids */
+ *        4+4*k    ids       u32 count <= max_tokens, ids
+ *               holders     if there are any, from protocol 3 on: u32 count 1-63, then each
+ *          4+a    pages     1-64 bytes, printable ASCII
+ *            8    cells     u16 each: g0, g1, s0, s1; g0 < g1, s0 < s1 */
 void wire_put_submit(const struct gw_msg *m, struct gw_buf *b)
 {
     const struct gw_request *q = &m->submit.request;
@@ -123,6 +154,7 @@ void wire_put_submit(const struct gw_msg *m, struct gw_buf *b)
         gw_buf_u32(b, log->len);
         put_ids(b, log->ids, log->len);
     }
+    put_holders(&m->submit, b);
 }
 
 static gw_err_t get_logs(struct gw_reader *r, struct gw_msg_submit *s)
@@ -152,7 +184,8 @@ gw_err_t wire_get_submit(struct gw_reader *r, struct gw_msg *m)
     /* n is checked here, before anything is allocated by it; which model it is for, the worker knows. */
     if (r->err != GW_OK || m->submit.attempt == 0) return GW_ERR_PROTO;
     if (gw_request_check(q, UINT32_MAX, UINT32_MAX, NULL) != GW_OK) return GW_ERR_PROTO;
-    return get_logs(r, &m->submit);
+    TRY(get_logs(r, &m->submit));
+    return get_holders(r, &m->submit);
 }
 
 void wire_fini_submit(struct gw_msg *m)
@@ -161,6 +194,7 @@ void wire_fini_submit(struct gw_msg *m)
     if (s->logs)
         for (uint32_t i = 0; i < s->request.n; i++) free(s->logs[i].ids);
     free(s->logs);
+    free(s->holders);
     gw_request_fini(&s->request);
 }
 
@@ -339,4 +373,55 @@ gw_err_t wire_get_handoff(struct gw_reader *r, struct gw_msg *m)
 void wire_fini_handoff(struct gw_msg *m)
 {
     free(m->handoff.log_len);
+}
+
+/* WARMED
+ *     0  8  request
+ *     8  4  attempt
+ *    12  4  tokens   <= 2^21: a prompt and a branch's log */
+void wire_put_warmed(const struct gw_msg *m, struct gw_buf *b)
+{
+    gw_buf_u64(b, m->warmed.request);
+    gw_buf_u32(b, m->warmed.attempt);
+    gw_buf_u32(b, m->warmed.tokens);
+}
+
+gw_err_t wire_get_warmed(struct gw_reader *r, struct gw_msg *m)
+{
+    struct gw_msg_warmed *w = &m->warmed;
+    w->request = gw_read_u64(r);
+    w->attempt = gw_read_u32(r);
+    w->tokens = gw_read_u32(r);
+    return w->tokens <= GW_REQUEST_PROMPT_MAX + GW_REQUEST_TOKENS_MAX ? GW_OK : GW_ERR_PROTO;
+}
+
+/* ORIGIN
+ *     0  8  request
+ *     8  4  attempt
+ *    12  4  total_tokens
+ *    16  4  cached_tokens
+ *    20  4  moved_tokens
+ *    24  4  stored_tokens   cached + moved + stored <= total */
+void wire_put_origin(const struct gw_msg *m, struct gw_buf *b)
+{
+    const struct gw_msg_origin *o = &m->origin;
+    gw_buf_u64(b, o->request);
+    gw_buf_u32(b, o->attempt);
+    gw_buf_u32(b, o->total_tokens);
+    gw_buf_u32(b, o->cached_tokens);
+    gw_buf_u32(b, o->moved_tokens);
+    gw_buf_u32(b, o->stored_tokens);
+}
+
+gw_err_t wire_get_origin(struct gw_reader *r, struct gw_msg *m)
+{
+    struct gw_msg_origin *o = &m->origin;
+    o->request = gw_read_u64(r);
+    o->attempt = gw_read_u32(r);
+    o->total_tokens = gw_read_u32(r);
+    o->cached_tokens = gw_read_u32(r);
+    o->moved_tokens = gw_read_u32(r);
+    o->stored_tokens = gw_read_u32(r);
+    uint64_t had = (uint64_t)o->cached_tokens + o->moved_tokens + o->stored_tokens;
+    return had <= o->total_tokens ? GW_OK : GW_ERR_PROTO;
 }

@@ -5,7 +5,7 @@
 #include "base/hash.h"
 #include "base/utf8.h"
 
-#define HELLO_BYTES_MAX  1024 /* fixed fields and seven names: under 850 */
+#define HELLO_BYTES_MAX  1024 /* fixed fields and eight names: under 850 */
 #define WELCOME_MAC_TEXT "welcome"
 
 void wire_put_text(struct gw_buf *b, const char *text, size_t max)
@@ -206,7 +206,11 @@ gw_err_t wire_get_refuse(struct gw_reader *r, struct gw_msg *m)
  *    28  4  kv_total_tokens
  *    32  8  prefix_hit_tokens
  *    40  8  prefix_query_tokens
- *    48  8  preemptions */
+ *    48  8  preemptions
+ *           if known, from protocol 3 on:
+ *    56  4  step_rows          >= 1
+ *    60  4  step_sequences     1 … step_rows
+ *    64  8  step_kv_tokens */
 void wire_put_heartbeat(const struct gw_msg *m, struct gw_buf *b)
 {
     const struct gw_msg_heartbeat *h = &m->heartbeat;
@@ -219,6 +223,10 @@ void wire_put_heartbeat(const struct gw_msg *m, struct gw_buf *b)
     gw_buf_u64(b, h->prefix_hit_tokens);
     gw_buf_u64(b, h->prefix_query_tokens);
     gw_buf_u64(b, h->preemptions);
+    if (h->step_rows == 0) return;
+    gw_buf_u32(b, h->step_rows);
+    gw_buf_u32(b, h->step_sequences);
+    gw_buf_u64(b, h->step_kv_tokens);
 }
 
 gw_err_t wire_get_heartbeat(struct gw_reader *r, struct gw_msg *m)
@@ -233,7 +241,11 @@ gw_err_t wire_get_heartbeat(struct gw_reader *r, struct gw_msg *m)
     h->prefix_hit_tokens = gw_read_u64(r);
     h->prefix_query_tokens = gw_read_u64(r);
     h->preemptions = gw_read_u64(r);
-    return GW_OK;
+    if (!wire_more(r)) return GW_OK;
+    h->step_rows = gw_read_u32(r);
+    h->step_sequences = gw_read_u32(r);
+    h->step_kv_tokens = gw_read_u64(r);
+    return h->step_sequences >= 1 && h->step_sequences <= h->step_rows ? GW_OK : GW_ERR_PROTO;
 }
 
 /* PING

@@ -297,6 +297,7 @@ static void on_beat(evutil_socket_t fd, short what, void *arg)
     pthread_mutex_lock(&l->lock);
     msg.heartbeat = l->progress;
     pthread_mutex_unlock(&l->lock);
+    if (l->proto < 3) msg.heartbeat.step_rows = 0; /* its payload ends before the batch */
     write_msg(l, &msg);
 }
 
