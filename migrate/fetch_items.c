@@ -84,7 +84,8 @@ static void lose(struct fetch_items *it, struct fetch_block *b)
 static void complete(struct fetch_items *it, uint32_t block)
 {
     struct fetch_block *b = &it->blocks[block];
-    it->config->sink.commit(it->config->sink.arg, b->slot, &it->names[block]);
+    it->config->sink.commit(it->config->sink.arg, b->slot, &it->names[block],
+                            it->sums + (size_t)block * it->pages_len);
     it->there[block] = true;
     it->result->blocks++;
     settle(it, b, DONE);
@@ -115,6 +116,13 @@ static void look_at_all(struct fetch_items *it)
 
 /* ---- life ---- */
 
+static void free_arrays(struct fetch_items *it)
+{
+    free(it->items);
+    free(it->sums);
+    free(it->blocks);
+}
+
 gw_err_t fetch_items_init(struct fetch_items *it, const struct gw_peer_fetch_config *config,
                           const struct gw_block_name *names, uint32_t len, bool *there,
                           struct gw_fetch_result *result)
@@ -124,10 +132,10 @@ gw_err_t fetch_items_init(struct fetch_items *it, const struct gw_peer_fetch_con
     it->there = there;
     it->result = result;
     it->items = calloc(len, it->pages_len);
+    it->sums = calloc((size_t)len * it->pages_len, sizeof *it->sums);
     it->blocks = calloc(len, sizeof *it->blocks);
-    if (!it->items || !it->blocks) {
-        free(it->items);
-        free(it->blocks);
+    if (!it->items || !it->sums || !it->blocks) {
+        free_arrays(it);
         return GW_ERR_MEMORY;
     }
     it->unsettled = len;
@@ -143,8 +151,7 @@ void fetch_items_fini(struct fetch_items *it)
         assert(b->flying == 0);
         if (b->state == CLAIMED) it->config->sink.abandon(it->config->sink.arg, b->slot);
     }
-    free(it->items);
-    free(it->blocks);
+    free_arrays(it);
 }
 
 /* ---- asking ---- */
@@ -289,28 +296,41 @@ bool fetch_items_take(struct fetch_items *it, struct fetch_ask *ask, const struc
     return true;
 }
 
+/* The page of the ask is not on its way any more; returns its item. */
+static uint8_t *land(struct fetch_items *it, struct fetch_ask *ask, uint32_t name, uint32_t page)
+{
+    uint32_t block = ask->blocks[name];
+    uint8_t *item = item_at(it, block, page);
+    assert(state_of(*item) == ASKED || state_of(*item) == COMING);
+    gw_page_unwant(&ask->request, name, ask->page_at[page]);
+    it->blocks[block].flying--;
+    return item;
+}
+
+void fetch_items_give(struct fetch_items *it, struct fetch_ask *ask, uint32_t name, uint32_t page,
+                      uint64_t checksum)
+{
+    uint32_t block = ask->blocks[name];
+    struct fetch_block *b = &it->blocks[block];
+    *land(it, ask, name, page) = item_of(THERE, 0);
+    it->sums[(size_t)block * it->pages_len + page] = checksum;
+    it->result->pages++;
+    if (--b->left == 0)
+        complete(it, block);
+    else if (b->hopeless && b->state == CLAIMED)
+        lose(it, b);
+}
+
 void fetch_items_end(struct fetch_items *it, struct fetch_ask *ask, uint32_t name, uint32_t page,
                      enum fetch_end end)
 {
     uint32_t block = ask->blocks[name];
     struct fetch_block *b = &it->blocks[block];
-    uint8_t *item = item_at(it, block, page);
-    assert(state_of(*item) == ASKED || state_of(*item) == COMING);
-    gw_page_unwant(&ask->request, name, ask->page_at[page]);
-    b->flying--;
-    if (end == FETCH_GIVEN) {
-        *item = item_of(THERE, 0);
-        it->result->pages++;
-        b->left--;
-    } else {
-        *item = item_of(MISSING, tries_of(*item) + (end == FETCH_REFUSED));
-        it->result->refused += end == FETCH_REFUSED;
-        look_again(it, block, page);
-    }
-    if (b->left == 0)
-        complete(it, block);
-    else if (b->hopeless && b->state == CLAIMED)
-        lose(it, b);
+    uint8_t *item = land(it, ask, name, page);
+    *item = item_of(MISSING, tries_of(*item) + (end == FETCH_REFUSED));
+    it->result->refused += end == FETCH_REFUSED;
+    look_again(it, block, page);
+    if (b->hopeless && b->state == CLAIMED) lose(it, b);
 }
 
 bool fetch_items_absent(struct fetch_items *it, struct fetch_ask *ask, const struct gw_page_absent *absent)

@@ -17,6 +17,7 @@ struct fetch_items {
     const struct gw_block_name *names;
     uint32_t names_len, pages_len;
     uint8_t *items; /* [names][pages]: state and tries */
+    uint64_t *sums; /* [names][pages]: checksums of those that are there */
     struct fetch_block *blocks;
     uint32_t unsettled;                      /* blocks that are neither there nor lost */
     uint32_t first[GW_GEOMETRY_SOURCES_MAX]; /* blocks before it have nothing to ask of the source */
@@ -38,8 +39,8 @@ struct fetch_ask {
 
 #define FETCH_NOWHERE UINT16_MAX
 
-/* How an item that was asked for ends. */
-enum fetch_end { FETCH_GIVEN, FETCH_REFUSED, FETCH_RETURNED };
+/* How an item that was asked for ends without its page: the source has it not; the connection broke. */
+enum fetch_end { FETCH_REFUSED, FETCH_RETURNED };
 
 gw_err_t fetch_items_init(struct fetch_items *it, const struct gw_peer_fetch_config *config,
                           const struct gw_block_name *names, uint32_t len, bool *there,
@@ -58,7 +59,11 @@ bool fetch_items_ask(struct fetch_items *it, uint32_t source, struct fetch_ask *
 bool fetch_items_take(struct fetch_items *it, struct fetch_ask *ask, const struct gw_page_entry *entry,
                       uint32_t *name, uint32_t *page, uint8_t **to);
 
-/* A page that was taken ends. */
+/* A page that was taken is there: its bytes have this checksum. */
+void fetch_items_give(struct fetch_items *it, struct fetch_ask *ask, uint32_t name, uint32_t page,
+                      uint64_t checksum);
+
+/* A page that was taken ends, and is not there. */
 void fetch_items_end(struct fetch_items *it, struct fetch_ask *ask, uint32_t name, uint32_t page,
                      enum fetch_end end);
 

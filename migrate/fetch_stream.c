@@ -127,11 +127,13 @@ static void end_entries(struct fetch_stream *s, struct fetch_ask *ask, uint32_t 
     lock(s);
     for (uint32_t i = first; i < end; i++) {
         const struct fetch_entry *e = &s->entries[i];
-        fetch_items_end(&f->items, ask, e->name, e->at, right[i - first] ? FETCH_GIVEN : FETCH_REFUSED);
-        if (right[i - first])
+        if (right[i - first]) {
             f->result.bytes += e->page.bytes;
-        else
+            fetch_items_give(&f->items, ask, e->name, e->at, e->page.checksum);
+        } else {
             f->result.corrupt++;
+            fetch_items_end(&f->items, ask, e->name, e->at, FETCH_REFUSED);
+        }
     }
     f->fails[s->source] = 0;
     pthread_cond_broadcast(&f->changed);

@@ -41,6 +41,7 @@
 
 #include "migrate/block_name.h"
 #include "migrate/geometry.h"
+#include "migrate/page.h"
 #include "migrate/wire.h"
 
 #define GW_PAGE_HEAD_BYTES   80
@@ -52,7 +53,6 @@
 #define GW_PAGE_ITEMS_MAX    65536      /* of one request */
 #define GW_PAGE_ENTRIES_MAX  512        /* of one frame: with a head below IOV_MAX; 1 MiB in pages of 2 KiB */
 #define GW_PAGE_BATCH_BYTES  (1u << 20) /* pieces of which plain senders are as fast as they get, too */
-#define GW_PAGE_BYTES_MAX    (1u << 20) /* 8 layers × K, V × 16 tokens × 1024 elements of f32 */
 #define GW_PAGE_PAYLOAD_MAX  (GW_PAGE_BATCH_BYTES + GW_PAGE_BYTES_MAX)
 #define GW_PAGE_TABLE_MAX                                                                                    \
     (8 + GW_PAGE_NAMES_MAX * GW_BLOCK_NAME_BYTES + GW_PAGE_IDS_MAX * 4 + GW_PAGE_ITEMS_MAX / 8)
@@ -65,10 +65,6 @@ enum gw_page_status {
     GW_PAGE_STALE,   /* the asking term or generation is over */
     GW_PAGE_FOREIGN, /* another model, profile, KV type or page size */
     GW_PAGE_STATUSES
-};
-
-struct gw_page_id {
-    uint16_t group, head;
 };
 
 /* What may be mixed: pages of equal names have equal bytes iff all of this is equal. */

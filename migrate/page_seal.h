@@ -21,14 +21,9 @@
 #define GW_MIGRATE_PAGE_SEAL_H
 
 #include "migrate/block_name.h"
+#include "migrate/page.h"
 
-#define GW_PAGE_SEAL_BYTES 32         /* what a seal adds: magic, nonce, tag */
-#define GW_PAGE_BYTES_MAX  (8u << 20) /* 16 tokens, K and V, 8 layers, 512 × f32: 512 KiB; and room */
-
-/* Which page of a block: its cell. */
-struct gw_page_id {
-    uint16_t group, head; /* layer group, KV head */
-};
+#define GW_PAGE_SEAL_BYTES 32 /* what a seal adds: magic, nonce, tag */
 
 struct gw_page_seal_config {
     const void *key; /* the cluster key */

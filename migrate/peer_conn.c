@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "migrate/checksum.h"
 #include "migrate/peer_io.h"
 
 #define IOV_FIXED  2          /* head, table */
@@ -34,7 +33,12 @@ struct answer {
     struct held {
         uint32_t slots[GW_PAGE_NAMES_MAX], len;
     } held[HELD_REQUESTS], *holds; /* pins; those of this request */
-    uint32_t held_name;            /* of the last pin: index in the request */
+
+    struct found {
+        struct gw_page_entry entry;
+        const uint8_t *bytes; /* NULL: this rank holds no such page */
+    } found[GW_PAGE_IDS_MAX]; /* wanted pages of the block that is being answered */
+    uint32_t found_len;
 
     uint8_t absents[GW_PAGE_ABSENT_BYTES * GW_PAGE_ENTRIES_MAX];
     uint32_t absents_len;
@@ -79,7 +83,6 @@ static void turn_held(struct answer *a)
 {
     a->holds = a->holds == &a->held[0] ? &a->held[1] : &a->held[0];
     let_go(a, a->holds);
-    a->held_name = UINT32_MAX;
 }
 
 /* Waits until the bytes before are paid for; false: the server stops. */
@@ -145,53 +148,82 @@ static gw_err_t add_absent(struct answer *a, uint32_t name, struct gw_page_id id
     return flush_absents(a);
 }
 
-static gw_err_t add_page(struct answer *a, uint32_t name, struct gw_page_id id, const uint8_t *bytes,
-                         uint32_t len)
+static gw_err_t add_page(struct answer *a, const struct found *page)
 {
-    const struct gw_page_entry entry = {a->request.names[name], id, len, gw_checksum(bytes, len)};
-    gw_page_entry_put(a->table + (size_t)a->entries * GW_PAGE_ENTRY_BYTES, &entry);
-    a->iov[IOV_FIXED + a->entries++] = (struct iovec){(void *)(uintptr_t)bytes, len}; /* only read */
-    a->batch_bytes += len;
+    gw_page_entry_put(a->table + (size_t)a->entries * GW_PAGE_ENTRY_BYTES, &page->entry);
+    a->iov[IOV_FIXED + a->entries++] =
+        (struct iovec){(void *)(uintptr_t)page->bytes, page->entry.bytes}; /* only read */
+    a->batch_bytes += page->entry.bytes;
     if (a->entries < GW_PAGE_ENTRIES_MAX && a->batch_bytes < GW_PAGE_BATCH_BYTES) return GW_OK;
     return flush_pages(a);
 }
 
 /* Pins the block for this request. False: it is not here. */
-static bool hold(struct answer *a, uint32_t name)
+static bool hold(struct answer *a, uint32_t name, uint32_t *slot)
 {
     const struct gw_page_source *source = &a->server->config.source;
-    if (a->held_name == name) return true;
-    if (!source->pin(source->arg, &a->request.names[name], &a->holds->slots[a->holds->len])) return false;
-    a->holds->len++;
-    a->held_name = name;
+    if (!source->pin(source->arg, &a->request.names[name], slot)) return false;
+    a->holds->slots[a->holds->len++] = *slot;
     return true;
 }
 
-static uint32_t count_wanted(const struct gw_page_request *r, uint32_t name, uint32_t from)
+/* Is the block at that slot still? Then what was read of the slot before is of that block. */
+static bool is_still_at(struct answer *a, uint32_t name, uint32_t slot)
+{
+    const struct gw_page_source *source = &a->server->config.source;
+    uint32_t now;
+    if (!source->pin(source->arg, &a->request.names[name], &now)) return false;
+    source->unpin(source->arg, now);
+    return now == slot;
+}
+
+/* Finds the wanted pages of a block. False: it is not here. */
+static bool find_pages(struct answer *a, uint32_t name)
+{
+    const struct gw_page_source *source = &a->server->config.source;
+    uint32_t slot;
+    a->found_len = 0;
+    if (!hold(a, name, &slot)) return false;
+    for (uint32_t p = 0; p < a->request.pages_len; p++) {
+        if (!gw_page_wanted(&a->request, name, p)) continue;
+        struct found *page = &a->found[a->found_len++];
+        page->entry = (struct gw_page_entry){a->request.names[name], a->request.pages[p], 0, 0};
+        page->bytes =
+            source->page(source->arg, slot, page->entry.id, &page->entry.bytes, &page->entry.checksum);
+    }
+    return is_still_at(a, name, slot);
+}
+
+static uint32_t count_wanted(const struct gw_page_request *r, uint32_t name)
 {
     uint32_t count = 0;
-    for (uint32_t p = from; p < r->pages_len; p++) count += gw_page_wanted(r, name, p);
+    for (uint32_t p = 0; p < r->pages_len; p++) count += gw_page_wanted(r, name, p);
     return count;
+}
+
+/* Before each batch, the bytes of those before must be paid for. */
+static gw_err_t may_begin(struct answer *a)
+{
+    if (a->entries > 0 || wait_for_rate(a->server)) return GW_OK;
+    return gw_fail(&a->ctx, GW_ERR_IO, "stopping");
 }
 
 static gw_err_t answer_block(struct answer *a, uint32_t name)
 {
-    const struct gw_page_source *source = &a->server->config.source;
-    for (uint32_t p = 0; p < a->request.pages_len; p++) {
-        if (!gw_page_wanted(&a->request, name, p)) continue;
-        if (a->entries == 0 && !wait_for_rate(a->server)) return gw_fail(&a->ctx, GW_ERR_IO, "stopping");
-        if (!hold(a, name)) {
-            a->done.absent += count_wanted(&a->request, name, p);
-            return add_absent(a, name, (struct gw_page_id){GW_PAGE_ALL, GW_PAGE_ALL});
-        }
-        uint32_t bytes = 0;
-        const uint8_t *page =
-            source->page(source->arg, a->holds->slots[a->holds->len - 1], a->request.pages[p], &bytes);
-        if (page) {
-            TRY(add_page(a, name, a->request.pages[p], page, bytes));
+    uint32_t wanted = count_wanted(&a->request, name);
+    if (wanted == 0) return GW_OK;
+    TRY(may_begin(a));
+    if (!find_pages(a, name)) {
+        a->done.absent += wanted;
+        return add_absent(a, name, (struct gw_page_id){GW_PAGE_ALL, GW_PAGE_ALL});
+    }
+    for (uint32_t i = 0; i < a->found_len; i++) {
+        TRY(may_begin(a));
+        if (a->found[i].bytes) {
+            TRY(add_page(a, &a->found[i]));
         } else {
             a->done.absent++;
-            TRY(add_absent(a, name, a->request.pages[p]));
+            TRY(add_absent(a, name, a->found[i].entry.id));
         }
     }
     return GW_OK;

@@ -31,8 +31,8 @@
  *     the pool is full                             the block is given up, counted
  *     the deadline, a cancel                       what is committed stays, the rest is abandoned
  *
- * A fetch may run again and again, for what was sealed since; its connections stay open. Memory: the plan, a byte for each
- * page of a run, 200 KiB for each stream.
+ * A fetch may run again and again, for what was sealed since; its connections stay open. Memory: the plan, nine bytes for
+ * each page of a run, 200 KiB for each stream.
  *
  * Owner: gw_peer_fetch_destroy closes what is open. Thread: one for all but cancel; a run has a thread for each stream.
  * Units: bytes, microseconds. Errors: GW_ERR_INPUT, GW_ERR_LIMIT, GW_ERR_MEMORY before anything is asked; GW_ERR_IO when the
@@ -45,7 +45,7 @@
 
 #define GW_FETCH_SOURCES_MAX 63         /* a page remembers in six bits how many could not give it */
 #define GW_FETCH_STREAMS_MAX 128        /* threads of a run */
-#define GW_FETCH_PAGES_MAX   (1u << 22) /* of one run; a byte of memory each */
+#define GW_FETCH_PAGES_MAX   (1u << 22) /* of one run */
 #define GW_FETCH_FAILS_MAX   4 /* 20, 40, 80 ms apart: a process that restarts its listener is waited for */
 #define GW_FETCH_BACKOFF_US  (20 * GW_US_PER_MS)
 #define GW_FETCH_ASK_BYTES                                                                                   \
@@ -63,8 +63,9 @@ struct gw_page_sink {
     gw_err_t (*claim)(void *arg, const struct gw_block_name *name, uint32_t *slot);
     /* Where a page of a claimed slot goes, of so many bytes; NULL: this rank has no such page. Called from any thread. */
     uint8_t *(*page)(void *arg, uint32_t slot, struct gw_page_id id, uint32_t *bytes);
-    /* All wanted pages of the slot are there: the block can be found by its name from now on. */
-    void (*commit)(void *arg, uint32_t slot, const struct gw_block_name *name);
+    /* All wanted pages of the slot are there: the block can be found by its name from now on. sums: their checksums, by
+     * gw_page_rect_index of the wanted rectangle; valid during the call. */
+    void (*commit)(void *arg, uint32_t slot, const struct gw_block_name *name, const uint64_t *sums);
     void (*abandon)(void *arg, uint32_t slot);
 };
 

@@ -24,10 +24,12 @@
  *     a peer that vanishes                         the same, or the socket breaks; its own retries are new requests
  *     a REQUEST that comes twice                   answered twice: answering changes nothing
  *
- * Pins last until the peer must have read what they are for: it has two requests under way at most, so until the second
- * one after theirs, until lease_us have passed without one, or until the connection ends. If a pin ended too early after
- * all (a peer that goes on reading after the lease), pages may come with another block's bytes: their checksums, which were
- * taken under the pin, tell.
+ * No sum is made here: a page's checksum is the one that was taken when its block was sealed. A pool may use the slot of a
+ * pinned block for another one while pages are on their way. Sums are therefore read while the name is still at the slot
+ * (asked again behind them, else the block is absent); bytes that are not that block's any more do not fit them then, and
+ * the destination takes the page for absent. A pin keeps the memory mapped while the socket reads it: pins last until the
+ * peer must have read what they are for. It has two requests under way at most, so until the second one after theirs, until
+ * lease_us have passed without one, or until the connection ends.
  *
  * Plaintext behind the handshake: off loopback only with --insecure-plaintext.
  *
@@ -54,11 +56,15 @@
 /* How the server reaches the pool. Called from several threads at once. */
 struct gw_page_source {
     void *arg;
-    /* The block of that name, and what it holds, stay in *slot until unpin. False: it is not here. */
+    /* *slot: where the block of that name lies now. Until unpin its memory stays mapped, no more: the pool may give the slot
+     * to another block meanwhile, and pages may be overwritten while they are sent; but the name is gone from the slot before
+     * the first byte or sum of another block comes. False: it is not here. */
     bool (*pin)(void *arg, const struct gw_block_name *name, uint32_t *slot);
     void (*unpin)(void *arg, uint32_t slot);
-    /* The bytes of a page of a pinned block; NULL: this rank holds no such page. */
-    const uint8_t *(*page)(void *arg, uint32_t slot, struct gw_page_id id, uint32_t *bytes);
+    /* The bytes of a page in a pinned slot, and the gw_checksum that was taken when the block there was sealed, or came with
+     * it (gw_page_sink). NULL: this rank holds no such page. */
+    const uint8_t *(*page)(void *arg, uint32_t slot, struct gw_page_id id, uint32_t *bytes,
+                           uint64_t *checksum);
 };
 
 struct gw_peer_server_config {

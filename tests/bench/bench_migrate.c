@@ -57,7 +57,8 @@ static const struct gw_page_rect ALL = {0, GROUPS, 0, HEADS};
 /* Ranks share the memory of the whole, and each holds its part. */
 struct pool {
     struct gw_page_rect held;
-    uint8_t *arenas; /* [GROUPS × HEADS][BLOCKS][PAGE_BYTES] */
+    uint8_t *arenas;      /* [GROUPS × HEADS][BLOCKS][PAGE_BYTES] */
+    const uint64_t *sums; /* [GROUPS × HEADS][BLOCKS]; a destination has none */
     uint32_t committed;
 };
 
@@ -88,9 +89,12 @@ static void unpin(void *arg, uint32_t slot)
     (void)slot;
 }
 
-static const uint8_t *source_page(void *arg, uint32_t slot, struct gw_page_id id, uint32_t *bytes)
+static const uint8_t *source_page(void *arg, uint32_t slot, struct gw_page_id id, uint32_t *bytes,
+                                  uint64_t *checksum)
 {
-    return page_at(arg, slot, id, bytes);
+    const struct pool *p = arg;
+    *checksum = p->sums[(size_t)gw_page_rect_index(ALL, id.group, id.head) * BLOCKS + slot];
+    return page_at(p, slot, id, bytes);
 }
 
 static gw_err_t claim(void *arg, const struct gw_block_name *name, uint32_t *slot)
@@ -105,11 +109,12 @@ static uint8_t *sink_page(void *arg, uint32_t slot, struct gw_page_id id, uint32
     return page_at(arg, slot, id, bytes);
 }
 
-static void commit(void *arg, uint32_t slot, const struct gw_block_name *name)
+static void commit(void *arg, uint32_t slot, const struct gw_block_name *name, const uint64_t *sums)
 {
     struct pool *p = arg;
     (void)slot;
     (void)name;
+    (void)sums;
     p->committed++;
 }
 
@@ -134,6 +139,16 @@ static uint8_t *map_arenas(void)
                   MADV_HUGEPAGE); /* pages that lie apart otherwise cost a tenth in TLB misses */
     memset(arenas, 0x55, TOTAL);
     return arenas;
+}
+
+/* As a worker does when it seals blocks. */
+static const uint64_t *sum_up(const uint8_t *arenas)
+{
+    uint64_t *sums = calloc((size_t)GROUPS * HEADS * BLOCKS, sizeof *sums);
+    need(sums != NULL, "no memory");
+    for (size_t i = 0; i < GROUPS * HEADS * BLOCKS; i++)
+        sums[i] = gw_checksum(arenas + i * PAGE_BYTES, PAGE_BYTES);
+    return sums;
 }
 
 static void fill(uint8_t *arenas)
@@ -265,12 +280,13 @@ static struct gw_page_rect sink_rect(uint32_t rank)
 
 static void run_source(struct board *board, const int *fds)
 {
-    struct pool whole = {ALL, map_arenas(), 0}, ranks[RANKS];
+    struct pool whole = {.held = ALL, .arenas = map_arenas()}, ranks[RANKS];
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     fill(whole.arenas);
+    whole.sums = sum_up(whole.arenas);
     serve(&whole, board->whole);
     for (uint32_t i = 0; i < RANKS; i++) {
-        ranks[i] = (struct pool){source_rect(i), whole.arenas, 0};
+        ranks[i] = (struct pool){source_rect(i), whole.arenas, whole.sums, 0};
         serve(&ranks[i], board->ranks[i]);
     }
     board->ready = true;
@@ -326,7 +342,7 @@ static void open_rank(struct rank *r, uint8_t *arenas, struct gw_page_rect held,
                       const struct gw_fetch_source *sources, uint32_t sources_len, uint32_t streams,
                       bool unix_socket)
 {
-    *r = (struct rank){.pool = {held, arenas, 0}, .blocks = BLOCKS};
+    *r = (struct rank){.pool = {.held = held, .arenas = arenas}, .blocks = BLOCKS};
     const struct gw_peer_fetch_config config = {.key = KEY,
                                                 .key_len = sizeof KEY,
                                                 .fence = FENCE,

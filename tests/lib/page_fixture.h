@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "migrate/checksum.h"
 #include "migrate/peer_fetch.h"
 #include "migrate/peer_server.h"
 
@@ -39,9 +40,12 @@ struct page_pool {
         struct gw_block_name name;
         uint32_t pins;
         uint8_t *bytes;
+        uint64_t sums[PAGE_GROUPS * PAGE_HEADS]; /* by gw_page_rect_index */
     } blocks[PAGE_SLOTS];
     uint32_t claims, abandons, most_pins;
     struct gw_page_id lacks; /* a page that it says it does not hold, unless it is 0xFFFF */
+    /* Whose page is asked for: what becomes of its slot before a byte is sent. */
+    enum { SLOT_STAYS, SLOT_IS_OVERWRITTEN, SLOT_IS_ANOTHERS } when_asked;
 };
 
 static inline struct gw_page_rect page_rect(uint32_t g0, uint32_t g1, uint32_t h0, uint32_t h1)
@@ -111,7 +115,9 @@ static inline void pool_seal(struct page_pool *pool, uint32_t slot, uint32_t i)
         for (uint32_t h = pool->rect.h0; h < pool->rect.h1; h++) {
             struct gw_page_id id = {(uint16_t)g, (uint16_t)h};
             uint8_t *page = pool_page(pool, slot, id, &bytes);
-            if (page) page_fill(page, &b->name, id);
+            if (!page) continue;
+            page_fill(page, &b->name, id);
+            b->sums[gw_page_rect_index(pool->rect, g, h)] = gw_checksum(page, bytes);
         }
     b->state = POOLED_SEALED;
 }
@@ -138,6 +144,8 @@ static inline bool pool_has(struct page_pool *pool, uint32_t i)
             const uint8_t *page = pool_page(pool, (uint32_t)(b - pool->blocks), id, &bytes);
             page_fill(want, &name, id);
             if (memcmp(page, want, bytes) != 0) fail_msg("block %u: page %u,%u has wrong bytes", i, g, h);
+            if (b->sums[gw_page_rect_index(pool->rect, g, h)] != gw_checksum(want, bytes))
+                fail_msg("block %u: page %u,%u has a wrong checksum", i, g, h);
         }
     return true;
 }
@@ -182,9 +190,17 @@ static inline void source_unpin(void *arg, uint32_t slot)
     pthread_mutex_unlock(&pool->lock);
 }
 
-static inline const uint8_t *source_page(void *arg, uint32_t slot, struct gw_page_id id, uint32_t *bytes)
+static inline const uint8_t *source_page(void *arg, uint32_t slot, struct gw_page_id id, uint32_t *bytes,
+                                         uint64_t *checksum)
 {
-    return pool_page(arg, slot, id, bytes);
+    struct page_pool *pool = arg;
+    pthread_mutex_lock(&pool->lock);
+    if (pool->when_asked == SLOT_IS_ANOTHERS) pool_seal(pool, slot, 1000 + slot);
+    uint8_t *page = pool_page(pool, slot, id, bytes);
+    if (page) *checksum = pool->blocks[slot].sums[gw_page_rect_index(pool->rect, id.group, id.head)];
+    if (page && pool->when_asked == SLOT_IS_OVERWRITTEN) memset(page, 0xA5, 16);
+    pthread_mutex_unlock(&pool->lock);
+    return page;
 }
 
 static inline gw_err_t sink_claim(void *arg, const struct gw_block_name *name, uint32_t *slot)
@@ -207,11 +223,13 @@ static inline uint8_t *sink_page(void *arg, uint32_t slot, struct gw_page_id id,
     return pool_page(arg, slot, id, bytes);
 }
 
-static inline void sink_commit(void *arg, uint32_t slot, const struct gw_block_name *name)
+static inline void sink_commit(void *arg, uint32_t slot, const struct gw_block_name *name,
+                               const uint64_t *sums)
 {
     struct page_pool *pool = arg;
     assert_int_equal(pool->blocks[slot].state, POOLED_CLAIMED);
     assert_memory_equal(&pool->blocks[slot].name, name, sizeof *name);
+    memcpy(pool->blocks[slot].sums, sums, gw_page_rect_pages(pool->rect) * sizeof *sums);
     pool->blocks[slot].state = POOLED_SEALED;
 }
 

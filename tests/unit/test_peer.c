@@ -55,8 +55,8 @@ static void test_run_pins_end_with_the_lease(void **state)
     int64_t until_us = gw_clock_mono_us() + PAGE_LATE_US;
     while (pool_pins(&f->from[0]) > 0 && gw_clock_mono_us() < until_us) sched_yield();
     assert_int_equal(pool_pins(&f->from[0]), 0);
-    assert_int_equal(f->from[0].most_pins, 1);
-    run_fetch(&f->run, 2, 2); /* the connection lives on */
+    assert_int_equal(f->from[0].most_pins, 2); /* one for the socket, one for a second look */
+    run_fetch(&f->run, 2, 2);                  /* the connection lives on */
     check_all_there(f, 2, 2);
     assert_int_equal(f->run.result.broken, 0);
 }
@@ -178,6 +178,35 @@ static void test_run_page_that_no_source_holds_is_absent_at_once(void **state)
     assert_int_equal(f->run.err, GW_OK);
     assert_int_equal(f->run.result.absent, 5);
     assert_int_equal(f->to.claims, 0);
+}
+
+static void test_run_slot_that_is_overwritten_while_it_is_sent_is_absent(void **state)
+{
+    struct fixture *f = *state;
+    open_source(f, 0, ALL, 5);
+    f->from[0].when_asked = SLOT_IS_OVERWRITTEN;
+    struct gw_peer_fetch_config config = open_sink(f, ALL, 1);
+    open_fetch(&f->run, &config);
+    run_fetch(&f->run, 0, 5);
+    assert_int_equal(f->run.err, GW_OK);
+    assert_int_equal(count_there(&f->run), 0);
+    assert_int_equal(f->run.result.corrupt, 5 * PAGE_GROUPS * PAGE_HEADS);
+}
+
+/* Its new block's bytes fit its new block's sums: only the name tells. */
+static void test_run_slot_that_is_given_away_is_absent(void **state)
+{
+    struct fixture *f = *state;
+    open_source(f, 0, ALL, 5);
+    open_source(f, 1, ALL, 3);
+    f->from[0].when_asked = SLOT_IS_ANOTHERS;
+    struct gw_peer_fetch_config config = open_sink(f, ALL, 2);
+    open_fetch(&f->run, &config);
+    run_fetch(&f->run, 0, 5);
+    assert_int_equal(f->run.err, GW_OK);
+    assert_int_equal(count_there(&f->run), 3);
+    for (uint32_t i = 0; i < 3; i++) assert_true(pool_has(&f->to, i));
+    assert_int_equal(f->run.result.corrupt, 0);
 }
 
 static void test_run_full_pool_takes_what_fits(void **state)
@@ -330,6 +359,8 @@ int main(void)
         PEER_TEST(test_run_block_that_one_source_lacks_comes_from_another),
         PEER_TEST(test_run_one_page_lacks_everywhere_loses_its_blocks),
         PEER_TEST(test_run_page_that_no_source_holds_is_absent_at_once),
+        PEER_TEST(test_run_slot_that_is_overwritten_while_it_is_sent_is_absent),
+        PEER_TEST(test_run_slot_that_is_given_away_is_absent),
         PEER_TEST(test_run_full_pool_takes_what_fits),
         PEER_TEST(test_run_source_that_is_down_is_replaced),
         PEER_TEST(test_run_all_sources_down_ends_before_the_deadline),

@@ -78,15 +78,40 @@ static void test_put_then_get_and_has_find_the_same_bytes(void **state)
     end(&f);
 }
 
-/* The largest call there is: 16 MiB, and their seals. */
+/* What was put is what is got: that many pages of len bytes each. */
+static void check_round_trip(struct gw_store *store, uint32_t pages_len, uint32_t len)
+{
+    uint8_t *bytes = malloc((size_t)pages_len * len), *back = calloc(pages_len, len);
+    struct gw_store_page *pages = calloc(pages_len, sizeof *pages);
+    struct gw_block_name name = store_name(0);
+    struct waited w;
+    for (uint32_t i = 0; i < pages_len; i++) {
+        struct gw_page_id id = {(uint16_t)(60000 + i / 32), (uint16_t)(60000 + i % 32)};
+        pages[i] = (struct gw_store_page){id, len, bytes + (size_t)i * len};
+        store_fill(pages[i].bytes, 0, i, len);
+    }
+    waited_init(&w);
+    struct gw_store_then then = then_of(&w, STORE_CALL_US);
+    assert_int_equal(gw_store_put(store, &name, pages, pages_len, &then), GW_OK);
+    assert_int_equal(waited_for(&w), GW_STORE_OK);
+    for (uint32_t i = 0; i < pages_len; i++) pages[i].bytes = back + (size_t)i * len;
+    w.times = 0;
+    assert_int_equal(gw_store_get(store, &name, pages, pages_len, &then), GW_OK);
+    assert_int_equal(waited_for(&w), GW_STORE_OK);
+    assert_memory_equal(back, bytes, (size_t)pages_len * len);
+    waited_fini(&w);
+    free(pages);
+    free(back);
+    free(bytes);
+}
+
+/* The largest call there is, in the largest pages: 16 MiB, and their seals. */
 static void test_put_largest_call_comes_back(void **state)
 {
     (void)state;
     struct fixture f;
     begin(&f, NULL);
-    assert_int_equal(put_block(f.store, 0, GW_STORE_CALL_BYTES_MAX / STORE_PAGES, STORE_CALL_US),
-                     GW_STORE_OK);
-    expect_block(f.store, 0, GW_STORE_CALL_BYTES_MAX / STORE_PAGES, ALL_PAGES);
+    check_round_trip(f.store, GW_STORE_CALL_BYTES_MAX / GW_PAGE_BYTES_MAX, GW_PAGE_BYTES_MAX);
     end(&f);
 }
 
@@ -94,28 +119,9 @@ static void test_put_largest_call_comes_back(void **state)
 static void test_put_most_pages_come_back(void **state)
 {
     (void)state;
-    enum { PAGES = GW_STORE_PAGES_MAX, LEN = 64 };
-    static uint8_t bytes[PAGES][LEN], back[PAGES][LEN];
-    static struct gw_store_page pages[PAGES];
     struct fixture f;
-    struct waited w;
     begin(&f, NULL);
-    struct gw_block_name name = store_name(0);
-    for (uint32_t i = 0; i < PAGES; i++) {
-        store_fill(bytes[i], 0, i, LEN);
-        pages[i] =
-            (struct gw_store_page){{(uint16_t)(60000 + i / 32), (uint16_t)(60000 + i % 32)}, LEN, bytes[i]};
-    }
-    waited_init(&w);
-    struct gw_store_then then = then_of(&w, STORE_CALL_US);
-    assert_int_equal(gw_store_put(f.store, &name, pages, PAGES, &then), GW_OK);
-    assert_int_equal(waited_for(&w), GW_STORE_OK);
-    for (uint32_t i = 0; i < PAGES; i++) pages[i].bytes = back[i];
-    waited_init(&w);
-    assert_int_equal(gw_store_get(f.store, &name, pages, PAGES, &then), GW_OK);
-    assert_int_equal(waited_for(&w), GW_STORE_OK);
-    assert_memory_equal(back, bytes, sizeof bytes);
-    waited_fini(&w);
+    check_round_trip(f.store, GW_STORE_PAGES_MAX, 64);
     end(&f);
 }
 
@@ -306,8 +312,9 @@ static void test_calls_that_no_store_takes_are_refused_at_once(void **state)
     assert_int_equal(gw_store_put(f.store, &name, many, GW_STORE_PAGES_MAX + 1, &then), GW_ERR_INPUT);
     assert_int_equal(gw_store_put(f.store, &name, &page, 1, &endless), GW_ERR_INPUT);
     assert_int_equal(gw_store_has(f.store, &name, 0, page.id, &then), GW_ERR_INPUT);
-    for (int i = 0; i < 3; i++) many[i].len = GW_PAGE_BYTES_MAX;
-    assert_int_equal(gw_store_get(f.store, &name, many, 3, &then), GW_ERR_INPUT);
+    const uint32_t too_many = GW_STORE_CALL_BYTES_MAX / GW_PAGE_BYTES_MAX + 1;
+    for (uint32_t i = 0; i < too_many; i++) many[i].len = GW_PAGE_BYTES_MAX;
+    assert_int_equal(gw_store_get(f.store, &name, many, too_many, &then), GW_ERR_INPUT);
     end(&f);
     assert_int_equal(w.times, 0);
     waited_fini(&w);
