@@ -38,6 +38,7 @@ BASE := base/err.c base/log.c base/clock.c base/buf.c base/utf8.c base/file.c ba
 MIGRATE := migrate/request.c migrate/wire.c migrate/wire_session.c migrate/wire_request.c migrate/wire_layout.c
 MIGRATE += migrate/profile.c migrate/block_name.c migrate/model_files.c migrate/fingerprint.c
 MIGRATE += migrate/plan.c
+MIGRATE += migrate/record_seal.c
 MIGRATE += migrate/page_seal.c migrate/store.c migrate/store_io.c migrate/store_server.c migrate/store_redis.c migrate/redis_replies.c
 MIGRATE += migrate/store_memory.c migrate/store_peer.c migrate/store_peer_server.c migrate/store_peer_wire.c
 MIGRATE += migrate/shake.c migrate/geometry.c migrate/checksum.c migrate/page_codec.c migrate/peer_io.c migrate/peer_server.c migrate/peer_conn.c
@@ -88,6 +89,7 @@ FRONT := controller/front/http_parser.c controller/front/http_head.c controller/
 # A fake core and an HTTP client, for the front's tests
 FRONT_TEST := tests/lib/fake_core.c tests/lib/http_client.c tests/lib/front_fixture.c
 CONTROLLER := controller/worker_links.c controller/hub.c controller/model_info.c controller/options.c
+CONTROLLER += controller/journal.c controller/journal_table.c controller/journal_segment.c controller/journal_file.c
 # What the controller and the operator's tool know of layouts
 LAYOUT := controller/layout_model.c controller/layout_spec.c controller/layout_load.c controller/layout_fleet.c \
           controller/layout_place.c controller/layout_make.c controller/layout_job.c controller/layout.c
@@ -146,6 +148,7 @@ UNIT_FRONT += test_front_layout
 UNIT_LAYOUT := test_layout_spec test_layout_load test_layout_fleet test_layout_place test_layout
 UNIT_CLI := test_cli_fleet test_cli_cluster
 UNIT_CONTROLLER := test_worker_links
+UNIT_CONTROLLER += test_journal_segment test_journal
 UNIT_LINKS := test_link_both_ends
 UNIT_CLOUD := test_cloud_times test_cloud_source_aws test_cloud_source_gcp test_cloud_source_azure test_cloud_source_sim \
               test_cloud_watch_options test_cloud_xml test_cloud_web test_cloud_capacity test_cloud_watch
