@@ -63,7 +63,7 @@ CORE := controller/core/core.c controller/core/core_actions.c controller/core/co
         controller/core/core_requests.c controller/core/core_tokens.c controller/core/core_route.c \
         controller/core/core_moves.c controller/core/core_notices.c controller/core/core_log.c \
         controller/core/core_pipelines.c controller/core/core_plan.c controller/core/core_transitions.c \
-        controller/core/core_views.c
+        controller/core/core_views.c controller/core/core_holders.c controller/core/core_warm.c
 PLAN := controller/plan/cost.c controller/plan/shape.c controller/plan/shape_deal.c \
         controller/plan/shape_polish.c controller/plan/classes.c controller/plan/search.c \
         controller/plan/search_lists.c controller/plan/search_solution.c controller/plan/search_seeds.c \

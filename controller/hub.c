@@ -18,6 +18,20 @@ struct gw_hub {
     bool busy;
 };
 
+/* Where the KV of a request that moved came from. */
+static void log_origin(const struct gw_hub *hub, const struct gw_note *n)
+{
+    const struct gw_kv_origin *o = &n->origin;
+    gw_logf(
+        hub->log, GW_LOG_INFO,
+        "kv origin: worker=%s gen=%llu request=%llu attempt=%u left=%llu announced=%d total=%llu cache=%llu "
+        "peer=%llu store=%llu recompute=%llu",
+        n->worker, (unsigned long long)n->generation, (unsigned long long)n->request, n->attempt,
+        (unsigned long long)n->left, n->announced, (unsigned long long)o->total,
+        (unsigned long long)o->cached, (unsigned long long)o->moved, (unsigned long long)o->stored,
+        (unsigned long long)gw_kv_recomputed(o));
+}
+
 static void log_note(const struct gw_hub *hub, const struct gw_note *n)
 {
     static const char *const names[] = {
@@ -35,7 +49,13 @@ static void log_note(const struct gw_hub *hub, const struct gw_note *n)
         [GW_NOTE_PIPELINE_SERVING] = "pipeline serving",
         [GW_NOTE_PIPELINE_DRAINING] = "pipeline draining",
         [GW_NOTE_PIPELINE_DEAD] = "pipeline dead",
+        [GW_NOTE_PIPELINE_WARMING] = "pipeline warming",
+        [GW_NOTE_REQUEST_ORIGIN] = "kv origin",
     };
+    if (n->kind == GW_NOTE_REQUEST_ORIGIN) {
+        log_origin(hub, n);
+        return;
+    }
     bool bad = n->kind == GW_NOTE_DIVERGED || n->kind == GW_NOTE_WORKER_REFUSED;
     gw_logf(hub->log, bad ? GW_LOG_WARN : GW_LOG_INFO,
             "%s: worker=%s gen=%llu request=%llu attempt=%u count=%u announced=%d %s", names[n->kind],

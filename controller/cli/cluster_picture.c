@@ -23,6 +23,17 @@ static const char *s_of(uint32_t n)
     return n == 1 ? "" : "s";
 }
 
+/* Tokens of KV that moved requests needed, by where it came from; nothing while nothing has moved. */
+static uint32_t draw_kv(struct canvas *c, uint32_t y, const struct cluster_view *v)
+{
+    if (v->kv_cached + v->kv_moved + v->kv_stored + v->kv_recomputed == 0) return y;
+    canvas_printf(c, 0, y, CANVAS_DIM,
+                  "KV of moves, in tokens: %llu moved, %llu stored, %llu cached, %llu recomputed",
+                  (unsigned long long)v->kv_moved, (unsigned long long)v->kv_stored,
+                  (unsigned long long)v->kv_cached, (unsigned long long)v->kv_recomputed);
+    return y + 1;
+}
+
 uint32_t cluster_picture_head(struct canvas *c, uint32_t y, const struct cluster_view *v,
                               const struct cluster_rates *rates)
 {
@@ -42,7 +53,7 @@ uint32_t cluster_picture_head(struct canvas *c, uint32_t y, const struct cluster
                        rates->measured ? rates->requests_s : v->requests_s);
     canvas_printf(c, x, y, CANVAS_DIM, " · %llu failed, %llu worker%s lost", (unsigned long long)v->failed,
                   (unsigned long long)v->losses, v->losses == 1 ? "" : "s");
-    y++;
+    y = draw_kv(c, y + 1, v);
     if (v->reason[0])
         canvas_printf(c, 0, y++, v->plan_pipelines || serving ? CANVAS_DIM : CANVAS_RED, "%s%s", v->reason,
                       v->planning ? " (being planned anew)" : "");

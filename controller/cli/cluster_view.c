@@ -177,7 +177,12 @@ static gw_err_t read_stats(const cJSON *j, struct cluster_view *v, struct gw_err
     TRY(read_u64(j, "tokens", &v->tokens, ctx));
     TRY(read_u64(j, "accepted", &v->accepted, ctx));
     TRY(read_u64(j, "failed", &v->failed, ctx));
-    return read_u64(j, "losses", &v->losses, ctx);
+    TRY(read_u64(j, "losses", &v->losses, ctx));
+    const cJSON *kv = cJSON_GetObjectItemCaseSensitive(j, "kv_tokens");
+    TRY(read_u64(kv, "cache", &v->kv_cached, ctx));
+    TRY(read_u64(kv, "peer", &v->kv_moved, ctx));
+    TRY(read_u64(kv, "store", &v->kv_stored, ctx));
+    return read_u64(kv, "recompute", &v->kv_recomputed, ctx);
 }
 
 gw_err_t cluster_view_read(const struct cluster_answers *a, struct cluster_view *out, struct gw_err_ctx *ctx)

@@ -53,6 +53,8 @@ struct cluster_view {
     double requests_s, tokens_s; /* over the last minutes, the last seconds */
     uint32_t queued, running;
     uint64_t tokens, accepted, failed, losses; /* since the controller's start */
+    /* Tokens of KV that moved requests began with, since then, by where it came from; zeros from an older controller */
+    uint64_t kv_cached, kv_moved, kv_stored, kv_recomputed;
     struct view_pipeline *pipelines;
     struct view_worker *workers;
     uint32_t pipelines_len, workers_len;

@@ -21,7 +21,8 @@ void gw_core_config_default(struct gw_core_config *config)
                                       .groups = 1,
                                       .shares = 1,
                                       .prepare_timeout_us = 600 * GW_US_PER_S,
-                                      .replan_wait_us = 100 * GW_US_PER_MS};
+                                      .replan_wait_us = 100 * GW_US_PER_MS,
+                                      .warm_timeout_us = 10 * GW_US_PER_S};
 }
 
 static bool config_good(const struct gw_core_config *c)
@@ -31,7 +32,8 @@ static bool config_good(const struct gw_core_config *c)
            c->cutover_margin_us >= 0 && c->handoff_timeout_us >= 0 && c->doom_grace_us >= 0 &&
            c->max_queue_wait_us > 0 && c->max_queued > 0 && c->max_workers > 0 &&
            c->worker_branches_target > 0 && c->groups > 0 && c->groups <= UINT16_MAX && c->shares > 0 &&
-           c->shares <= UINT16_MAX && c->prepare_timeout_us > 0 && c->replan_wait_us > 0;
+           c->shares <= UINT16_MAX && c->prepare_timeout_us > 0 && c->replan_wait_us > 0 &&
+           c->warm_timeout_us >= 0;
 }
 
 gw_err_t gw_core_create(const struct gw_core_config *config, struct gw_core **out)

@@ -182,6 +182,8 @@ struct gw_core_config {
         prepare_timeout_us; /* ASSIGN to READY of all ranks; default 600 s: large weights from slow disks */
     int64_t replan_wait_us; /* after a pipeline broke while all its workers live: wait before wanting a plan,
                                         doubled up to 30 s while that goes on; default 100 ms */
+    int64_t
+        warm_timeout_us; /* KV is copied ahead of a move for so long at most; 0 = it is not; default 10 s */
     bool profile_loss_continue; /* no worker of a request's numerics profile is left: go on with another
                                         (bits may change) instead of waiting; default false */
 };
@@ -273,9 +275,21 @@ enum gw_note_kind {
     GW_NOTE_PIPELINE_FORMING, /* worker: the leader, generation: the pipeline's, count: ranks */
     GW_NOTE_PIPELINE_SERVING,
     GW_NOTE_PIPELINE_DRAINING,
+    GW_NOTE_PIPELINE_WARMING, /* KV of its requests is copied ahead, count: requests */
+    GW_NOTE_REQUEST_ORIGIN, /* where the KV of an attempt came from: `origin`, in tokens; generation: its pipeline's */
     GW_NOTE_PIPELINE_DEAD, /* text: why; announced: it was told to end; count: requests on it. generation 0: planned,
                               but ignored */
 };
+
+/* Tokens of KV that attempts began with; see gw_kv_recomputed. */
+struct gw_kv_origin {
+    uint64_t total, cached, moved, stored;
+};
+
+static inline uint64_t gw_kv_recomputed(const struct gw_kv_origin *o)
+{
+    return o->total - o->cached - o->moved - o->stored;
+}
 
 struct gw_note {
     enum gw_note_kind kind;
@@ -286,6 +300,9 @@ struct gw_note {
     uint32_t attempt;
     uint32_t count; /* requests that were on the worker; or records committed */
     const char *text;
+    uint64_t
+        left; /* REQUEST_MOVED, REQUEST_ORIGIN: generation of the pipeline that it ran on before; 0 = none */
+    struct gw_kv_origin origin;
 };
 
 struct gw_action {
@@ -339,6 +356,8 @@ struct gw_core_stats {
     uint32_t workers_up, workers_doomed, queued, running;
     uint64_t accepted, done, failed, cancelled, tokens;
     uint64_t losses, announced_moves, unannounced_moves, stale_frames, diverged;
+    uint64_t warms, warmed; /* WARMs sent, WARMEDs that came in time */
+    struct gw_kv_origin kv; /* of attempts that were resubmitted or had holders */
 };
 void gw_core_stats(const struct gw_core *core, struct gw_core_stats *out);
 

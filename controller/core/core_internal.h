@@ -11,6 +11,8 @@
  *     core_tokens.c       records from workers into the logs
  *     core_route.c        which pipeline a queued request goes to
  *     core_moves.c        CUTOVER, HANDOFF, deadlines
+ *     core_holders.c      which workers may hold a request's KV, and the messages that name them
+ *     core_warm.c         copying KV ahead of a move: WARM, WARMED, and what came of it: ORIGIN
  *     core_notices.c      what was announced about instances, also of those that may come (back)
  *
  * A request runs on a pipeline, a pipeline on workers. What is freed during a step (requests, pipelines, workers)
@@ -36,6 +38,7 @@
 #define CORE_PING_EVERY     4 /* heartbeats per PING */
 #define CORE_PROFILE_NONE   0 /* a request that no pipeline has generated for */
 #define CORE_PROTO_PIPELINE 2 /* the first protocol whose workers can be one rank of several */
+#define CORE_PROTO_KV       3 /* the first protocol whose workers serve and fetch pages */
 
 enum core_request_state {
     CORE_QUEUED,  /* in a queue, no pipeline */
@@ -46,6 +49,23 @@ enum core_request_state {
 struct core_list {
     struct core_request *first, *last;
     uint32_t len;
+};
+
+/* A worker's incarnation that was a rank of a pipeline in which a request has been: it may have pages of it. */
+struct core_holder {
+    uint64_t link;
+    struct gw_cell_rect cells; /* that it had there */
+};
+
+/* The copy of a request's KV that is made ahead of its next move. At most one. */
+struct core_warm {
+    uint64_t generation; /* of the pipeline that makes it; 0 = there is none */
+    uint32_t number;     /* the same one's */
+    uint32_t attempt;    /* that WARM names */
+    uint32_t committed;  /* records that WARM had, of all branches */
+    bool pending;        /* WARMED is awaited */
+    int64_t sent_us;
+    int64_t took_us; /* WARM to WARMED */
 };
 
 struct core_request {
@@ -65,7 +85,13 @@ struct core_request {
     uint32_t open;                  /* branches that have not ended */
     uint32_t prefill_tokens;        /* what it adds to pipeline->prefill_tokens */
     int64_t wait_until_us;          /* QUEUED: fails then */
-    struct core_log logs[];         /* [request->n] */
+    uint64_t left;                  /* generation of the pipeline that it was on before; 0 = none */
+    struct core_warm warm;
+    struct core_holder *holders; /* [holders_len <= GW_WIRE_HOLDERS_MAX], the last pipeline's first */
+    uint8_t holders_len;
+    bool helped;            /* its SUBMIT named holders */
+    bool has_origin;        /* this attempt's ORIGIN has come */
+    struct core_log logs[]; /* [request->n] */
 };
 
 enum core_worker_state { CORE_UP, CORE_DOOMED };
@@ -113,6 +139,12 @@ struct core_pipeline {
     bool all_ready, all_drained; /* of the root: its component's new ones; its old ones */
     bool heirs;                  /* of the root: there are new ones */
     bool cutting;                /* its successors start as soon as it and others are empty */
+    bool all_warm;               /* of the root: its component's old ones need not serve on for a copy */
+    bool warm;                   /* the copy of what runs on it is made, as far as it will be */
+    uint8_t warm_rounds;         /* of WARMs, begun since it was told to leave */
+    uint32_t warming;            /* how many of its requests have a WARM pending */
+    uint64_t warm_tokens;        /* while targets are chosen: KV that it will have to hold */
+    int64_t warm_until_us;       /* it serves on for the copy until then; 0 = no copy is being made */
     bool stays;                  /* SERVING, and nothing is known that will end it without heirs */
     int64_t prepare_deadline_us; /* FORMING */
     int64_t handoff_deadline_us; /* 0 = no HANDOFF is awaited */
@@ -240,9 +272,44 @@ void core_branch_end(struct gw_core *core, struct core_request *r, uint32_t bran
 void core_release(struct gw_core *core, struct core_request *r);
 void core_request_free(struct core_request *r);
 uint32_t core_request_committed(const struct core_request *r);
+/* KV that it needs now. */
+static inline uint32_t core_request_kv_tokens(const struct core_request *r)
+{
+    return r->request->prompt_len + core_request_committed(r);
+}
 void core_queues_tick(struct gw_core *core, int64_t now_us);
 int64_t core_queues_due_us(const struct gw_core *core);
 uint32_t core_queues_len(const struct gw_core *core);
+
+/* ---- core_holders.c ---- */
+
+/* p's ranks may have pages of r. `last`: it has just been there, so they know most. Without memory they are forgotten:
+ * what they have is recomputed. */
+void core_holders_add(struct core_request *r, const struct core_pipeline *p, bool last);
+/* Those whom r's message to p should name: alive, of p's profile, serving pages, and not p's own ranks with the cells
+ * that they have there. Returns how many; *out lives until the next step. */
+uint32_t core_holders_for(struct gw_core *core, const struct core_request *r, const struct core_pipeline *p,
+                          struct gw_page_holder **out);
+/* SUBMIT or WARM: r with its logs and those who may hold its pages, to p's leader. GW_ERR_NOT_FOUND: a WARM, and
+ * nobody is known who may hold any. */
+gw_err_t core_send_request(struct gw_core *core, struct core_request *r, const struct core_pipeline *p,
+                           enum gw_msg_type type) GW_MUST_USE;
+
+/* ---- core_warm.c ---- */
+
+/* Is the copy of what runs on p made, as far as it will be? Begins what is missing. p is to leave. */
+bool core_warm_up(struct gw_core *core, struct core_pipeline *p, int64_t now_us);
+/* p is not to leave, after all. What is under way comes in all the same. */
+void core_warm_stop(struct core_pipeline *p);
+/* The pipeline that has, or is making, the copy of r; NULL = none. */
+struct core_pipeline *core_warm_target(const struct gw_core *core, const struct core_request *r);
+/* r will not go there, or is going there now (to = the target): CANCEL unless it is. */
+void core_warm_end(struct gw_core *core, struct core_request *r, const struct core_pipeline *to);
+/* p has ended: nobody waits for its WARMEDs. */
+void core_warm_target_lost(struct gw_core *core, const struct core_pipeline *p);
+void core_on_warmed(struct gw_core *core, struct core_pipeline *p, int64_t now_us,
+                    const struct gw_msg_warmed *m);
+void core_on_origin(struct gw_core *core, const struct core_pipeline *p, const struct gw_msg_origin *m);
 
 /* ---- core_tokens.c ---- */
 
@@ -307,6 +374,8 @@ void core_plan_works(struct gw_core *core, const struct core_pipeline *p);
 
 /* Drains, starts and ends pipelines as their components allow. */
 void core_transitions_review(struct gw_core *core, int64_t now_us);
+/* May what runs on p go to `to`, as things stand in this review? */
+bool core_may_follow(struct core_pipeline *p, struct core_pipeline *to);
 
 /* ---- core_route.c ---- */
 

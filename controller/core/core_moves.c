@@ -99,6 +99,8 @@ static int64_t pipeline_due_us(const struct gw_core *core, const struct core_pip
     int64_t due_us = p->handoff_deadline_us ? p->handoff_deadline_us : INT64_MAX;
     int64_t deadline_us = core_pipeline_deadline_us(p);
     if (p->state == CORE_FORMING) return p->prepare_deadline_us;
+    if (p->state == CORE_SERVING && p->warm_until_us != 0 && !p->warm)
+        due_us = earlier(due_us, p->warm_until_us);
     if (p->state != CORE_SERVING || deadline_us == INT64_MAX) return due_us;
     return earlier(due_us, deadline_us - core->config.cutover_margin_us);
 }

@@ -53,8 +53,9 @@ struct core_pipeline *core_pipeline_find(const struct gw_core *core, uint32_t nu
 
 /* ---- forming ---- */
 
-/* All ranks as each of them must know them; NULL without memory. */
-static struct gw_assign_rank *assign_ranks(struct gw_core *core, const struct core_pipeline *p)
+/* All ranks as those that speak proto must know them; NULL without memory. */
+static struct gw_assign_rank *assign_ranks(struct gw_core *core, const struct core_pipeline *p,
+                                           uint16_t proto)
 {
     struct gw_assign_rank *ranks = core_arena_alloc(core, p->ranks_len * sizeof *ranks);
     for (uint32_t i = 0; ranks && i < p->ranks_len; i++) {
@@ -62,6 +63,8 @@ static struct gw_assign_rank *assign_ranks(struct gw_core *core, const struct co
         memcpy(ranks[i].worker, h->worker, sizeof ranks[i].worker);
         memcpy(ranks[i].data, h->data, sizeof ranks[i].data);
         memcpy(ranks[i].machine, h->machine, sizeof ranks[i].machine);
+        if (proto >= CORE_PROTO_KV && h->proto >= CORE_PROTO_KV)
+            memcpy(ranks[i].pages, h->pages, sizeof ranks[i].pages);
         ranks[i].stage = p->ranks[i].stage;
         ranks[i].cells = p->ranks[i].cells;
     }
@@ -70,7 +73,8 @@ static struct gw_assign_rank *assign_ranks(struct gw_core *core, const struct co
 
 void core_pipeline_assign(struct gw_core *core, struct core_pipeline *p, int64_t now_us)
 {
-    struct gw_assign_rank *ranks = assign_ranks(core, p);
+    struct gw_assign_rank *older = assign_ranks(core, p, CORE_PROTO_PIPELINE);
+    struct gw_assign_rank *newer = assign_ranks(core, p, CORE_PROTO_KV);
     p->state = CORE_FORMING;
     p->prepare_deadline_us = now_us + core->config.prepare_timeout_us;
     core_moves_due(core, p->prepare_deadline_us);
@@ -78,6 +82,7 @@ void core_pipeline_assign(struct gw_core *core, struct core_pipeline *p, int64_t
     for (uint32_t i = 0; i < p->ranks_len; i++) {
         assert(!p->ranks[i].worker->prepared);
         p->ranks[i].worker->prepared = p;
+        struct gw_assign_rank *ranks = p->ranks[i].worker->hello.proto < CORE_PROTO_KV ? older : newer;
         /* Without memory it is not READY in time. */
         struct gw_msg *m = ranks ? core_send(core, p->ranks[i].worker, p, GW_MSG_ASSIGN) : NULL;
         if (m) m->assign = (struct gw_msg_assign){p->epoch, i, p->ranks_len, ranks};
@@ -153,6 +158,7 @@ void core_pipeline_end(struct gw_core *core, struct core_pipeline *p, int64_t no
     }
     release_ranks(core, p);
     pipeline_remove(core, p);
+    core_warm_target_lost(core, p);
     if (p->alone) core_release(core, p->alone);
     while (p->requests.first) core_request_lost(core, p->requests.first, now_us, announced);
     core->review_due = true;

@@ -56,7 +56,7 @@ void core_request_attach(struct core_request *r, struct core_pipeline *p)
     r->pipeline = p;
     r->state = CORE_RUNNING;
     r->attempt++;
-    r->started = false;
+    r->started = r->has_origin = false;
     r->prefill_tokens = r->request->prompt_len + core_request_committed(r);
     p->branches += r->open;
     p->prefill_tokens += r->prefill_tokens;
@@ -66,6 +66,8 @@ void core_request_detach(struct gw_core *core, struct core_request *r)
 {
     struct core_pipeline *p = r->pipeline;
     if (r->state == CORE_MOVING) p->moving--;
+    if (r->warm.pending && --p->warming == 0) core->review_due = true;
+    r->left = p->generation;
     p->branches -= r->open;
     p->prefill_tokens -= r->prefill_tokens;
     r->prefill_tokens = 0;
@@ -101,11 +103,13 @@ void core_request_free(struct core_request *r)
 {
     for (uint32_t i = 0; i < r->request->n; i++) core_log_fini(&r->logs[i]);
     gw_request_destroy(r->request);
+    free(r->holders);
     free(r);
 }
 
 static void forget(struct gw_core *core, struct core_request *r)
 {
+    core_warm_end(core, r, NULL);
     if (r->pipeline)
         core_request_detach(core, r);
     else {
@@ -163,6 +167,7 @@ static bool is_fatal_loss(const struct core_request *r)
 void core_request_lost(struct gw_core *core, struct core_request *r, int64_t now_us, bool announced)
 {
     bool hold = r->pipeline->cutting;
+    if (r->started) core_holders_add(r, r->pipeline, true);
     core_request_detach(core, r);
     r->announced = announced;
     if (!announced) {

@@ -12,6 +12,9 @@
  * last got each hash. The pipeline of the longest known prefix is taken unless it is much busier than the least
  * busy one (twice its load and a little); else the least busy one, the oldest of equals.
  *
+ * A request goes where its KV was copied ahead, if there is room. One that is routed away from its prefix names the
+ * pipeline that has it as a holder of pages (core_holders.c): the prefix cache is the whole cluster's.
+ *
  * Load counts branches; prompt tokens that wait for prefill count as PREFILL_PER_BRANCH each to a branch: a
  * chunk of prefill in a step takes about as long as so many decodes. */
 #define BLOCK_TOKENS       16
@@ -108,7 +111,9 @@ static struct core_pipeline *pick(struct gw_core *core, const struct core_reques
                                   uint32_t count)
 {
     struct core_pipeline *least = least_loaded(core, r);
+    struct core_pipeline *warm = core_warm_target(core, r);
     struct core_pipeline *affine = affine_pipeline(core, hashes, count);
+    if (warm && eligible(core, r, warm) && fits(r, warm)) return warm;
     if (!least || !affine || !eligible(core, r, affine)) return least;
     if (fits(r, affine) < fits(r, least)) return least;
     return load_of(affine) <= AFFINITY_FACTOR * load_of(least) + AFFINITY_SLACK ? affine : least;
@@ -122,32 +127,20 @@ static void note_move(struct gw_core *core, const struct core_pipeline *p, const
     struct gw_note *n = core_note(core, GW_NOTE_REQUEST_MOVED, core_leader(p), r, "");
     n->announced = r->announced;
     n->count = core_request_committed(r);
+    n->left = r->left;
     if (r->announced)
         core->stats.announced_moves++;
     else
         core->stats.unannounced_moves++;
 }
 
-/* A view of r for the wire: shares all arrays with the core's own. */
-static gw_err_t submit_message(struct gw_core *core, const struct core_pipeline *p,
-                               const struct core_request *r)
-{
-    struct gw_branch_log *logs = core_arena_alloc(core, r->request->n * sizeof *logs);
-    struct gw_msg *m = logs ? core_send(core, core_leader(p), p, GW_MSG_SUBMIT) : NULL;
-    if (!m) return GW_ERR_MEMORY;
-    for (uint32_t i = 0; i < r->request->n; i++)
-        logs[i] = (struct gw_branch_log){r->logs[i].len, r->logs[i].done, r->logs[i].ids};
-    m->submit.attempt = r->attempt;
-    m->submit.request = *r->request;
-    m->submit.logs = logs;
-    return GW_OK;
-}
-
 static void assign(struct gw_core *core, struct core_request *r, struct core_pipeline *p)
 {
+    core_warm_end(core, r, p);
     core_request_attach(r, p);
     note_move(core, p, r);
-    if (submit_message(core, p, r) != GW_OK) core_request_fail(core, r, GW_ERR_MEMORY, "out of memory");
+    if (core_send_request(core, r, p, GW_MSG_SUBMIT) != GW_OK)
+        core_request_fail(core, r, GW_ERR_MEMORY, "out of memory");
 }
 
 /* ---- queues ---- */
@@ -160,6 +153,8 @@ static void dispatch_list(struct gw_core *core, struct core_list *list)
         uint32_t count = prefix_hashes(list->first->request, hashes);
         struct core_pipeline *p = pick(core, list->first, hashes, count);
         if (!p) return;
+        const struct core_pipeline *affine = affine_pipeline(core, hashes, count);
+        if (affine && affine != p) core_holders_add(list->first, affine, false);
         remember(core, hashes, count, p);
         assign(core, list->first, p);
     }

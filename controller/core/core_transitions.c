@@ -12,13 +12,18 @@
  *
  * BEHAVIOR: nothing about a transition is remembered. Each review looks at what is there and decides anew:
  *
- *     drain p      all new ones of its component are READY
- *                  or p is doomed, and its deadline is nearer than the margin
+ *     leave p      all new ones of its component are READY
  *                  or p is doomed or planned away, no new one will follow it, and another pipeline can take its requests
+ *     drain p      it is to leave, and the copy of what runs on it is made (core_warm.c), of its whole component if new
+ *                  ones follow
+ *                  or p is doomed, and its deadline is nearer than the margin
+ *                  or p is to leave, and another of its component drains: no START before that, so no time to copy
  *     serve on     otherwise; also when it was being drained (a new one broke, a notice was taken back). What was
  *                  cut over meanwhile is handed off and comes back like any other request
  *     start new    all new ones of a component are READY, and its old ones are drained and empty; these end
  *     end p        it is drained and empty, and no READY one is about to follow
+ *
+ * What is remembered of a copy is how long it may take, and what was sent.
  *
  * It converges because a review that changes a state asks for another, and states only go back when something was
  * lost or taken back from outside.
@@ -57,7 +62,7 @@ static void find_components(struct gw_core *core)
 {
     for (struct core_pipeline *p = core->pipelines; p; p = p->next) {
         p->root = p;
-        p->all_ready = p->all_drained = true;
+        p->all_ready = p->all_drained = p->all_warm = true;
         p->heirs = false;
     }
     for (struct core_pipeline *p = core->pipelines; p; p = p->next)
@@ -95,14 +100,47 @@ static bool has_target(const struct gw_core *core, const struct core_pipeline *p
     return core->stays[core->config.profile_loss_continue ? CORE_PROFILE_NONE : p->profile];
 }
 
+bool core_may_follow(struct core_pipeline *p, struct core_pipeline *to)
+{
+    if (root_of(p)->heirs) return to->state == CORE_READY && root_of(to) == root_of(p);
+    return to->stays && to != p;
+}
+
+static bool at_margin(const struct gw_core *core, const struct core_pipeline *p, int64_t now_us)
+{
+    int64_t deadline_us = core_pipeline_deadline_us(p);
+    return deadline_us != INT64_MAX && now_us >= deadline_us - core->config.cutover_margin_us;
+}
+
+static bool must_leave(const struct gw_core *core, struct core_pipeline *p)
+{
+    const struct core_pipeline *root = root_of(p);
+    if (root->heirs && root->all_ready) return true;
+    if (root->heirs || (!is_doomed(p) && !p->retired)) return false;
+    return (p->single || !core_plan_pending(core)) && has_target(core, p);
+}
+
+/* Begins the copies that are due, and finds whose are made. */
+static void warm_up(struct gw_core *core, int64_t now_us)
+{
+    for (struct core_pipeline *p = core->pipelines; p; p = p->next) {
+        if (is_prepared(p)) continue;
+        bool leaves = must_leave(core, p);
+        if (!leaves) core_warm_stop(p);
+        if (p->state == CORE_SERVING && leaves)
+            p->warm = at_margin(core, p, now_us) || core_warm_up(core, p, now_us);
+        if (p->state == CORE_SERVING && !p->warm) root_of(p)->all_warm = false;
+    }
+    for (struct core_pipeline *p = core->pipelines; p; p = p->next)
+        if (!is_prepared(p) && (p->state == CORE_DRAINING || at_margin(core, p, now_us)))
+            root_of(p)->all_warm = true;
+}
+
 static bool must_drain(const struct gw_core *core, struct core_pipeline *p, int64_t now_us)
 {
     const struct core_pipeline *root = root_of(p);
-    int64_t deadline_us = core_pipeline_deadline_us(p);
-    if (root->heirs && root->all_ready) return true;
-    if (deadline_us != INT64_MAX && now_us >= deadline_us - core->config.cutover_margin_us) return true;
-    if (root->heirs || (deadline_us == INT64_MAX && !p->retired)) return false;
-    return (p->single || !core_plan_pending(core)) && has_target(core, p);
+    if (at_margin(core, p, now_us)) return true;
+    return must_leave(core, p) && (root->heirs ? root->all_warm : p->warm);
 }
 
 static void drain_or_serve(struct gw_core *core, struct core_pipeline *p, int64_t now_us)
@@ -142,7 +180,7 @@ static void find_cutting(struct gw_core *core, int64_t now_us)
     bool any = false;
     for (struct core_pipeline *p = core->pipelines; p; p = p->next) {
         const struct core_pipeline *root = root_of(p);
-        p->cutting = !is_prepared(p) && root->heirs && root->all_ready;
+        p->cutting = !is_prepared(p) && root->heirs && root->all_ready && root->all_warm;
         any = any || p->cutting;
     }
     if (!any) core_requests_unhold(core, now_us);
@@ -154,6 +192,7 @@ void core_transitions_review(struct gw_core *core, int64_t now_us)
         core->review_due = false;
         find_components(core);
         find_staying(core);
+        warm_up(core, now_us);
         find_cutting(core, now_us);
         for (struct core_pipeline *p = core->pipelines; p; p = p->next)
             if (!is_prepared(p)) drain_or_serve(core, p, now_us);

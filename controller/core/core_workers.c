@@ -7,6 +7,8 @@
 
 #include "base/clock.h"
 
+#define NOT_OF_ITS_PROTOCOL "sent what its protocol does not have"
+
 /* ---- registration ---- */
 
 static struct core_worker *worker_named(const struct gw_core *core, const char *name)
@@ -252,7 +254,7 @@ static struct core_pipeline *pipeline_of(const struct gw_core *core, const struc
 static bool about_pipeline(enum gw_msg_type type)
 {
     return type == GW_MSG_TOKENS || type == GW_MSG_REJECT || type == GW_MSG_HANDOFF || type == GW_MSG_READY ||
-           type == GW_MSG_BROKEN;
+           type == GW_MSG_BROKEN || type == GW_MSG_WARMED || type == GW_MSG_ORIGIN;
 }
 
 /* Are msg's fences those of w? *p: the pipeline that it is about, if it must be about one. */
@@ -276,6 +278,17 @@ static void on_request_msg(struct gw_core *core, struct core_worker *w, struct c
     if (msg->type == GW_MSG_TOKENS) core_on_tokens(core, p, now_us, &msg->tokens);
     if (msg->type == GW_MSG_REJECT) core_on_reject(core, p, &msg->reject);
     if (msg->type == GW_MSG_HANDOFF) core_on_handoff(core, p, now_us, &msg->handoff);
+    if (msg->type == GW_MSG_ORIGIN) core_on_origin(core, p, &msg->origin);
+}
+
+/* What a leader says about a copy: before START, too. */
+static void on_warmed(struct gw_core *core, const struct core_worker *w, struct core_pipeline *p,
+                      int64_t now_us, const struct gw_msg_warmed *m)
+{
+    if (core_leader(p) == w)
+        core_on_warmed(core, p, now_us, m);
+    else
+        core->stats.stale_frames++;
 }
 
 /* What a rank says about its pipeline. */
@@ -283,7 +296,7 @@ static void on_rank_msg(struct gw_core *core, struct core_worker *w, struct core
                         const struct gw_msg *msg)
 {
     if (p->single)
-        core_worker_lost(core, w, now_us, "sent what its protocol does not have", true);
+        core_worker_lost(core, w, now_us, NOT_OF_ITS_PROTOCOL, true);
     else if (msg->type == GW_MSG_READY)
         core_on_ready(core, p, w, &msg->ready);
     else
@@ -302,12 +315,19 @@ void core_on_msg(struct gw_core *core, int64_t now_us, uint64_t link, const stru
         core->stats.stale_frames++;
         return;
     }
+    bool of_kv = msg->type == GW_MSG_WARMED || msg->type == GW_MSG_ORIGIN;
+    if (of_kv && w->hello.proto < CORE_PROTO_KV) {
+        core_worker_lost(core, w, now_us, NOT_OF_ITS_PROTOCOL, true);
+        return;
+    }
     switch (msg->type) {
     case GW_MSG_TOKENS:
     case GW_MSG_REJECT:
+    case GW_MSG_ORIGIN:
     case GW_MSG_HANDOFF: on_request_msg(core, w, p, now_us, msg); break;
     case GW_MSG_READY:
     case GW_MSG_BROKEN: on_rank_msg(core, w, p, now_us, msg); break;
+    case GW_MSG_WARMED: on_warmed(core, w, p, now_us, &msg->warmed); break;
     case GW_MSG_HEARTBEAT: w->last = msg->heartbeat; break;
     case GW_MSG_NOTICE: core_on_worker_notice(core, w, now_us, &msg->notice); break;
     case GW_MSG_GOODBYE: on_goodbye(core, w, now_us, &msg->goodbye); break;

@@ -164,6 +164,12 @@ void gw_front_handle_stats(void *arg, struct gw_http_conn *conn, const char *res
         (unsigned long long)s.tokens, (unsigned long long)s.losses, (unsigned long long)s.announced_moves,
         (unsigned long long)s.unannounced_moves, (unsigned long long)s.stale_frames,
         (unsigned long long)s.diverged);
+    gw_buf_printf(&b,
+                  "\"warms\":%llu,\"warmed\":%llu,\"kv_tokens\":{\"cache\":%llu,\"peer\":%llu,\"store\":%llu,"
+                  "\"recompute\":%llu},",
+                  (unsigned long long)s.warms, (unsigned long long)s.warmed, (unsigned long long)s.kv.cached,
+                  (unsigned long long)s.kv.moved, (unsigned long long)s.kv.stored,
+                  (unsigned long long)gw_kv_recomputed(&s.kv));
     gw_buf_printf(&b, "\"connections\":%d,\"requests\":%d}", gw_http_server_connections(f->api),
                   f->completions_len);
     gw_front_respond_json(conn, 200, &b);

@@ -141,6 +141,14 @@ static void put_godwit(const struct writer *w, const struct gw_metrics *m, const
     put_about(w, "godwit:moves_total", "counter", "Requests moved to another worker.");
     put_sample(w, "godwit:moves_total", "announced=\"true\"", (double)s->announced_moves);
     put_sample(w, "godwit:moves_total", "announced=\"false\"", (double)s->unannounced_moves);
+    put_about(w, "godwit:kv_tokens_total", "counter",
+              "KV that moved requests began with, by where it came from.");
+    put_sample(w, "godwit:kv_tokens_total", "from=\"cache\"", (double)s->kv.cached);
+    put_sample(w, "godwit:kv_tokens_total", "from=\"peer\"", (double)s->kv.moved);
+    put_sample(w, "godwit:kv_tokens_total", "from=\"store\"", (double)s->kv.stored);
+    put_sample(w, "godwit:kv_tokens_total", "from=\"recompute\"", (double)gw_kv_recomputed(&s->kv));
+    put_one(w, "godwit:warms_total", "counter", "Requests whose KV was copied ahead of a move.",
+            (double)s->warms);
     put_one(w, "godwit:stale_frames_total", "counter", "Frames dropped by a fence.", (double)s->stale_frames);
     put_one(w, "godwit:diverged_total", "counter", "Workers dropped for unequal tokens.",
             (double)s->diverged);

@@ -39,6 +39,8 @@ static const char *const kind_names[] = {
     [GW_NOTE_PIPELINE_SERVING] = "pipeline_serving",
     [GW_NOTE_PIPELINE_DRAINING] = "pipeline_draining",
     [GW_NOTE_PIPELINE_DEAD] = "pipeline_dead",
+    [GW_NOTE_PIPELINE_WARMING] = "pipeline_warming",
+    [GW_NOTE_REQUEST_ORIGIN] = "request_origin",
 };
 
 static const char *kind_name(enum gw_note_kind kind)
@@ -71,6 +73,14 @@ static void put_text(struct gw_buf *b, const char *field, const char *text)
     gw_json_put_string(b, text ? text : "", text ? strlen(text) : 0);
 }
 
+static void put_origin(struct gw_buf *b, const struct gw_kv_origin *o)
+{
+    gw_buf_printf(
+        b, ",\"kv_tokens\":{\"total\":%llu,\"cache\":%llu,\"peer\":%llu,\"store\":%llu,\"recompute\":%llu}",
+        (unsigned long long)o->total, (unsigned long long)o->cached, (unsigned long long)o->moved,
+        (unsigned long long)o->stored, (unsigned long long)gw_kv_recomputed(o));
+}
+
 /* Request ids are strings: they do not fit the numbers of JavaScript. */
 static void put_event(struct gw_buf *b, uint64_t id, const struct gw_note *n, int64_t time_ms)
 {
@@ -81,6 +91,8 @@ static void put_event(struct gw_buf *b, uint64_t id, const struct gw_note *n, in
     if (n->request)
         gw_buf_printf(b, ",\"request\":\"%llu\",\"attempt\":%u", (unsigned long long)n->request, n->attempt);
     gw_buf_printf(b, ",\"count\":%u,\"announced\":%s", n->count, n->announced ? "true" : "false");
+    if (n->left) gw_buf_printf(b, ",\"left\":%llu", (unsigned long long)n->left);
+    if (n->kind == GW_NOTE_REQUEST_ORIGIN) put_origin(b, &n->origin);
     put_text(b, "text", n->text);
     gw_buf_puts(b, "}\n\n");
 }

@@ -200,8 +200,10 @@ static void post(void *arg, const struct gw_event *e)
 static void stats(void *arg, struct gw_core_stats *out)
 {
     const struct fake_core *c = arg;
-    *out = (struct gw_core_stats){
-        .workers_up = c->plan.workers_up, .running = (uint32_t)c->live_len, .losses = 3};
+    *out = (struct gw_core_stats){.workers_up = c->plan.workers_up,
+                                  .running = (uint32_t)c->live_len,
+                                  .losses = 3,
+                                  .kv = {100, 10, 60, 20}};
 }
 
 static size_t workers(void *arg, struct gw_core_worker_view *out, size_t max)

@@ -10,7 +10,9 @@
 
 #include "controller/cli/cluster_picture.h"
 
-#define STATS "{\"queued\":2,\"running\":5,\"tokens\":100,\"accepted\":9,\"failed\":0,\"losses\":1}"
+#define STATS                                                                                                \
+    "{\"queued\":2,\"running\":5,\"tokens\":100,\"accepted\":9,\"failed\":0,\"losses\":1,"                   \
+    "\"kv_tokens\":{\"cache\":1,\"peer\":2,\"store\":3,\"recompute\":4}}"
 #define RANK(worker, stage, g0, g1, s0, s1, ready)                                                           \
     "{\"worker\":\"" worker "\",\"instance\":\"i-" worker "\",\"stage\":" stage ",\"groups\":[" g0 "," g1    \
     "],\"shares\":[" s0 "," s1 "],\"ready\":" ready "}"
@@ -148,6 +150,7 @@ static void test_picture_draws_a_box_per_rank(void **state)
     char *text = draw(&v, 80, true);
     has(text, "tattler · layout 3+3+2 · epoch 7 · 1 pipeline serves\n"
               "5 running, 2 waiting · 80 tokens/s, 1.5 requests/s · 0 failed, 1 worker lost\n"
+              "KV of moves, in tokens: 2 moved, 3 stored, 1 cached, 4 recomputed\n"
               "it pays\n"
               "pipeline 4 · serving\n"
               "1 request, KV 25%\n"

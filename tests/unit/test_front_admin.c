@@ -64,6 +64,7 @@ static void test_workers_and_stats_are_shown(void **state)
     body = get(f, "/admin/stats");
     fixture_has(body, "\"workers_up\":2,");
     fixture_has(body, "\"losses\":3,");
+    fixture_has(body, "\"kv_tokens\":{\"cache\":10,\"peer\":60,\"store\":20,\"recompute\":10},");
     free(body);
 }
 
@@ -207,6 +208,8 @@ static void test_metrics_count_what_was_served(void **state)
     fixture_has(m, "godwit:workers_up{model_name=\"tattler\"} 2\n");
     fixture_has(m, "godwit:losses_total{model_name=\"tattler\"} 3\n");
     fixture_has(m, "godwit:moves_total{model_name=\"tattler\",announced=\"true\"} 0\n");
+    fixture_has(m, "godwit:kv_tokens_total{model_name=\"tattler\",from=\"peer\"} 60\n");
+    fixture_has(m, "godwit:kv_tokens_total{model_name=\"tattler\",from=\"recompute\"} 10\n");
     fixture_has(m, "godwit:http_errors_total{model_name=\"tattler\",class=\"4xx\"} 1\n");
     free(m);
     http_client_destroy(c);

@@ -203,7 +203,8 @@ static void test_timeline_names_what_pipelines_do(void **state)
                  {GW_NOTE_PIPELINE_FORMING, "\"kind\":\"pipeline_forming\""},
                  {GW_NOTE_PIPELINE_SERVING, "\"kind\":\"pipeline_serving\""},
                  {GW_NOTE_PIPELINE_DRAINING, "\"kind\":\"pipeline_draining\""},
-                 {GW_NOTE_PIPELINE_DEAD, "\"kind\":\"pipeline_dead\""}};
+                 {GW_NOTE_PIPELINE_DEAD, "\"kind\":\"pipeline_dead\""},
+                 {GW_NOTE_PIPELINE_WARMING, "\"kind\":\"pipeline_warming\""}};
     struct front_fixture *f = *state;
     struct http_client *c = fixture_admin(f);
     http_client_get(c, "/admin/events");
@@ -213,6 +214,25 @@ static void test_timeline_names_what_pipelines_do(void **state)
         gw_front_on_action(f->front, &action);
         http_client_wait_for(c, kinds[i].name);
     }
+    http_client_destroy(c);
+}
+
+static void test_timeline_says_where_kv_came_from(void **state)
+{
+    struct front_fixture *f = *state;
+    struct http_client *c = fixture_admin(f);
+    const struct gw_action action = {.type = GW_ACT_NOTE,
+                                     .note = {.kind = GW_NOTE_REQUEST_ORIGIN,
+                                              .worker = "w0",
+                                              .request = 7,
+                                              .attempt = 2,
+                                              .left = 5,
+                                              .origin = {100, 10, 60, 20}}};
+    http_client_get(c, "/admin/events");
+    gw_front_on_action(f->front, &action);
+    http_client_wait_for(c, "\"kind\":\"request_origin\"");
+    http_client_wait_for(c, "\"left\":5,\"kv_tokens\":{\"total\":100,\"cache\":10,\"peer\":60,\"store\":20,"
+                            "\"recompute\":10}");
     http_client_destroy(c);
 }
 
@@ -231,6 +251,7 @@ int main(void)
         TEST(test_ready_without_a_pipeline_says_why),
         TEST(test_metrics_count_pipelines_and_transitions),
         TEST(test_timeline_names_what_pipelines_do),
+        TEST(test_timeline_says_where_kv_came_from),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
