@@ -64,6 +64,7 @@ CORE := controller/core/core.c controller/core/core_actions.c controller/core/co
         controller/core/core_moves.c controller/core/core_notices.c controller/core/core_log.c \
         controller/core/core_pipelines.c controller/core/core_plan.c controller/core/core_transitions.c \
         controller/core/core_views.c controller/core/core_holders.c controller/core/core_warm.c
+CORE += controller/core/core_restore.c
 PLAN := controller/plan/cost.c controller/plan/shape.c controller/plan/shape_deal.c \
         controller/plan/shape_polish.c controller/plan/classes.c controller/plan/search.c \
         controller/plan/search_lists.c controller/plan/search_solution.c controller/plan/search_seeds.c \
@@ -141,6 +142,7 @@ UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safet
 UNIT_WORKER += test_mesh test_mesh_strangers test_probe
 UNIT_CORE := test_core_requests test_core_workers test_core_moves test_core_route test_core_pipelines \
              test_core_plan test_core_transitions
+UNIT_CORE += test_core_restore
 UNIT_PLAN := test_plan_search test_plan_assign test_plan_move test_plan_planner
 UNIT_TEXT := test_tokenizer test_tokenizer_files test_detok test_stops test_chat_template test_chat_template_bounds
 UNIT_FRONT := test_http_parser test_openai_request test_choice test_front_api test_front_failures test_front_conn test_front_admin

@@ -105,6 +105,9 @@ static void on_event(struct gw_core *core, int64_t now_us, const struct gw_event
     case GW_EV_MSG: core_on_msg(core, now_us, e->link.link, e->link.msg); break;
     case GW_EV_LINK_DOWN: core_on_link_down(core, now_us, e->link.link); break;
     case GW_EV_SUBMIT: core_on_submit(core, now_us, e->submit.request); break;
+    case GW_EV_RESTORE:
+        core_on_restore(core, now_us, e->restore.request, e->restore.branches, e->restore.profile);
+        break;
     case GW_EV_CANCEL: core_on_cancel(core, e->cancel.request); break;
     case GW_EV_STOP: core_on_stop(core, e->stop.request, e->stop.branch, e->stop.keep); break;
     case GW_EV_NOTICE:

@@ -119,6 +119,10 @@
  *     ───────   ────────────────────────   ───────   ──────────────────────────────────────────────────────
  *     -         SUBMIT, room               QUEUED    GW_ACT_ACCEPTED
  *     -         SUBMIT, queue full         -         GW_ACT_FAILED (LIMIT)
+ *     -         RESTORE                    QUEUED    GW_ACT_ACCEPTED; its logs are what the journal kept; served before
+ *                                                    new ones, only by the profile of its records; no queue is full for
+ *                                                    it. What the journal did not keep is generated again
+ *     -         RESTORE, no memory         -         GW_ACT_FAILED (MEMORY)
  *     QUEUED    a pipeline has room        RUNNING   attempt + 1, SUBMIT with the logs to its leader
  *     QUEUED    max_queue_wait passed      -         GW_ACT_FAILED (LIMIT): one clear error
  *     RUNNING   TOKENS                     RUNNING   logs grow; GW_ACT_TOKENS; GW_ACT_FINISH per branch
@@ -214,10 +218,18 @@ enum gw_event_type {
     GW_EV_MSG,       /* any later message on `link` */
     GW_EV_LINK_DOWN, /* the link is gone; fires at most once per link and never after ACT_CLOSE */
     GW_EV_SUBMIT,    /* front: a new request; the core owns it from here on */
+    GW_EV_RESTORE,   /* front: a request of an earlier controller, with what its journal kept of the logs */
     GW_EV_CANCEL,    /* front: the client has gone */
     GW_EV_STOP,      /* front: stop string found; keep so many records of that branch and finish it */
     GW_EV_NOTICE,    /* admin, cloud: an instance (or worker) will go, or will not */
     GW_EV_PLAN, /* planner, admin: the layout to be served; the core moves there from where things stand */
+};
+
+/* A branch's log: records from position 0 on, no more than max_tokens; done: it has ended (a stop string, or the last
+ * record says so). */
+struct gw_core_restored {
+    struct gw_tokens tokens;
+    bool done;
 };
 
 struct gw_event {
@@ -230,6 +242,11 @@ struct gw_event {
         struct {
             struct gw_request *request;
         } submit; /* request->id: unique, not 0, chosen by the front */
+        struct {
+            struct gw_request *request; /* as in submit; at least one branch is not done */
+            const struct gw_core_restored *branches; /* [request->n], borrowed */
+            const char *profile; /* that the records were computed with; "" iff there are none */
+        } restore;
         struct {
             uint64_t request;
         } cancel;
@@ -320,6 +337,7 @@ struct gw_action {
             uint64_t request;
             uint32_t branch;
             struct gw_tokens tokens;
+            const char *profile; /* numerics profile that they were computed with */
         } tokens; /* points into the log */
         struct {
             uint64_t request;

@@ -8,6 +8,7 @@
  *     core_plan.c         a plan against what is there
  *     core_transitions.c  when the old ones drain and the new ones start
  *     core_requests.c     submit, cancel, stop, loss, end
+ *     core_restore.c      requests of an earlier controller
  *     core_tokens.c       records from workers into the logs
  *     core_route.c        which pipeline a queued request goes to
  *     core_moves.c        CUTOVER, HANDOFF, deadlines
@@ -250,6 +251,9 @@ struct gw_note *core_note_pipeline(struct gw_core *core, enum gw_note_kind kind,
 
 void core_list_push(struct core_list *list, struct core_request *r);
 void core_list_remove(struct core_request *r);
+/* *out = the core's record of request, in no list; on error request stays the caller's. */
+gw_err_t core_request_admit(struct gw_core *core, struct gw_request *request,
+                            struct core_request **out) GW_MUST_USE;
 void core_on_submit(struct gw_core *core, int64_t now_us, struct gw_request *request);
 void core_on_cancel(struct gw_core *core, uint64_t request);
 void core_on_stop(struct gw_core *core, uint64_t request, uint32_t branch, uint32_t keep);
@@ -311,6 +315,11 @@ void core_on_warmed(struct gw_core *core, struct core_pipeline *p, int64_t now_u
                     const struct gw_msg_warmed *m);
 void core_on_origin(struct gw_core *core, const struct core_pipeline *p, const struct gw_msg_origin *m);
 
+/* ---- core_restore.c ---- */
+
+void core_on_restore(struct gw_core *core, int64_t now_us, struct gw_request *request,
+                     const struct gw_core_restored *branches, const char *profile);
+
 /* ---- core_tokens.c ---- */
 
 void core_on_tokens(struct gw_core *core, struct core_pipeline *p, int64_t now_us,
@@ -319,6 +328,8 @@ void core_on_tokens(struct gw_core *core, struct core_pipeline *p, int64_t now_u
 /* ---- core_workers.c ---- */
 
 void core_on_hello(struct gw_core *core, int64_t now_us, uint64_t link, const struct gw_msg *msg);
+/* The profile's number; CORE_PROFILE_NONE if there are too many. */
+uint8_t core_profile_number(struct gw_core *core, const char *profile);
 void core_on_msg(struct gw_core *core, int64_t now_us, uint64_t link, const struct gw_msg *msg);
 void core_on_link_down(struct gw_core *core, int64_t now_us, uint64_t link);
 /* The worker is gone, and with it its pipelines: their requests are resubmitted. close_link: the link is still

@@ -182,8 +182,7 @@ void core_request_lost(struct gw_core *core, struct core_request *r, int64_t now
 
 /* ---- events of the front ---- */
 
-/* *out = the core's record of request; on error request stays the caller's. */
-static gw_err_t admit(struct gw_core *core, struct gw_request *request, struct core_request **out)
+gw_err_t core_request_admit(struct gw_core *core, struct gw_request *request, struct core_request **out)
 {
     TRY(core_actions_reserve(core, core->requests.len + 1, core->workers_len));
     struct core_request *r = calloc(1, sizeof *r + request->n * sizeof r->logs[0]);
@@ -203,7 +202,7 @@ void core_on_submit(struct gw_core *core, int64_t now_us, struct gw_request *req
 {
     struct core_request *r = NULL;
     assert(request->id != 0 && request->n >= 1 && !gw_id_map_get(&core->requests, request->id));
-    gw_err_t err = core->fresh.len >= core->config.max_queued ? GW_ERR_LIMIT : admit(core, request, &r);
+    gw_err_t err = core->fresh.len >= core->config.max_queued ? GW_ERR_LIMIT : core_request_admit(core, request, &r);
     if (err != GW_OK) {
         struct gw_action *a = core_act(core, GW_ACT_FAILED);
         a->failed.request = request->id;

@@ -46,6 +46,7 @@ static void commit(struct gw_core *core, struct core_request *r, uint32_t branch
     a->tokens.request = r->request->id;
     a->tokens.branch = branch;
     a->tokens.tokens = core_log_view(log, first, log->len - first, s->top_logprobs);
+    a->tokens.profile = core->profiles[r->profile];
     if (finish == GW_FINISH_NONE) return;
     a = core_act(core, GW_ACT_FINISH);
     a->finish.request = r->request->id;

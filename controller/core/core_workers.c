@@ -18,13 +18,12 @@ static struct core_worker *worker_named(const struct gw_core *core, const char *
     return NULL;
 }
 
-/* 0 if it is new and the table is full. */
-static uint8_t profile_number(struct gw_core *core, const char *profile)
+uint8_t core_profile_number(struct gw_core *core, const char *profile)
 {
     for (uint8_t p = 1; p <= core->profiles_len; p++)
         if (strcmp(core->profiles[p], profile) == 0) return p;
     if (core->profiles_len == CORE_PROFILES_MAX) return 0;
-    memcpy(core->profiles[++core->profiles_len], profile, GW_WIRE_NAME_MAX + 1);
+    snprintf(core->profiles[++core->profiles_len], GW_WIRE_NAME_MAX + 1, "%s", profile);
     return core->profiles_len;
 }
 
@@ -47,7 +46,7 @@ static enum gw_refuse_code judge(struct gw_core *core, const struct gw_msg_hello
     *text = "too many workers";
     if (!same && core->workers_len >= c->max_workers) return GW_REFUSE_LIMIT;
     *text = "too many numerics profiles";
-    if (profile_number(core, h->profile) == CORE_PROFILE_NONE) return GW_REFUSE_LIMIT;
+    if (core_profile_number(core, h->profile) == CORE_PROFILE_NONE) return GW_REFUSE_LIMIT;
     return 0;
 }
 
@@ -148,7 +147,7 @@ static gw_err_t worker_enter(struct gw_core *core, uint64_t link, const struct g
     struct core_worker *w = NULL;
     TRY(worker_create(core, link, &w));
     w->hello = *h;
-    w->profile = profile_number(core, h->profile);
+    w->profile = core_profile_number(core, h->profile);
     w->holds = h->holds;
     *out = w;
     if (h->proto >= CORE_PROTO_PIPELINE) return GW_OK;
