@@ -141,7 +141,7 @@ UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safet
                test_engine test_worker_options test_worker_prove test_ranks test_best test_step_desc test_place test_cell_store test_member
 UNIT_WORKER += test_mesh test_mesh_strangers test_probe
 UNIT_CORE := test_core_requests test_core_workers test_core_moves test_core_route test_core_pipelines \
-             test_core_plan test_core_transitions
+             test_core_plan test_core_transitions test_core_holders test_core_warm
 UNIT_CORE += test_core_restore
 UNIT_PLAN := test_plan_search test_plan_assign test_plan_move test_plan_planner
 UNIT_TEXT := test_tokenizer test_tokenizer_files test_detok test_stops test_chat_template test_chat_template_bounds

@@ -181,7 +181,7 @@ static inline uint64_t join(struct fixture *f, const char *worker, const char *i
 static inline bool about_pipeline(enum gw_msg_type type)
 {
     return type == GW_MSG_TOKENS || type == GW_MSG_REJECT || type == GW_MSG_HANDOFF || type == GW_MSG_READY ||
-           type == GW_MSG_BROKEN;
+           type == GW_MSG_BROKEN || type == GW_MSG_WARMED || type == GW_MSG_ORIGIN;
 }
 
 /* A message on link with the right fences. */
@@ -343,6 +343,23 @@ static inline void members(struct fixture *f, uint32_t n)
     for (uint32_t i = 0; i < n; i++) member(f);
 }
 
+/* The same of protocol 3: it serves its pages at "10.0.0.LINK:9000". */
+static inline uint64_t keeper(struct fixture *f)
+{
+    char name[16], instance[16];
+    snprintf(name, sizeof name, "m%u", (unsigned)f->links + 1);
+    snprintf(instance, sizeof instance, "i-m%u", (unsigned)f->links + 1);
+    struct gw_msg m = member_msg(name, instance);
+    m.hello.proto = 3;
+    snprintf(m.hello.pages, sizeof m.hello.pages, "10.0.0.%u:9000", (unsigned)f->links + 1);
+    return hello(f, &m);
+}
+
+static inline void keepers(struct fixture *f, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) keeper(f);
+}
+
 static inline struct gw_core_plan_rank rank(uint32_t pipeline, uint64_t link, uint16_t stage, uint16_t g0,
                                             uint16_t g1, uint16_t s0, uint16_t s1)
 {
@@ -430,6 +447,39 @@ static inline const char *picture(const struct fixture *f)
         assert_true(len < sizeof text);
     }
     return text;
+}
+
+/* "1 2 4": links of the holders that m names, in order. */
+static inline const char *holders(const struct gw_msg *m)
+{
+    static char text[512];
+    size_t len = 0;
+    text[0] = 0;
+    for (uint32_t i = 0; i < m->submit.holders_len; i++) {
+        unsigned link;
+        assert_int_equal(sscanf(m->submit.holders[i].pages, "10.0.0.%u:9000", &link), 1);
+        len += (size_t)snprintf(text + len, sizeof text - len, "%s%u", i > 0 ? " " : "", link);
+    }
+    return text;
+}
+
+/* "What I was told to copy is here", about what link was last ASSIGNed. */
+static inline void warmed(struct fixture *f, uint64_t link, uint64_t request, uint32_t attempt)
+{
+    struct gw_msg m = {.type = GW_MSG_WARMED,
+                       .term = TERM,
+                       .pipeline = f->prepared[link],
+                       .generation = f->prepared_generation[link],
+                       .warmed = {request, attempt, 16}};
+    const struct gw_event e = {.type = GW_EV_MSG, .link = {.link = link, .msg = &m}};
+    step(f, &e);
+}
+
+static inline void origin(struct fixture *f, uint64_t link, uint64_t request, uint32_t attempt,
+                          uint32_t total, uint32_t cached, uint32_t moved, uint32_t stored)
+{
+    struct gw_msg m = {.type = GW_MSG_ORIGIN, .origin = {request, attempt, total, cached, moved, stored}};
+    say(f, link, &m);
 }
 
 static inline bool plan_wanted(const struct fixture *f)
