@@ -42,7 +42,7 @@ MIGRATE += migrate/record_seal.c
 MIGRATE += migrate/page_seal.c migrate/store.c migrate/store_io.c migrate/store_server.c migrate/store_redis.c migrate/redis_replies.c
 MIGRATE += migrate/store_memory.c migrate/store_peer.c migrate/store_peer_server.c migrate/store_peer_wire.c
 MIGRATE += migrate/shake.c migrate/geometry.c migrate/checksum.c migrate/page_codec.c migrate/peer_io.c migrate/peer_server.c migrate/peer_conn.c
-MIGRATE += migrate/peer_fetch.c migrate/fetch_items.c migrate/fetch_stream.c migrate/fetch_connect.c
+MIGRATE += migrate/peer_line.c migrate/peer_fetch.c migrate/fetch_items.c migrate/fetch_stream.c migrate/pull_codec.c migrate/peer_conn_pull.c migrate/peer_pull.c
 KERNELS := kernels/share_tree.c kernels/convert.c kernels/digest.c kernels/digest_model.c \
            kernels/cpu/device.c kernels/cpu/ops.c kernels/cpu/pack.c kernels/cpu/embed.c \
            kernels/cpu/rmsnorm_c.c kernels/cpu/rmsnorm_avx512.c kernels/cpu/matmul.c kernels/cpu/matmul_c.c \
@@ -132,7 +132,7 @@ FLAGS_truncate := -mavx2 -mfma
 UNIT_BASE := test_base_frame test_base_buf test_base_json test_base_args test_base_pool test_base_utf8 test_base_hash \
              test_base_file test_base_sockaddr test_base_err test_base_log test_base_rng test_base_id_map
 UNIT_MIGRATE := test_request test_wire test_wire_wrong test_block_name test_fingerprint
-UNIT_MIGRATE += test_geometry test_page_codec test_peer test_peer_server test_peer_wrong
+UNIT_MIGRATE += test_geometry test_page_codec test_peer test_peer_server test_peer_wrong test_peer_pull
 UNIT_MIGRATE += test_page_seal test_store_redis test_store_faults test_store_peer test_store_memory test_store_mix
 UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_kernels_rows test_kernels_attention test_kernels_digest
 UNIT_KERNELS += test_share_tree test_coll test_coll_frames test_coll_failures
@@ -264,7 +264,7 @@ EXACT := test_engine_golden test_engine_exact test_engine_exact_branches test_ra
 # Unit tests that also run under ThreadSanitizer: where threads meet.
 TSAN := test_base_pool test_kernels_device test_coll_failures
 TSAN += test_mesh test_mesh_strangers test_member
-TSAN += test_peer test_peer_server test_peer_wrong
+TSAN += test_peer test_peer_server test_peer_wrong test_peer_pull
 TSAN += test_layout
 TSAN += test_store_faults test_store_peer test_store_mix
 # End-to-end scripts: PATH[,ARG...][@seconds allowed]. SHORT are part of `make check`, LONG of `make test-full` only.

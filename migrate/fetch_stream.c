@@ -59,7 +59,7 @@ static gw_err_t send_request(struct fetch_stream *s, const struct fetch_ask *ask
     head.table_bytes = gw_page_request_put(s->table, &ask->request);
     gw_page_head_put(s->head_bytes, &head, s->table);
     struct iovec iov[] = {{s->head_bytes, sizeof s->head_bytes}, {s->table, head.table_bytes}};
-    return gw_peer_io_writev(s->fd, iov, 2, stall_deadline(s), &s->ctx);
+    return gw_peer_io_writev(s->line.fd, iov, 2, stall_deadline(s), &s->ctx);
 }
 
 /* Asks for more, as far as there is something to ask for and the rate allows it. */
@@ -95,7 +95,7 @@ static gw_err_t skip(struct fetch_stream *s, size_t bytes, int64_t deadline_us)
 {
     for (size_t n; bytes > 0; bytes -= n) {
         n = bytes < sizeof s->skipped ? bytes : sizeof s->skipped;
-        TRY(gw_peer_io_read(s->fd, s->skipped, n, deadline_us, &s->ctx));
+        TRY(gw_peer_io_read(s->line.fd, s->skipped, n, deadline_us, &s->ctx));
     }
     return GW_OK;
 }
@@ -151,7 +151,7 @@ static gw_err_t read_span(struct fetch_stream *s, struct fetch_ask *ask, uint32_
         iov[len++] = (struct iovec){e->to, e->page.bytes};
         bytes += e->page.bytes;
     }
-    TRY(gw_peer_io_readv(s->fd, iov, len, deadline_us, &s->ctx));
+    TRY(gw_peer_io_readv(s->line.fd, iov, len, deadline_us, &s->ctx));
     end_entries(s, ask, first, *at);
     return GW_OK;
 }
@@ -218,23 +218,27 @@ static struct fetch_ask *judge(struct fetch_stream *s)
     return ask;
 }
 
+static bool is_answer(enum gw_page_kind kind)
+{
+    return kind == GW_PAGE_PAGES || kind == GW_PAGE_ABSENT || kind == GW_PAGE_DONE;
+}
+
 static gw_err_t read_frame(struct fetch_stream *s)
 {
     int64_t deadline_us = stall_deadline(s);
-    gw_err_t err = gw_peer_io_read(s->fd, s->head_bytes, sizeof s->head_bytes, deadline_us, &s->ctx);
-    if (err != GW_OK) return err;
+    TRY(gw_peer_io_read(s->line.fd, s->head_bytes, sizeof s->head_bytes, deadline_us, &s->ctx));
     TRY(gw_page_head_get(s->head_bytes, &s->head, &s->ctx));
-    TRY(gw_peer_io_read(s->fd, s->table, s->head.table_bytes, deadline_us, &s->ctx));
+    if (!is_answer(s->head.kind))
+        return gw_fail(&s->ctx, GW_ERR_PROTO, "pages: kind %d where an answer was due", s->head.kind);
+    TRY(gw_peer_io_read(s->line.fd, s->table, s->head.table_bytes, deadline_us, &s->ctx));
     TRY(gw_page_check(s->head_bytes, &s->head, s->table, &s->ctx));
     struct fetch_ask *ask = judge(s);
     if (!ask) return skip(s, s->head.payload_bytes, deadline_us);
     switch (s->head.kind) {
     case GW_PAGE_PAGES: return on_pages(s, ask, deadline_us);
     case GW_PAGE_ABSENT: on_absent(s, ask); return GW_OK;
-    case GW_PAGE_DONE: on_done(s, ask); return GW_OK;
-    case GW_PAGE_REQUEST: break;
+    default: on_done(s, ask); return GW_OK;
     }
-    return gw_fail(&s->ctx, GW_ERR_PROTO, "pages: a request where an answer was due");
 }
 
 /* ---- the stream ---- */
@@ -243,7 +247,7 @@ static gw_err_t read_frame(struct fetch_stream *s)
 static void on_broken(struct fetch_stream *s, gw_err_t err)
 {
     struct gw_peer_fetch *f = s->fetch;
-    fetch_stream_close(s);
+    peer_line_close(&s->line);
     gw_logf(f->config.log, GW_LOG_DEBUG, "pages: source %u (%s): %s", s->source,
             f->config.sources[s->source].address, s->ctx.text);
     gw_err_reset(&s->ctx);
@@ -252,7 +256,8 @@ static void on_broken(struct fetch_stream *s, gw_err_t err)
     f->result.bad += err == GW_ERR_PROTO;
     for (int i = 0; i < GW_FETCH_ASKS_MAX; i++)
         if (s->asks[i].used) fetch_items_finish(&f->items, &s->asks[i], FETCH_RETURNED);
-    if (++f->fails[s->source] >= GW_FETCH_FAILS_MAX) fetch_items_kill(&f->items, s->source);
+    uint32_t fails_max = s->connecting && f->config.fast_fail ? 1 : GW_FETCH_FAILS_MAX;
+    if (++f->fails[s->source] >= fails_max) fetch_items_kill(&f->items, s->source);
     pthread_cond_broadcast(&f->changed);
     unlock(s);
 }
@@ -287,17 +292,34 @@ static bool wait_for_work(struct fetch_stream *s)
         any = has && due_us <= gw_clock_mono_us();
         if (!any) wait_until(f, due_us);
     }
-    if (any && s->fd < 0) back_off(s);
+    if (any && s->line.fd < 0) back_off(s);
     bool goes_on = !fetch_is_over(f);
     unlock(s);
     return goes_on;
 }
 
+static gw_err_t connect_line(struct fetch_stream *s)
+{
+    const struct gw_peer_fetch_config *c = &s->fetch->config;
+    const struct gw_fetch_source *source = &c->sources[s->source];
+    const struct peer_line_to to = {
+        source->address,
+        c->try_unix,
+        &s->fetch->key,
+        {c->fence.term, c->fence.generation, c->fence.pipeline, c->rank, source->rank}};
+    int64_t deadline_us = stall_deadline(s), fast_us = gw_clock_mono_us() + FETCH_FAST_US;
+    if (c->fast_fail && fast_us < deadline_us) deadline_us = fast_us;
+    s->connecting = true;
+    TRY(peer_line_open(&s->line, &to, deadline_us, &s->ctx));
+    s->connecting = false;
+    return GW_OK;
+}
+
 /* The next request, or the next frame. */
 static gw_err_t step(struct fetch_stream *s)
 {
-    if (s->fd >= 0 && !any_asked(s) && gw_peer_io_idle_broken(s->fd)) fetch_stream_close(s);
-    if (s->fd < 0) TRY(fetch_stream_connect(s));
+    if (s->line.fd >= 0 && !any_asked(s) && gw_peer_io_idle_broken(s->line.fd)) peer_line_close(&s->line);
+    if (s->line.fd < 0) TRY(connect_line(s));
     TRY(ask_more(s));
     return any_asked(s) ? read_frame(s) : GW_OK;
 }

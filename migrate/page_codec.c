@@ -5,8 +5,9 @@
 
 #include "base/hash.h"
 #include "migrate/checksum.h"
+#include "migrate/pull_codec.h"
 
-#define MAGIC         0x314B5747u /* "GWK1" */
+#define MAGIC         0x324B5747u /* "GWK2" */
 #define CHECKSUM_AT   72
 #define REQUEST_FIXED 8 /* before the names */
 #define ID_BYTES      4
@@ -96,6 +97,8 @@ static bool lengths_fit(const struct gw_page_head *h)
         return table > 0 && table % GW_PAGE_ABSENT_BYTES == 0 &&
                table <= GW_PAGE_ABSENT_BYTES * GW_PAGE_ENTRIES_MAX;
     case GW_PAGE_DONE: return table == GW_PAGE_DONE_BYTES;
+    case GW_PAGE_PULL: return table > 0 && table <= GW_PULL_TABLE_MAX;
+    case GW_PAGE_PULLED: return table > 0 && table <= GW_PULLED_TABLE_MAX;
     }
     return false;
 }
@@ -107,7 +110,7 @@ gw_err_t gw_page_head_get(const uint8_t in[GW_PAGE_HEAD_BYTES], struct gw_page_h
     gw_reader_init(&r, in, GW_PAGE_HEAD_BYTES);
     if (gw_read_u32(&r) != MAGIC) return gw_fail(ctx, GW_ERR_PROTO, "pages: wrong magic");
     uint32_t kind = gw_read_u32(&r);
-    if (kind < GW_PAGE_REQUEST || kind > GW_PAGE_DONE)
+    if (kind < GW_PAGE_REQUEST || kind > GW_PAGE_PULLED)
         return gw_fail(ctx, GW_ERR_PROTO, "pages: no kind %u", kind);
     out->kind = (enum gw_page_kind)kind;
     out->table_bytes = gw_read_u32(&r);

@@ -1,4 +1,4 @@
-/* Page codec: the frames by which a rank asks another one for KV pages, and gets them.
+/* Page codec: the frames by which a rank asks another one for KV pages, and gets them, or tells one to.
  *
  *     destination                                        source
  *     ── REQUEST(names × pages, which of them) ──────────►
@@ -6,11 +6,15 @@
  *     ◄───────────────── ABSENT(entries) ──                   what it does not have
  *     ◄───────── DONE(status, counts) ──                      each wanted page was in one of them before
  *
+ *     leader of a pipeline                               rank of it
+ *     ── PULL(blocks, slots, holders, budget) ───────────►    fetch these (peer_pull.h)
+ *     ◄──── PULLED(status, what became of each) ──
+ *
  * Every frame: HEAD, table, and for PAGES the bytes. Integers are little-endian; KV lies as in memory.
  *
  *     HEAD                                                    REQUEST table
  *     byte  size  field                                       byte  size  field
- *        0     4  magic "GWK1"                                   0     2  names N, 1-512
+ *        0     4  magic "GWK2"                                   0     2  names N, 1-512
  *        4     1  kind                                           2     2  pages P, 1-512; N × P <= 65536
  *        5     3  0                                              4     4  0
  *        8     4  table bytes                                    8    16  each name, N times
@@ -29,6 +33,17 @@
  *        0     4  status                                        18     2  KV head  / of the block
  *        4     4  pages given
  *        8     4  pages absent
+ *
+ *     PULL table (pull_codec.h)                               PULLED table (pull_codec.h)
+ *        0     2  names N, 1-4096                                0     4  status
+ *        2     2  holders H, 0-63                                4     1  where from, N times when served, else none:
+ *        4     4  budget, ms                                              0 lost, 1 had, 2 peer, 3 store
+ *        8    16  each name, N times, all different
+ *              4  each slot, N times, all different
+ *             84  each holder, H times:
+ *                  0   4  its rank
+ *                  4   8  pages: groups from, to, KV heads from, to (2 each), not empty
+ *                 12  72  address, a NUL and zeros behind it
  *
  * Term, generation, pipeline and request of an answer are those of the question, so a late or repeated answer is known as
  * such. A head that is wrong in itself (magic, kind, lengths, checksum) ends the connection: nobody knows where the next one
@@ -58,12 +73,20 @@
     (8 + GW_PAGE_NAMES_MAX * GW_BLOCK_NAME_BYTES + GW_PAGE_IDS_MAX * 4 + GW_PAGE_ITEMS_MAX / 8)
 #define GW_PAGE_ALL 0xFFFF /* group and head of an ABSENT block */
 
-enum gw_page_kind { GW_PAGE_REQUEST = 1, GW_PAGE_PAGES, GW_PAGE_ABSENT, GW_PAGE_DONE };
+enum gw_page_kind {
+    GW_PAGE_REQUEST = 1,
+    GW_PAGE_PAGES,
+    GW_PAGE_ABSENT,
+    GW_PAGE_DONE,
+    GW_PAGE_PULL,
+    GW_PAGE_PULLED
+};
 
 enum gw_page_status {
     GW_PAGE_SERVED,  /* look at the counts */
     GW_PAGE_STALE,   /* the asking term or generation is over */
     GW_PAGE_FOREIGN, /* another model, profile, KV type or page size */
+    GW_PAGE_REFUSED, /* PULLED: this rank fetches for nobody */
     GW_PAGE_STATUSES
 };
 

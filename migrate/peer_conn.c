@@ -239,29 +239,10 @@ static gw_err_t answer_all(struct answer *a)
     return err == GW_OK ? send_done(a, GW_PAGE_SERVED) : err;
 }
 
-/* Is it of a term or generation that is over, or of another model? Counts. */
-static enum gw_page_status judge(struct answer *a)
-{
-    struct gw_peer_server *s = a->server;
-    enum gw_page_status status = GW_PAGE_SERVED;
-    const struct gw_page_fence *f = &a->asked.fence;
-    pthread_mutex_lock(&s->lock);
-    s->stats.requests++;
-    if (f->term < s->term || (f->term == s->term && f->generation <= s->cancelled)) {
-        status = GW_PAGE_STALE;
-        s->stats.stale++;
-    } else if (!gw_page_model_equal(&a->asked.model, &s->config.model)) {
-        status = GW_PAGE_FOREIGN;
-        s->stats.foreign++;
-    }
-    pthread_mutex_unlock(&s->lock);
-    return status;
-}
-
 /* ---- the connection ---- */
 
-/* Waits for the first byte of a request. When the lease of the last answers is over, nothing is pinned any more. */
-static bool wait_for_request(struct answer *a)
+/* Waits for the first byte of a frame. When the lease of the last answers is over, nothing is pinned any more. */
+static bool wait_for_frame(struct answer *a)
 {
     const struct gw_peer_server_config *config = &a->server->config;
     int64_t now_us = gw_clock_mono_us(), idle_us = config->idle_us, lease_us = config->lease_us;
@@ -273,13 +254,17 @@ static bool wait_for_request(struct answer *a)
     return err == GW_OK;
 }
 
-static gw_err_t read_request(struct answer *a)
+/* A frame's head; the rest of it must come by *deadline_us. */
+static gw_err_t read_head(struct answer *a, int64_t *deadline_us)
 {
-    if (!wait_for_request(a)) return GW_ERR_IO;
-    int64_t deadline_us = gw_clock_mono_us() + a->server->config.message_us;
-    TRY(gw_peer_io_read(a->fd, a->head, sizeof a->head, deadline_us, &a->ctx));
-    TRY(gw_page_head_get(a->head, &a->asked, &a->ctx));
-    if (a->asked.kind != GW_PAGE_REQUEST) return gw_fail(&a->ctx, GW_ERR_PROTO, "not a request");
+    if (!wait_for_frame(a)) return GW_ERR_IO;
+    *deadline_us = gw_clock_mono_us() + a->server->config.message_us;
+    TRY(gw_peer_io_read(a->fd, a->head, sizeof a->head, *deadline_us, &a->ctx));
+    return gw_page_head_get(a->head, &a->asked, &a->ctx);
+}
+
+static gw_err_t read_request(struct answer *a, int64_t deadline_us)
+{
     TRY(gw_peer_io_read(a->fd, a->table, a->asked.table_bytes, deadline_us, &a->ctx));
     TRY(gw_page_check(a->head, &a->asked, a->table, &a->ctx));
     TRY(gw_page_request_get(a->table, a->asked.table_bytes, &a->request, &a->ctx));
@@ -287,16 +272,29 @@ static gw_err_t read_request(struct answer *a)
     return GW_OK;
 }
 
-static gw_err_t serve_one(struct answer *a)
+static gw_err_t serve_request(struct answer *a, int64_t deadline_us)
 {
-    TRY(read_request(a));
+    TRY(read_request(a, deadline_us));
     a->done = (struct gw_page_done){0};
-    enum gw_page_status status = judge(a);
+    enum gw_page_status status = peer_server_judge(a->server, &a->asked);
     gw_err_t err = status == GW_PAGE_SERVED ? answer_all(a) : send_done(a, status);
     pthread_mutex_lock(&a->server->lock);
     a->server->stats.absent += a->done.absent;
     pthread_mutex_unlock(&a->server->lock);
     return err;
+}
+
+static gw_err_t serve_one(struct answer *a)
+{
+    int64_t deadline_us;
+    TRY(read_head(a, &deadline_us));
+    switch (a->asked.kind) {
+    case GW_PAGE_REQUEST: return serve_request(a, deadline_us);
+    case GW_PAGE_PULL:
+        let_go_all(a); /* a pull may last; what was asked for before it is read by now */
+        return peer_conn_pull(a->server, a->fd, a->head, &a->asked, deadline_us, &a->ctx);
+    default: return gw_fail(&a->ctx, GW_ERR_PROTO, "pages: kind %d of a peer that asks", a->asked.kind);
+    }
 }
 
 /* An idle or closed connection is no news; the others are counted. */

@@ -3,7 +3,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "migrate/peer_fetch_internal.h"
 
@@ -57,7 +56,7 @@ static gw_err_t copy_config(struct gw_peer_fetch *f, const struct gw_peer_fetch_
 static void free_stream(struct fetch_stream *s)
 {
     if (!s) return;
-    fetch_stream_close(s);
+    peer_line_close(&s->line);
     for (int i = 0; i < GW_FETCH_ASKS_MAX; i++) free(s->asks[i].page_at);
     free(s);
 }
@@ -68,7 +67,7 @@ static struct fetch_stream *alloc_stream(struct gw_peer_fetch *f, uint32_t sourc
     if (!s) return NULL;
     s->fetch = f;
     s->source = source;
-    s->fd = -1;
+    s->line = (struct peer_line){-1, &f->lock, &f->cancelled};
     for (int i = 0; i < GW_FETCH_ASKS_MAX; i++) {
         s->asks[i].page_at = calloc(gw_page_rect_pages(f->config.want), sizeof *s->asks[i].page_at);
         if (s->asks[i].page_at) continue;
@@ -203,7 +202,6 @@ void gw_peer_fetch_cancel(struct gw_peer_fetch *f)
     pthread_mutex_lock(&f->lock);
     f->cancelled = true;
     pthread_cond_broadcast(&f->changed);
-    for (uint32_t i = 0; i < f->streams_len; i++)
-        if (f->streams[i]->fd >= 0) shutdown(f->streams[i]->fd, SHUT_RDWR);
+    for (uint32_t i = 0; i < f->streams_len; i++) peer_line_shut(&f->streams[i]->line);
     pthread_mutex_unlock(&f->lock);
 }

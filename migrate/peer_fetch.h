@@ -12,6 +12,7 @@
  *                ├──── the next source that holds it; none left: lost         (its block: abandoned)
  *                └──── the same one again, when the connection breaks
  *     source: fine ─GW_FETCH_FAILS_MAX in a row, or DONE(stale | foreign)─► dead for this run
+ *                  ─one, of connecting, with fast_fail─►
  *
  *     lost or wrong                                what is done
  *     ──────────────────────────────────────────   ───────────────────────────────────────────────────────────────
@@ -88,6 +89,8 @@ struct gw_peer_fetch_config {
     const uint8_t *from; /* gw_geometry_plan over these sources (copied), NULL: made here */
     uint32_t streams;    /* per source, 0: 1 */
     bool try_unix;       /* the source may be on this host */
+    bool
+        fast_fail; /* a source that cannot be connected to is dead at once: its process is gone, who waits recomputes */
     double rate_bytes_s; /* 0: no limit */
     int64_t stall_us;    /* 0: GW_FETCH_STALL_S */
     const struct gw_log *log;

@@ -1,21 +1,22 @@
 /* Peer fetch, inside: what the runner (peer_fetch.c) and its streams (fetch_stream.c) share.
  *
- * One lock guards what is below it, the items of the run included. A stream holds it but while it reads and writes its
- * socket, sleeps, or looks at bytes that came. It alone opens and closes its socket, under the lock, so that who cancels
- * shuts down no number that is another socket's by now. */
+ * One lock guards what is below it, the items of the run included, and the streams' lines. A stream holds it but while it
+ * reads and writes its socket, sleeps, or looks at bytes that came. */
 #ifndef GW_MIGRATE_PEER_FETCH_INTERNAL_H
 #define GW_MIGRATE_PEER_FETCH_INTERNAL_H
 
 #include <pthread.h>
 
 #include "migrate/fetch_items.h"
+#include "migrate/peer_line.h"
 #include "migrate/rate.h"
-#include "migrate/shake.h"
 
 #define FETCH_SPAN_PAGES 64           /* read at once */
 #define FETCH_SPAN_BYTES (256u << 10) /* and then summed up while they are in L2 */
 #define FETCH_SKIP_BYTES (64u << 10)
 #define FETCH_DRAIN_US   (50 * GW_US_PER_MS) /* for a DONE that is right behind its last page */
+#define FETCH_FAST_US                                                                                        \
+    (1500 * GW_US_PER_MS) /* for connecting with fast_fail: TCP repeats a lost SYN after 1 s */
 
 /* An entry of a PAGES frame, and where it goes. */
 struct fetch_entry {
@@ -27,12 +28,13 @@ struct fetch_entry {
 struct fetch_stream {
     struct gw_peer_fetch *fetch;
     uint32_t source;
-    int fd; /* -1: none */
+    struct peer_line line;
     pthread_t thread;
     bool started;
 
     /* the stream's own */
     int64_t patience_us; /* with one message */
+    bool connecting;     /* the connection that broke was none yet */
     struct fetch_ask asks[GW_FETCH_ASKS_MAX];
     uint32_t next_request;
     struct gw_page_head head;
@@ -65,11 +67,6 @@ struct gw_peer_fetch {
 
 /* A stream's thread; arg: the struct fetch_stream. */
 void *fetch_stream_main(void *arg);
-
-/* Connects and shakes hands, first through the unix socket where that may be. */
-gw_err_t fetch_stream_connect(struct fetch_stream *s) GW_MUST_USE;
-
-void fetch_stream_close(struct fetch_stream *s);
 
 /* Is there nothing left to do, or no time? Under the lock. */
 bool fetch_is_over(const struct gw_peer_fetch *f);

@@ -339,6 +339,26 @@ void gw_peer_server_cancel(struct gw_peer_server *s, uint64_t generation)
     pthread_mutex_unlock(&s->lock);
 }
 
+enum gw_page_status peer_server_judge(struct gw_peer_server *s, const struct gw_page_head *asked)
+{
+    enum gw_page_status status = GW_PAGE_SERVED;
+    const struct gw_page_fence *f = &asked->fence;
+    pthread_mutex_lock(&s->lock);
+    if (asked->kind == GW_PAGE_PULL)
+        s->stats.pulls++;
+    else
+        s->stats.requests++;
+    if (f->term < s->term || (f->term == s->term && f->generation <= s->cancelled)) {
+        status = GW_PAGE_STALE;
+        s->stats.stale++;
+    } else if (!gw_page_model_equal(&asked->model, &s->config.model)) {
+        status = GW_PAGE_FOREIGN;
+        s->stats.foreign++;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return status;
+}
+
 struct gw_peer_server_stats gw_peer_server_stats(struct gw_peer_server *s)
 {
     pthread_mutex_lock(&s->lock);

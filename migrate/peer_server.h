@@ -1,28 +1,30 @@
-/* Peer server: gives the KV pages of this rank to ranks that ask for them by name.
+/* Peer server: gives the KV pages of this rank to ranks that ask for them by name, and takes its leader's pulls.
  *
  * It listens on a TCP port, and, where the peer may be on the same host, on an abstract unix socket of the same name. Who
  * connects proves by the handshake of shake.h that it holds the cluster key; then a thread answers its requests, one after
  * the other (page_codec.h draws them). Pages are lent to the socket (peer_io.h), so that the only copy of a byte is the one
  * that the destination makes into its own pool; small ones are copied to the socket.
  *
- *     connection: accepted ─shake─► idle ─REQUEST─► answering ─DONE─► idle
- *                    │ shake_us      │ idle_us        │ lease_us per batch
- *                    └───────────────┴────────────────┴──► closed, whatever was pinned is free
+ *     connection: accepted ─shake─► idle ─REQUEST─► answering ─DONE─► idle ─PULL─► pulling ─PULLED─► idle
+ *                    │ shake_us      │ idle_us        │ lease_us per batch              │ its budget_ms
+ *                    └───────────────┴────────────────┴─────────────────────────────────┴──► closed, whatever was pinned is free
  *
  *     lost or wrong                                what is done
  *     ──────────────────────────────────────────   ────────────────────────────────────────────────────────────
  *     no handshake, or a wrong one                 closed after shake_us at the latest; no thread is spent on it
  *     more than GW_PEER_PENDING_MAX handshakes     the oldest is closed: its dialer tries again
  *     more than GW_PEER_CONNS_MAX peers            the new one is closed: its dialer tries again, or another source
- *     half a REQUEST, a byte a second              closed when message_us have passed since its first byte
- *     a REQUEST that is wrong in itself            closed, counted
- *     of an older term, of a generation that is    DONE(stale)
+ *     half a frame, a byte a second                closed when message_us have passed since its first byte
+ *     a frame that is wrong in itself              closed, counted
+ *     of an older term, of a generation that is    DONE(stale), PULLED(stale)
  *     over
- *     of another model, profile, KV type           DONE(foreign)
+ *     of another model, profile, KV type           DONE(foreign), PULLED(foreign)
+ *     a PULL where nobody takes it                 PULLED(refused)
  *     a block that was evicted meanwhile           ABSENT: each request looks it up and pins it anew
  *     a peer that takes no bytes                   closed when a batch has not gone within lease_us
  *     a peer that vanishes                         the same, or the socket breaks; its own retries are new requests
  *     a REQUEST that comes twice                   answered twice: answering changes nothing
+ *     a PULL that comes twice                      done twice: pullers send none again (peer_pull.h)
  *
  * No sum is made here: a page's checksum is the one that was taken when its block was sealed. A pool may use the slot of a
  * pinned block for another one while pages are on their way. Sums are therefore read while the name is still at the slot
@@ -33,7 +35,8 @@
  *
  * Plaintext behind the handshake: off loopback only with --insecure-plaintext.
  *
- * Owner: gw_peer_server_destroy waits for all threads; the source's memory must outlive it. Thread: create and destroy from
+ * Owner: gw_peer_server_destroy waits for all threads, so for a pull under way, too (whoever does it ends it first, or lets
+ * its budget pass); the source's memory must outlive it. Thread: create and destroy from
  * one; the others from any. Units: microseconds, bytes. Errors: GW_ERR_IO, GW_ERR_INPUT, GW_ERR_MEMORY; what goes wrong with
  * a peer is counted and logged, never returned. Source: own design; DESIGN parts 5, 6 and 10. */
 #ifndef GW_MIGRATE_PEER_SERVER_H
@@ -41,11 +44,12 @@
 
 #include "base/log.h"
 #include "migrate/page_codec.h"
+#include "migrate/peer_pull.h"
 
 #define GW_PEER_PENDING_MAX 64 /* handshakes at once */
 #define GW_PEER_CONNS_MAX   64 /* peers at once: two streams of each of 32 ranks */
 #define GW_PEER_SHAKE_S     5  /* two round trips and a peer that is short of cores */
-#define GW_PEER_MESSAGE_S   5  /* for a REQUEST, 18 KiB at most, from its first byte on */
+#define GW_PEER_MESSAGE_S   5  /* for a REQUEST or PULL, 86 KiB at most, from its first byte on */
 #define GW_PEER_LEASE_S     10 /* for a batch: 1-2 MiB, so 200 KB/s is the slowest peer that is served */
 #define GW_PEER_IDLE_S                                                                                       \
     60 /* between two requests: pre-copy asks for what was sealed since, every second or so */
@@ -67,6 +71,16 @@ struct gw_page_source {
                            uint64_t *checksum);
 };
 
+/* Who fetches for the leader of this rank's pipeline. */
+struct gw_pull_sink {
+    void *arg;
+    /* Fetches the pull's blocks into its slots, and says in from[names_len], GW_PULL_LOST in all of it before, what became of
+     * each (enum gw_pull_from). The pull is within its limits and of no term or generation that the server knows to be over;
+     * whether the slots are the pipeline's to give is for the callee to see. Called on the connection's thread; may block for
+     * budget_ms, and from several connections at once. */
+    void (*pull)(void *arg, const struct gw_pull *pull, uint8_t *from);
+};
+
 struct gw_peer_server_config {
     const char *host; /* numeric address to listen on */
     uint16_t port;    /* 0: any free one */
@@ -75,7 +89,8 @@ struct gw_peer_server_config {
     size_t key_len;
     struct gw_page_model model;
     struct gw_page_source source;
-    double rate_bytes_s;     /* of all peers together; 0: no limit */
+    struct gw_pull_sink pull; /* no function: pulls are refused */
+    double rate_bytes_s;      /* of all peers together; 0: no limit */
     uint32_t lend_min_bytes; /* pages of a batch that are as large on average are lent; 0: GW_PEER_LEND_MIN */
     const struct gw_log *log;
     int64_t shake_us, message_us, lease_us, idle_us; /* 0: as above */
@@ -83,7 +98,8 @@ struct gw_peer_server_config {
 
 struct gw_peer_server_stats {
     uint64_t requests, pages, bytes, absent; /* pages */
-    uint64_t stale, foreign;                 /* requests */
+    uint64_t pulls;
+    uint64_t stale, foreign;     /* requests and pulls */
     uint64_t bad, slow, refused; /* connections: protocol broken, deadline passed, over the maximum */
 };
 
@@ -93,7 +109,8 @@ gw_err_t gw_peer_server_create(const struct gw_peer_server_config *config, struc
                                struct gw_err_ctx *ctx) GW_MUST_USE;
 void gw_peer_server_destroy(struct gw_peer_server *server);
 
-/* "address:port" or "[v6]:port": what it listens on. */
+/* "address:port" or "[v6]:port": what it listens on, and by which peers with try_unix find its unix socket: host must be the
+ * address that they are told (of 0.0.0.0 no peer can reach it). */
 const char *gw_peer_server_address(const struct gw_peer_server *server);
 
 /* Serves a socket whose peer has proven itself already, to another listener. It is the server's from now on, also on error

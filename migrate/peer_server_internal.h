@@ -46,6 +46,14 @@ struct gw_peer_server {
 /* A connection's thread; arg: the struct peer_conn. */
 void *peer_conn_main(void *arg);
 
+/* Counts a REQUEST or PULL. Is it of a term or generation that is over, or of another model? */
+enum gw_page_status peer_server_judge(struct gw_peer_server *s, const struct gw_page_head *asked);
+
+/* Reads the rest of a PULL whose head has come, has it done and answers. */
+gw_err_t peer_conn_pull(struct gw_peer_server *s, int fd, const uint8_t head[GW_PAGE_HEAD_BYTES],
+                        const struct gw_page_head *asked, int64_t deadline_us,
+                        struct gw_err_ctx *ctx) GW_MUST_USE;
+
 /* Makes the listening thread look at its connections. */
 void peer_server_wake(struct gw_peer_server *s);
 

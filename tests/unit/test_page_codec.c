@@ -84,7 +84,7 @@ static void test_head_put_get_is_the_same(void **state)
     struct gw_page_head head = head_of(GW_PAGE_PAGES, sizeof table, 4096), got;
     gw_page_head_put(bytes, &head, table);
     assert_memory_equal(
-        bytes, "GWK1\2\0\0\0\x20\0\0\0\0\x10\0\0\7\0\0\0\0\0\0\0\13\0\0\0\0\0\0\0\3\0\0\0\x2A\0\0\0\1\2\3",
+        bytes, "GWK2\2\0\0\0\x20\0\0\0\0\x10\0\0\7\0\0\0\0\0\0\0\13\0\0\0\0\0\0\0\3\0\0\0\x2A\0\0\0\1\2\3",
         43);
     assert_int_equal(gw_page_head_get(bytes, &got, NULL), GW_OK);
     assert_int_equal(gw_page_check(bytes, &got, table, NULL), GW_OK);
@@ -127,7 +127,7 @@ static void test_head_lengths_over_the_limits_are_refused(void **state)
         {GW_PAGE_ABSENT, 20 * (GW_PAGE_ENTRIES_MAX + 1), 0, 1, {0}, {{0}, 0, 0}},
         {GW_PAGE_DONE, 11, 0, 1, {0}, {{0}, 0, 0}},
         {0, 12, 0, 1, {0}, {{0}, 0, 0}},
-        {5, 12, 0, 1, {0}, {{0}, 0, 0}},
+        {7, 12, 0, 1, {0}, {{0}, 0, 0}},
     };
     uint8_t bytes[GW_PAGE_HEAD_BYTES], *table = calloc(1, GW_PAGE_TABLE_MAX + 1);
     struct gw_page_head got;

@@ -250,6 +250,56 @@ static void test_run_all_sources_down_ends_before_the_deadline(void **state)
     assert_true(f->run.took_us < PAGE_LATE_US / 2);
 }
 
+/* Its process is gone: who waits would rather recompute. */
+static void test_run_fast_fail_gives_up_who_cannot_be_reached_at_once(void **state)
+{
+    struct fixture *f = *state;
+    open_source(f, 0, ALL, 3);
+    open_source(f, 1, page_rect(0, 4, 0, 4), 3);
+    gw_peer_server_destroy(f->servers[0]);
+    f->servers[0] = NULL;
+    struct gw_peer_fetch_config config = open_sink(f, ALL, 2);
+    config.fast_fail = true;
+    open_fetch(&f->run, &config);
+    run_fetch(&f->run, 0, 3);
+    assert_int_equal(f->run.err, GW_OK);
+    assert_int_equal(f->run.result.absent, 3);
+    assert_int_equal(f->run.result.broken, 1); /* connecting is tried once */
+    assert_true(f->run.took_us < PAGE_LATE_US / 2);
+}
+
+static void *restart_server(void *arg)
+{
+    struct fixture *f = arg;
+    struct gw_peer_server_config server = server_config(&f->from[0]);
+    while (gw_peer_server_stats(f->servers[0]).requests == 0) sched_yield();
+    gw_peer_server_destroy(f->servers[0]);
+    f->servers[0] = server_open(&server); /* elsewhere */
+    return NULL;
+}
+
+static void test_run_fast_fail_source_that_dies_in_the_middle_is_given_up(void **state)
+{
+    struct fixture *f = *state;
+    pthread_t thread;
+    open_source(f, 0, ALL, 40);
+    gw_peer_server_destroy(f->servers[0]);
+    struct gw_peer_server_config server = server_config(&f->from[0]);
+    server.rate_bytes_s = 1; /* the first batch goes, no second one */
+    f->servers[0] = server_open(&server);
+    f->sources[0] = fetch_source(gw_peer_server_address(f->servers[0]), ALL);
+    struct gw_peer_fetch_config config = open_sink(f, ALL, 1);
+    config.fast_fail = true;
+    open_fetch(&f->run, &config);
+    pthread_create(&thread, NULL, restart_server, f);
+    run_fetch(&f->run, 0, 40);
+    pthread_join(thread, NULL);
+    assert_int_equal(f->run.err, GW_OK);
+    assert_int_equal(f->run.result.broken, 2); /* the connection, and its successor */
+    assert_true(count_there(&f->run) < 40);
+    assert_true(f->run.took_us < PAGE_LATE_US / 2);
+}
+
 /* ---- time ---- */
 
 static void test_run_rate_is_kept(void **state)
@@ -364,6 +414,8 @@ int main(void)
         PEER_TEST(test_run_full_pool_takes_what_fits),
         PEER_TEST(test_run_source_that_is_down_is_replaced),
         PEER_TEST(test_run_all_sources_down_ends_before_the_deadline),
+        PEER_TEST(test_run_fast_fail_gives_up_who_cannot_be_reached_at_once),
+        PEER_TEST(test_run_fast_fail_source_that_dies_in_the_middle_is_given_up),
         PEER_TEST(test_run_rate_is_kept),
         PEER_TEST(test_run_deadline_keeps_what_is_whole_and_abandons_the_rest),
         PEER_TEST(test_cancel_from_another_thread_ends_a_run),

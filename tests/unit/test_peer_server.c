@@ -139,7 +139,7 @@ static void test_server_half_a_request_is_dropped_in_time(void **state)
     open_source(f, 0, ALL, 1);
     reopen_server(f, 100 * GW_US_PER_MS, 0, 0);
     int fd = connect_proven(f);
-    assert_int_equal(send(fd, "GWK1", 4, 0), 4);
+    assert_int_equal(send(fd, "GWK2", 4, 0), 4);
     assert_true(sees_end(fd));
     wait_slow(f, 1);
     close(fd);
