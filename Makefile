@@ -97,7 +97,7 @@ LAYOUT := controller/layout_model.c controller/layout_spec.c controller/layout_l
 SIM := tests/sim/main_sim.c tests/sim/sim_world.c tests/sim/sim_queue.c tests/sim/sim_model.c tests/sim/sim_net.c \
        tests/sim/sim_worker.c tests/sim/sim_ranks.c tests/sim/sim_jobs.c tests/sim/sim_plan.c \
        tests/sim/sim_planner.c tests/sim/sim_front.c tests/sim/sim_check.c tests/sim/sim_pipes.c \
-       tests/sim/sim_faults.c
+       tests/sim/sim_faults.c tests/sim/sim_kv.c tests/sim/sim_moves.c
 CLI := controller/cli/up.c controller/cli/settled.c controller/cli/fleet.c controller/cli/procs.c
 CLI += controller/cli/admin_client.c controller/cli/cluster_view.c controller/cli/canvas.c controller/cli/cluster_picture.c \
        controller/cli/terminal.c controller/cli/signals.c controller/cli/status_cmd.c controller/cli/top_cmd.c controller/cli/drain_cmd.c
@@ -294,10 +294,12 @@ FUZZ_SHORT := $(foreach f,$(FUZZ),build/asan/tests/fuzz/$(f),--runs,$(FUZZ_RUNS)
 FUZZ_S ?= 60
 ifneq ($(SIM),)
 SIM_PROGRAM := build/asan/tests/sim/godwit-sim
+# As many sessions as fit into a quarter of a minute: the -O3 build, whose asserts stay on
+SIM_SESSIONS := build/release/tests/sim/godwit-sim
 SIM_SHORT := $(SIM_PROGRAM),--tap,--seeds,20
-SIM_TEST := $(SIM_PROGRAM),--tap,--seeds,150
+SIM_TEST := $(SIM_PROGRAM),--tap,--seeds,150 $(SIM_SESSIONS),--tap,--sessions,--seeds,800
 SIM_LONG := $(SIM_PROGRAM),--tap,--seeds,4000@3600 $(SIM_PROGRAM),--tap,--seeds,1000,--instances,20@3600 \
-            tests/sim/mutants.py@3600
+            $(SIM_PROGRAM),--tap,--sessions,--seeds,2000@3600 tests/sim/mutants.py@3600
 endif
 
 .PHONY: deps lint format check test test-full test-build
@@ -318,7 +320,7 @@ check: ## what to run before a commit: lint, unit tests, short simulator and end
 
 TESTS = $(TESTS_ASAN) $(TESTS_RELEASE) $(TESTS_TSAN)
 test-build: build/asan/tests/cloud_call build/release/tests/cloud_call
-test-build: all asan $(TESTS) $(SIM_PROGRAM) $(FUZZ:%=build/asan/tests/fuzz/%)
+test-build: all asan $(TESTS) $(SIM_PROGRAM) $(SIM_SESSIONS) $(FUZZ:%=build/asan/tests/fuzz/%)
 
 test: ## install what the tests need, build release and ASan + UBSan, run everything but the long runs
 	@.ci/deps build test

@@ -61,6 +61,8 @@
  *                a rank is GONE             DEAD      RELEASE to the others; a plan is wanted
  *                BROKEN of a rank           DEAD      RELEASE to all; a plan is wanted after replan_wait
  *     READY      its component may start    SERVING   START to all; SUBMITs to the leader follow
+ *     READY,     what others run shall go   same      WARM for each such request to the leader (protocol 3); at most one
+ *      SERVING    there                                per request is under way
  *     SERVING    PLAN does not have it      SERVING   RETIRED: as before, until its component is READY, or another
  *                                                     pipeline can take what it has
  *     SERVING    told to drain (below)      DRAINING  CUTOVER of all requests; nothing new
@@ -87,13 +89,19 @@
  *     new ones, one of them FORMING              serve on                                wait
  *     the same, an old one is DOOMED and its     that one drains, then ends: its         wait
  *      deadline nearer than the margin           requests are queued
- *     new ones, all READY                        drain                                   wait
+ *     new ones, all READY                        serve on while copies are made          copy (WARM)
+ *     the same, copies made (below)              drain                                   wait
  *     the same, and all old ones empty (or       end                                     START
  *      there are none)
  *     a new one ended while old ones drained     serve on                                wait
- *     no new one, an old one DOOMED or RETIRED   drains once the plan for this fleet     -
- *                                                 is there and another pipeline stays,
+ *     no new one, an old one DOOMED or RETIRED   once the plan for this fleet is there   -
+ *                                                 and another pipeline stays: serves on
+ *                                                 while copies are made there, drains;
  *                                                 at the latest at the margin; ends
+ *
+ * Copies are made when all WARMEDs of the last round have come (core_warm.c), warm_timeout has passed, the margin before
+ * any old one's deadline is reached, or an old one drains already. Nothing waits for a copy but the pipeline that it is
+ * made from, and that serves on.
  *
  *     event in the middle                        what follows
  *     ────────────────────────────────────────   ──────────────────────────────────────────────────────────
@@ -104,6 +112,14 @@
  *     workers come                               a plan is wanted; new ones that it still has are untouched
  *     the leader dies while DRAINING             its pipeline is DEAD: what was not handed off is queued; new ones
  *                                                that are READY start at once
+ *     a source dies while copies are made        the same: new ones start at once, what was copied or is being copied
+ *                                                goes on there, naming the survivors as holders
+ *     a target ends while copies are made        its copies count as made; if others may follow, they are made there,
+ *                                                else the old ones serve on
+ *     a NOTICE while copies are made             to an old one's worker: the margin may come nearer; to a new one's: it
+ *                                                is DEAD, as above
+ *     the NOTICE is cancelled meanwhile          a plan is wanted; the old ones serve on, copies that were made are of
+ *                                                use if anything moves later
  *     a PLAN for an older fleet                  what of it is still possible is taken; a plan is wanted
  *     a PLAN that no fleet can serve             those pipelines are ignored: a note, a plan is wanted after replan_wait
  *     a PLAN of no ranks                         old ones serve on as long as they can; requests wait (max_queue_wait)
@@ -112,6 +128,11 @@
  * a step is due each heartbeat (gw_core_next_deadline_us); after a gap of over half the timeout without any step
  * all silence deadlines move by the gap. More than half of the fleet (of two or more) quiet at once: those due
  * get mass_loss_recheck_us more.
+ *
+ * Holders: a request remembers whose workers it has run on since it began there (HANDOFF, its loss, BROKEN, loss of a
+ * rank); SUBMIT and WARM name those that live still, serve pages and are of the target's profile: survivors of a dead
+ * pipeline are holders, the dead are not. A new prompt that is routed away from its prefix names who has that. Holders are
+ * hints: whoever was wrongly not named costs a recomputation, whoever was wrongly named an answer "I have not".
  *
  * Request states:
  *
@@ -132,6 +153,12 @@
  *                                                    sets the count back)
  *     RUNNING   counted twice              QUEUED    GW_NOTE_REQUEST_ALONE: it waits for a pipeline to itself
  *     RUNNING   alone, lost three times    -         GW_ACT_FAILED (INTERNAL)
+ *     RUNNING   WARM sent                  RUNNING   nothing changes for it; its target is remembered
+ *     any       WARMED                     same      the target has what it could get: dispatch prefers it
+ *     any       is submitted elsewhere,    …         CANCEL (of the attempt that WARM named) to the target
+ *                or ends
+ *     RUNNING   ORIGIN                     RUNNING   counted once per attempt, and noted, if it was resubmitted or had
+ *                                                    holders
  *     RUNNING   REJECT                     -         GW_ACT_FAILED with the leader's code and text
  *     RUNNING   CUTOVER sent               MOVING    TOKENS are still taken
  *     MOVING    HANDOFF · its deadline     QUEUED    served before new ones; never counted
@@ -147,13 +174,17 @@
  *     START             the others serve with a rank that does not know: their steps wait until it is GONE or say BROKEN
  *     SUBMIT, TOKENS    resubmitted from the log: what is lost is generated again, bit for bit
  *     CANCEL            it died with the link
+ *     WARM, WARMED      the source serves on until warm_timeout or the margin, then what was not copied is fetched from
+ *                       holders by who gets the SUBMIT, or computed; with the target's link its copies end
+ *     ORIGIN            that attempt is not counted
  *     CUTOVER, HANDOFF  no HANDOFF by its deadline, or GONE before: resubmitted from the log
  *     RELEASE           the worker has left everything when it registers again
  *     BROKEN            the other ranks' steps fail too, or the worker is GONE
  *     NOTICE            kept by name: it holds for the next incarnation
  *
- * TOKENS, REJECT, HANDOFF count only from the leader's link under its pipeline's number and generation, READY and
- * BROKEN from a rank's; TOKENS of an old attempt, of a branch that is finished, or for an unknown request are stale
+ * TOKENS, REJECT, HANDOFF, ORIGIN count only from the leader's link under its pipeline's number and generation, WARMED
+ * also before START, READY and BROKEN from a rank's; TOKENS of an old attempt, of a branch that is finished, or for an
+ * unknown request, WARMED of what is not being copied there, a second ORIGIN of one attempt are stale
  * too: dropped and counted. */
 /* clang-format on */
 #ifndef GW_CONTROLLER_CORE_H
@@ -243,7 +274,7 @@ struct gw_event {
             struct gw_request *request;
         } submit; /* request->id: unique, not 0, chosen by the front */
         struct {
-            struct gw_request *request; /* as in submit; at least one branch is not done */
+            struct gw_request *request;              /* as in submit; at least one branch is not done */
             const struct gw_core_restored *branches; /* [request->n], borrowed */
             const char *profile; /* that the records were computed with; "" iff there are none */
         } restore;
@@ -338,7 +369,7 @@ struct gw_action {
             uint32_t branch;
             struct gw_tokens tokens;
             const char *profile; /* numerics profile that they were computed with */
-        } tokens; /* points into the log */
+        } tokens;                /* points into the log */
         struct {
             uint64_t request;
             uint32_t branch;

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "migrate/plan.h"
+
 /* BACKGROUND: pages are named by content, so anybody who has served a request, or one with the same prefix, may still
  * have some of its pages. Who they are is only a hint: whoever is asked for a page may not have it, and then it comes
  * from elsewhere or is computed.
@@ -10,11 +12,6 @@
  * BEHAVIOR: a request remembers workers by their links, the last pipeline's first, at most as many as a message may
  * name; the oldest are forgotten. A link is one incarnation of a process: when it is gone, so are the pages. That is
  * looked up when a message is made. */
-
-static bool same_rect(struct gw_cell_rect a, struct gw_cell_rect b)
-{
-    return a.g0 == b.g0 && a.g1 == b.g1 && a.s0 == b.s0 && a.s1 == b.s1;
-}
 
 /* A list being made; each holder is in it once. */
 struct list {
@@ -26,7 +23,7 @@ static void list_add(struct list *list, struct core_holder h)
 {
     if (list->len == GW_WIRE_HOLDERS_MAX) return;
     for (uint32_t i = 0; i < list->len; i++)
-        if (list->items[i].link == h.link && same_rect(list->items[i].cells, h.cells)) return;
+        if (list->items[i].link == h.link && gw_rect_equal(list->items[i].cells, h.cells)) return;
     list->items[list->len++] = h;
 }
 
@@ -59,7 +56,7 @@ void core_holders_add(struct core_request *r, const struct core_pipeline *p, boo
 static bool is_own(const struct core_pipeline *p, const struct core_holder *h)
 {
     for (uint32_t i = 0; i < p->ranks_len; i++)
-        if (p->ranks[i].worker->link == h->link && same_rect(p->ranks[i].cells, h->cells)) return true;
+        if (p->ranks[i].worker->link == h->link && gw_rect_equal(p->ranks[i].cells, h->cells)) return true;
     return false;
 }
 

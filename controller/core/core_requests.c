@@ -202,7 +202,8 @@ void core_on_submit(struct gw_core *core, int64_t now_us, struct gw_request *req
 {
     struct core_request *r = NULL;
     assert(request->id != 0 && request->n >= 1 && !gw_id_map_get(&core->requests, request->id));
-    gw_err_t err = core->fresh.len >= core->config.max_queued ? GW_ERR_LIMIT : core_request_admit(core, request, &r);
+    gw_err_t err =
+        core->fresh.len >= core->config.max_queued ? GW_ERR_LIMIT : core_request_admit(core, request, &r);
     if (err != GW_OK) {
         struct gw_action *a = core_act(core, GW_ACT_FAILED);
         a->failed.request = request->id;

@@ -11,6 +11,7 @@
 struct totals {
     uint64_t events, frames, faults, cutovers, silences, alones, collateral, moved, stale, diverged, tokens;
     uint64_t plans, formed, started, broken, storms;
+    uint64_t warms, warmed, named, kv_cached, kv_moved, kv_stored, kv_recomputed;
 };
 
 static void add(struct totals *t, const struct sim *sim)
@@ -29,6 +30,13 @@ static void add(struct totals *t, const struct sim *sim)
     t->started += sim->started;
     t->broken += sim->broken;
     t->storms += sim->storms;
+    t->warms += sim->warms;
+    t->warmed += sim->warmed;
+    t->named += sim->named;
+    t->kv_cached += s.kv.cached;
+    t->kv_moved += s.kv.moved;
+    t->kv_stored += s.kv.stored;
+    t->kv_recomputed += gw_kv_recomputed(&s.kv);
     t->moved += s.announced_moves + s.unannounced_moves;
     t->stale += s.stale_frames;
     t->diverged += s.diverged;
@@ -53,10 +61,10 @@ static bool run_seed(struct sim *sim, uint64_t seed, const struct sim_options *o
         print_trace(sim);
         sim_fini(sim);
     }
-    printf("# seed %llu: %s\n# replay: godwit-sim --seeds 1 --seed %llu --requests %u --instances %u "
+    printf("# seed %llu: %s\n# replay: godwit-sim --seeds 1 --seed %llu --requests %u --instances %u%s "
            "--verbose\n",
            (unsigned long long)seed, sim->failure, (unsigned long long)seed, options->requests,
-           options->instances);
+           options->instances, options->sessions ? " --sessions" : "");
     return false;
 }
 
@@ -65,13 +73,16 @@ static void print_totals(const struct totals *t)
     printf(
         "# events=%llu frames=%llu tokens=%llu faults=%llu moved=%llu cutovers=%llu silences=%llu stale=%llu "
         "diverged=%llu alone=%llu failed_beside_poison=%llu\n"
-        "# plans=%llu pipelines_formed=%llu started=%llu broken=%llu storms=%llu\n",
+        "# plans=%llu pipelines_formed=%llu started=%llu broken=%llu storms=%llu\n"
+        "# warms=%llu warmed=%llu holders=%llu kv: cache=%llu peer=%llu store=%llu recompute=%llu\n",
         (unsigned long long)t->events, (unsigned long long)t->frames, (unsigned long long)t->tokens,
         (unsigned long long)t->faults, (unsigned long long)t->moved, (unsigned long long)t->cutovers,
         (unsigned long long)t->silences, (unsigned long long)t->stale, (unsigned long long)t->diverged,
         (unsigned long long)t->alones, (unsigned long long)t->collateral, (unsigned long long)t->plans,
         (unsigned long long)t->formed, (unsigned long long)t->started, (unsigned long long)t->broken,
-        (unsigned long long)t->storms);
+        (unsigned long long)t->storms, (unsigned long long)t->warms, (unsigned long long)t->warmed,
+        (unsigned long long)t->named, (unsigned long long)t->kv_cached, (unsigned long long)t->kv_moved,
+        (unsigned long long)t->kv_stored, (unsigned long long)t->kv_recomputed);
 }
 
 /* Runs count seeds from first on; one TAP line per SEEDS_PER_TEST. Returns how many failed. */
@@ -92,8 +103,9 @@ static int64_t run_seeds(struct sim *sim, uint64_t first, int64_t count, bool ta
             failed += !passed;
         }
         if (tap)
-            printf("%s %lld - sim_seeds_%llu_to_%llu\n", good ? "ok" : "not ok", (long long)test + 1,
-                   (unsigned long long)from, (unsigned long long)end - 1);
+            printf("%s %lld - sim_%sseeds_%llu_to_%llu\n", good ? "ok" : "not ok", (long long)test + 1,
+                   options->sessions ? "sessions_" : "", (unsigned long long)from,
+                   (unsigned long long)end - 1);
         fflush(stdout);
     }
     print_totals(&totals);
@@ -103,7 +115,7 @@ static int64_t run_seeds(struct sim *sim, uint64_t first, int64_t count, bool ta
 int main(int argc, char **argv)
 {
     int64_t seeds = 200, seed = 1, requests = 0, instances = 0;
-    bool tap = false, verbose = false, first = false, help = false;
+    bool tap = false, verbose = false, first = false, sessions = false, help = false;
     int nwords;
     struct gw_err_ctx ctx = {0};
     const struct gw_flag flags[] = {
@@ -114,6 +126,8 @@ int main(int argc, char **argv)
          SIM_INSTANCES_MAX},
         {"tap", GW_FLAG_BOOL, &tap, NULL, "report as TAP, a line per ten seeds", 0, 0},
         {"first", GW_FLAG_BOOL, &first, NULL, "end at the first seed that fails", 0, 0},
+        {"sessions", GW_FLAG_BOOL, &sessions, NULL,
+         "runs with more KV on the move: long prompts, little room, notices and changes of layout", 0, 0},
         {"verbose", GW_FLAG_BOOL, &verbose, NULL, "print every event", 0, 0},
         {0}};
     if (gw_args_parse(argc, argv, flags, NULL, 0, &nwords, &help, &ctx) != GW_OK) {
@@ -125,7 +139,7 @@ int main(int argc, char **argv)
                      flags);
         return 0;
     }
-    struct sim_options options = {(uint32_t)requests, (uint32_t)instances, verbose, first};
+    struct sim_options options = {(uint32_t)requests, (uint32_t)instances, verbose, first, sessions};
     struct sim *sim = sim_alloc(1, sizeof *sim);
     int64_t failed = run_seeds(sim, (uint64_t)seed, seeds, tap, &options);
     free(sim);

@@ -2,7 +2,7 @@
 """Plants bugs in the core, one at a time, and checks that the tests find each.
 
 A mutant is one small change of the sources: (what is broken, file, old text, new text, who must find it). "sim": 200
-seeds of the simulator; "unit": the unit tests of the core, for what the simulator does not see because the result stays
+seeds of the simulator; "sessions": as many with --sessions; "unit": the unit tests of the core, for what the simulator does not see because the result stays
 right (only later, or elsewhere) or the case is too rare. The sources are copied to build/mutants and built there. Speaks TAP; a mutant whose
 old text is not there any more fails, so that this list follows the code.
 
@@ -14,12 +14,14 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 TREE = os.path.join(ROOT, "build", "mutants")
 SIM = "build/asan/tests/sim/godwit-sim"
 UNIT = [f"build/asan/tests/unit/test_core_{m}"
-        for m in ("requests", "workers", "moves", "route", "pipelines", "plan", "transitions")]
+        for m in ("requests", "workers", "moves", "route", "pipelines", "plan", "transitions",
+                  "holders", "warm")]
 FOLDERS = ("base", "migrate", "controller/core", "controller/plan", "tests/sim", "tests/unit", "tests/lib")
 SEEDS = "200"
 
 TOKENS, REQUESTS, WORKERS = "core_tokens.c", "core_requests.c", "core_workers.c"
 ROUTE, MOVES, LOG, CORE, NOTICES = "core_route.c", "core_moves.c", "core_log.c", "core.c", "core_notices.c"
+HOLDERS, WARM = "core_holders.c", "core_warm.c"
 PIPELINES, PLAN, TRANSITIONS, INTERNAL = "core_pipelines.c", "core_plan.c", "core_transitions.c", "core_internal.h"
 
 MUTANTS = [
@@ -39,10 +41,10 @@ MUTANTS = [
     ("generation does not grow", PIPELINES, "p->generation = ++core->last_generation;",
      "p->generation = core->last_generation = 1;", "sim"),
     # what a resubmitted request carries
-    ("log is sent one record short", ROUTE, "{r->logs[i].len, r->logs[i].done",
+    ("log is sent one record short", HOLDERS, "{r->logs[i].len, r->logs[i].done",
      "{r->logs[i].len > 0 ? r->logs[i].len - 1 : 0, r->logs[i].done", "sim"),
-    ("log is not sent", ROUTE, "{r->logs[i].len, r->logs[i].done", "{0, r->logs[i].done", "sim"),
-    ("ended branches are not marked", ROUTE, "r->logs[i].len, r->logs[i].done,", "r->logs[i].len, false,", "sim"),
+    ("log is not sent", HOLDERS, "{r->logs[i].len, r->logs[i].done", "{0, r->logs[i].done", "sim"),
+    ("ended branches are not marked", HOLDERS, "r->logs[i].len, r->logs[i].done,", "r->logs[i].len, false,", "sim"),
     # the token path
     ("overlap is appended again", TOKENS, "commit(core, r, m->branch, t, overlap)", "commit(core, r, m->branch, t, 0)",
      "sim"),
@@ -147,8 +149,8 @@ MUTANTS = [
     ("CUTOVER names the wrong attempt", MOVES, "{r->request->id, r->attempt};", "{r->request->id, r->attempt - 1};", "sim"),
     ("CUTOVER names requests that move already", MOVES, "if (r->state == CORE_MOVING) continue; r->state",
      "r->state", "unit"),
-    ("nothing is cut over at the margin", TRANSITIONS, "now_us >= deadline_us - core->config.cutover_margin_us)",
-     "now_us >= deadline_us)", "unit"),
+    ("nothing is cut over at the margin", TRANSITIONS, "now_us >= deadline_us - core->config.cutover_margin_us;",
+     "now_us >= deadline_us;", "sim"),
     ("nothing is cut over when another pipeline comes", TRANSITIONS,
      "return (p->single || !core_plan_pending(core)) && has_target(core, p);", "return false && has_target(core, p);",
      "unit"),
@@ -226,8 +228,76 @@ MUTANTS = [
     ("what is held stays held", TRANSITIONS, "if (!any) core_requests_unhold(core, now_us);", "(void)any; (void)now_us;", "sim"),
     ("nothing is held for successors", REQUESTS, "bool hold = r->pipeline->cutting;", "bool hold = false;", "unit"),
     ("planned away is as good as staying", TRANSITIONS, "(!p->retired || root_of(p)->heirs);", "true;", "unit"),
-    ("heirs are not waited for", TRANSITIONS, "if (root->heirs || (deadline_us == INT64_MAX && !p->retired)) return false;",
-     "if (deadline_us == INT64_MAX && !p->retired) return false;", "unit"),
+    ("heirs are not waited for", TRANSITIONS, "if (root->heirs || (!is_doomed(p) && !p->retired)) return false;",
+     "if (!is_doomed(p) && !p->retired) return false;", "unit"),
+    # who has KV
+    ("dead workers are named as holders", HOLDERS, "const struct core_worker *w = gw_id_map_get(&core->links, h->link);",
+     "static struct core_worker ghost; ghost.hello.proto = 3; ghost.profile = p->profile; ghost.hello.pages[0] = 'x'; "
+     "const struct core_worker *w = gw_id_map_get(&core->links, h->link); if (!w) w = &ghost;", "sim"),
+    ("holders of another profile are named", HOLDERS, "&& w->profile == p->profile;", ";", "unit"),
+    ("workers of protocol 2 are named as holders", HOLDERS, "return w && w->hello.proto >= CORE_PROTO_KV && w->hello.pages[0]",
+     "return w && (w->hello.proto < CORE_PROTO_KV || w->hello.pages[0])", "sim"),
+    ("holders are named to protocol 2", HOLDERS, "if (core_leader(p)->hello.proto < CORE_PROTO_KV) return 0;", "", "sim"),
+    ("a rank is named to itself", HOLDERS, "if (!can_serve(w, p) || is_own(p, h)) continue;", "if (!can_serve(w, p)) continue;",
+     "unit"),
+    ("a request forgets where it has been", REQUESTS, "if (r->started) core_holders_add(r, r->pipeline, true);", "", "unit"),
+    ("where a request never began is named", REQUESTS, "if (r->started) core_holders_add", "core_holders_add", "unit"),
+    ("the oldest holders are kept", HOLDERS, "if (last) list_add_pipeline(&list, p); list_add_known(&list, r); if (!last)",
+     "list_add_known(&list, r);", "unit"),
+    ("more holders than a message names", HOLDERS, "if (list->len == GW_WIRE_HOLDERS_MAX) return;",
+     "if (list->len == 10) return;", "unit"),
+    ("a prefix elsewhere is not named", ROUTE, "if (affine && affine != p) core_holders_add(list->first, affine, false);", "",
+     "unit"),
+    ("protocol 2 is told where pages are", PIPELINES, "if (proto >= CORE_PROTO_KV && h->proto >= CORE_PROTO_KV)",
+     "if (h->proto >= CORE_PROTO_KV)", "unit"),
+    ("ORIGIN counts twice", WARM, "if (r->has_origin) {", "if (false) {", "unit"),
+    ("ORIGIN of a new request counts", WARM, "if (r->attempt == 1 && !r->helped) return;", "", "sim"),
+    ("ORIGIN of a later attempt is not counted", REQUESTS, "r->started = r->has_origin = false;", "r->started = false;", "sim"),
+    # copying ahead
+    ("nothing is copied ahead", WARM, "if (now_us >= p->warm_until_us) return true;", "if (p) return true;", "unit"),
+    ("a copy has no end", WARM, "if (now_us >= p->warm_until_us) return true;", "", "unit"),
+    ("a copy goes on behind the margin", TRANSITIONS, "if (at_margin(core, p, now_us)) return true; return must_leave",
+     "return must_leave", "sim"),
+    ("the margin of one does not end its component's copying", TRANSITIONS,
+     "(p->state == CORE_DRAINING || at_margin(core, p, now_us))) root_of(p)->all_warm = true;",
+     "false) root_of(p)->all_warm = true;", "unit"),
+    ("old ones do not wait for each other's copies", TRANSITIONS,
+     "if (p->state == CORE_SERVING && !p->warm) root_of(p)->all_warm = false;", "", "unit"),
+    ("rounds without end", WARM, "p->warm_rounds++;", "", "unit"),
+    ("one round only", WARM, "#define CORE_WARM_ROUNDS 3", "#define CORE_WARM_ROUNDS 1", "unit"),
+    ("quick copies are made again", WARM, "if (r->warm.pending || r->warm.took_us <= CORE_WARM_SLOW_US) return false;",
+     "if (r->warm.pending) return false;", "unit"),
+    ("copies are made again without news", WARM, "r->warm.committed + CORE_WARM_AGAIN_TOKENS;", "r->warm.committed;", "sessions"),
+    ("what never began is copied", WARM, "!r->started || r->alone) return false;", "r->alone) return false;", "sessions"),
+    ("copies to protocol 2", WARM, "return core_leader(to)->hello.proto >= CORE_PROTO_KV && to->profile",
+     "return to->profile", "sim"),
+    ("copies to another profile", WARM, "&& to->profile == p->profile && core_may_follow(p, to);", "&& core_may_follow(p, to);",
+     "sim"),
+    ("copies without anybody to copy from", HOLDERS, "if (type == GW_MSG_WARM && holders_len == 0) return GW_ERR_NOT_FOUND;", "",
+     "sim"),
+    ("copies to where there is no room", WARM, "to->warm_tokens + tokens > to->kv_tokens) continue;", "false) continue;", "sessions"),
+    ("copies are not balanced", WARM, "if (!best || to->warm_tokens < best->warm_tokens) best = to;", "if (!best) best = to;",
+     "unit"),
+    ("least KV first", WARM, "return kv_x > kv_y ? -1 : 1;", "return kv_x < kv_y ? -1 : 1;", "unit"),
+    ("copies to what will go, too", TRANSITIONS, "return to->stays && to != p;",
+     "return to->state == CORE_SERVING && to != p;", "sessions"),
+    ("a copy stays when its request ends", REQUESTS, "core_warm_end(core, r, NULL); if (r->pipeline)", "if (r->pipeline)", "sessions"),
+    ("a copy stays when its request goes elsewhere", ROUTE, "core_warm_end(core, r, p);", "", "sessions"),
+    ("the copy is taken back where the request goes", WARM, "if (target && target != to) {", "if (target) {", "unit"),
+    ("a request does not go where its copy is", ROUTE, "if (warm && eligible(core, r, warm) && fits(r, warm)) return warm;", "",
+     "unit"),
+    ("a request goes where its copy is, room or not", ROUTE,
+     "if (warm && eligible(core, r, warm) && fits(r, warm)) return warm;", "if (warm) return warm;", "sessions"),
+    ("any WARMED will do", WARM,
+     "!r->warm.pending || r->warm.generation != p->generation || r->warm.attempt != m->attempt) {", "!r->warm.pending) {", "unit"),
+    ("ranks may say WARMED", WORKERS, "if (core_leader(p) == w) core_on_warmed", "if (p) core_on_warmed", "unit"),
+    ("the last WARMED is not looked at", WARM, "if (--r->pipeline->warming == 0) core->review_due = true;",
+     "--r->pipeline->warming;", "unit"),
+    ("a target's end is waited for", PIPELINES, "core_warm_target_lost(core, p);", "", "unit"),
+    ("a request that leaves is waited for", REQUESTS, "if (r->warm.pending && --p->warming == 0) core->review_due = true;", "",
+     "unit"),
+    ("requests wait for successors while copies are made", TRANSITIONS, "root->all_ready && root->all_warm;",
+     "root->all_ready;", "unit"),
 ]
 
 
@@ -258,7 +328,8 @@ def mutate(text, old, new):
 
 def found_by(who):
     """Why the tests fail, or None if they pass."""
-    programs = [[SIM, "--seeds", SEEDS, "--first"]] if who == "sim" else [[u] for u in UNIT]
+    sim = [SIM, "--seeds", SEEDS, "--first"] + (["--sessions"] if who == "sessions" else [])
+    programs = [[u] for u in UNIT] if who == "unit" else [sim]
     for argv in programs:
         try:
             p = run(argv, timeout=120)
@@ -282,7 +353,7 @@ def try_mutant(number, what, file, old, new, who):
     try:
         with open(path, "w") as f:
             f.write(bad)
-        p = make([SIM] if who == "sim" else UNIT)
+        p = make(UNIT if who == "unit" else [SIM])
         why = "it does not build: " + p.stderr[-300:] if p.returncode else found_by(who)
     finally:
         with open(path, "w") as f:

@@ -3,18 +3,20 @@
  * One seed makes one run: a fleet of instances, a model that fits into one worker or needs several, requests, and
  * faults for some seconds, then quiet until all requests ended. All randomness comes from the seed, so a
  * failing run is replayed by it. Every event is followed by checks (sim_front.c: what clients see; sim_check.c and
- * sim_pipes.c: what workers are told).
+ * sim_pipes.c, sim_moves.c: what workers are told).
  *
  *     main_sim.c ── sim_world.c ── events in time order ──► sim_net.c      frames, cuts
  *                        │                                  sim_worker.c   worker processes: links, heartbeats
  *                        │                                  sim_ranks.c    … as ranks of pipelines
  *                        │                                  sim_jobs.c     … as leaders: requests, steps
+ *                        │                                  sim_kv.c       … as holders of pages, which they copy
  *                        │                                  sim_plan.c     a planner: when, and random layouts
  *                        │                                  sim_planner.c  the planner itself (controller/plan)
  *                        ▼                                  sim_front.c    clients, and the oracle of results
  *                    gw_core_step                           sim_faults.c   kill, freeze, notices, stalls, storms
  *                        │ actions ─────────────────────►   sim_check.c    invariants of requests and links
  *                                                           sim_pipes.c    … of pipelines
+ *                                                           sim_moves.c    … of KV on the move
  *
  * Time: `now_us` is the world's clock; the core's clock is ahead of it by `skew_us` (a suspended machine).
  * Owner: struct sim owns all. Thread: one. Errors: a broken invariant is recorded once and ends the run;
@@ -49,6 +51,7 @@ enum sim_event_type {
     SIM_WORKER_STEP,
     SIM_WORKER_BEAT,
     SIM_WORKER_PREPARE,
+    SIM_WORKER_COPIED,
     SIM_WORKER_RECLAIM,
     SIM_NOTICE_CANCEL,
     SIM_REQUEST,
@@ -66,9 +69,9 @@ struct sim_event {
     enum sim_event_type type;
     uint32_t slot, life; /* worker events: stale when the slot's process has changed */
     uint64_t link;
-    uint64_t generation; /* of the role that is prepared */
-    uint32_t request, branch, keep;
-    struct gw_frame frame; /* payload is owned */
+    uint64_t generation;            /* of the role that is prepared, or copied for */
+    uint32_t request, branch, keep; /* COPIED: branch is the attempt */
+    struct gw_frame frame;          /* payload is owned */
 };
 
 /* One run of the pure function for one branch. */
@@ -102,6 +105,14 @@ struct sim_link {
     uint64_t serving, prepared; /* generations; 0 = none */
 };
 
+/* Pages of one request: positions from 0 on, of those cells. */
+struct sim_pages {
+    uint32_t tokens;
+    struct gw_cell_rect cells;
+};
+
+struct sim_copy;
+
 /* A pipeline, as far as the core's messages and notes tell. */
 struct sim_pipe {
     uint64_t generation;
@@ -112,6 +123,7 @@ struct sim_pipe {
     uint32_t ranks_len;
     struct gw_core_plan_rank ranks[SIM_WORKERS_MAX];
     bool ready[SIM_WORKERS_MAX]; /* the core was told so */
+    uint32_t kv_tokens;          /* of its smallest rank, once READY */
     uint32_t assigned, started;  /* to how many ranks it was said */
     bool planned;                /* the last plan has it */
     bool draining;
@@ -125,6 +137,7 @@ struct sim_job {
     struct gw_msg submit; /* owned */
     uint32_t prefill_steps;
     bool begun, cutover;
+    struct gw_msg_origin origin;
     struct sim_job_branch {
         struct sim_model model;
         uint32_t sent; /* records up to here have left */
@@ -141,6 +154,7 @@ struct sim_role {
     uint32_t self, ranks_len;
     uint32_t slots[SIM_WORKERS_MAX]; /* of its ranks; SIM_NEVER: there was no process of that name */
     uint32_t lives[SIM_WORKERS_MAX];
+    struct gw_cell_rect rects[SIM_WORKERS_MAX];
     struct gw_cell_rect cells;
     int64_t loaded_us;     /* its cells are there then */
     int64_t find_until_us; /* BROKEN if a peer is not there by then */
@@ -171,12 +185,14 @@ struct sim_worker {
     uint32_t flush_every;     /* steps per TOKENS frame */
     bool overshoots;          /* sends records behind the end (speculation) */
     bool repeats;             /* sends the last record again with the next ones */
-    bool forgets;             /* never answers a CUTOVER */
+    bool forgets;             /* never answers a CUTOVER, nor half of the WARMs */
     uint32_t corrupt;         /* 1 in so many repeats is wrong; 0 = never */
     uint32_t skips;           /* 1 in so many frames leaves a gap; 0 = never */
     uint64_t steps;
     struct sim_job *jobs[SIM_REQUESTS_MAX];
     uint32_t jobs_len;
+    struct sim_pages pages[SIM_REQUESTS_MAX];
+    struct sim_copy *copies; /* that it was told to make, and has not */
 };
 
 enum sim_outcome { SIM_PENDING, SIM_ACCEPTED, SIM_DONE, SIM_FAILED, SIM_CANCELLED };
@@ -206,6 +222,10 @@ struct sim_request {
     bool alone;               /* noted; holds until it has progressed */
     uint32_t profile;         /* of the pipeline that its records came from; 0 = none */
     bool killed;              /* a process of the current attempt died of it */
+    uint64_t copy_generation; /* of the pipeline that was told to copy it; 0 = none */
+    uint32_t copy_attempt, copy_committed;
+    bool copy_pending;        /* no WARMED has come */
+    bool helped, moved;       /* its SUBMIT named holders; its ORIGIN has come */
     bool begun, progressed;   /* a step of this attempt began; a commit since the last unannounced loss */
     uint32_t counted, deaths; /* since the last commit: losses that count, and those because it killed */
 };
@@ -216,6 +236,8 @@ struct sim_options {
     uint32_t requests, instances; /* 0: as the seed says */
     bool verbose;
     bool first; /* end at the first failing seed */
+    bool
+        sessions; /* KV on the move: longer prompts, little room, newest protocol, more notices and layouts */
 };
 
 struct sim {
@@ -227,8 +249,14 @@ struct sim {
     uint32_t profiles; /* 1 or 2 in this fleet */
     uint32_t slots;    /* processes in this fleet */
     uint32_t per_instance,
-        old_protocol;   /* workers per instance; 1 in so many speaks protocol 1, 0 = none does */
-    uint32_t ranks_min; /* a pipeline of fewer has no room for the model */
+        old_protocol;         /* workers per instance; 1 in so many speaks protocol 1, 0 = none does */
+    uint32_t middle_protocol; /* 1 in so many of the others speaks protocol 2, 0 = none does */
+    uint32_t kv_tokens;       /* what READY says */
+    bool stores;              /* there is a store of pages */
+    uint32_t stored[SIM_REQUESTS_MAX]; /* positions that it has of each request */
+    struct gw_kv_origin kv;            /* what ORIGINs have said */
+    int64_t core_stepped_us;           /* the core's time when it was last stepped */
+    uint32_t ranks_min;                /* a pipeline of fewer has no room for the model */
     enum sim_planner planner;
     bool plan_busy, plan_again, plan_anew; /* a plan is being made; another is wanted; it keeps nothing */
     uint64_t plan_fleet;                   /* last number wanted */
@@ -252,7 +280,7 @@ struct sim {
     uint32_t touched;       /* index of the request whose log was last changed */
     uint64_t last_generation;
     uint64_t events, frames, faults, cutovers, silences, alones, collateral; /* what the run has seen */
-    uint64_t plans, formed, started, broken, storms;
+    uint64_t plans, formed, started, broken, storms, warms, warmed, named;
     bool failed;
     char failure[512];
     bool tracing;
@@ -319,7 +347,7 @@ void sim_worker_later(struct sim *sim, const struct sim_worker *w, enum sim_even
 
 /* ---- sim_ranks.c ---- */
 
-void sim_rank_on_welcome(struct sim_worker *w, const struct gw_msg *m);
+void sim_rank_on_welcome(struct sim *sim, struct sim_worker *w, const struct gw_msg *m);
 void sim_rank_on_assign(struct sim *sim, struct sim_worker *w, const struct gw_msg *m);
 void sim_rank_on_start(struct sim *sim, struct sim_worker *w, const struct gw_msg *m);
 void sim_rank_on_release(struct sim_worker *w, const struct gw_msg *m);
@@ -339,6 +367,25 @@ void sim_jobs_submit(struct sim *sim, struct sim_worker *w, struct gw_msg *m);
 void sim_jobs_cancel(struct sim_worker *w, const struct gw_msg_cancel *c);
 void sim_jobs_cutover(struct sim_worker *w, const struct gw_msg_cutover *c);
 void sim_jobs_step(struct sim *sim, struct sim_worker *w);
+
+/* ---- sim_kv.c ---- */
+
+/* Where w serves its pages; and whose address one is. */
+void sim_kv_address(const struct sim_worker *w, char out[GW_WIRE_NAME_MAX + 1]);
+bool sim_kv_parse(const char *address, uint32_t *slot, uint32_t *life);
+/* Fetches what can be had, says what that was, and returns how many tokens are left to compute. */
+uint32_t sim_kv_submit(struct sim *sim, const struct sim_role *role, const struct gw_msg_submit *s,
+                       struct gw_msg_origin *origin);
+/* The ranks of role have so many positions of request now. */
+void sim_kv_keep(struct sim *sim, const struct sim_role *role, uint64_t request, uint32_t tokens);
+void sim_kv_computed(struct sim *sim, const struct sim_role *role, uint64_t request, uint32_t tokens);
+/* Takes over what m owns. */
+void sim_kv_warm(struct sim *sim, struct sim_worker *w, struct gw_msg *m);
+void sim_kv_cancel(struct sim_worker *w, const struct gw_msg_cancel *c);
+void sim_kv_begin(struct sim_worker *w, uint64_t request);
+void sim_kv_copied(struct sim *sim, struct sim_worker *w, const struct sim_event *e);
+/* It has left that pipeline; 0: all. */
+void sim_kv_forget(struct sim_worker *w, uint64_t generation);
 
 /* ---- sim_plan.c ---- */
 
@@ -395,6 +442,24 @@ void sim_check_request_ended(struct sim *sim, struct sim_request *r);
 void sim_check_release(struct sim *sim, struct sim_request *r);
 void sim_check_totals(struct sim *sim);
 void sim_check_end(struct sim *sim);
+
+/* Are s's request and logs those that the front knows? */
+void sim_check_logs(struct sim *sim, const struct sim_request *r, const struct gw_msg_submit *s);
+
+/* ---- sim_moves.c ---- */
+
+void sim_moves_warm(struct sim *sim, const struct sim_link *l, struct sim_pipe *p,
+                    const struct gw_msg_submit *s);
+/* A SUBMIT to p; r still has its last attempt's fields. */
+void sim_moves_submit(struct sim *sim, const struct sim_link *l, const struct sim_pipe *p,
+                      struct sim_request *r, const struct gw_msg_submit *s);
+/* Is c about a copy at p? Then it is no more. */
+bool sim_moves_cancel(struct sim *sim, const struct sim_pipe *p, const struct gw_msg_cancel *c);
+/* WARMED and ORIGIN, about to be fed to the core. */
+void sim_moves_warmed(struct sim *sim, const struct sim_link *l, const struct gw_msg *m);
+void sim_moves_origin(struct sim *sim, struct sim_request *r, const struct gw_msg_origin *o);
+/* Now and then: nothing is copied for what has ended, nobody serves on behind its margin. */
+void sim_moves_check(struct sim *sim);
 
 /* ---- sim_pipes.c ---- */
 

@@ -54,6 +54,9 @@ void sim_check_frame(struct sim *sim, const struct gw_msg *m, struct sim_link *l
         sim_request_by_id(sim, m->tokens.request)->begun = true;
     if (m->type == GW_MSG_HANDOFF && is_current(sim, m, l, m->handoff.request, m->handoff.attempt))
         sim_check_release(sim, sim_request_by_id(sim, m->handoff.request));
+    if (m->type == GW_MSG_WARMED) sim_moves_warmed(sim, l, m);
+    if (m->type == GW_MSG_ORIGIN && is_current(sim, m, l, m->origin.request, m->origin.attempt))
+        sim_moves_origin(sim, sim_request_by_id(sim, m->origin.request), &m->origin);
     if (m->type == GW_MSG_READY) sim_pipes_ready(sim, l, m);
     if (m->type == GW_MSG_BROKEN) sim_pipes_broken(sim, l, m);
 }
@@ -72,7 +75,7 @@ bool sim_check_diverges(struct sim *sim, const struct gw_msg *m, const struct si
 
 /* ---- messages to workers ---- */
 
-static void check_submit_logs(struct sim *sim, const struct sim_request *r, const struct gw_msg_submit *s)
+void sim_check_logs(struct sim *sim, const struct sim_request *r, const struct gw_msg_submit *s)
 {
     unsigned id = (unsigned)r->request->id;
     const struct gw_request *q = r->request;
@@ -129,7 +132,8 @@ static void check_submit(struct sim *sim, const struct sim_link *l, struct sim_p
     if (s->attempt != r->attempt + 1) sim_fail(sim, "%u: attempt %u after %u", id, s->attempt, r->attempt);
     if (!r->released) sim_fail(sim, "%u: two workers hold the current attempt", id);
     check_place(sim, p, l, r);
-    check_submit_logs(sim, r, s);
+    sim_check_logs(sim, r, s);
+    sim_moves_submit(sim, l, p, r, s);
     r->attempt = s->attempt;
     r->holder = p->generation;
     r->released = false;
@@ -141,6 +145,7 @@ static void check_cancel(struct sim *sim, const struct sim_pipe *p, const struct
 {
     struct sim_request *r = sim_request_by_id(sim, c->request);
     sim->cancels++;
+    if (sim_moves_cancel(sim, p, c)) return;
     if (!r || r->holder != p->generation || r->attempt != c->attempt)
         sim_fail(sim, "CANCEL of what the worker does not have");
     else if (c->branch == GW_BRANCH_ALL)
@@ -170,6 +175,7 @@ static void check_leader_send(struct sim *sim, const struct sim_link *l, const s
         return;
     }
     if (m->type == GW_MSG_SUBMIT) check_submit(sim, l, p, &m->submit);
+    if (m->type == GW_MSG_WARM) sim_moves_warm(sim, l, p, &m->warm);
     if (m->type == GW_MSG_CANCEL) check_cancel(sim, p, &m->cancel);
     if (m->type == GW_MSG_CUTOVER) check_cutover(sim, p, &m->cutover);
 }
@@ -191,6 +197,7 @@ void sim_check_send(struct sim *sim, struct sim_link *l, const struct gw_msg *m)
     case GW_MSG_START: sim_pipes_start(sim, l, m); break;
     case GW_MSG_RELEASE: sim_pipes_release(sim, l, m); break;
     case GW_MSG_SUBMIT:
+    case GW_MSG_WARM:
     case GW_MSG_CANCEL:
     case GW_MSG_CUTOVER: check_leader_send(sim, l, m); break;
     case GW_MSG_WELCOME: sim_pipes_welcome(sim, l, m); __attribute__((fallthrough));
@@ -323,6 +330,7 @@ void sim_check_totals(struct sim *sim)
         sim_fail(sim, "accepted: %u, counted %u", (unsigned)sim->accepted, (unsigned)s.accepted);
     if (s.accepted + sim->turned_away != s.done + s.failed + s.cancelled + sim->live)
         sim_fail(sim, "totals do not add up");
+    if (memcmp(&s.kv, &sim->kv, sizeof s.kv) != 0) sim_fail(sim, "KV is not counted as it was said");
     if (s.queued + s.running != sim->live)
         sim_fail(sim, "%u queued and %u running, %u are live", s.queued, s.running, sim->live);
 }

@@ -179,7 +179,11 @@ static void stale_frame(struct sim *sim, struct sim_worker *w)
         m.term--;
     else if ((p && sim_pipe_leader(p) == l->id) || sim_chance(sim, 2))
         attempt--;
-    if (sim_chance(sim, 2)) {
+    if (w->proto > 2 && sim_chance(sim, 4)) {
+        m.type = GW_MSG_WARMED; /* of what it was never told to copy, or of another attempt */
+        m.warmed = (struct gw_msg_warmed){r->request->id, r->copy_attempt + (uint32_t)sim_chance(sim, 2), 16};
+        if (r->copy_generation == m.generation) m.warmed.attempt = r->copy_attempt + 1;
+    } else if (sim_chance(sim, 2)) {
         m.tokens = (struct gw_msg_tokens){
             r->request->id, attempt, 0, {r->branches[0].got, 1, 0, &id, &logprob, NULL}};
     } else {
@@ -292,10 +296,13 @@ void sim_on_fault(struct sim *sim)
                  {"leader", 4, strike_leader},
                  {"half", 1, half},
                  {"everything", 1, everything}};
-    uint32_t total = 0, i = 0;
+    const size_t notice = 4, change = 9; /* what sessions have more of */
+    uint32_t total = 0;
+    size_t i = 0;
     for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) total += kinds[k].weight;
     uint32_t pick = (uint32_t)gw_rng_below(&sim->rng, total);
     while (pick >= kinds[i].weight) pick -= kinds[i++].weight;
+    if (sim->options.sessions && sim_chance(sim, 2)) i = sim_chance(sim, 2) ? notice : change;
     struct sim_worker *w = some_worker(sim);
     if (w) {
         sim->faults++;

@@ -10,7 +10,7 @@
 
 static void fill_prompt(struct sim *sim, struct gw_request *q)
 {
-    q->prompt_len = (uint32_t)sim_between(sim, 1, 80);
+    q->prompt_len = (uint32_t)sim_between(sim, 1, sim->options.sessions ? 400 : 80);
     q->prompt = sim_alloc(q->prompt_len, sizeof *q->prompt);
     uint64_t shared = gw_rng_below(&sim->rng, SHARED_PROMPTS);
     uint32_t common = (uint32_t)sim_between(sim, 0, q->prompt_len);

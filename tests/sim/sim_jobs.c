@@ -49,11 +49,11 @@ static bool job_done(const struct sim_job *j)
 }
 
 /* Takes over what submit owns. */
-static struct sim_job *job_create(struct gw_msg *submit)
+static struct sim_job *job_create(struct sim *sim, const struct sim_role *role, struct gw_msg *submit)
 {
     const struct gw_request *q = &submit->submit.request;
     struct sim_job *j = sim_alloc(1, sizeof *j);
-    uint32_t tokens = q->prompt_len;
+    uint32_t tokens = sim_kv_submit(sim, role, &submit->submit, &j->origin);
     j->submit = *submit;
     j->branches = sim_alloc(q->n, sizeof *j->branches);
     for (uint32_t b = 0; b < q->n; b++) {
@@ -61,7 +61,6 @@ static struct sim_job *job_create(struct gw_msg *submit)
         sim_model_start(&j->branches[b].model, q, b, log->ids, log->len);
         j->branches[b].sent = log->len;
         j->branches[b].done = log->done;
-        tokens += log->len;
     }
     j->prefill_steps = tokens / PREFILL_PER_STEP;
     memset(submit, 0, sizeof *submit);
@@ -159,11 +158,21 @@ static void die_of(struct sim *sim, struct sim_worker *w, struct sim_request *r)
     sim_worker_die(sim, &sim->workers[slot], sim_between(sim, 100, 1500) * GW_US_PER_MS);
 }
 
+/* Its first step. */
+static void begin(struct sim *sim, struct sim_worker *w, struct sim_job *j)
+{
+    struct gw_msg m = sim_worker_message(w, &w->serving, GW_MSG_ORIGIN);
+    send_tokens(sim, w, j, 0, 0, 0, false);
+    j->begun = true;
+    m.origin = j->origin;
+    if (w->proto > 2) sim_worker_send(sim, w, &m);
+}
+
 /* One job's part of a step; false if the pipeline died of it. */
 static bool step_job(struct sim *sim, struct sim_worker *w, struct sim_job *j, uint32_t *room)
 {
-    if (!j->begun) send_tokens(sim, w, j, 0, 0, 0, false);
-    j->begun = true;
+    const struct gw_request *q = &j->submit.submit.request;
+    if (!j->begun) begin(sim, w, j);
     if (poisonous(sim, j)) {
         die_of(sim, w, sim_request_by_id(sim, j->submit.submit.request.id));
         return false;
@@ -172,11 +181,12 @@ static bool step_job(struct sim *sim, struct sim_worker *w, struct sim_job *j, u
         j->prefill_steps--;
         return true;
     }
-    for (uint32_t b = 0; b<j->submit.submit.request.n && * room> 0; b++) {
+    for (uint32_t b = 0; b<q->n && * room> 0; b++) {
         if (j->branches[b].done) continue;
         decode_branch(sim, w, j, b);
         (*room)--;
     }
+    sim_kv_computed(sim, &w->serving, q->id, q->prompt_len + j->branches[0].model.position - 1);
     return true;
 }
 
@@ -219,7 +229,8 @@ void sim_jobs_submit(struct sim *sim, struct sim_worker *w, struct gw_msg *m)
         sim_worker_send(sim, w, &reject);
         return;
     }
-    w->jobs[w->jobs_len++] = job_create(m);
+    sim_kv_begin(w, id);
+    w->jobs[w->jobs_len++] = job_create(sim, &w->serving, m);
 }
 
 void sim_jobs_cancel(struct sim_worker *w, const struct gw_msg_cancel *c)

@@ -264,6 +264,7 @@ void sim_pipes_ready(struct sim *sim, struct sim_link *l, const struct gw_msg *m
     if (!p || p->ended || l->prepared != p->generation) return;
     for (uint32_t i = 0; i < p->ranks_len; i++)
         if (p->ranks[i].link == l->id) p->ready[i] = true;
+    p->kv_tokens = m->ready.kv_tokens;
 }
 
 /* ---- notes ---- */

@@ -44,6 +44,7 @@ static enum peers peers_state(const struct sim *sim, const struct sim_worker *w,
 static void drop(struct sim_worker *w, struct sim_role *role)
 {
     if (role == &w->serving) sim_jobs_clear(w);
+    if (role->generation != 0) sim_kv_forget(w, role->generation);
     memset(role, 0, sizeof *role);
 }
 
@@ -121,6 +122,7 @@ void sim_rank_on_assign(struct sim *sim, struct sim_worker *w, const struct gw_m
     role->cells = a->ranks[a->self].cells;
     for (uint32_t i = 0; i < a->ranks_len; i++) {
         role->slots[i] = slot_named(sim, a->ranks[i].worker);
+        role->rects[i] = a->ranks[i].cells;
         if (role->slots[i] != SIM_NEVER) role->lives[i] = sim->workers[role->slots[i]].life;
     }
     draw_fate(sim, w, role);
@@ -131,7 +133,7 @@ static void say_ready(struct sim *sim, struct sim_worker *w, struct sim_role *ro
 {
     struct gw_msg m = sim_worker_message(w, role, GW_MSG_READY);
     uint32_t missing = missing_cells(w, role->cells);
-    m.ready = (struct gw_msg_ready){.kv_tokens = 1 << 16,
+    m.ready = (struct gw_msg_ready){.kv_tokens = sim->kv_tokens,
                                     .context = SIM_CONTEXT,
                                     .max_sequences = 16,
                                     .loaded_bytes = missing * 1000ull,
@@ -159,13 +161,15 @@ void sim_rank_prepare(struct sim *sim, struct sim_worker *w, uint64_t generation
 
 /* ---- serving ---- */
 
-void sim_rank_on_welcome(struct sim_worker *w, const struct gw_msg *m)
+void sim_rank_on_welcome(struct sim *sim, struct sim_worker *w, const struct gw_msg *m)
 {
+    struct gw_cell_rect all = {0, (uint16_t)sim->config.groups, 0, (uint16_t)sim->config.shares};
     w->serving = (struct sim_role){.generation = m->generation,
                                    .pipeline = m->pipeline,
                                    .ranks_len = 1,
                                    .slots = {w->slot},
                                    .lives = {w->life},
+                                   .rects = {all},
                                    .started = true};
 }
 

@@ -46,6 +46,7 @@ void sim_worker_later(struct sim *sim, const struct sim_worker *w, enum sim_even
 void sim_worker_fini(struct sim_worker *w)
 {
     sim_jobs_clear(w);
+    sim_kv_forget(w, 0);
 }
 
 static void name_worker(struct sim *sim, struct sim_worker *w, const struct sim_worker *old)
@@ -57,6 +58,12 @@ static void name_worker(struct sim *sim, struct sim_worker *w, const struct sim_
     }
     snprintf(w->name, sizeof w->name, "w%u-%u", w->slot, w->life);
     snprintf(w->instance, sizeof w->instance, "i-%u", sim->next_instance++ / sim->per_instance);
+}
+
+static uint16_t protocol_of(const struct sim *sim, uint32_t slot)
+{
+    if (sim->old_protocol > 0 && slot % sim->old_protocol == 0) return 1;
+    return sim->middle_protocol > 0 && slot % sim->middle_protocol == 0 ? 2 : 3;
 }
 
 static void draw_manners(struct sim *sim, struct sim_worker *w)
@@ -75,12 +82,13 @@ void sim_worker_start(struct sim *sim, uint32_t slot, bool same_identity)
 {
     struct sim_worker *w = &sim->workers[slot];
     struct sim_worker old = *w;
+    sim_kv_forget(w, 0);
     memset(w, 0, sizeof *w);
     w->slot = slot;
     w->life = old.life + 1;
     w->alive = true;
     w->profile = 1 + slot / sim->per_instance % sim->profiles;
-    w->proto = sim->old_protocol > 0 && slot % sim->old_protocol == 0 ? 1 : 2;
+    w->proto = protocol_of(sim, slot);
     w->pid = ++sim->next_pid;
     name_worker(sim, w, same_identity ? &old : NULL);
     w->max_term = sim->config.term - 1;
@@ -137,6 +145,7 @@ static void say_hello(struct sim *sim, struct sim_worker *w)
     h->bytes_s = is_slow(sim, w) ? 20000000000 : 50000000000;
     h->flop_s = h->bytes_s * 10;
     h->holds = w->holds;
+    if (w->proto > 2) sim_kv_address(w, h->pages);
     sim_worker_send(sim, w, &m);
 }
 
@@ -205,21 +214,25 @@ static void on_welcome(struct sim *sim, struct sim_worker *w, const struct gw_ms
     w->term = w->max_term = m->term;
     w->beat_us = m->welcome.heartbeat_ms * GW_US_PER_MS;
     w->timeout_us = m->welcome.controller_timeout_ms * GW_US_PER_MS;
-    if (w->proto == 1) sim_rank_on_welcome(w, m);
+    if (w->proto == 1) sim_rank_on_welcome(sim, w, m);
     sim_worker_later(sim, w, SIM_WORKER_BEAT, w->beat_us);
 }
 
 /* What is for a leader: of a pipeline that it has left (BROKEN is under way) it means nothing. */
 static void on_leader_frame(struct sim *sim, struct sim_worker *w, struct gw_msg *m)
 {
-    if (m->generation != w->serving.generation) return;
-    if (w->serving.self != 0) {
+    bool serving = m->generation == w->serving.generation;
+    const struct sim_role *role = serving ? &w->serving : &w->prepared;
+    if (m->generation != role->generation) return;
+    if (role->self != 0) {
         sim_fail(sim, "w%u was sent a %s and does not lead", w->slot, gw_msg_name(m->type));
         return;
     }
-    if (m->type == GW_MSG_SUBMIT) sim_jobs_submit(sim, w, m);
-    if (m->type == GW_MSG_CANCEL) sim_jobs_cancel(w, &m->cancel);
-    if (m->type == GW_MSG_CUTOVER) sim_jobs_cutover(w, &m->cutover);
+    if (m->type == GW_MSG_WARM) sim_kv_warm(sim, w, m);
+    if (m->type == GW_MSG_CANCEL) sim_kv_cancel(w, &m->cancel);
+    if (serving && m->type == GW_MSG_SUBMIT) sim_jobs_submit(sim, w, m);
+    if (serving && m->type == GW_MSG_CANCEL) sim_jobs_cancel(w, &m->cancel);
+    if (serving && m->type == GW_MSG_CUTOVER) sim_jobs_cutover(w, &m->cutover);
 }
 
 static void on_msg(struct sim *sim, struct sim_worker *w, struct gw_msg *m)
@@ -228,6 +241,7 @@ static void on_msg(struct sim *sim, struct sim_worker *w, struct gw_msg *m)
     case GW_MSG_WELCOME: on_welcome(sim, w, m); break;
     case GW_MSG_SUBMIT:
     case GW_MSG_CANCEL:
+    case GW_MSG_WARM:
     case GW_MSG_CUTOVER: on_leader_frame(sim, w, m); break;
     case GW_MSG_ASSIGN: sim_rank_on_assign(sim, w, m); break;
     case GW_MSG_START: sim_rank_on_start(sim, w, m); break;
@@ -281,6 +295,7 @@ void sim_on_worker_event(struct sim *sim, const struct sim_event *e)
     case SIM_WORKER_CONNECT: on_connect(sim, w); break;
     case SIM_WORKER_STEP: on_step(sim, w); break;
     case SIM_WORKER_PREPARE: sim_rank_prepare(sim, w, e->generation); break;
+    case SIM_WORKER_COPIED: sim_kv_copied(sim, w, e); break;
     case SIM_WORKER_BEAT:
         if (e->link != 0)
             check_welcome(sim, w, e->link);

@@ -91,7 +91,8 @@ void sim_step(struct sim *sim, const struct gw_event *e)
 {
     size_t count;
     forgive(sim);
-    gw_core_step(sim->core, sim_core_now(sim), e);
+    sim->core_stepped_us = sim_core_now(sim);
+    gw_core_step(sim->core, sim->core_stepped_us, e);
     const struct gw_action *actions = gw_core_actions(sim->core, &count);
     for (size_t i = 0; i < count && !sim->failed; i++) carry_out(sim, &actions[i]);
     if (e->type == GW_EV_TICK && gw_core_next_deadline_us(sim->core) <= sim_core_now(sim))
@@ -103,7 +104,8 @@ void sim_step(struct sim *sim, const struct gw_event *e)
 static bool for_worker(enum sim_event_type type)
 {
     return type == SIM_FRAME_TO_WORKER || type == SIM_DOWN_TO_WORKER || type == SIM_WORKER_CONNECT ||
-           type == SIM_WORKER_STEP || type == SIM_WORKER_BEAT || type == SIM_WORKER_PREPARE;
+           type == SIM_WORKER_STEP || type == SIM_WORKER_BEAT || type == SIM_WORKER_PREPARE ||
+           type == SIM_WORKER_COPIED;
 }
 
 static bool for_controller(enum sim_event_type type)
@@ -152,6 +154,7 @@ static void check(struct sim *sim)
     sim_check_totals(sim);
     sim_front_check_log(sim, sim->touched);
     if (sim->events % LOGS_EVERY == 0) sim_pipes_check_views(sim);
+    if (sim->events % LOGS_EVERY == 0) sim_moves_check(sim);
     if (sim->events % LOGS_EVERY == 0)
         sim_front_check_log(sim, (uint32_t)(sim->events / LOGS_EVERY % sim->requests_len));
 }
@@ -190,20 +193,34 @@ static void configure_core(struct sim *sim)
     c->max_workers = 4 * SIM_WORKERS_MAX;
     c->prepare_timeout_us = sim_between(sim, 2, 8) * GW_US_PER_S;
     c->replan_wait_us = sim_between(sim, 20, 200) * GW_US_PER_MS;
+    c->warm_timeout_us = sim_chance(sim, 8) ? 0 : sim_between(sim, 50, 10000) * GW_US_PER_MS;
     if (sim_chance(sim, 3)) c->worker_branches_target = (uint32_t)sim_between(sim, 2, 8);
     if (sim_chance(sim, 8)) c->max_queued = (uint32_t)sim_between(sim, 1, 5);
     if (sim_chance(sim, 8)) c->max_queue_wait_us = sim_between(sim, 1, 5) * GW_US_PER_S;
+}
+
+static void configure_sessions(struct sim *sim)
+{
+    sim->profiles = 1;
+    sim->old_protocol = 0;
+    if (!sim_chance(sim, 6)) sim->middle_protocol = 0;
+    sim->config.warm_timeout_us = sim_between(sim, 500, 10000) * GW_US_PER_MS;
+    sim->kv_tokens = (uint32_t)sim_between(sim, 500, 4000);
 }
 
 /* How many instances there are, and what is on them. Half of the fleets are small: more happens to each pipeline. */
 static void configure_fleet(struct sim *sim)
 {
     uint32_t instances = sim->options.instances;
+    sim->kv_tokens = 1 << 16;
     if (instances == 0) instances = (uint32_t)sim_between(sim, 1, sim_chance(sim, 2) ? 6 : SIM_INSTANCES_MAX);
     sim->per_instance = sim_chance(sim, 4) ? 2 : 1;
     sim->slots = instances * sim->per_instance;
     sim->profiles = sim->slots > 1 && sim_chance(sim, 4) ? 2 : 1;
     if (sim_chance(sim, 3)) sim->old_protocol = (uint32_t)sim_between(sim, 1, 4);
+    if (sim_chance(sim, 4)) sim->middle_protocol = (uint32_t)sim_between(sim, 1, 4);
+    if (sim->options.sessions) configure_sessions(sim);
+    sim->stores = sim_chance(sim, 2);
 }
 
 /* The model: its grid, and how many workers of one profile hold it at least (as many as there can be). */
