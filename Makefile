@@ -54,9 +54,10 @@ KERNELS += kernels/cpu/rmsnorm_avx2.c kernels/cpu/matmul_avx2.c kernels/cpu/rope
            kernels/cpu/silu_mul_avx2.c kernels/cpu/softmax_stats_avx2.c
 KERNELS += kernels/cpu/coll.c kernels/cpu/coll_tcp.c kernels/cpu/coll_shm.c kernels/cpu/coll_frame.c kernels/cpu/coll_in.c kernels/cpu/coll_out.c \
            kernels/cpu/coll_sum.c
+KERNELS += kernels/pick.c kernels/cpu/pick.c kernels/cpu/pick_c.c kernels/cpu/pick_avx2.c kernels/cpu/pick_avx512.c
 WORKER := worker/link.c worker/link_queue.c worker/safetensors.c worker/model_config.c worker/cells.c worker/model.c worker/cell_store.c worker/weights.c worker/rope.c \
-          worker/page_pool.c worker/block_manager.c worker/truncate.c worker/sampler.c \
-          worker/job.c worker/scheduler.c worker/place.c worker/best.c worker/forward.c worker/step_desc.c worker/rank.c worker/engine.c \
+          worker/page_pool.c worker/block_manager.c worker/wish.c worker/part.c worker/order.c worker/candidates.c worker/sampler.c \
+          worker/job.c worker/scheduler.c worker/place.c worker/answers.c worker/forward.c worker/step_desc.c worker/rank.c worker/engine.c \
           worker/options.c worker/prove.c worker/stop_signals.c worker/member.c worker/serve.c
 WORKER += worker/mesh.c worker/mesh_io.c worker/probe.c
 CORE := controller/core/core.c controller/core/core_actions.c controller/core/core_workers.c \
@@ -123,10 +124,6 @@ $(foreach v,release asan tsan fuzz,build/$(v)/%_avx512.o): ISA := -mavx512f -mav
 $(foreach v,release asan tsan fuzz,build/$(v)/%_avx512bf16.o): ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mavx512bf16
 $(foreach v,release asan tsan fuzz,build/$(v)/%_avx2.o): ISA := -mavx2 -mfma
 
-# The sampler walks over the vocabulary in vectors (same bits as without; gw_engine_create looks for AVX2).
-FLAGS_sampler := -mavx2 -mfma
-FLAGS_truncate := -mavx2 -mfma
-
 # ---- unit tests, a list per set of libraries that they link ----------------------------------------------------
 
 UNIT_BASE := test_base_frame test_base_buf test_base_json test_base_args test_base_pool test_base_utf8 test_base_hash \
@@ -134,11 +131,11 @@ UNIT_BASE := test_base_frame test_base_buf test_base_json test_base_args test_ba
 UNIT_MIGRATE := test_request test_wire test_wire_wrong test_block_name test_fingerprint
 UNIT_MIGRATE += test_geometry test_page_codec test_peer test_peer_server test_peer_wrong test_peer_pull
 UNIT_MIGRATE += test_page_seal test_store_redis test_store_faults test_store_peer test_store_memory test_store_mix
-UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_kernels_rows test_kernels_attention test_kernels_digest
+UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_kernels_rows test_kernels_attention test_kernels_digest test_kernels_pick
 UNIT_KERNELS += test_share_tree test_coll test_coll_frames test_coll_failures
 UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safetensors test_sampler \
                test_block_manager test_rope test_engine_exact_branches test_engine_reference test_scheduler \
-               test_engine test_worker_options test_worker_prove test_ranks test_best test_step_desc test_place test_cell_store test_member
+               test_engine test_worker_options test_worker_prove test_ranks test_parts test_step_desc test_place test_cell_store test_member
 UNIT_WORKER += test_mesh test_mesh_strangers test_probe
 UNIT_CORE := test_core_requests test_core_workers test_core_moves test_core_route test_core_pipelines \
              test_core_plan test_core_transitions test_core_holders test_core_warm

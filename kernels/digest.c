@@ -5,6 +5,7 @@
 
 #include "kernels/convert.h"
 #include "kernels/digest_internal.h"
+#include "kernels/pick.h"
 
 #define ARENA_BYTES ((size_t)4 << 20)
 #define DIGEST_SEED 0x676F64776974u /* any; fixed with the profile */
@@ -158,6 +159,53 @@ static void statistics(struct gw_digest *d)
     gw_digest_reset(d);
 }
 
+static void absorb_part(struct gw_digest *d, const struct gw_pick_part *p)
+{
+    gw_digest_absorb(d, p->entries, p->entries_len * sizeof *p->entries);
+    gw_digest_absorb(d, p->top, p->top_len * sizeof *p->top);
+    gw_digest_absorb(d, p->weights, p->shares * sizeof *p->weights);
+    gw_digest_absorb(d, p->stats, p->shares * sizeof *p->stats);
+}
+
+/* What is picked, by score and by logit, with and without edits. */
+static void picks(struct gw_digest *d)
+{
+    enum { VOCAB = 2100, SHARES = 3 };
+    static const struct gw_pick_change added[] = {{0, 3.5f}, {2099, -1.25f}}, taken[] = {{700, 0.3f}};
+    static const uint32_t repeated[] = {1, 2, 700, 2099}, masked[] = {5};
+    static const struct gw_pick_edits edits = {.added = added,
+                                               .repeated = repeated,
+                                               .taken = taken,
+                                               .masked = masked,
+                                               .added_len = 2,
+                                               .repeated_len = 4,
+                                               .taken_len = 1,
+                                               .masked_len = 1,
+                                               .repetition = 1.3f};
+    float *x = gw_digest_values(d, GW_F32, VOCAB, true), kept[8];
+    struct gw_pick_part *part = gw_digest_take(d, sizeof *part);
+    for (size_t i = 0; i < VOCAB; i++) x[i] *= 9.0f;
+    for (uint32_t i = 0; i < 24; i++) {
+        const struct gw_pick_want want = {.stream = i * 0x123456789u,
+                                          .inverse = 0.4f + 0.3f * (float)i,
+                                          .keep = i % 3 * 100,
+                                          .top = i % 4 * 6,
+                                          .weights = true,
+                                          .stats = true,
+                                          .edits = i % 2 ? edits : (struct gw_pick_edits){0}};
+        const struct gw_pick_row row = {.x = x,
+                                        .vocab = VOCAB,
+                                        .shares = SHARES,
+                                        .share_last = SHARES,
+                                        .want = &want,
+                                        .kept = kept,
+                                        .part = part};
+        d->ops->pick(d->dev, &row, 1);
+        absorb_part(d, part);
+    }
+    gw_digest_reset(d);
+}
+
 static void embeddings(struct gw_digest *d)
 {
     static const enum gw_dtype types[] = {GW_F32, GW_BF16, GW_F16};
@@ -185,6 +233,7 @@ gw_err_t gw_ops_digest(const struct gw_ops *ops, struct gw_device *dev, uint8_t 
     norms_and_gates(&d);
     gates_over_exp_range(&d);
     statistics(&d);
+    picks(&d);
     embeddings(&d);
     gw_digest_forward_pass(&d);
     gw_sha256_finish(d.sha, out);

@@ -5,11 +5,11 @@
  * registration.
  *
  *     profile        weights, activations, KV pages   product of one (m, n)
- *     cpu-bf16dot-1  bf16                             acc = 0; for pairs of k in order:
+ *     cpu-bf16dot-2  bf16                             acc = 0; for pairs of k in order:
  *                                                         acc = fma(x[k+1], w[k+1], acc)
  *                                                         acc = fma(x[k], w[k], acc)
  *                                                     (= VDPBF16PS: odd first, DAZ, FTZ; odd k: zeros)
- *     cpu-f32-1      f32                              acc = 0; for k in order: acc = fma(x[k], w[k], acc)
+ *     cpu-f32-2      f32                              acc = 0; for k in order: acc = fma(x[k], w[k], acc)
  *
  * All other arithmetic is f32 with explicit fma, in both: residual stream, norms, RoPE, softmax, SiLU; FTZ
  * and DAZ are on in every thread that computes. Horizontal sums run over 16 virtual lanes (lane = index mod
@@ -35,7 +35,8 @@ enum gw_dtype { GW_F32 = 1, GW_BF16, GW_F16 };
 /* Bytes of one element. */
 size_t gw_dtype_bytes(enum gw_dtype type);
 
-struct gw_device; /* threads (CPU) or streams (CUDA) */
+struct gw_device;   /* threads (CPU) or streams (CUDA) */
+struct gw_pick_row; /* kernels/pick.h */
 
 /* A packed weight matrix [n, k]: y = x · wᵀ. What is inside is the backend's affair. */
 struct gw_weight {
@@ -71,7 +72,7 @@ struct gw_seq_rows {
 
 struct gw_ops {
     const char *name;    /* e.g. "cpu-avx512" */
-    const char *profile; /* e.g. "cpu-bf16dot-1" */
+    const char *profile; /* e.g. "cpu-bf16dot-2" */
     enum gw_dtype act, kv, weight;
 
     /* Packing, done once. src: n rows of k elements, row_stride elements apart, of any gw_dtype (converted:
@@ -133,6 +134,9 @@ struct gw_ops {
      * nothing else gives (-FLT_MAX, 0). shares <= GW_SHARES_MAX. */
     void (*softmax_stats)(struct gw_device *dev, const float *logits, uint32_t m, uint32_t vocab,
                           uint32_t shares, float *out_max, float *out_sum);
+
+    /* What each of rows[count] says about its next token (kernels/pick.h); rows are spread over the threads. */
+    void (*pick)(struct gw_device *dev, const struct gw_pick_row *rows, uint32_t count);
 };
 
 /* ISA names, best first: "avx512bf16", "avx512", "avx2" (with FMA), "c". */

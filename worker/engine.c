@@ -10,12 +10,16 @@
 #include "worker/scheduler.h"
 
 #define JOB_BUCKETS 4096 /* power of two */
+/* Tokens of a branch that are drawn from whole rows once parts could not decide: a distribution that is so flat stays so for
+ * a while, and a draw that is postponed costs a step, a whole row much less. */
+#define WHOLE_TOKENS 16
 
 /* A step under way. */
 struct flight {
     struct gw_step_item *items; /* [max_sequences] */
     uint32_t items_len, rows;
     int64_t start_us;
+    struct gw_wish_room room; /* of its wishes */
 };
 
 struct gw_engine {
@@ -60,7 +64,9 @@ static gw_err_t create_flights(struct gw_engine *e, struct gw_err_ctx *ctx)
     e->depth = gw_rank_place(e->config.rank)->stages;
     for (uint32_t i = 0; i < e->depth; i++) {
         e->flights[i].items = calloc(e->config.room.max_sequences, sizeof *e->flights[i].items);
-        if (!e->flights[i].items) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
+        if (!e->flights[i].items ||
+            gw_wish_room_init(&e->flights[i].room, GW_WISH_IDS_MAX, GW_WISH_CHANGES_MAX) != GW_OK)
+            return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
     }
     return GW_OK;
 }
@@ -74,24 +80,20 @@ static gw_err_t create_parts(struct gw_engine *e, struct gw_err_ctx *ctx)
                                                   .max_sequences = c->room.max_sequences,
                                                   .max_chunk = c->max_chunk,
                                                   .depth = e->depth};
+    const struct gw_sampler_config sampler = {.vocab = c->model->config.vocab,
+                                              .shares = c->model->cells.shares,
+                                              .ops = c->ops,
+                                              .device = gw_rank_device(c->rank)};
     TRY(gw_block_namer_init(&e->namer, c->key, c->key_len, c->fingerprint, sizeof c->fingerprint,
                             c->ops->profile, dtype_name(c->ops->kv), ctx));
     e->ids = calloc(c->room.max_rows, sizeof *e->ids);
     e->seqs = calloc(c->room.max_sequences, sizeof *e->seqs);
     e->samples = calloc(c->room.max_sequences, sizeof *e->samples);
     if (!e->ids || !e->seqs || !e->samples || gw_blocks_create(c->room.slots, &pages, &e->blocks) != GW_OK ||
-        gw_sampler_create(c->model->config.vocab, &e->sampler) != GW_OK ||
+        gw_sampler_create(&sampler, &e->sampler) != GW_OK ||
         gw_scheduler_create(&scheduler, e->blocks, &e->namer, &e->scheduler) != GW_OK)
         return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
     return GW_OK;
-}
-
-/* What the sampler was compiled for, whatever the operations need. */
-static gw_err_t check_cpu(struct gw_err_ctx *ctx)
-{
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return GW_OK;
-    return gw_fail(ctx, GW_ERR_NOT_FOUND, "this CPU lacks avx2 or fma");
 }
 
 uint32_t gw_engine_context_of(const struct gw_model *model, const struct gw_rank_room *room)
@@ -106,7 +108,6 @@ gw_err_t gw_engine_create(const struct gw_engine_config *config, struct gw_engin
 {
     const struct gw_rank_room *room = &config->room;
     assert(room->slots > 0 && room->max_rows > 0 && room->max_sequences > 0 && room->positions > 0);
-    TRY(check_cpu(ctx));
     struct gw_engine *e = calloc(1, sizeof *e);
     if (!e) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
     e->config = *config;
@@ -140,7 +141,10 @@ void gw_engine_destroy(struct gw_engine *e)
     gw_scheduler_destroy(e->scheduler);
     gw_sampler_destroy(e->sampler);
     gw_blocks_destroy(e->blocks);
-    for (uint32_t i = 0; i < e->depth; i++) free(e->flights[i].items);
+    for (uint32_t i = 0; i < e->depth; i++) {
+        free(e->flights[i].items);
+        gw_wish_room_fini(&e->flights[i].room);
+    }
     free(e->ids);
     free(e->seqs);
     free(e->samples);
@@ -261,16 +265,35 @@ uint32_t gw_engine_jobs(const struct gw_engine *e)
 
 /* ---- beginning a step ---- */
 
-/* Whoever looks at logit rows gets whole ones. */
-static uint32_t keep_of(const struct gw_engine *e, const struct gw_branch *b)
+static struct gw_sample_in sample_in_of(const struct gw_branch *b)
 {
-    return e->config.sink.logits ? 0 : gw_sampler_keep(&b->job->request.sampling, b->output_len);
+    const struct gw_request *r = &b->job->request;
+    return (struct gw_sample_in){.params = &r->sampling,
+                                 .prompt = r->prompt,
+                                 .prompt_len = r->prompt_len,
+                                 .output = b->output,
+                                 .output_len = b->output_len,
+                                 .branch = b->index};
+}
+
+/* What is asked of the row of b's next token. It is whole for whoever looks at rows, for siblings that will draw from it, too,
+ * and where parts could not decide lately. */
+static void make_wish(struct gw_engine *e, const struct gw_branch *b, struct gw_wish_room *room,
+                      struct gw_wish *out)
+{
+    const struct gw_sample_in in = sample_in_of(b);
+    bool siblings = b->job->held > 0 && b->output_len == 0;
+    *out = (struct gw_wish){.whole = true};
+    if (e->config.sink.logits || siblings || b->output_len < b->whole_until) return;
+    gw_sampler_wish(e->sampler, &in, room, out);
 }
 
 /* Row-major: sequences one after another, in the step's order. */
-static void describe(struct gw_engine *e, const struct gw_step *step, struct gw_step_desc *desc)
+static void describe(struct gw_engine *e, const struct gw_step *step, struct gw_wish_room *room,
+                     struct gw_step_desc *desc)
 {
     uint32_t row = 0, samples = 0;
+    gw_wish_room_clear(room);
     for (uint32_t i = 0; i < step->items_len; i++) {
         const struct gw_step_item *item = &step->items[i];
         struct gw_branch *b = item->branch;
@@ -283,8 +306,9 @@ static void describe(struct gw_engine *e, const struct gw_step *step, struct gw_
                                           .blocks_to = b->blocks_len};
         b->lane_known = b->blocks_len;
         row += item->rows;
-        if (item->sample)
-            e->samples[samples++] = (struct gw_step_sample){.row = row - 1, .keep = keep_of(e, b)};
+        if (!item->sample) continue;
+        e->samples[samples].row = row - 1;
+        make_wish(e, b, room, &e->samples[samples++].wish);
     }
     *desc = (struct gw_step_desc){.rows = step->rows,
                                   .seqs_len = step->items_len,
@@ -318,7 +342,7 @@ static gw_err_t begin_step(struct gw_engine *e, bool *did, struct gw_err_ctx *ct
     f->rows = step->rows;
     f->start_us = start_us;
     memcpy(f->items, step->items, step->items_len * sizeof *f->items);
-    describe(e, step, &desc);
+    describe(e, step, &f->room, &desc);
     announce(e, step);
     int64_t lead_us = gw_clock_mono_us();
     TRY(gw_rank_lead(e->config.rank, &desc, ctx));
@@ -327,12 +351,6 @@ static gw_err_t begin_step(struct gw_engine *e, bool *did, struct gw_err_ctx *ct
 }
 
 /* ---- ending a step ---- */
-
-/* One logit row and what is known of it. */
-struct row {
-    const float *logits;
-    float max, sum;
-};
 
 static void emit(struct gw_engine *e, const struct gw_branch *b, struct gw_sample_out *drawn)
 {
@@ -347,47 +365,66 @@ static void emit(struct gw_engine *e, const struct gw_branch *b, struct gw_sampl
     if (sink->tokens) sink->tokens(sink->arg, b->job->request.id, b->job->attempt, b->index, &tokens);
 }
 
-/* Draws the next token of b from the row, appends and says it; the branch may end by that. */
-static void draw(struct gw_engine *e, struct gw_branch *b, const struct row *row)
+/* Draws the next token of b from the parts. False if they cannot decide. */
+static bool draw_from_parts(const struct gw_branch *b, const struct gw_answer *a, struct gw_sample_out *out)
 {
-    const struct gw_request *r = &b->job->request;
+    const struct gw_sample_in in = sample_in_of(b);
+    return a->parts_len > 0 && gw_sampler_decide(&in, &a->wish->want, a->parts, a->parts_len, out);
+}
+
+static void draw_from_row(struct gw_engine *e, const struct gw_branch *b, const float *row,
+                          struct gw_sample_out *out)
+{
+    const struct gw_sample_in in = sample_in_of(b);
     const struct gw_engine_sink *sink = &e->config.sink;
-    struct gw_sample_out drawn;
-    const struct gw_sample_in in = {.logits = row->logits,
-                                    .params = &r->sampling,
-                                    .prompt = r->prompt,
-                                    .prompt_len = r->prompt_len,
-                                    .output = b->output,
-                                    .output_len = b->output_len,
-                                    .branch = b->index,
-                                    .max = row->max,
-                                    .sum = row->sum};
-    if (sink->logits) sink->logits(sink->arg, r->id, b->index, b->output_len, row->logits);
-    gw_sampler_draw(e->sampler, &in, &drawn);
-    b->output[b->output_len++] = drawn.id;
-    emit(e, b, &drawn);
-    if (gw_request_finish_at(&r->sampling, b->output_len - 1, drawn.id) != GW_FINISH_NONE)
+    if (sink->logits) sink->logits(sink->arg, b->job->request.id, b->index, b->output_len, row);
+    gw_sampler_draw(e->sampler, &in, row, out);
+}
+
+/* Appends the token that was drawn and says it; the branch may end by that. */
+static void append(struct gw_engine *e, struct gw_branch *b, struct gw_sample_out *drawn)
+{
+    b->output[b->output_len++] = drawn->id;
+    emit(e, b, drawn);
+    if (gw_request_finish_at(&b->job->request.sampling, b->output_len - 1, drawn->id) != GW_FINISH_NONE)
         gw_scheduler_finish(e->scheduler, b);
 }
 
 /* Siblings that were HELD until b had computed their prompt. Those that begin with it draw their first token
- * from the same row. */
-static void let_siblings_go(struct gw_engine *e, struct gw_branch *b, const struct row *row)
+ * from the same row; NULL: they must wait for their own. */
+static void let_siblings_go(struct gw_engine *e, struct gw_branch *b, const float *row)
 {
     struct gw_job *job = b->job;
+    struct gw_sample_out drawn;
     for (uint32_t i = 0; row && b->output_len == 0 && i < job->request.n; i++) {
         struct gw_branch *to = &job->branches[i];
         if (to->state != GW_BRANCH_HELD || to->output_len != 0) continue;
-        if (gw_scheduler_fork(e->scheduler, b, to)) draw(e, to, row);
+        if (!gw_scheduler_fork(e->scheduler, b, to)) continue;
+        draw_from_row(e, to, row, &drawn);
+        append(e, to, &drawn);
     }
     gw_scheduler_release(e->scheduler, job);
 }
 
-/* The item's rows are computed; row is its last one's logits, NULL unless item->sample. Its branch is NULL then. */
-static void settle(struct gw_engine *e, struct gw_step_item *item, const struct row *row)
+/* Nobody has what is needed to draw: the position is computed again in the next step, where the whole row is asked for. The
+ * same KV is written there once more. */
+static void postpone(struct gw_step_item *item)
+{
+    struct gw_branch *b = item->branch;
+    item->rows--;
+    b->whole_until = b->output_len + WHOLE_TOKENS;
+}
+
+/* The item's rows are computed; answer is of its last one's logits, NULL unless item->sample. Its branch is NULL then. */
+static void settle(struct gw_engine *e, struct gw_step_item *item, const struct gw_answer *answer)
 {
     struct gw_branch *b = item->branch;
     struct gw_job *job = b->job;
+    struct gw_sample_out drawn;
+    bool decided =
+        answer && !job->forgotten && b->state != GW_BRANCH_DONE && draw_from_parts(b, answer, &drawn);
+    const float *row = answer ? answer->row : NULL;
+    if (answer && !decided && !row) postpone(item);
     gw_scheduler_computed(e->scheduler, item);
     item->branch = NULL;
     if (job->forgotten) {
@@ -396,38 +433,26 @@ static void settle(struct gw_engine *e, struct gw_step_item *item, const struct 
     }
     if (b->state == GW_BRANCH_DONE) return;
     if (job->held > 0 && b->computed >= job->request.prompt_len) let_siblings_go(e, b, row);
-    if (row) draw(e, b, row);
+    if (!decided && row) draw_from_row(e, b, row, &drawn);
+    if (decided || row) append(e, b, &drawn);
     if (job->live == 0) forget_job(e, find_job(e, job->request.id));
 }
 
-static bool any_logprobs(struct gw_step_item *const *items, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++)
-        if (items[i]->branch->job->request.sampling.logprobs) return true;
-    return false;
-}
-
-/* Logits of the flight's samples [first, first + count), which are those of items, and their draws. */
+/* Answers for the flight's samples [first, first + count), which are those of items, and their draws. */
 static gw_err_t sample_some(struct gw_engine *e, struct gw_step_item *const *items, uint32_t first,
                             uint32_t count, struct gw_err_ctx *ctx)
 {
-    float max[GW_FORWARD_LOGIT_ROWS] = {0}, sum[GW_FORWARD_LOGIT_ROWS] = {0};
+    struct gw_answer answers[GW_ANSWERS_ROWS];
     int64_t start_us = gw_clock_mono_us();
-    const float *logits;
-    TRY(gw_rank_logits(e->config.rank, first, count, &logits, ctx));
-    if (any_logprobs(items, count)) gw_rank_stats(e->config.rank, count, max, sum);
+    TRY(gw_rank_answers(e->config.rank, first, count, answers, ctx));
     e->stats.kernel_us += (uint64_t)(gw_clock_mono_us() - start_us);
-    for (uint32_t i = 0; i < count; i++) {
-        const struct row row = {
-            .logits = logits + (size_t)i * e->config.model->config.vocab, .max = max[i], .sum = sum[i]};
-        settle(e, items[i], &row);
-    }
+    for (uint32_t i = 0; i < count; i++) settle(e, items[i], &answers[i]);
     return GW_OK;
 }
 
 static gw_err_t settle_all(struct gw_engine *e, struct flight *f, struct gw_err_ctx *ctx)
 {
-    struct gw_step_item *items[GW_FORWARD_LOGIT_ROWS];
+    struct gw_step_item *items[GW_ANSWERS_ROWS];
     uint32_t count = 0, first = 0;
     for (uint32_t i = 0; i < f->items_len; i++) {
         struct gw_step_item *item = &f->items[i];
@@ -436,7 +461,7 @@ static gw_err_t settle_all(struct gw_engine *e, struct flight *f, struct gw_err_
             continue;
         }
         items[count++] = item;
-        if (count < GW_FORWARD_LOGIT_ROWS) continue;
+        if (count < GW_ANSWERS_ROWS) continue;
         TRY(sample_some(e, items, first, count, ctx));
         first += count;
         count = 0;

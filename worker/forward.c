@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "worker/best.h"
 #include "worker/rope.h"
 
 #define ALIGN 64
@@ -18,17 +17,16 @@ struct gw_forward {
     void *memory;
     size_t memory_bytes;
     /* activations of one batch; act = the profile's activation type; heads, shares: of this rank */
-    float *x;       /* [max_rows, hidden] residual stream */
-    void *normed;   /* [max_rows or GW_FORWARD_LOGIT_ROWS, hidden] act */
-    float *qkv;     /* [max_rows, (heads + 2 kv_heads) · head_dim] */
-    void *attended; /* [max_rows, heads · head_dim] act */
-    float *gate_up; /* [max_rows, 2 · shares · share_cols] */
-    void *ffn;      /* [max_rows, shares · share_cols] act */
-    float *partial; /* [shares, max_rows, hidden]; only where this rank has all shares */
-    float *picked;  /* [GW_FORWARD_LOGIT_ROWS, hidden] */
-    float *logits;  /* [GW_FORWARD_LOGIT_ROWS, vocab] */
-    float *
-        columns; /* [GW_FORWARD_LOGIT_ROWS, vocab] as another rank sends them; only at the leader of several */
+    float *x;                   /* [max_rows, hidden] residual stream */
+    void *normed;               /* [max_rows or GW_ANSWERS_ROWS, hidden] act */
+    float *qkv;                 /* [max_rows, (heads + 2 kv_heads) · head_dim] */
+    void *attended;             /* [max_rows, heads · head_dim] act */
+    float *gate_up;             /* [max_rows, 2 · shares · share_cols] */
+    void *ffn;                  /* [max_rows, shares · share_cols] act */
+    float *partial;             /* [shares, max_rows, hidden]; only where this rank has all shares */
+    float *picked;              /* [GW_ANSWERS_ROWS, hidden] */
+    float *logits;              /* [GW_ANSWERS_ROWS, vocab] */
+    struct gw_answers *answers; /* of the leader and the last stage */
 };
 
 /* Hands out pieces of base; with base NULL it only counts. */
@@ -50,7 +48,7 @@ static size_t place_layers(struct gw_forward *f, uint8_t *base)
     const struct gw_weights *w = f->config.weights;
     size_t rows = f->config.max_rows, act = gw_dtype_bytes(f->config.ops->act), used = 0;
     size_t ffn_cols = (size_t)w->shares * f->config.model->cells.share_cols;
-    size_t normed_rows = rows > GW_FORWARD_LOGIT_ROWS ? rows : GW_FORWARD_LOGIT_ROWS;
+    size_t normed_rows = rows > GW_ANSWERS_ROWS ? rows : GW_ANSWERS_ROWS;
     f->x = take(base, &used, rows * c->hidden, sizeof(float));
     f->normed = take(base, &used, normed_rows * c->hidden, act);
     f->qkv = take(base, &used, rows * w->layers[0].qkv.columns, sizeof(float));
@@ -65,12 +63,10 @@ static size_t place(struct gw_forward *f, uint8_t *base)
 {
     const struct gw_model_config *c = &f->config.model->config;
     const struct gw_place *p = f->config.place;
-    size_t used = place_layers(f, base), rows = GW_FORWARD_LOGIT_ROWS;
+    size_t used = place_layers(f, base), rows = GW_ANSWERS_ROWS;
     if (gw_place_is_last(p)) f->picked = take(base, &used, rows * c->hidden, sizeof(float));
     if (gw_place_is_last(p) || gw_place_leads(p))
         f->logits = take(base, &used, rows * c->vocab, sizeof(float));
-    if (p->ranks > 1 && (gw_place_leads(p) || gw_place_is_last(p)))
-        f->columns = take(base, &used, rows * c->vocab, sizeof(float));
     return used;
 }
 
@@ -83,6 +79,16 @@ static gw_err_t map_memory(struct gw_forward *f, struct gw_err_ctx *ctx)
     f->memory_bytes = bytes;
     place(f, p);
     return GW_OK;
+}
+
+static gw_err_t create_answers(struct gw_forward *f, struct gw_err_ctx *ctx)
+{
+    const struct gw_forward_config *c = &f->config;
+    const struct gw_answers_config answers = {
+        .model = c->model, .place = c->place, .ops = c->ops, .device = c->device, .coll = c->coll};
+    if (!gw_place_leads(c->place) && !gw_place_is_last(c->place)) return GW_OK;
+    gw_err_t err = gw_answers_create(&answers, &f->answers);
+    return err == GW_OK ? GW_OK : gw_fail(ctx, err, "no memory for what logit rows are asked");
 }
 
 gw_err_t gw_forward_create(const struct gw_forward_config *config, struct gw_forward **out,
@@ -99,6 +105,7 @@ gw_err_t gw_forward_create(const struct gw_forward_config *config, struct gw_for
         gw_fail(ctx, err, "no memory for RoPE tables of %u positions", config->positions);
     else
         err = map_memory(f, ctx);
+    if (err == GW_OK) err = create_answers(f, ctx);
     if (err == GW_OK)
         *out = f;
     else
@@ -110,6 +117,7 @@ void gw_forward_destroy(struct gw_forward *f)
 {
     if (!f) return;
     if (f->memory) munmap(f->memory, f->memory_bytes);
+    gw_answers_destroy(f->answers);
     free(f->rope);
     free(f);
 }
@@ -210,71 +218,17 @@ static void run_head(struct gw_forward *f, const struct gw_step_sample *rows, ui
     multiply(f, y, y_stride, &w->head, count);
 }
 
-static uint32_t columns_of(const struct gw_forward *f, uint32_t rank, uint32_t *first)
-{
-    const struct gw_place *p = f->config.place;
-    uint32_t vocab = f->config.model->config.vocab, shares = f->config.model->cells.shares;
-    const uint16_t *share_at = &p->last_share_at[rank - p->last_first];
-    *first = gw_cells_cut(share_at[0], vocab, shares);
-    return gw_cells_cut(share_at[1], vocab, shares) - *first;
-}
-
-/* Words that a rank with so many columns sends of the rows. */
-static size_t words_of(const struct gw_step_sample *rows, uint32_t count, uint32_t columns)
-{
-    size_t words = 0;
-    for (uint32_t i = 0; i < count; i++) words += gw_best_words(rows[i].keep, columns);
-    return words;
-}
-
-static gw_err_t send_columns(struct gw_forward *f, const struct gw_step_sample *rows, uint32_t count,
-                             struct gw_err_ctx *ctx)
-{
-    const struct gw_weights *w = f->config.weights;
-    uint32_t columns = w->head.columns;
-    float *to = f->columns;
-    for (uint32_t i = 0; i < count; i++)
-        to += gw_best_put(f->logits + (size_t)i * columns, columns, w->head_first, rows[i].keep, to);
-    return gw_coll_send(f->config.coll, 0, GW_COLL_DATA, f->columns,
-                        (size_t)(to - f->columns) * sizeof(float), ctx);
-}
-
-static gw_err_t collect_columns(struct gw_forward *f, uint32_t rank, const struct gw_step_sample *rows,
-                                uint32_t count, struct gw_err_ctx *ctx)
-{
-    uint32_t vocab = f->config.model->config.vocab, first, columns = columns_of(f, rank, &first);
-    const float *from = f->columns;
-    TRY(gw_coll_recv(f->config.coll, rank, f->columns, words_of(rows, count, columns) * sizeof(float), ctx));
-    for (uint32_t i = 0; i < count; i++) {
-        if (!gw_best_get(from, columns, first, rows[i].keep, f->logits + (size_t)i * vocab))
-            return gw_fail(ctx, GW_ERR_PROTO, "rank %u sent logits of tokens that are not its own", rank);
-        from += gw_best_words(rows[i].keep, columns);
-    }
-    return GW_OK;
-}
-
-gw_err_t gw_forward_logits(struct gw_forward *f, const struct gw_step_sample *rows, uint32_t count,
-                           const float **out, struct gw_err_ctx *ctx)
+gw_err_t gw_forward_answers(struct gw_forward *f, const struct gw_step_sample *samples, uint32_t count,
+                            struct gw_answer *out, struct gw_err_ctx *ctx)
 {
     const struct gw_place *p = f->config.place;
     const struct gw_weights *w = f->config.weights;
-    assert(count <= GW_FORWARD_LOGIT_ROWS);
-    *out = NULL;
+    assert(count <= GW_ANSWERS_ROWS);
     if (!gw_place_leads(p)) {
-        run_head(f, rows, count, f->logits, w->head.columns);
-        return send_columns(f, rows, count, ctx);
+        run_head(f, samples, count, f->logits, w->head.columns);
+        return gw_answers_send(f->answers, f->logits, samples, count, ctx);
     }
     if (gw_place_is_last(p))
-        run_head(f, rows, count, f->logits + w->head_first, f->config.model->config.vocab);
-    for (uint32_t rank = p->last_first; rank < p->ranks; rank++)
-        if (rank != p->self) TRY(collect_columns(f, rank, rows, count, ctx));
-    *out = f->logits;
-    return GW_OK;
-}
-
-void gw_forward_stats(struct gw_forward *f, uint32_t count, float *max, float *sum)
-{
-    const struct gw_model *m = f->config.model;
-    f->config.ops->softmax_stats(f->config.device, f->logits, count, m->config.vocab, m->cells.shares, max,
-                                 sum);
+        run_head(f, samples, count, f->logits + w->head_first, f->config.model->config.vocab);
+    return gw_answers_collect(f->answers, f->logits, samples, count, out, ctx);
 }

@@ -15,14 +15,11 @@
 #define GW_WORKER_FORWARD_H
 
 #include "kernels/coll.h"
+#include "worker/answers.h"
 #include "worker/page_pool.h"
 #include "worker/place.h"
 #include "worker/step_desc.h"
 #include "worker/weights.h"
-
-/* Rows whose logits are computed at once: enough to use the head's weights well, few enough that
- * rows × vocabulary stays small (32 × 128 k floats = 16 MiB). */
-#define GW_FORWARD_LOGIT_ROWS 32
 
 struct gw_forward;
 
@@ -48,16 +45,10 @@ gw_err_t gw_forward_run(struct gw_forward *f, const uint32_t *ids, uint32_t rows
                         const struct gw_seq_rows *seqs, uint32_t seqs_len,
                         struct gw_err_ctx *ctx) GW_MUST_USE;
 
-/* The given rows of the last run through the head; count <= GW_FORWARD_LOGIT_ROWS. The leader collects the columns of
- * all ranks: *out = [count, vocab], valid until the next call. The other ranks of the last stage send theirs, *out =
- * NULL; those of other stages must not call it. A leader outside the last stage only collects.
- *
- * Of a sample that says keep > 0 each rank sends that many of its best logits, (u32 id, f32 logit) each; all that is not
- * sent is -infinity in the row. Else it sends its columns, f32. One frame holds the rows one after another. */
-gw_err_t gw_forward_logits(struct gw_forward *f, const struct gw_step_sample *rows, uint32_t count,
-                           const float **out, struct gw_err_ctx *ctx) GW_MUST_USE;
-
-/* Softmax statistics [count] of the first `count` rows of the last logits collected. */
-void gw_forward_stats(struct gw_forward *f, uint32_t count, float *max, float *sum);
+/* The given rows of the last run through the head; count <= GW_ANSWERS_ROWS. The leader collects the answers of all ranks:
+ * out[count], valid until the next call. The other ranks of the last stage send theirs and leave out alone; those of other
+ * stages must not call it. A leader outside the last stage only collects. */
+gw_err_t gw_forward_answers(struct gw_forward *f, const struct gw_step_sample *samples, uint32_t count,
+                            struct gw_answer *out, struct gw_err_ctx *ctx) GW_MUST_USE;
 
 #endif

@@ -34,9 +34,10 @@ struct gw_branch {
     uint32_t sealed;             /* blocks[0 .. sealed) have names: never written again */
     struct gw_block_name *names; /* of the first names_len blocks; kept over preemption */
     uint32_t names_len;
-    uint32_t lane;       /* while RUNNING: the number of its block table at the other ranks (step_desc.h) */
-    uint32_t lane_known; /* blocks[0 .. lane_known) have been told to them */
-    bool in_flight;      /* part of a step that is not over */
+    uint32_t lane;        /* while RUNNING: the number of its block table at the other ranks (step_desc.h) */
+    uint32_t lane_known;  /* blocks[0 .. lane_known) have been told to them */
+    uint32_t whole_until; /* tokens before this one are drawn from whole rows (engine.c) */
+    bool in_flight;       /* part of a step that is not over */
     struct gw_branch *prev, *next; /* in the scheduler's list */
 };
 

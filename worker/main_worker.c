@@ -49,8 +49,8 @@ static gw_err_t print_digest(const char *profile, const struct gw_worker_options
 static gw_err_t print_digests(const struct gw_worker_options *o, struct gw_err_ctx *ctx)
 {
     if (o->profile) return print_digest(o->profile, o, ctx);
-    TRY(print_digest("cpu-bf16dot-1", o, ctx));
-    return print_digest("cpu-f32-1", o, ctx);
+    TRY(print_digest("cpu-bf16dot-2", o, ctx));
+    return print_digest("cpu-f32-2", o, ctx);
 }
 
 static uint64_t default_memory_bytes(void)

@@ -100,5 +100,5 @@ void gw_model_close(struct gw_model *m)
 
 const char *gw_model_profile(const struct gw_model *m)
 {
-    return m->all_bf16 ? "cpu-bf16dot-1" : "cpu-f32-1";
+    return m->all_bf16 ? "cpu-bf16dot-2" : "cpu-f32-2";
 }

@@ -32,7 +32,7 @@ struct gw_model {
 gw_err_t gw_model_open(const char *dir, struct gw_model **out, struct gw_err_ctx *ctx) GW_MUST_USE;
 void gw_model_close(struct gw_model *model);
 
-/* The numerics profile of the model's own weight type: cpu-bf16dot-1 if every matrix is bf16, else cpu-f32-1.
+/* The numerics profile of the model's own weight type: cpu-bf16dot-2 if every matrix is bf16, else cpu-f32-2.
  */
 const char *gw_model_profile(const struct gw_model *model);
 

@@ -162,6 +162,11 @@ const struct gw_place *gw_rank_place(const struct gw_rank *r)
     return &r->config.place;
 }
 
+struct gw_device *gw_rank_device(const struct gw_rank *r)
+{
+    return r->config.device;
+}
+
 /* ---- a step, at any rank ---- */
 
 static gw_err_t compute(struct gw_rank *r, const struct gw_step_desc *step, struct gw_err_ctx *ctx)
@@ -222,17 +227,12 @@ gw_err_t gw_rank_lead(struct gw_rank *r, const struct gw_step_desc *step, struct
     return compute(r, step, ctx);
 }
 
-gw_err_t gw_rank_logits(struct gw_rank *r, uint32_t first, uint32_t count, const float **out,
-                        struct gw_err_ctx *ctx)
+gw_err_t gw_rank_answers(struct gw_rank *r, uint32_t first, uint32_t count, struct gw_answer *out,
+                         struct gw_err_ctx *ctx)
 {
     assert(r->flights_len > 0);
     if (r->config.coll) gw_coll_begin(r->config.coll, r->flights[0].number);
-    return gw_forward_logits(r->forward, r->flights[0].samples + first, count, out, ctx);
-}
-
-void gw_rank_stats(struct gw_rank *r, uint32_t count, float *max, float *sum)
-{
-    gw_forward_stats(r->forward, count, max, sum);
+    return gw_forward_answers(r->forward, r->flights[0].samples + first, count, out, ctx);
 }
 
 gw_err_t gw_rank_step_over(struct gw_rank *r, struct gw_err_ctx *ctx)
@@ -282,14 +282,13 @@ static gw_err_t take_frame(struct gw_rank *r, size_t bytes, struct gw_err_ctx *c
 static gw_err_t answer(struct gw_rank *r, const struct gw_step_desc *step, struct gw_err_ctx *ctx)
 {
     const struct gw_place *p = &r->config.place;
-    const float *none;
     const uint8_t done = 0;
     if (!gw_place_is_last(p)) return GW_OK;
     if (step->samples_len == 0 && p->stages > 1 && p->self == p->last_first)
         return gw_coll_send(r->config.coll, 0, GW_COLL_DATA, &done, sizeof done, ctx);
-    for (uint32_t at = 0; at < step->samples_len; at += GW_FORWARD_LOGIT_ROWS) {
-        uint32_t count = min_u32(GW_FORWARD_LOGIT_ROWS, step->samples_len - at);
-        TRY(gw_forward_logits(r->forward, step->samples + at, count, &none, ctx));
+    for (uint32_t at = 0; at < step->samples_len; at += GW_ANSWERS_ROWS) {
+        uint32_t count = min_u32(GW_ANSWERS_ROWS, step->samples_len - at);
+        TRY(gw_forward_answers(r->forward, step->samples + at, count, NULL, ctx));
     }
     return GW_OK;
 }

@@ -2,7 +2,7 @@
  *
  *     leader                                        other ranks
  *     gw_rank_lead: descriptor to all, own part     gw_rank_follow: waits for a descriptor, computes its part,
- *     gw_rank_logits: of the oldest step led        sends what others need; after a step without samples the last
+ *     gw_rank_answers: of the oldest step led       sends what others need; after a step without samples the last
  *                                                   stage's first rank sends a byte, so that the leader does
  *                                                   not run ahead
  *
@@ -54,22 +54,22 @@ gw_err_t gw_rank_create(const struct gw_rank_config *config, struct gw_rank **ou
 void gw_rank_destroy(struct gw_rank *rank);
 
 const struct gw_place *gw_rank_place(const struct gw_rank *rank);
+struct gw_device *gw_rank_device(const struct gw_rank *rank);
 
 /* ---- the leader ---- */
 
 /* Have all other ranks said GO? */
 gw_err_t gw_rank_may_lead(struct gw_rank *rank, bool *may, struct gw_err_ctx *ctx) GW_MUST_USE;
 
-/* Begins a step: the others learn of it, this rank's part is computed. At most place.stages steps may be under way. */
+/* Begins a step: the others learn of it, this rank's part is computed. At most place.stages steps may be under way.
+ * What its samples' wishes point to stays until it is over. */
 gw_err_t gw_rank_lead(struct gw_rank *rank, const struct gw_step_desc *step,
                       struct gw_err_ctx *ctx) GW_MUST_USE;
 
-/* Logits [count, vocab] of samples [first, first + count) of the oldest step under way, count <=
- * GW_FORWARD_LOGIT_ROWS; ranges ascend without gaps. Waits for them. Valid until the next call. */
-gw_err_t gw_rank_logits(struct gw_rank *rank, uint32_t first, uint32_t count, const float **out,
-                        struct gw_err_ctx *ctx) GW_MUST_USE;
-/* Softmax statistics of the logits above. */
-void gw_rank_stats(struct gw_rank *rank, uint32_t count, float *max, float *sum);
+/* Answers [count] of samples [first, first + count) of the oldest step under way, count <= GW_ANSWERS_ROWS; ranges ascend
+ * without gaps. Waits for them. Valid until the next call. */
+gw_err_t gw_rank_answers(struct gw_rank *rank, uint32_t first, uint32_t count, struct gw_answer *out,
+                         struct gw_err_ctx *ctx) GW_MUST_USE;
 /* The oldest step is over; waits for that where it had no samples. */
 gw_err_t gw_rank_step_over(struct gw_rank *rank, struct gw_err_ctx *ctx) GW_MUST_USE;
 

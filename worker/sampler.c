@@ -1,34 +1,39 @@
 #include "worker/sampler.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "worker/keyed_random.h"
-#include "worker/truncate.h"
+#include "kernels/keyed_random.h"
+#include "worker/candidates.h"
+#include "worker/order.h"
+
+/* Candidates of a whole row that are sorted first, if its part cannot decide: a distribution that top-p leaves more of is
+ * nearly flat, and all are sorted. */
+#define ORDER_FIRST 4096u
 
 struct gw_sampler {
-    uint32_t vocab;
-    float *row;      /* the row that is transformed */
-    uint32_t *stamp; /* [vocab] == epoch: this id was seen in the current pass */
-    uint32_t *count; /* [vocab] valid where the stamp is */
-    uint32_t epoch;
-    struct gw_truncation_scratch truncation;
+    struct gw_sampler_config config;
+    struct gw_wisher *wisher;
+    struct gw_wish_room room; /* of a whole row's wish: any will fit */
+    float *row;               /* [vocab] a row that is edited */
+    uint64_t *words, *spare;  /* [vocab] */
+    struct gw_pick_part part; /* of that */
+    struct gw_pick_part raw;  /* of the same, not edited: logprobs */
 };
 
-gw_err_t gw_sampler_create(uint32_t vocab, struct gw_sampler **out)
+gw_err_t gw_sampler_create(const struct gw_sampler_config *config, struct gw_sampler **out)
 {
     struct gw_sampler *s = calloc(1, sizeof *s);
+    uint32_t vocab = config->vocab;
     if (!s) return GW_ERR_MEMORY;
-    s->vocab = vocab;
+    s->config = *config;
     s->row = malloc(vocab * sizeof *s->row);
-    s->stamp = calloc(vocab, sizeof *s->stamp);
-    s->count = calloc(vocab, sizeof *s->count);
-    struct gw_truncation_scratch *t = &s->truncation;
-    t->candidates = malloc(vocab * sizeof *t->candidates);
-    t->spare = malloc(vocab * sizeof *t->spare);
-    t->weights = malloc(vocab * sizeof *t->weights);
-    if (!s->row || !s->stamp || !s->count || !t->candidates || !t->spare || !t->weights) {
+    s->words = malloc(vocab * sizeof *s->words);
+    s->spare = malloc(vocab * sizeof *s->spare);
+    if (!s->row || !s->words || !s->spare || gw_wisher_create(vocab, &s->wisher) != GW_OK ||
+        gw_wish_room_init(&s->room, vocab + GW_REQUEST_STOP_IDS_MAX, vocab + GW_REQUEST_BIAS_MAX) != GW_OK) {
         gw_sampler_destroy(s);
         return GW_ERR_MEMORY;
     }
@@ -39,198 +44,255 @@ gw_err_t gw_sampler_create(uint32_t vocab, struct gw_sampler **out)
 void gw_sampler_destroy(struct gw_sampler *s)
 {
     if (!s) return;
+    gw_wisher_destroy(s->wisher);
+    gw_wish_room_fini(&s->room);
     free(s->row);
-    free(s->stamp);
-    free(s->count);
-    free(s->truncation.candidates);
-    free(s->truncation.spare);
-    free(s->truncation.weights);
+    free(s->words);
+    free(s->spare);
     free(s);
 }
 
-static void next_epoch(struct gw_sampler *s)
+void gw_sampler_wish(struct gw_sampler *s, const struct gw_sample_in *in, struct gw_wish_room *room,
+                     struct gw_wish *out)
 {
-    if (++s->epoch != 0) return;
-    memset(s->stamp, 0, s->vocab * sizeof *s->stamp);
-    s->epoch = 1;
+    gw_wish_make(s->wisher, in, room, out);
 }
 
-/* True the first time an id is seen in this epoch; its count is then 0. */
-static bool first_sight(struct gw_sampler *s, uint32_t id)
+/* ---- the draw ---- */
+
+/* The best score so far. */
+struct draw {
+    const struct gw_pick_want *want;
+    float top; /* the largest logit */
+    double score;
+    struct gw_pick_entry best;
+};
+
+static bool is_hopeless(const struct draw *d, const struct gw_pick_entry *e)
 {
-    if (s->stamp[id] == s->epoch) return false;
-    s->stamp[id] = s->epoch;
-    s->count[id] = 0;
+    float best = (float)(d->score - (double)d->top * (double)d->want->inverse);
+    uint8_t shift = gw_gumbel_shift((e->logit - d->top) * d->want->inverse, best);
+    return gw_gumbel_hopeless(gw_keyed_bits(d->want->stream, e->id), shift);
+}
+
+static void try_entry(struct draw *d, const struct gw_pick_entry *e)
+{
+    if (is_hopeless(d, e)) return;
+    double score = gw_keyed_score(e->logit, d->want->inverse, d->want->stream, e->id);
+    if (!(score > d->score || (score == d->score && e->id < d->best.id))) return;
+    d->score = score;
+    d->best = *e;
+}
+
+/* Where truncation ends. */
+struct limits {
+    uint32_t count; /* of candidates */
+    double mass;    /* that top-p wants */
+    float min_p;
+};
+
+static float weight_of(const struct draw *d, const struct gw_pick_entry *e)
+{
+    return gw_expf((e->logit - d->top) * d->want->inverse);
+}
+
+/* The mass of the first `count` candidates. False if they ran out. */
+static bool mass_of(struct gw_candidates c, const struct draw *d, uint32_t count, double *mass)
+{
+    struct gw_pick_entry e;
+    *mass = 0;
+    for (uint32_t i = 0; i < count && gw_candidates_next(&c, &e); i++) *mass += (double)weight_of(d, &e);
+    return !c.ran_out;
+}
+
+static bool find_limits(const struct gw_sampling *p, const struct gw_candidates *c, const struct draw *d,
+                        float of_row, struct limits *l)
+{
+    double mass = (double)of_row;
+    *l = (struct limits){
+        .count = p->top_k ? p->top_k : UINT32_MAX, .mass = (double)INFINITY, .min_p = p->min_p};
+    if (p->top_p >= 1) return true;
+    if (!d->want->weights && !mass_of(*c, d, l->count, &mass)) return false; /* p of what top-k leaves */
+    l->mass = (double)p->top_p * mass;
     return true;
 }
 
-static void penalize_repeated(struct gw_sampler *s, const uint32_t *ids, uint32_t len, float penalty)
+/* Draws among what truncation leaves. False if the candidates ran out before its end. */
+static bool draw_among(struct draw *d, struct gw_candidates *c, const struct limits *l)
 {
+    struct gw_pick_entry e;
+    bool weighs = l->min_p > 0 || l->mass < (double)INFINITY;
+    double mass = 0;
+    for (uint32_t n = 0; n < l->count; n++) {
+        if (!gw_candidates_next(c, &e)) return !c->ran_out;
+        if (e.logit == -INFINITY) break;
+        float weight = weighs ? weight_of(d, &e) : 1;
+        if (n > 0 && weight < l->min_p) break;
+        try_entry(d, &e);
+        mass += (double)weight;
+        if (mass >= l->mass) break;
+    }
+    return true;
+}
+
+/* Chooses from the candidates; mass: what the row weighs, if that is wanted. */
+static bool choose(const struct gw_sampling *p, const struct gw_pick_want *want, struct gw_candidates *c,
+                   float mass, struct gw_pick_entry *out)
+{
+    struct gw_candidates first = *c;
+    *out = (struct gw_pick_entry){.raw = NAN}; /* nothing but NaN: id 0 */
+    if (!gw_candidates_next(&first, out)) return !first.ran_out;
+    if (want->inverse == 0 || !isfinite(out->logit)) return true; /* else nothing sensible to draw from */
+    struct draw d = {.want = want, .top = out->logit, .score = (double)-INFINITY, .best = *out};
+    struct limits l;
+    if (!find_limits(p, c, &d, mass, &l) || !draw_among(&d, c, &l)) return false;
+    *out = d.best;
+    return true;
+}
+
+/* Each part has the one of its best score. */
+static void choose_by_score(const struct gw_pick_want *want, const struct gw_pick_part *parts, uint32_t len,
+                            struct gw_pick_entry *out)
+{
+    double best = 0;
+    bool any = false;
+    *out = (struct gw_pick_entry){.raw = NAN};
     for (uint32_t i = 0; i < len; i++) {
-        if (!first_sight(s, ids[i])) continue;
-        float *x = &s->row[ids[i]];
-        *x = *x > 0 ? *x / penalty : *x * penalty;
+        if (parts[i].entries_len == 0) continue;
+        const struct gw_pick_entry *e = &parts[i].entries[0];
+        double score = gw_keyed_score(e->logit, want->inverse, want->stream, e->id);
+        if (any && !(score > best)) continue; /* parts ascend: of equals the first has the lowest id */
+        best = score;
+        *out = *e;
+        any = true;
     }
 }
 
-static void penalize_used(struct gw_sampler *s, const struct gw_sample_in *in)
+/* ---- logprobs ---- */
+
+static float logprob_of(struct gw_pick_sum row, float logit)
 {
-    const struct gw_sampling *p = in->params;
-    next_epoch(s);
-    for (uint32_t i = 0; i < in->output_len; i++) {
-        first_sight(s, in->output[i]);
-        s->count[in->output[i]]++;
-    }
-    for (uint32_t i = 0; i < in->output_len; i++) {
-        uint32_t id = in->output[i], count = s->count[id];
-        if (count == 0) continue;
-        s->row[id] -= p->frequency_penalty * (float)count + p->presence_penalty;
-        s->count[id] = 0; /* once per id */
-    }
-}
-
-static bool changes_logits(const struct gw_sampling *p, uint32_t output_len)
-{
-    return p->bias_len || p->repetition_penalty != 1 || p->presence_penalty != 0 ||
-           p->frequency_penalty != 0 || (output_len < p->min_tokens && p->stop_ids_len);
-}
-
-uint32_t gw_sampler_keep(const struct gw_sampling *p, uint32_t output_len)
-{
-    if (p->logprobs || changes_logits(p, output_len)) return 0;
-    if (p->temperature <= 0) return 1;
-    return p->top_k <= GW_SAMPLER_KEEP_MAX ? p->top_k : 0;
-}
-
-/* bias … min_tokens mask. Returns the row to go on with: the caller's own when nothing changes. */
-static const float *adjusted(struct gw_sampler *s, const struct gw_sample_in *in)
-{
-    const struct gw_sampling *p = in->params;
-    if (!changes_logits(p, in->output_len)) return in->logits;
-    memcpy(s->row, in->logits, s->vocab * sizeof *s->row);
-    for (uint32_t i = 0; i < p->bias_len; i++) s->row[p->bias[i].id] += p->bias[i].bias;
-    if (p->repetition_penalty != 1) {
-        next_epoch(s);
-        penalize_repeated(s, in->prompt, in->prompt_len, p->repetition_penalty);
-        penalize_repeated(s, in->output, in->output_len, p->repetition_penalty);
-    }
-    if (p->presence_penalty != 0 || p->frequency_penalty != 0) penalize_used(s, in);
-    if (in->output_len < p->min_tokens)
-        for (uint32_t i = 0; i < p->stop_ids_len; i++) s->row[p->stop_ids[i]] = -INFINITY;
-    return s->row;
-}
-
-#define MAX_LANES 16 /* independent maxima, so that the compiler makes vectors of the loop */
-
-static float largest_value(const float *row, uint32_t vocab)
-{
-    float lanes[MAX_LANES], top = -INFINITY;
-    uint32_t i = 0;
-    for (int k = 0; k < MAX_LANES; k++) lanes[k] = -INFINITY;
-    for (; i + MAX_LANES <= vocab; i += MAX_LANES)
-        for (int k = 0; k < MAX_LANES; k++) lanes[k] = row[i + k] > lanes[k] ? row[i + k] : lanes[k];
-    for (; i < vocab; i++) top = row[i] > top ? row[i] : top;
-    for (int k = 0; k < MAX_LANES; k++) top = lanes[k] > top ? lanes[k] : top;
-    return top;
-}
-
-/* The lowest id that has the largest value; 0 if all are NaN. */
-static uint32_t largest(const float *row, uint32_t vocab)
-{
-    float top = largest_value(row, vocab);
-    for (uint32_t i = 0; i < vocab; i++)
-        if (row[i] == top) return i;
-    return 0;
-}
-
-static void to_z(float *row, uint32_t vocab, float top, float temperature)
-{
-    for (uint32_t i = 0; i < vocab; i++) row[i] = (row[i] - top) / temperature;
-}
-
-struct draw {
-    uint64_t stream;
-    double score;
-    uint32_t id;
-};
-
-static void try_id(struct draw *d, float z, uint32_t id, uint8_t shift)
-{
-    uint64_t bits = gw_keyed_bits(d->stream, id);
-    if (gw_gumbel_hopeless(bits, shift)) return;
-    double score = (double)z + gw_gumbel(bits);
-    if (score > d->score || (score == d->score && id < d->id)) {
-        d->score = score;
-        d->id = id;
-    }
-}
-
-#define DRAW_CHUNK 256 /* ids between two looks at how good the best has become */
-
-static void draw_among_all(struct draw *d, const float *z, uint32_t vocab)
-{
-    uint8_t shift[DRAW_CHUNK];
-    for (uint32_t first = 0; first < vocab; first += DRAW_CHUNK) {
-        uint32_t count = vocab - first < DRAW_CHUNK ? vocab - first : DRAW_CHUNK;
-        float best = (float)d->score;
-        for (uint32_t i = 0; i < count; i++) shift[i] = gw_gumbel_shift(z[first + i], best);
-        for (uint32_t i = 0; i < count; i++) try_id(d, z[first + i], first + i, shift[i]);
-    }
-}
-
-static void draw_among(struct draw *d, const float *z, const uint64_t *candidates, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t id = gw_candidate_id(candidates[i]);
-        try_id(d, z[id], id, gw_gumbel_shift(z[id], (float)d->score));
-    }
-}
-
-static uint32_t draw_keyed(struct gw_sampler *s, const struct gw_sample_in *in, const float *row)
-{
-    const struct gw_sampling *p = in->params;
-    uint32_t best = largest(row, s->vocab);
-    float top = row[best];
-    if (!isfinite(top)) return best; /* nothing sensible to draw from */
-    if (row != s->row) memcpy(s->row, row, s->vocab * sizeof *s->row);
-    to_z(s->row, s->vocab, top, p->temperature);
-    struct draw d = {
-        .stream = gw_keyed_stream(p->seed, in->branch, in->output_len), .score = -INFINITY, .id = best};
-    const struct gw_truncation limits = {.top_k = p->top_k, .top_p = p->top_p, .min_p = p->min_p};
-    try_id(&d, 0, best, GW_KEYED_BITS); /* always kept; first, so that nearly all others are hopeless */
-    if ((p->top_k == 0 || p->top_k >= s->vocab) && p->top_p >= 1 && p->min_p <= 0)
-        draw_among_all(&d, s->row, s->vocab);
-    else
-        draw_among(&d, s->row, s->truncation.candidates,
-                   gw_truncate(s->row, s->vocab, &limits, &s->truncation));
-    return d.id;
-}
-
-static float logprob_of(const struct gw_sample_in *in, float logit)
-{
-    double v = (double)logit - (double)in->max - gw_log((double)in->sum);
+    double v = (double)logit - (double)row.max - gw_log((double)row.sum);
     return v >= (double)GW_LOGPROB_MIN ? (float)v : GW_LOGPROB_MIN; /* NaN too */
 }
 
-/* The n best of the raw row: a short sorted list that few elements ever enter. */
-static void find_top(const struct gw_sample_in *in, uint32_t vocab, uint32_t n, struct gw_top *top)
+/* The n best of all parts. */
+static void find_top(const struct gw_pick_part *parts, uint32_t parts_len, struct gw_pick_sum row, uint32_t n,
+                     struct gw_top *top)
 {
     uint32_t len = 0;
-    for (uint32_t i = 0; i < vocab; i++) {
-        float x = in->logits[i];
-        if (len == n && !(x > top[n - 1].logprob)) continue;
-        uint32_t at = len < n ? len++ : n - 1;
-        for (; at > 0 && x > top[at - 1].logprob; at--) top[at] = top[at - 1];
-        top[at] = (struct gw_top){.id = i, .logprob = x};
-    }
-    for (uint32_t i = 0; i < len; i++) top[i].logprob = logprob_of(in, top[i].logprob);
+    for (uint32_t i = 0; i < n; i++) top[i] = (struct gw_top){.logprob = -INFINITY};
+    for (uint32_t p = 0; p < parts_len; p++)
+        for (uint32_t i = 0; i < parts[p].top_len; i++) {
+            float x = parts[p].top[i].raw;
+            if (len == n && !(x > top[n - 1].logprob)) break;
+            uint32_t at = len < n ? len++ : n - 1;
+            for (; at > 0 && x > top[at - 1].logprob; at--) top[at] = top[at - 1];
+            top[at] = (struct gw_top){.id = parts[p].top[i].id, .logprob = x};
+        }
+    for (uint32_t i = 0; i < n; i++) top[i].logprob = logprob_of(row, top[i].logprob);
 }
 
-void gw_sampler_draw(struct gw_sampler *s, const struct gw_sample_in *in, struct gw_sample_out *out)
+/* ---- from parts ---- */
+
+enum which { WEIGHTS, STATS };
+
+/* The sums of all shares, added up. */
+static struct gw_pick_sum sum_of(const struct gw_pick_part *parts, uint32_t parts_len, enum which which,
+                                 float inverse)
 {
-    const struct gw_sampling *p = in->params;
-    const float *row = adjusted(s, in);
-    out->id = p->temperature > 0 ? draw_keyed(s, in, row) : largest(row, s->vocab);
-    out->logprob = p->logprobs ? logprob_of(in, in->logits[out->id]) : 0;
-    if (p->top_logprobs) find_top(in, s->vocab, p->top_logprobs, out->top);
+    struct gw_pick_sum sums[GW_SHARES_MAX];
+    uint32_t shares = 0;
+    for (uint32_t i = 0; i < parts_len; i++) {
+        assert(parts[i].shares <= GW_SHARES_MAX - shares);
+        memcpy(sums + shares, which == STATS ? parts[i].stats : parts[i].weights,
+               parts[i].shares * sizeof *sums);
+        shares += parts[i].shares;
+    }
+    return gw_pick_tree(sums, shares, inverse);
+}
+
+/* What the row weighs; 0 if that is not wanted. */
+static float row_mass(const struct gw_pick_part *parts, uint32_t parts_len, const struct gw_pick_want *want)
+{
+    return want->weights ? sum_of(parts, parts_len, WEIGHTS, want->inverse).sum : 0;
+}
+
+static void say(const struct gw_sampling *p, const struct gw_pick_entry *chosen,
+                const struct gw_pick_part *parts, uint32_t parts_len, struct gw_sample_out *out)
+{
+    out->id = chosen->id;
+    out->logprob = 0;
+    if (!p->logprobs) return;
+    struct gw_pick_sum row = sum_of(parts, parts_len, STATS, 1);
+    out->logprob = logprob_of(row, chosen->raw);
+    find_top(parts, parts_len, row, p->top_logprobs, out->top);
+}
+
+bool gw_sampler_decide(const struct gw_sample_in *in, const struct gw_pick_want *want,
+                       const struct gw_pick_part *parts, uint32_t parts_len, struct gw_sample_out *out)
+{
+    struct gw_pick_entry chosen;
+    struct gw_candidates c = {.parts = parts, .parts_len = parts_len};
+    assert(parts_len <= GW_WIRE_RANKS_MAX);
+    if (want->keep == 0)
+        choose_by_score(want, parts, parts_len, &chosen);
+    else if (!choose(in->params, want, &c, row_mass(parts, parts_len, want), &chosen))
+        return false;
+    say(in->params, &chosen, parts, parts_len, out);
+    return true;
+}
+
+/* ---- from a whole row ---- */
+
+static void pick_whole(struct gw_sampler *s, const struct gw_pick_want *want, struct gw_pick_part *part)
+{
+    const struct gw_pick_row row = {.x = s->row,
+                                    .vocab = s->config.vocab,
+                                    .shares = s->config.shares,
+                                    .share_last = s->config.shares,
+                                    .want = want,
+                                    .part = part};
+    s->config.ops->pick(s->config.device, &row, 1);
+}
+
+/* Candidates that the part does not hold: more and more of the row are sorted. */
+static void choose_from_row(struct gw_sampler *s, const struct gw_sampling *p,
+                            const struct gw_pick_want *want, float mass, struct gw_pick_entry *out)
+{
+    float top = s->part.entries[0].logit;
+    uint32_t count = p->top_k > ORDER_FIRST ? p->top_k : ORDER_FIRST;
+    for (bool all = false;; count = s->config.vocab) {
+        struct gw_candidates c = {.words = s->words};
+        c.words_len = gw_order_best(s->row, s->config.vocab, top, count, s->words, s->spare, &all);
+        c.all = all;
+        if (choose(p, want, &c, mass, out)) return;
+        assert(!all);
+    }
+}
+
+void gw_sampler_draw(struct gw_sampler *s, const struct gw_sample_in *in, const float *row,
+                     struct gw_sample_out *out)
+{
+    struct gw_pick_entry chosen;
+    struct gw_wish wish;
+    gw_wish_room_clear(&s->room);
+    gw_wish_make(s->wisher, in, &s->room, &wish);
+    struct gw_pick_want want = wish.want;
+    const struct gw_pick_want logprobs = {.keep = 1, .top = want.top, .stats = true};
+    memcpy(s->row, row, s->config.vocab * sizeof *s->row);
+    if (want.stats) pick_whole(s, &logprobs, &s->raw);
+    gw_pick_edit(s->row, 0, s->config.vocab, &want.edits, NULL);
+    want.edits = (struct gw_pick_edits){0};
+    want.stats = false;
+    want.top = 0;
+    pick_whole(s, &want, &s->part);
+    struct gw_candidates c = {.parts = &s->part, .parts_len = 1};
+    float mass = row_mass(&s->part, 1, &want);
+    if (want.keep == 0)
+        choose_by_score(&want, &s->part, 1, &chosen);
+    else if (!choose(in->params, &want, &c, mass, &chosen))
+        choose_from_row(s, in->params, &want, mass, &chosen);
+    chosen.raw = row[chosen.id];
+    say(in->params, &chosen, &s->raw, 1, out);
 }

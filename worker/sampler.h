@@ -1,32 +1,32 @@
-/* Sampler: one logit row → one record, a pure function of the row, the parameters and the branch's tokens.
+/* Sampler: the parts of one logit row → one record, a pure function of the row, the parameters and the branch's tokens.
  *
- *     raw row → bias → repetition → presence, frequency → min_tokens mask → temperature → top-k → top-p →
- * min-p → the id with the largest z + Gumbel(seed, branch, position, id);  temperature 0: the largest logit
+ *     raw row → bias → repetition → presence, frequency → min_tokens mask → top-k → top-p → min-p →
+ * the id with the largest logit / temperature + Gumbel(seed, branch, position, id);  temperature 0: the largest logit
  *
- * z = (logit - largest) / temperature. Order "best first" is by (logit descending, id ascending) everywhere,
- * so equal logits never make a draw depend on chance: top-k keeps the first k, top-p the shortest beginning
- * whose probability (among what top-k left) reaches p, min-p those with at least p times the best one's.
- * Logprobs are of the raw row.
+ * Order "best first" is by (logit descending, id ascending) everywhere, so equal logits never make a draw depend on chance:
+ * top-k keeps the first k, top-p the shortest beginning whose weight e^((logit - largest) / temperature), summed in
+ * that order, reaches p times that of all that top-k left, min-p those with at least p times the best one's. What
+ * all of a row weighs is summed by shares and the fixed tree. Logprobs are of the raw row, likewise.
  *
- * A row costs O(vocab), and O(tokens so far) when a penalty is on; nothing is allocated.
+ * So a draw needs no whole row: each rank tells of its columns what a wish asks (worker/wish.h). gw_sampler_decide draws
+ * from such parts unless they cannot decide; gw_sampler_draw draws from the whole row: the same record, whatever
+ * the parts were.
  *
- * Owner: gw_sampler_destroy frees the scratch. Thread: one, with FTZ and DAZ on (gw_device_enter_thread).
- * Units: token ids. Errors: GW_ERR_MEMORY at creation. NaN logits are never chosen unless all are.
- * Source: DESIGN part 4; penalties as vLLM defines them. */
+ * Owner: gw_sampler_destroy frees the scratch; operations and device must outlive it. Thread: one, with FTZ and DAZ on
+ * (gw_device_enter_thread). Units: token ids. Errors: GW_ERR_MEMORY at creation. NaN logits are never chosen unless all
+ * are. Source: DESIGN part 4; penalties as vLLM defines them. */
 #ifndef GW_WORKER_SAMPLER_H
 #define GW_WORKER_SAMPLER_H
 
 #include "migrate/request.h"
+#include "worker/wish.h"
 
 struct gw_sampler;
 
-struct gw_sample_in {
-    const float *logits; /* [vocab] */
-    const struct gw_sampling *params;
-    const uint32_t *prompt, *output; /* ids < vocab */
-    uint32_t prompt_len, output_len; /* output_len is the position that is drawn */
-    uint32_t branch;
-    float max, sum; /* softmax statistics of the row (gw_ops.softmax_stats); used for logprobs only */
+struct gw_sampler_config {
+    uint32_t vocab, shares;
+    const struct gw_ops *ops;
+    struct gw_device *device;
 };
 
 struct gw_sample_out {
@@ -38,16 +38,19 @@ struct gw_sample_out {
 /* What stands for a logprob of minus infinity, which JSON cannot say. */
 #define GW_LOGPROB_MIN (-9999.0f)
 
-gw_err_t gw_sampler_create(uint32_t vocab, struct gw_sampler **out) GW_MUST_USE;
+gw_err_t gw_sampler_create(const struct gw_sampler_config *config, struct gw_sampler **out) GW_MUST_USE;
 void gw_sampler_destroy(struct gw_sampler *sampler);
 
-/* How many of the row's best logits (logit descending, id ascending) decide the draw, whatever the others are below
- * them: a row with -infinity in their place gives the same id. 0: all are needed. */
-uint32_t gw_sampler_keep(const struct gw_sampling *params, uint32_t output_len);
+/* The wish for this token; lists go to the room. */
+void gw_sampler_wish(struct gw_sampler *sampler, const struct gw_sample_in *in, struct gw_wish_room *room,
+                     struct gw_wish *out);
 
-/* The largest gw_sampler_keep. */
-#define GW_SAMPLER_KEEP_MAX 256
+/* Draws from the parts of all columns, ascending, picked by this wish. False: they cannot decide (*out is then undefined). */
+bool gw_sampler_decide(const struct gw_sample_in *in, const struct gw_pick_want *want,
+                       const struct gw_pick_part *parts, uint32_t parts_len, struct gw_sample_out *out);
 
-void gw_sampler_draw(struct gw_sampler *sampler, const struct gw_sample_in *in, struct gw_sample_out *out);
+/* Draws from the whole row[vocab]. */
+void gw_sampler_draw(struct gw_sampler *sampler, const struct gw_sample_in *in, const float *row,
+                     struct gw_sample_out *out);
 
 #endif

@@ -11,6 +11,7 @@ struct gw_step_reader {
     uint32_t *known;                /* [sequences] entries that have been told */
     uint32_t *ids;                  /* [rows] */
     struct gw_step_sample *samples; /* [sequences] */
+    struct gw_wish_room room;       /* of their wishes */
     struct gw_step_seq *seqs;       /* [sequences] */
     struct gw_slot_copy *copies;    /* [GW_STEP_DESC_COPIES_MAX] */
 };
@@ -42,7 +43,7 @@ void gw_step_desc_put(const struct gw_step_desc *d, struct gw_buf *b)
     }
     for (uint32_t i = 0; i < d->samples_len; i++) {
         gw_buf_u32(b, d->samples[i].row);
-        gw_buf_u32(b, d->samples[i].keep);
+        gw_wish_put(&d->samples[i].wish, b);
     }
 }
 
@@ -58,7 +59,8 @@ gw_err_t gw_step_reader_create(const struct gw_step_limits *limits, struct gw_st
     r->samples = calloc(limits->sequences, sizeof *r->samples);
     r->seqs = calloc(limits->sequences, sizeof *r->seqs);
     r->copies = calloc(GW_STEP_DESC_COPIES_MAX, sizeof *r->copies);
-    if (!r->tables || !r->known || !r->ids || !r->samples || !r->seqs || !r->copies) {
+    if (!r->tables || !r->known || !r->ids || !r->samples || !r->seqs || !r->copies ||
+        gw_wish_room_init(&r->room, GW_WISH_IDS_MAX, GW_WISH_CHANGES_MAX) != GW_OK) {
         gw_step_reader_destroy(r);
         return GW_ERR_MEMORY;
     }
@@ -73,6 +75,7 @@ void gw_step_reader_destroy(struct gw_step_reader *r)
     free(r->known);
     free(r->ids);
     free(r->samples);
+    gw_wish_room_fini(&r->room);
     free(r->seqs);
     free(r->copies);
     free(r);
@@ -138,10 +141,10 @@ static bool get_seqs(struct gw_step_reader *r, struct gw_reader *in, uint32_t se
 static bool get_samples(struct gw_step_reader *r, struct gw_reader *in, uint32_t count, uint32_t rows)
 {
     bool ok = true;
-    for (uint32_t i = 0; i < count; i++) {
+    gw_wish_room_clear(&r->room);
+    for (uint32_t i = 0; ok && i < count; i++) {
         r->samples[i] = (struct gw_step_sample){.row = gw_read_u32(in)};
-        r->samples[i].keep = gw_read_u32(in);
-        ok &= r->samples[i].row < rows;
+        ok &= gw_wish_get(in, r->limits.vocab, &r->room, &r->samples[i].wish) && r->samples[i].row < rows;
     }
     return ok;
 }

@@ -13,7 +13,7 @@
  *            4*r  ids        of the rows
  *                  per sequence: u32 lane, u32 rows, u32 position, u32 at, u32 count, u32 slots[count]:
  *                  entries [at, at + count) of the lane's table are these and the last; those before stay
- *            8*s  samples    (u32 row, u32 keep): ascending rows; keep: the best so many logits are enough, 0 = all
+ *                  per sample: u32 row, and a wish (worker/wish.h); rows ascend
  *
  * Owner: the describer's arrays are its own; a reader owns its tables. Thread: one. Units: rows, tokens, slots. Errors:
  * GW_ERR_PROTO for anything that would read or write outside the tables, the pool or the batch; nothing is changed
@@ -23,6 +23,7 @@
 
 #include "base/buf.h"
 #include "kernels/op.h"
+#include "worker/wish.h"
 
 #define GW_STEP_DESC_COPIES_MAX 65536
 
@@ -37,7 +38,7 @@ struct gw_step_seq {
 /* A row whose next token is drawn. */
 struct gw_step_sample {
     uint32_t row;
-    uint32_t keep; /* so many of its best logits decide the draw; 0: all */
+    struct gw_wish wish;
 };
 
 struct gw_slot_copy {

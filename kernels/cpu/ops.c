@@ -5,7 +5,7 @@
 
 static const struct gw_ops ops_bf16_c = {
     .name = "cpu-c",
-    .profile = "cpu-bf16dot-1",
+    .profile = "cpu-bf16dot-2",
     .act = GW_BF16,
     .kv = GW_BF16,
     .weight = GW_BF16,
@@ -20,11 +20,12 @@ static const struct gw_ops ops_bf16_c = {
     .attention = gw_cpu_attention_bf16_c,
     .silu_mul = gw_cpu_silu_mul_bf16_c,
     .softmax_stats = gw_cpu_softmax_stats_c,
+    .pick = gw_cpu_pick_c,
 };
 
 static const struct gw_ops ops_bf16_avx2 = {
     .name = "cpu-avx2",
-    .profile = "cpu-bf16dot-1",
+    .profile = "cpu-bf16dot-2",
     .act = GW_BF16,
     .kv = GW_BF16,
     .weight = GW_BF16,
@@ -39,11 +40,12 @@ static const struct gw_ops ops_bf16_avx2 = {
     .attention = gw_cpu_attention_bf16_avx2,
     .silu_mul = gw_cpu_silu_mul_bf16_avx2,
     .softmax_stats = gw_cpu_softmax_stats_avx2,
+    .pick = gw_cpu_pick_avx2,
 };
 
 static const struct gw_ops ops_bf16_avx512 = {
     .name = "cpu-avx512",
-    .profile = "cpu-bf16dot-1",
+    .profile = "cpu-bf16dot-2",
     .act = GW_BF16,
     .kv = GW_BF16,
     .weight = GW_BF16,
@@ -58,11 +60,12 @@ static const struct gw_ops ops_bf16_avx512 = {
     .attention = gw_cpu_attention_bf16_avx512,
     .silu_mul = gw_cpu_silu_mul_bf16_avx512,
     .softmax_stats = gw_cpu_softmax_stats_avx512,
+    .pick = gw_cpu_pick_avx512,
 };
 
 static const struct gw_ops ops_bf16_avx512bf16 = {
     .name = "cpu-avx512bf16",
-    .profile = "cpu-bf16dot-1",
+    .profile = "cpu-bf16dot-2",
     .act = GW_BF16,
     .kv = GW_BF16,
     .weight = GW_BF16,
@@ -77,11 +80,12 @@ static const struct gw_ops ops_bf16_avx512bf16 = {
     .attention = gw_cpu_attention_bf16_avx512,
     .silu_mul = gw_cpu_silu_mul_bf16_avx512,
     .softmax_stats = gw_cpu_softmax_stats_avx512,
+    .pick = gw_cpu_pick_avx512,
 };
 
 static const struct gw_ops ops_f32_c = {
     .name = "cpu-c",
-    .profile = "cpu-f32-1",
+    .profile = "cpu-f32-2",
     .act = GW_F32,
     .kv = GW_F32,
     .weight = GW_F32,
@@ -96,11 +100,12 @@ static const struct gw_ops ops_f32_c = {
     .attention = gw_cpu_attention_f32_c,
     .silu_mul = gw_cpu_silu_mul_f32_c,
     .softmax_stats = gw_cpu_softmax_stats_c,
+    .pick = gw_cpu_pick_c,
 };
 
 static const struct gw_ops ops_f32_avx2 = {
     .name = "cpu-avx2",
-    .profile = "cpu-f32-1",
+    .profile = "cpu-f32-2",
     .act = GW_F32,
     .kv = GW_F32,
     .weight = GW_F32,
@@ -115,11 +120,12 @@ static const struct gw_ops ops_f32_avx2 = {
     .attention = gw_cpu_attention_f32_avx2,
     .silu_mul = gw_cpu_silu_mul_f32_avx2,
     .softmax_stats = gw_cpu_softmax_stats_avx2,
+    .pick = gw_cpu_pick_avx2,
 };
 
 static const struct gw_ops ops_f32_avx512 = {
     .name = "cpu-avx512",
-    .profile = "cpu-f32-1",
+    .profile = "cpu-f32-2",
     .act = GW_F32,
     .kv = GW_F32,
     .weight = GW_F32,
@@ -134,6 +140,7 @@ static const struct gw_ops ops_f32_avx512 = {
     .attention = gw_cpu_attention_f32_avx512,
     .silu_mul = gw_cpu_silu_mul_f32_avx512,
     .softmax_stats = gw_cpu_softmax_stats_avx512,
+    .pick = gw_cpu_pick_avx512,
 };
 
 static const struct choice {

@@ -39,6 +39,18 @@ static inline struct gw_softmax_part gw_softmax_merge(struct gw_softmax_part a, 
     return (struct gw_softmax_part){.max = max, .sum = sum};
 }
 
+/* One share in plain C. */
+static inline struct gw_softmax_part gw_share_stats_c(const float *logits, uint32_t len)
+{
+    float lanes[GW_LANES];
+    for (int i = 0; i < GW_LANES; i++) lanes[i] = -FLT_MAX;
+    for (uint32_t i = 0; i < len; i++) lanes[i % GW_LANES] = gw_max_c(lanes[i % GW_LANES], logits[i]);
+    float max = gw_fold_max_c(lanes);
+    for (int i = 0; i < GW_LANES; i++) lanes[i] = 0.0f;
+    for (uint32_t i = 0; i < len; i++) lanes[i % GW_LANES] += gw_expf(logits[i] - max);
+    return (struct gw_softmax_part){.max = max, .sum = gw_fold_sum_c(lanes)};
+}
+
 /* Rows [first, last) with the variant's way to do one share. */
 static inline void gw_softmax_rows(const struct gw_softmax_job *job, size_t first, size_t last,
                                    struct gw_softmax_part (*share)(const float *logits, uint32_t len))

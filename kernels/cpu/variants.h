@@ -8,6 +8,7 @@
 #define GW_KERNELS_CPU_VARIANTS_H
 
 #include "kernels/op.h"
+#include "kernels/pick.h"
 
 typedef size_t gw_pack_bytes_fn(uint32_t n, uint32_t k);
 typedef void gw_pack_fn(void *dst, const void *src, enum gw_dtype src_type, uint32_t n, uint32_t k,
@@ -32,6 +33,7 @@ typedef void gw_silu_mul_fn(struct gw_device *dev, void *y, const float *gate_up
                             uint32_t share_cols);
 typedef void gw_softmax_stats_fn(struct gw_device *dev, const float *logits, uint32_t m, uint32_t vocab,
                                  uint32_t shares, float *out_max, float *out_sum);
+typedef void gw_pick_fn(struct gw_device *dev, const struct gw_pick_row *rows, uint32_t count);
 
 gw_pack_bytes_fn gw_cpu_pack_bytes_bf16_any, gw_cpu_pack_bytes_f32_any;
 gw_pack_fn gw_cpu_pack_bf16_any, gw_cpu_pack_f32_any;
@@ -69,5 +71,7 @@ gw_silu_mul_fn gw_cpu_silu_mul_bf16_avx2, gw_cpu_silu_mul_f32_avx2;
 gw_silu_mul_fn gw_cpu_silu_mul_bf16_avx512, gw_cpu_silu_mul_f32_avx512;
 
 gw_softmax_stats_fn gw_cpu_softmax_stats_c, gw_cpu_softmax_stats_avx2, gw_cpu_softmax_stats_avx512;
+
+gw_pick_fn gw_cpu_pick_c, gw_cpu_pick_avx2, gw_cpu_pick_avx512;
 
 #endif

@@ -255,9 +255,9 @@ int main(void)
     }
     for (size_t i = 0; i < (size_t)N * K; i++) values[i] = (float)(gw_rng_unit(&r) - 0.5);
     gw_device_enter_thread();
-    bench_profile("cpu-f32-1", values);
+    bench_profile("cpu-f32-2", values);
     narrow(values, (size_t)N * K);
-    bench_profile("cpu-bf16dot-1", values);
+    bench_profile("cpu-bf16dot-2", values);
     free(values);
     return 0;
 }

@@ -20,7 +20,7 @@
 #define VARIANTS_MAX 4
 #define TABLES_MAX   (PROFILES * VARIANTS_MAX)
 
-static const char *const profiles[PROFILES] = {"cpu-bf16dot-1", "cpu-f32-1"};
+static const char *const profiles[PROFILES] = {"cpu-bf16dot-2", "cpu-f32-2"};
 
 /* GW_TEST_SEED=... replays a run. */
 static inline struct gw_rng seeded_rng(const char *test)

@@ -37,7 +37,7 @@ struct member {
 /* A sum of random products, by the operations of one rank. */
 static struct sum make_sum(struct gw_rng *r, struct gw_device *dev, uint32_t shares, uint32_t elems)
 {
-    const struct gw_ops *ops = ops_best("cpu-f32-1");
+    const struct gw_ops *ops = ops_best("cpu-f32-2");
     struct sum s = {.shares = shares, .elems = elems};
     struct gw_weight w[GW_SHARES_MAX];
     float *x = values_as(r, GW_F32, shares, false), *scratch = take_f32((size_t)shares * elems);

@@ -50,12 +50,12 @@ static int make_reference(void **state, const char *profile)
 
 static int setup_bf16(void **state)
 {
-    return make_reference(state, "cpu-bf16dot-1");
+    return make_reference(state, "cpu-bf16dot-2");
 }
 
 static int setup_f32(void **state)
 {
-    return make_reference(state, "cpu-f32-1");
+    return make_reference(state, "cpu-f32-2");
 }
 
 static int teardown(void **state)

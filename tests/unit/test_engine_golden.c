@@ -1,5 +1,5 @@
 /* worker/engine against Hugging Face transformers: logits and greedy tokens of the goldens that
- * tests/models/make_goldens.py wrote, under cpu-f32-1 (transformers ran in f32 on the same widened weights).
+ * tests/models/make_goldens.py wrote, under cpu-f32-2 (transformers ran in f32 on the same widened weights).
  */
 #include "tests/lib/engine_fixture.h"
 
@@ -92,7 +92,7 @@ static void check(const char *model_dir, const char *golden_dir)
     struct fixture f;
     struct golden g;
     struct solo_config config = fixture_config();
-    config.profile = "cpu-f32-1";
+    config.profile = "cpu-f32-2";
     golden_open(&g, golden_dir);
     fixture_open(&f, model_dir, config);
     const cJSON *prompts = cJSON_GetObjectItem(g.json, "prompts"),

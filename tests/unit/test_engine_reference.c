@@ -283,12 +283,12 @@ static void test_logits_of_seven_shares_padded_ffn_match_double(void **state)
                       .intermediate = 50,
                       .vocab = 101,
                       .type = GW_F32,
-                      .profile = "cpu-f32-1",
+                      .profile = "cpu-f32-2",
                       .tolerance = F32_TOLERANCE};
     check(&s);
     s.type = GW_BF16;
     check(&s);
-    s.profile = "cpu-bf16dot-1";
+    s.profile = "cpu-bf16dot-2";
     s.tolerance = BF16_TOLERANCE;
     check(&s);
 }
@@ -305,7 +305,7 @@ static void test_logits_of_three_shares_f16_tied_match_double(void **state)
                             .vocab = 77,
                             .tied = true,
                             .type = GW_F16,
-                            .profile = "cpu-f32-1",
+                            .profile = "cpu-f32-2",
                             .tolerance = F32_TOLERANCE};
     check(&s);
 }
@@ -321,7 +321,7 @@ static void test_logits_of_twelve_kv_heads_match_double(void **state)
                             .intermediate = 2,
                             .vocab = 33,
                             .type = GW_F32,
-                            .profile = "cpu-f32-1",
+                            .profile = "cpu-f32-2",
                             .tolerance = F32_TOLERANCE};
     check(&s);
 }
@@ -349,8 +349,8 @@ static void test_create_bf16_profile_for_wider_weights_is_refused(void **state)
     write_weights(&n, &dir);
     write_config(&s, &dir);
     assert_int_equal(gw_model_open(dir.path, &model, NULL), GW_OK);
-    assert_string_equal(gw_model_profile(model), "cpu-f32-1");
-    config.profile = "cpu-bf16dot-1";
+    assert_string_equal(gw_model_profile(model), "cpu-f32-2");
+    config.profile = "cpu-bf16dot-2";
     assert_int_equal(solo_open(&solo, model, &config, &ctx), GW_ERR_INPUT);
     assert_non_null(strstr(ctx.text, "bf16"));
     gw_model_close(model);

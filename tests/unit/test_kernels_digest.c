@@ -4,6 +4,7 @@
 
 #include "base/hash.h"
 #include "kernels/digest.h"
+#include "kernels/pick.h"
 #include "migrate/profile.h"
 
 static void digest_of(const struct gw_ops *ops, int threads, uint8_t out[32])
@@ -42,7 +43,7 @@ static void test_digest_of_c_is_the_profiles_constant(void **state)
 static bool runs_here(enum gw_isa isa)
 {
     const struct gw_ops *ops;
-    return gw_ops_cpu("cpu-bf16dot-1", isa, &ops, NULL) == GW_OK;
+    return gw_ops_cpu("cpu-bf16dot-2", isa, &ops, NULL) == GW_OK;
 }
 
 static void test_digest_of_avx2_is_the_profiles_constant__skipped_if_cpu_lacks_avx2(void **state)
@@ -70,16 +71,18 @@ static void test_profile_known_by_name_only(void **state)
 {
     (void)state;
     uint8_t zeros[32] = {0};
-    assert_true(gw_profile_known("cpu-bf16dot-1") && gw_profile_known("cpu-f32-1"));
-    assert_false(gw_profile_known("cpu-f32-2") || gw_profile_known(""));
+    assert_true(gw_profile_known("cpu-bf16dot-2") && gw_profile_known("cpu-f32-2"));
+    assert_true(gw_profile_known("cpu-bf16dot-1") &&
+                gw_profile_known("cpu-f32-1")); /* of the release before */
+    assert_false(gw_profile_known("cpu-f32-3") || gw_profile_known(""));
+    assert_false(gw_profile_digest_ok("cpu-f32-3", zeros));
     assert_false(gw_profile_digest_ok("cpu-f32-2", zeros));
-    assert_false(gw_profile_digest_ok("cpu-f32-1", zeros));
 }
 
 /* Operations that flip the lowest bit of the last value that the real one wrote. */
 static const struct gw_ops *real(void)
 {
-    return ops_best("cpu-f32-1");
+    return ops_best("cpu-f32-2");
 }
 
 static void flip(void *values, size_t last)
@@ -152,11 +155,17 @@ static void bad_softmax_stats(struct gw_device *dev, const float *logits, uint32
     flip(out_sum, m - 1);
 }
 
+static void bad_pick(struct gw_device *dev, const struct gw_pick_row *rows, uint32_t count)
+{
+    real()->pick(dev, rows, count);
+    flip(rows[count - 1].part->weights, 1);
+}
+
 static void test_digest_shows_a_changed_bit_of_any_operation(void **state)
 {
     (void)state;
-    struct gw_ops bad[9];
-    for (int i = 0; i < 9; i++) bad[i] = *real();
+    struct gw_ops bad[10];
+    for (int i = 0; i < 10; i++) bad[i] = *real();
     bad[0].embed = bad_embed;
     bad[1].rmsnorm = bad_rmsnorm;
     bad[2].matmul = bad_matmul;
@@ -166,10 +175,11 @@ static void test_digest_shows_a_changed_bit_of_any_operation(void **state)
     bad[6].silu_mul = bad_silu_mul;
     bad[7].softmax_stats = bad_softmax_stats;
     bad[8].matmul_shares = bad_matmul_shares;
-    for (int i = 0; i < 9; i++) {
+    bad[9].pick = bad_pick;
+    for (int i = 0; i < 10; i++) {
         uint8_t digest[32];
         digest_of(&bad[i], 1, digest);
-        assert_false(gw_profile_digest_ok("cpu-f32-1", digest));
+        assert_false(gw_profile_digest_ok("cpu-f32-2", digest));
     }
 }
 

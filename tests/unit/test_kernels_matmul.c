@@ -308,7 +308,7 @@ static void test_matmul_directed_pairs_follow_the_profile(void **state)
 {
     (void)state;
     static const struct {
-        float x[2], w[2], want; /* of cpu-bf16dot-1 */
+        float x[2], w[2], want; /* of cpu-bf16dot-2 */
     } cases[] = {
         {{1, 0x1p-30f}, {1, 0x1p-30f}, 1},
         {{0x1p60f, 1}, {1, 1}, 0x1p60f},
@@ -322,7 +322,7 @@ static void test_matmul_directed_pairs_follow_the_profile(void **state)
     };
     struct gw_device *dev = device_with(1);
     const struct gw_ops *variants[VARIANTS_MAX];
-    int len = ops_all("cpu-bf16dot-1", variants);
+    int len = ops_all("cpu-bf16dot-2", variants);
     for (int v = 0; v < len; v++)
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
             uint16_t x[2], src[2];
@@ -346,7 +346,7 @@ static void test_matmul_order_of_a_pair_is_odd_first(void **state)
     (void)state;
     struct gw_device *dev = device_with(1);
     const struct gw_ops *variants[VARIANTS_MAX];
-    int len = ops_all("cpu-bf16dot-1", variants);
+    int len = ops_all("cpu-bf16dot-2", variants);
     /* ((2^24 + 1) - 2^24) + 1 with 2^24 + 1 = 2^24 in f32: 1. Even first would be (1 + 2^24) + (1 - 2^24) = 1
      * or 2 */
     const float x[4] = {1, 0x1p24f, 1, -0x1p24f};

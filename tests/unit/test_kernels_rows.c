@@ -174,7 +174,7 @@ static void test_silu_mul_of_extremes_is_finite(void **state)
     (void)state;
     struct gw_device *dev = device_with(1);
     const struct gw_ops *variants[VARIANTS_MAX];
-    int len = ops_all("cpu-f32-1", variants);
+    int len = ops_all("cpu-f32-2", variants);
     for (int v = 0; v < len; v++) {
         float gate_up[] = {-1e30f, -200, -89, -88, 88, 200, 1e30f, 0, 1, 1, 1, 1, 1, 1, 1, 1}, y[8];
         variants[v]->silu_mul(dev, y, gate_up, 1, 1, 8);
@@ -189,7 +189,7 @@ static void test_softmax_stats_equal_float64_reference(void **state)
     (void)state;
     struct gw_rng r = seeded_rng(__func__);
     struct gw_device *dev = device_with(1);
-    const struct gw_ops *ops = ops_c("cpu-f32-1");
+    const struct gw_ops *ops = ops_c("cpu-f32-2");
     for (size_t i = 0; i < LENGTHS; i++) {
         uint32_t len = lengths[i];
         float *x = random_f32(&r, len), got_max, got_sum;
@@ -213,7 +213,7 @@ static void test_softmax_stats_of_minus_infinity_count_nothing(void **state)
     (void)state;
     struct gw_device *dev = device_with(1);
     const struct gw_ops *variants[VARIANTS_MAX];
-    int len = ops_all("cpu-bf16dot-1", variants);
+    int len = ops_all("cpu-bf16dot-2", variants);
     for (int v = 0; v < len; v++) {
         float x[40], max, sum;
         for (int i = 0; i < 40; i++) x[i] = -INFINITY;
@@ -238,7 +238,7 @@ static void test_softmax_stats_merge_in_the_tree_order(void **state)
     (void)state;
     struct gw_rng r = seeded_rng(__func__);
     struct gw_device *dev = device_with(1);
-    const struct gw_ops *ops = ops_c("cpu-f32-1");
+    const struct gw_ops *ops = ops_c("cpu-f32-2");
     int chain_differs = 0;
     for (int round = 0; round < 200; round++) {
         float x[5], max, sum;
@@ -262,7 +262,7 @@ static void test_embed_copies_rows_of_any_type(void **state)
     struct gw_device *dev = device_with(2);
     static const uint16_t half[] = {0x3F80, 0xBF80, 0x0001, 0x8000, 0x7F7F, 0x3C00};
     static const uint32_t ids[] = {1, 0, 1};
-    const struct gw_ops *ops = ops_c("cpu-bf16dot-1");
+    const struct gw_ops *ops = ops_c("cpu-bf16dot-2");
     float y[9];
     ops->embed(dev, y, half, GW_BF16, ids, 3, 3);
     for (int i = 0; i < 9; i++) {
@@ -283,7 +283,7 @@ static void test_pack_widens_half_types_exactly(void **state)
     (void)state;
     struct gw_device *dev = device_with(1);
     struct gw_rng r = seeded_rng(__func__);
-    const struct gw_ops *ops = ops_c("cpu-f32-1");
+    const struct gw_ops *ops = ops_c("cpu-f32-2");
     enum { N = 70, K = 5, STRIDE = 7 };
     static const enum gw_dtype types[] = {GW_BF16, GW_F16};
     for (int t = 0; t < 2; t++) {

@@ -42,7 +42,7 @@ static bool is_rounded(uint64_t rate)
 static void test_rates_are_rounded_and_possible(void **state)
 {
     (void)state;
-    static const char *const profiles[] = {"cpu-bf16dot-1", "cpu-f32-1"};
+    static const char *const profiles[] = {"cpu-bf16dot-2", "cpu-f32-2"};
     for (int i = 0; i < 2; i++) {
         struct gw_probe_rates r = rates_of(profiles[i], GW_ISA_AUTO);
         assert_true(is_rounded(r.bytes_s) && is_rounded(r.flop_s));
@@ -56,9 +56,9 @@ static void test_rates_of_a_slower_device_are_lower(void **state)
 {
     (void)state;
     const struct gw_ops *best = NULL;
-    assert_int_equal(gw_ops_cpu("cpu-f32-1", GW_ISA_AUTO, &best, NULL), GW_OK);
+    assert_int_equal(gw_ops_cpu("cpu-f32-2", GW_ISA_AUTO, &best, NULL), GW_OK);
     if (strcmp(best->name, "cpu-c") == 0) skip();
-    struct gw_probe_rates fast = rates_of("cpu-f32-1", GW_ISA_AUTO), slow = rates_of("cpu-f32-1", GW_ISA_C);
+    struct gw_probe_rates fast = rates_of("cpu-f32-2", GW_ISA_AUTO), slow = rates_of("cpu-f32-2", GW_ISA_C);
     assert_true(fast.flop_s > slow.flop_s);
 }
 

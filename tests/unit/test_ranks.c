@@ -110,13 +110,13 @@ static void run_every_layout(const struct fixture *want, struct solo_config conf
 static void test_every_layout_gives_the_same_bits_bf16(void **state)
 {
     (void)state;
-    with_reference(models[0], "cpu-bf16dot-1", run_every_layout);
+    with_reference(models[0], "cpu-bf16dot-2", run_every_layout);
 }
 
 static void test_every_layout_gives_the_same_bits_f32(void **state)
 {
     (void)state;
-    with_reference(models[0], "cpu-f32-1", run_every_layout);
+    with_reference(models[0], "cpu-f32-2", run_every_layout);
 }
 
 static void run_some_layouts(const struct fixture *want, struct solo_config config)
@@ -132,33 +132,87 @@ static void test_every_model_gives_the_same_bits(void **state)
         with_reference(models[i], NULL, run_some_layouts);
 }
 
-/* Without anybody who looks at logit rows, ranks send as few of them as decide: the same records. */
-static void run_kept_logits(const struct fixture *want, struct solo_config config)
+static void compare_records(const struct fixture *want, struct fixture *got, uint32_t requests)
 {
-    static const char *const some[] = {"4+4", "8/3+5", "8/8"};
-    for (size_t k = 0; k < sizeof some / sizeof *some; k++) {
+    for (uint32_t i = 0; i < requests; i++) {
+        const struct fixture_branch *x = &want->runs[i].branches[0],
+                                    *y = &fixture_run_of(got, want->runs[i].request)->branches[0];
+        assert_int_equal(x->len, y->len);
+        for (uint32_t t = 0; t < x->len; t++) {
+            assert_int_equal(x->records[t].id, y->records[t].id);
+            assert_memory_equal(&x->records[t].logprob, &y->records[t].logprob, sizeof(float));
+            assert_memory_equal(x->records[t].top, y->records[t].top, sizeof x->records[t].top);
+        }
+    }
+}
+
+/* Without anybody who looks at logit rows, ranks tell no more than what decides: the same records. */
+static void run_blind(const struct fixture *want, struct solo_config config)
+{
+    static const char *const more[] = {"8", "5+3", "1+7/5+3", "8/8", "2+6/4+4"};
+    size_t some = sizeof layouts / sizeof *layouts, all = some + sizeof more / sizeof *more;
+    for (size_t k = 0; k < all; k++) {
         struct rank_threads a;
         struct fixture f;
-        open_blind_pipeline(&a, &f, want->model, some[k], config, true);
+        open_blind_pipeline(&a, &f, want->model, k < some ? layouts[k] : more[k - some], config, k % 2);
         submit_all(&f);
         fixture_drain(&f);
-        for (uint32_t i = 0; i < REQUESTS; i++) {
-            const struct fixture_branch *x = &want->runs[i].branches[0],
-                                        *y = &fixture_run_of(&f, i + 1)->branches[0];
-            assert_int_equal(x->len, y->len);
-            for (uint32_t t = 0; t < x->len; t++) {
-                assert_int_equal(x->records[t].id, y->records[t].id);
-                assert_memory_equal(&x->records[t].logprob, &y->records[t].logprob, sizeof(float));
-            }
-        }
+        compare_records(want, &f, REQUESTS);
         close_pipeline(&a, &f);
     }
 }
 
-static void test_kept_logits_give_the_same_records(void **state)
+static void test_parts_of_rows_give_the_same_records(void **state)
 {
     (void)state;
-    with_reference(models[0], "cpu-f32-1", run_kept_logits);
+    with_reference(models[0], "cpu-f32-2", run_blind);
+}
+
+/* Distributions of which top-p leaves more than parts hold (the model has 2048 tokens, a part at most 256). */
+#define FLAT_REQUESTS 6
+static void submit_flat(struct fixture *f)
+{
+    for (uint32_t i = 0; i < FLAT_REQUESTS; i++) {
+        uint32_t prompt[3] = {i, 2 * i, 1000};
+        struct gw_request q = fixture_request(i + 1, prompt, 3, 20 + i);
+        q.sampling.temperature = i % 2 ? 4 : 1;
+        q.sampling.top_p = 0.99f;
+        q.sampling.top_k = i == 3 ? 700 : 0;
+        q.sampling.logprobs = i % 3 == 0;
+        q.sampling.top_logprobs = i;
+        q.sampling.seed = i;
+        if (!q.sampling.logprobs) q.sampling.top_logprobs = 0;
+        fixture_submit(f, &q, 1, NULL, NULL);
+    }
+}
+
+static uint64_t rows_of(const struct fixture *f)
+{
+    struct gw_engine_stats stats;
+    gw_engine_stats(f->engine, &stats);
+    return stats.rows;
+}
+
+static void test_draws_that_parts_cannot_decide_are_drawn_from_whole_rows(void **state)
+{
+    (void)state;
+    static const char *const some[] = {"4+4", "8/8", "2+2+2+2", "3+5/8"};
+    struct solo_config config = fixture_config();
+    struct fixture want;
+    fixture_open(&want, "tests/models/tattler-3m", config);
+    submit_flat(&want);
+    fixture_drain(&want);
+    for (size_t k = 0; k < sizeof some / sizeof *some; k++) {
+        struct rank_threads a;
+        struct fixture f;
+        open_blind_pipeline(&a, &f, want.model, some[k], config, k % 2);
+        submit_flat(&f);
+        fixture_drain(&f);
+        compare_records(&want, &f, FLAT_REQUESTS);
+        assert_true(rows_of(&f) > rows_of(&want)); /* some were computed again */
+        close_pipeline(&a, &f);
+    }
+    fixture_close(&want);
 }
 
 static void run_three_stages(const struct fixture *want, struct solo_config config)
@@ -194,7 +248,7 @@ static void run_hard_shapes(const struct fixture *want, struct solo_config confi
 static void test_hard_shapes_give_the_same_bits(void **state)
 {
     (void)state;
-    with_reference(models[0], "cpu-bf16dot-1", run_hard_shapes);
+    with_reference(models[0], "cpu-bf16dot-2", run_hard_shapes);
 }
 
 /* ---- branches and cancels ---- */
@@ -226,7 +280,7 @@ static void run_branches(const struct fixture *want, struct solo_config config)
 static void test_branches_that_share_a_partial_block_give_the_same_bits(void **state)
 {
     (void)state;
-    with_reference(models[0], "cpu-f32-1", run_branches);
+    with_reference(models[0], "cpu-f32-2", run_branches);
 }
 
 /* Cancelled while their step is under way: the others are untouched, blocks and lanes are used again. */
@@ -256,7 +310,7 @@ static void run_cancels(const struct fixture *want, struct solo_config config)
 static void test_cancel_of_a_request_in_flight_leaves_the_others_alone(void **state)
 {
     (void)state;
-    with_reference(models[0], "cpu-bf16dot-1", run_cancels);
+    with_reference(models[0], "cpu-bf16dot-2", run_cancels);
 }
 
 int main(void)
@@ -265,7 +319,8 @@ int main(void)
         cmocka_unit_test(test_every_layout_gives_the_same_bits_bf16),
         cmocka_unit_test(test_every_layout_gives_the_same_bits_f32),
         cmocka_unit_test(test_every_model_gives_the_same_bits),
-        cmocka_unit_test(test_kept_logits_give_the_same_records),
+        cmocka_unit_test(test_parts_of_rows_give_the_same_records),
+        cmocka_unit_test(test_draws_that_parts_cannot_decide_are_drawn_from_whole_rows),
         cmocka_unit_test(test_three_stages_give_the_same_bits),
         cmocka_unit_test(test_hard_shapes_give_the_same_bits),
         cmocka_unit_test(test_branches_that_share_a_partial_block_give_the_same_bits),

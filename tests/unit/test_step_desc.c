@@ -19,7 +19,10 @@ static uint32_t ids[64];
 static uint32_t blocks[2][10] = {{7, 3, 9, 1, 40, 41, 42, 43, 44, 45},
                                  {11, 12, 13, 14, 15, 16, 17, 18, 19, 49}};
 static const struct gw_slot_copy copies[2] = {{3, 4}, {49, 0}};
-static const struct gw_step_sample samples[2] = {{32, 1}, {33, 0}};
+static const uint32_t masked[] = {5, 99};
+static const struct gw_step_sample samples[2] = {
+    {.row = 32, .wish = {.want = {.keep = 1, .edits = {.masked = masked, .masked_len = 2, .repetition = 1}}}},
+    {.row = 33, .wish = {.whole = true}}};
 
 /* Two sequences: 33 rows from position 0 in lane 2, one row at position 100 in lane 0. */
 static struct gw_step_desc sample_desc(struct gw_step_seq seqs[2])
@@ -68,7 +71,11 @@ static void test_get_fields_are_the_leader_s(void **state)
     assert_int_equal(out.rows, 34);
     assert_memory_equal(out.ids, ids, 34 * sizeof *ids);
     assert_memory_equal(out.copies, copies, sizeof copies);
-    assert_memory_equal(out.samples, samples, sizeof samples);
+    assert_true(out.samples_len == 2 && out.samples[0].row == 32 && out.samples[1].row == 33);
+    assert_true(!out.samples[0].wish.whole && out.samples[1].wish.whole &&
+                out.samples[0].wish.want.keep == 1);
+    assert_int_equal(out.samples[0].wish.want.edits.masked_len, 2);
+    assert_memory_equal(out.samples[0].wish.want.edits.masked, masked, sizeof masked);
     assert_int_equal(out.seqs[0].rows, 33);
     assert_memory_equal(out.seqs[0].blocks, blocks[0], 3 * sizeof(uint32_t));
     assert_int_equal(out.seqs[1].position, 100);
@@ -123,7 +130,7 @@ static void test_get_beyond_a_limit_is_refused(void **state)
     (void)state;
     struct gw_step_seq seqs[2];
     const struct gw_slot_copy far = {3, 50};
-    const struct gw_step_sample row = {34, 0};
+    const struct gw_step_sample row = {.row = 34, .wish = {.whole = true}};
     struct gw_step_desc d = sample_desc(seqs);
     seqs[0].lane = 4;
     expect_refused(&d);

@@ -11,7 +11,7 @@
 static void test_prove_isa_auto_gives_the_profiles_bits(void **state)
 {
     (void)state;
-    static const char *const profiles[] = {"cpu-bf16dot-1", "cpu-f32-1"};
+    static const char *const profiles[] = {"cpu-bf16dot-2", "cpu-f32-2"};
     for (int i = 0; i < 2; i++) {
         enum gw_isa isa = GW_ISA_AUTO;
         uint8_t digest[GW_DIGEST_BYTES];
@@ -26,7 +26,7 @@ static void test_prove_isa_named_is_taken_unproven(void **state)
 {
     (void)state;
     enum gw_isa isa = GW_ISA_AUTO;
-    assert_int_equal(gw_prove_isa("cpu-f32-1", GW_ISA_C, NULL, &isa, NULL), GW_OK);
+    assert_int_equal(gw_prove_isa("cpu-f32-2", GW_ISA_C, NULL, &isa, NULL), GW_OK);
     assert_int_equal(isa, GW_ISA_C);
 }
 

@@ -1,0 +1,9 @@
+#include "kernels/cpu/pick_simd.h"
+
+#include "kernels/cpu/variants.h"
+
+void gw_cpu_pick_avx512(struct gw_device *dev, const struct gw_pick_row *rows, uint32_t count)
+{
+    const struct gw_pick_job job = {.rows = rows, .variant = &gw_pick_variant16};
+    if (count > 0) gw_device_parallel(dev, gw_pick_rows, &job, count, GW_PICK_COLUMN_NS * rows->vocab);
+}

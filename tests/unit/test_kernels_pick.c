@@ -1,0 +1,307 @@
+/* kernels/pick: every variant and number of threads gives the same parts, which are those that sorting everything gives, for
+ * any range of shares; rows are left as they were. */
+#include "tests/lib/kernels_fixture.h"
+
+#include <float.h>
+#include <math.h>
+
+#include "kernels/keyed_random.h"
+#include "kernels/pick.h"
+
+#define VOCAB_MAX 6000
+#define ROWS      5
+#define SHARES    5
+#define EDITS     30
+
+struct wants {
+    struct gw_pick_want want[ROWS];
+    struct gw_pick_change added[EDITS], taken[EDITS];
+    uint32_t repeated[EDITS], masked[3];
+};
+
+static void fill_wants(struct gw_rng *r, uint32_t vocab, struct wants *w)
+{
+    for (int i = 0; i < EDITS; i++) {
+        w->added[i] = (struct gw_pick_change){(uint32_t)gw_rng_below(r, vocab), plain_value(r) * 3};
+        w->taken[i] = (struct gw_pick_change){(uint32_t)gw_rng_below(r, vocab), plain_value(r)};
+        w->repeated[i] = (uint32_t)gw_rng_below(r, vocab);
+    }
+    for (int i = 0; i < 3; i++) w->masked[i] = (uint32_t)gw_rng_below(r, vocab);
+    for (int i = 0; i < ROWS; i++) {
+        struct gw_pick_want *want = &w->want[i];
+        *want = (struct gw_pick_want){.stream = gw_rng_next(r), .inverse = 0.3f + (float)gw_rng_unit(r) * 3};
+        if (gw_rng_below(r, 3)) want->keep = 1 + (uint32_t)gw_rng_below(r, GW_PICK_KEEP_MAX);
+        want->top = (uint32_t)gw_rng_below(r, GW_PICK_TOP_MAX + 1);
+        want->weights = gw_rng_below(r, 2);
+        want->stats = gw_rng_below(r, 2);
+        if (gw_rng_below(r, 2)) continue;
+        want->edits = (struct gw_pick_edits){.added = w->added,
+                                             .repeated = w->repeated,
+                                             .taken = w->taken,
+                                             .masked = w->masked,
+                                             .added_len = EDITS,
+                                             .repeated_len = EDITS,
+                                             .taken_len = EDITS,
+                                             .masked_len = 3,
+                                             .repetition = 1.5f};
+    }
+}
+
+static void fill_rows(struct gw_rng *r, float *x, uint32_t vocab)
+{
+    for (uint32_t row = 0; row < ROWS; row++) {
+        float spread = (float)(1 << gw_rng_below(r, 6));
+        bool coarse = gw_rng_below(r, 2);
+        for (uint32_t i = 0; i < vocab; i++) {
+            float v = spread * plain_value(r);
+            x[row * vocab + i] = coarse ? floorf(v) : v;
+            if (gw_rng_below(r, 100) == 0) x[row * vocab + i] = -INFINITY;
+            if (row == 0 && gw_rng_below(r, 20) == 0) x[i] = NAN;
+            if (row == 1 && gw_rng_below(r, 20) == 0) x[vocab + i] = value(r);
+        }
+    }
+}
+
+/* Parts of shares [first, last) of all rows. */
+static void pick(const struct gw_ops *ops, struct gw_device *dev, float *x, uint32_t vocab,
+                 const struct wants *w, uint32_t first, uint32_t last, struct gw_pick_part parts[ROWS])
+{
+    struct gw_pick_row rows[ROWS];
+    uint32_t at = gw_pick_share_at(vocab, SHARES, first),
+             columns = gw_pick_share_at(vocab, SHARES, last) - at;
+    float *own[ROWS], *kept = take_f32(ROWS * 4 * EDITS);
+    memset(parts, 0, ROWS * sizeof *parts);
+    for (uint32_t i = 0; i < ROWS; i++) {
+        own[i] = take_f32(columns); /* of the exact size */
+        memcpy(own[i], x + (size_t)i * vocab + at, columns * sizeof *x);
+        rows[i] = (struct gw_pick_row){.x = own[i],
+                                       .vocab = vocab,
+                                       .shares = SHARES,
+                                       .share_first = first,
+                                       .share_last = last,
+                                       .want = &w->want[i],
+                                       .kept = kept + (size_t)i * 4 * EDITS,
+                                       .part = &parts[i]};
+    }
+    ops->pick(dev, rows, ROWS);
+    for (uint32_t i = 0; i < ROWS; i++) {
+        assert_memory_equal(own[i], x + (size_t)i * vocab + at, columns * sizeof *x);
+        free(own[i]);
+    }
+    free(kept);
+}
+
+/* A vocabulary of random size, its smallest ones too. */
+static uint32_t some_vocab(struct gw_rng *r)
+{
+    return SHARES + (uint32_t)gw_rng_below(r, gw_rng_below(r, 2) ? 100 : VOCAB_MAX - SHARES);
+}
+
+static void test_pick_variants_and_threads_give_the_same_bits(void **state)
+{
+    (void)state;
+    static float x[ROWS * VOCAB_MAX];
+    static struct gw_pick_part want[ROWS], got[ROWS];
+    struct gw_rng r = seeded_rng("pick");
+    struct wants w;
+    struct gw_device *one = device_with(1), *three = device_with(3);
+    const struct gw_ops *variants[VARIANTS_MAX];
+    int len = ops_all("cpu-f32-2", variants);
+    for (int round = 0; round < 60; round++) {
+        uint32_t vocab = some_vocab(&r), first = (uint32_t)gw_rng_below(&r, SHARES);
+        uint32_t last = first + 1 + (uint32_t)gw_rng_below(&r, SHARES - first);
+        fill_rows(&r, x, vocab);
+        fill_wants(&r, vocab, &w);
+        pick(variants[0], one, x, vocab, &w, first, last, want);
+        for (int v = 1; v < len; v++) {
+            pick(variants[v], v % 2 ? three : one, x, vocab, &w, first, last, got);
+            assert_same_bits(got, want, sizeof got, variants[v]->name);
+        }
+    }
+    gw_device_destroy(one);
+    gw_device_destroy(three);
+}
+
+/* ---- against definitions ---- */
+
+/* Best first by (logit, id), NaN left out; returns how many. */
+static uint32_t sorted(const float *x, uint32_t first, uint32_t columns, uint32_t keep,
+                       struct gw_pick_entry *out)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < columns; i++) {
+        if (x[i] != x[i]) continue;
+        float v = x[i] + 0.0f;
+        uint32_t at = n < keep ? n : keep;
+        while (at > 0 && v > out[at - 1].logit) at--;
+        if (at == keep) continue;
+        if (n < keep) n++;
+        memmove(&out[at + 1], &out[at], (n - 1 - at) * sizeof *out);
+        out[at] = (struct gw_pick_entry){.id = first + i, .logit = v};
+    }
+    return n;
+}
+
+static void expect_candidates(const struct gw_pick_part *part, const struct gw_pick_want *want,
+                              const float *x, const float *raw, uint32_t first, uint32_t columns)
+{
+    struct gw_pick_entry expected[GW_PICK_KEEP_MAX + 1];
+    uint32_t n = sorted(x, first, columns, want->keep, expected);
+    assert_int_equal(part->entries_len, n);
+    assert_int_equal(part->all, n < want->keep || n == columns);
+    for (uint32_t i = 0; i < n; i++) {
+        assert_int_equal(part->entries[i].id, expected[i].id);
+        assert_true(part->entries[i].logit == expected[i].logit);
+        assert_same_bits(&part->entries[i].raw, &raw[expected[i].id - first], sizeof *raw,
+                         "raw"); /* NaN too */
+    }
+}
+
+static void expect_winner(const struct gw_pick_part *part, const struct gw_pick_want *want, const float *x,
+                          uint32_t first, uint32_t columns)
+{
+    double best = 0;
+    uint32_t id = UINT32_MAX;
+    for (uint32_t i = 0; i < columns; i++) {
+        if (x[i] != x[i]) continue;
+        double score = gw_keyed_score(x[i], want->inverse, want->stream, first + i);
+        if (id != UINT32_MAX && !(score > best)) continue;
+        best = score;
+        id = first + i;
+    }
+    assert_int_equal(part->entries_len, id != UINT32_MAX);
+    if (id != UINT32_MAX) assert_int_equal(part->entries[0].id, id);
+}
+
+static void expect_sums(const struct gw_pick_sum *sums, const float *x, uint32_t vocab, uint32_t first,
+                        uint32_t last, double inverse)
+{
+    uint32_t base = gw_pick_share_at(vocab, SHARES, first);
+    for (uint32_t s = first; s < last; s++) {
+        float max = -FLT_MAX;
+        double sum = 0;
+        uint32_t from = gw_pick_share_at(vocab, SHARES, s) - base;
+        uint32_t to = gw_pick_share_at(vocab, SHARES, s + 1) - base;
+        for (uint32_t i = from; i < to; i++) max = x[i] > max ? x[i] : max;
+        for (uint32_t i = from; i < to; i++)
+            if (x[i] == x[i]) sum += exp(((double)x[i] - (double)max) * inverse);
+        assert_true(sums[s - first].max == max);
+        assert_near((double)sums[s - first].sum, sum, 1e-5 * (1 + sum), "sum", s);
+    }
+}
+
+static void expect_part(const struct gw_pick_part *part, const struct gw_pick_want *want, const float *raw,
+                        uint32_t vocab, uint32_t first, uint32_t last)
+{
+    uint32_t at = gw_pick_share_at(vocab, SHARES, first),
+             columns = gw_pick_share_at(vocab, SHARES, last) - at;
+    struct gw_pick_entry top[GW_PICK_TOP_MAX + 1];
+    bool numbers = true;
+    float *x = take_f32(columns);
+    for (uint32_t i = 0; i < columns; i++) numbers &= raw[i] == raw[i];
+    memcpy(x, raw, columns * sizeof *x);
+    uint32_t top_len = want->top ? sorted(x, at, columns, want->top, top) : 0;
+    assert_int_equal(part->top_len, top_len);
+    for (uint32_t i = 0; i < top_len; i++) assert_int_equal(part->top[i].id, top[i].id);
+    if (want->stats && numbers) expect_sums(part->stats, x, vocab, first, last, 1);
+    gw_pick_edit(x, at, columns, &want->edits, NULL);
+    if (want->keep)
+        expect_candidates(part, want, x, raw, at, columns);
+    else
+        expect_winner(part, want, x, at, columns);
+    if (want->weights) expect_sums(part->weights, x, vocab, first, last, (double)want->inverse);
+    free(x);
+}
+
+static void test_pick_gives_what_sorting_and_float64_give(void **state)
+{
+    (void)state;
+    static float x[ROWS * VOCAB_MAX];
+    static struct gw_pick_part parts[ROWS];
+    struct gw_rng r = seeded_rng("pick reference");
+    struct wants w;
+    struct gw_device *dev = device_with(2);
+    const struct gw_ops *ops = ops_best("cpu-f32-2");
+    for (int round = 0; round < 60; round++) {
+        uint32_t vocab = some_vocab(&r), first = (uint32_t)gw_rng_below(&r, SHARES);
+        uint32_t last = first + 1 + (uint32_t)gw_rng_below(&r, SHARES - first);
+        fill_rows(&r, x, vocab);
+        fill_wants(&r, vocab, &w);
+        pick(ops, dev, x, vocab, &w, first, last, parts);
+        for (uint32_t i = 0; i < ROWS; i++)
+            expect_part(&parts[i], &w.want[i], x + (size_t)i * vocab + gw_pick_share_at(vocab, SHARES, first),
+                        vocab, first, last);
+    }
+    gw_device_destroy(dev);
+}
+
+/* The tree over shares is the one of softmax_stats. */
+static void test_tree_of_stats_is_what_softmax_stats_gives(void **state)
+{
+    (void)state;
+    static float x[VOCAB_MAX];
+    static struct gw_pick_part part;
+    struct gw_rng r = seeded_rng("pick tree");
+    struct gw_device *dev = device_with(1);
+    const struct gw_ops *ops = ops_best("cpu-f32-2");
+    const struct gw_pick_want want = {.keep = 1, .stats = true};
+    for (uint32_t shares = 1; shares <= 9; shares++) {
+        float max, sum;
+        for (uint32_t i = 0; i < VOCAB_MAX; i++) x[i] = 20 * plain_value(&r);
+        const struct gw_pick_row row = {
+            .x = x, .vocab = VOCAB_MAX, .shares = shares, .share_last = shares, .want = &want, .part = &part};
+        ops->pick(dev, &row, 1);
+        ops->softmax_stats(dev, x, 1, VOCAB_MAX, shares, &max, &sum);
+        struct gw_pick_sum got = gw_pick_tree(part.stats, shares, 1);
+        assert_same_bits(&got.max, &max, sizeof max, "max");
+        assert_same_bits(&got.sum, &sum, sizeof sum, "sum");
+    }
+    gw_device_destroy(dev);
+}
+
+static void test_pick_of_nothing_but_nan_picks_nothing(void **state)
+{
+    (void)state;
+    float x[100];
+    static struct gw_pick_part part;
+    struct gw_device *dev = device_with(1);
+    const struct gw_ops *variants[VARIANTS_MAX];
+    int len = ops_all("cpu-f32-2", variants);
+    for (int i = 0; i < 100; i++) x[i] = NAN;
+    for (int v = 0; v < 2 * len; v++) {
+        const struct gw_pick_want want = {.keep = v % 2 ? 9 : 0, .top = 3, .inverse = 1, .weights = true};
+        const struct gw_pick_row row = {
+            .x = x, .vocab = 100, .shares = 2, .share_last = 2, .want = &want, .part = &part};
+        variants[v / 2]->pick(dev, &row, 1);
+        assert_int_equal(part.entries_len, 0);
+        assert_int_equal(part.top_len, 0);
+        assert_true(part.all);
+        for (int s = 0; s < 2; s++) assert_true(part.weights[s].max == -FLT_MAX && part.weights[s].sum == 0);
+    }
+    gw_device_destroy(dev);
+}
+
+static void test_word_orders_by_logit_then_id(void **state)
+{
+    (void)state;
+    static const float descending[] = {INFINITY, FLT_MAX, 1, FLT_MIN, 0, -FLT_MIN, -1, -FLT_MAX, -INFINITY};
+    gw_device_enter_thread();
+    for (size_t i = 0; i < sizeof descending / sizeof *descending; i++) {
+        assert_true(gw_pick_word_logit(gw_pick_word(descending[i], 5)) == descending[i]);
+        assert_true(gw_pick_word(descending[i], 5) < gw_pick_word(descending[i], 6));
+        if (i > 0) assert_true(gw_pick_word(descending[i - 1], 9) < gw_pick_word(descending[i], 0));
+    }
+    assert_true(gw_pick_word(-0.0f, 1) == gw_pick_word(0.0f, 1));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_pick_variants_and_threads_give_the_same_bits),
+        cmocka_unit_test(test_pick_gives_what_sorting_and_float64_give),
+        cmocka_unit_test(test_tree_of_stats_is_what_softmax_stats_gives),
+        cmocka_unit_test(test_pick_of_nothing_but_nan_picks_nothing),
+        cmocka_unit_test(test_word_orders_by_logit_then_id),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
