@@ -56,8 +56,8 @@ KERNELS += kernels/cpu/coll.c kernels/cpu/coll_tcp.c kernels/cpu/coll_shm.c kern
            kernels/cpu/coll_sum.c
 KERNELS += kernels/pick.c kernels/cpu/pick.c kernels/cpu/pick_c.c kernels/cpu/pick_avx2.c kernels/cpu/pick_avx512.c
 WORKER := worker/link.c worker/link_queue.c worker/safetensors.c worker/model_config.c worker/cells.c worker/model.c worker/cell_store.c worker/weights.c worker/rope.c \
-          worker/page_pool.c worker/block_manager.c worker/wish.c worker/part.c worker/order.c worker/candidates.c worker/sampler.c \
-          worker/job.c worker/scheduler.c worker/place.c worker/answers.c worker/forward.c worker/step_desc.c worker/rank.c worker/engine.c \
+          worker/page_pool.c worker/page_dir.c worker/shelf.c worker/fetcher.c worker/copier.c worker/refill.c worker/block_manager.c worker/wish.c worker/part.c worker/order.c worker/candidates.c worker/sampler.c \
+          worker/job.c worker/scheduler.c worker/place.c worker/answers.c worker/forward.c worker/step_desc.c worker/rank.c worker/engine.c worker/engine_jobs.c \
           worker/options.c worker/prove.c worker/stop_signals.c worker/member.c worker/serve.c
 WORKER += worker/mesh.c worker/mesh_io.c worker/probe.c
 CORE := controller/core/core.c controller/core/core_actions.c controller/core/core_workers.c \
@@ -136,7 +136,7 @@ UNIT_KERNELS += test_share_tree test_coll test_coll_frames test_coll_failures
 UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safetensors test_sampler \
                test_block_manager test_rope test_engine_exact_branches test_engine_reference test_scheduler \
                test_engine test_worker_options test_worker_prove test_ranks test_parts test_step_desc test_place test_cell_store test_member
-UNIT_WORKER += test_mesh test_mesh_strangers test_probe
+UNIT_WORKER += test_mesh test_mesh_strangers test_probe test_moves
 UNIT_CORE := test_core_requests test_core_workers test_core_moves test_core_route test_core_pipelines \
              test_core_plan test_core_transitions test_core_holders test_core_warm
 UNIT_CORE += test_core_restore

@@ -12,3 +12,8 @@ size_t gw_dtype_bytes(enum gw_dtype type)
     assert(!"a gw_dtype");
     return 0;
 }
+
+const char *gw_dtype_name(enum gw_dtype type)
+{
+    return type == GW_F32 ? "f32" : type == GW_BF16 ? "bf16" : "f16";
+}

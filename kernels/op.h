@@ -34,6 +34,7 @@ enum gw_dtype { GW_F32 = 1, GW_BF16, GW_F16 };
 
 /* Bytes of one element. */
 size_t gw_dtype_bytes(enum gw_dtype type);
+const char *gw_dtype_name(enum gw_dtype type); /* "bf16" etc. */
 
 struct gw_device;   /* threads (CPU) or streams (CUDA) */
 struct gw_pick_row; /* kernels/pick.h */

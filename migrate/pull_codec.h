@@ -11,7 +11,7 @@
 
 #define GW_PULL_HOLDER_BYTES (12 + GW_FETCH_ADDRESS_BYTES)
 #define GW_PULL_TABLE_MAX                                                                                    \
-    (8 + GW_PULL_NAMES_MAX * (GW_BLOCK_NAME_BYTES + 4) + GW_FETCH_SOURCES_MAX * GW_PULL_HOLDER_BYTES)
+    (16 + GW_PULL_NAMES_MAX * (GW_BLOCK_NAME_BYTES + 4) + GW_FETCH_SOURCES_MAX * GW_PULL_HOLDER_BYTES)
 #define GW_PULLED_TABLE_MAX (4 + GW_PULL_NAMES_MAX)
 
 /* A PULL that was read. */

@@ -19,7 +19,7 @@ struct gw_blocks {
     struct slot *slots;
     uint32_t *free_stack;
     uint32_t *buckets; /* name → first slot of a chain */
-    uint32_t total, free_len, cached_len, bucket_mask;
+    uint32_t total, limit, free_len, cached_len, bucket_mask;
     uint32_t oldest, newest; /* LRU list */
 };
 
@@ -44,7 +44,7 @@ gw_err_t gw_blocks_create(uint32_t slots, const struct gw_blocks_pages *pages, s
         return GW_ERR_MEMORY;
     }
     if (pages) b->pages = *pages;
-    b->total = slots;
+    b->total = b->limit = slots;
     b->bucket_mask = buckets - 1;
     b->oldest = b->newest = NONE;
     memset(b->buckets, 0xFF, buckets * sizeof *b->buckets); /* NONE */
@@ -67,9 +67,22 @@ uint32_t gw_blocks_total(const struct gw_blocks *b)
     return b->total;
 }
 
+/* Free slots that may be used. */
+static uint32_t takeable(const struct gw_blocks *b)
+{
+    uint32_t used = b->total - b->free_len;
+    uint32_t room = b->limit > used ? b->limit - used : 0;
+    return room < b->free_len ? room : b->free_len;
+}
+
 uint32_t gw_blocks_available(const struct gw_blocks *b)
 {
-    return b->free_len + b->cached_len;
+    return takeable(b) + b->cached_len;
+}
+
+void gw_blocks_set_limit(struct gw_blocks *b, uint32_t slots)
+{
+    b->limit = slots < b->total ? slots : b->total;
 }
 
 /* Names are HMACs: any of their bytes are a good hash. */
@@ -119,7 +132,7 @@ static void lru_append(struct gw_blocks *b, uint32_t slot)
 gw_err_t gw_blocks_take(struct gw_blocks *b, uint32_t *out)
 {
     uint32_t slot;
-    if (b->free_len > 0) {
+    if (takeable(b) > 0) {
         slot = b->free_stack[--b->free_len];
     } else if (b->oldest != NONE) {
         slot = b->oldest;
@@ -163,7 +176,7 @@ void gw_blocks_copy(struct gw_blocks *b, uint32_t from, uint32_t to)
     if (b->pages.copy) b->pages.copy(b->pages.arg, from, to);
 }
 
-uint32_t gw_blocks_seal(struct gw_blocks *b, uint32_t slot, const struct gw_block_name *name)
+uint32_t gw_blocks_adopt(struct gw_blocks *b, uint32_t slot, const struct gw_block_name *name)
 {
     struct slot *s = &b->slots[slot];
     uint32_t twin;
@@ -179,4 +192,11 @@ uint32_t gw_blocks_seal(struct gw_blocks *b, uint32_t slot, const struct gw_bloc
     s->chain = *bucket;
     *bucket = slot;
     return slot;
+}
+
+uint32_t gw_blocks_seal(struct gw_blocks *b, uint32_t slot, const struct gw_block_name *name)
+{
+    uint32_t kept = gw_blocks_adopt(b, slot, name);
+    if (kept == slot && b->pages.sealed) b->pages.sealed(b->pages.arg, slot, name);
+    return kept;
 }

@@ -31,7 +31,8 @@ struct gw_blocks;
 struct gw_blocks_pages {
     void *arg;
     void (*copy)(void *arg, uint32_t from, uint32_t to);
-    void (*forget)(void *arg, uint32_t slot); /* its content is dead */
+    void (*forget)(void *arg, uint32_t slot);                                   /* its content is dead */
+    void (*sealed)(void *arg, uint32_t slot, const struct gw_block_name *name); /* it was computed here */
 };
 
 /* pages may be NULL (tests of the bookkeeping alone); copied. */
@@ -42,6 +43,9 @@ void gw_blocks_destroy(struct gw_blocks *blocks);
 uint32_t gw_blocks_total(const struct gw_blocks *blocks);
 /* Slots that take can hand out now: free and cached ones. */
 uint32_t gw_blocks_available(const struct gw_blocks *blocks);
+
+/* No more than `slots` are in use or cached from now on, but for those that are already: others need the memory. */
+void gw_blocks_set_limit(struct gw_blocks *blocks, uint32_t slots);
 
 /* A slot with one reference and no name. */
 gw_err_t gw_blocks_take(struct gw_blocks *blocks, uint32_t *slot) GW_MUST_USE;
@@ -60,5 +64,8 @@ bool gw_blocks_find(const struct gw_blocks *blocks, const struct gw_block_name *
  * name already, the caller's reference moves there and its own slot is released: the two hold the same bits.
  * Returns the slot to use from now on. */
 uint32_t gw_blocks_seal(struct gw_blocks *blocks, uint32_t slot, const struct gw_block_name *name);
+
+/* The same for a block that came from elsewhere, whose pages are known by name already. */
+uint32_t gw_blocks_adopt(struct gw_blocks *blocks, uint32_t slot, const struct gw_block_name *name);
 
 #endif

@@ -1,4 +1,4 @@
-#include "worker/engine.h"
+#include "worker/engine_internal.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -6,48 +6,13 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
-#include "worker/sampler.h"
-#include "worker/scheduler.h"
 
-#define JOB_BUCKETS 4096 /* power of two */
 /* Tokens of a branch that are drawn from whole rows once parts could not decide: a distribution that is so flat stays so for
  * a while, and a draw that is postponed costs a step, a whole row much less. */
 #define WHOLE_TOKENS 16
 
-/* A step under way. */
-struct flight {
-    struct gw_step_item *items; /* [max_sequences] */
-    uint32_t items_len, rows;
-    int64_t start_us;
-    struct gw_wish_room room; /* of its wishes */
-};
-
-struct gw_engine {
-    struct gw_engine_config config;
-    struct gw_blocks *blocks;
-    struct gw_block_namer namer;
-    struct gw_scheduler *scheduler;
-    struct gw_sampler *sampler;
-    uint32_t context;
-    struct gw_job *jobs[JOB_BUCKETS];
-    uint32_t jobs_len;
-    uint64_t arrivals;
-    struct flight flights[GW_WIRE_RANKS_MAX]; /* oldest first, [depth] */
-    uint32_t flights_len, depth;
-    /* one step's descriptor */
-    uint32_t *ids;                  /* [max_rows] */
-    struct gw_step_seq *seqs;       /* [max_sequences] */
-    struct gw_step_sample *samples; /* [max_sequences] */
-    uint64_t steps, step_us;
-    struct gw_engine_stats stats;
-};
 
 /* ---- set-up ---- */
-
-static const char *dtype_name(enum gw_dtype type)
-{
-    return type == GW_F32 ? "f32" : type == GW_BF16 ? "bf16" : "f16";
-}
 
 static void copy_slot(void *arg, uint32_t from, uint32_t to)
 {
@@ -57,6 +22,11 @@ static void copy_slot(void *arg, uint32_t from, uint32_t to)
 static void forget_slot(void *arg, uint32_t slot)
 {
     gw_rank_forget_slot(arg, slot);
+}
+
+static void seal_slot(void *arg, uint32_t slot, const struct gw_block_name *name)
+{
+    gw_rank_seal_slot(arg, slot, name);
 }
 
 static gw_err_t create_flights(struct gw_engine *e, struct gw_err_ctx *ctx)
@@ -71,10 +41,26 @@ static gw_err_t create_flights(struct gw_engine *e, struct gw_err_ctx *ctx)
     return GW_OK;
 }
 
+static gw_err_t create_refill(struct gw_engine *e, struct gw_err_ctx *ctx)
+{
+    const struct gw_engine_config *c = &e->config;
+    const struct gw_cells *cells = &c->model->cells;
+    const struct gw_refill_config config = {
+        .blocks = e->blocks,
+        .namer = &e->namer,
+        .copier = c->copier,
+        .heads = {.share_heads = cells->share_heads, .query_group = cells->query_group},
+        .block_bytes = gw_page_pool_slot_bytes(&c->model->config, cells, gw_cells_all(cells), c->ops->kv),
+        .always = c->always_fetch};
+    if (gw_refill_create(&config, &e->refill) == GW_OK) return GW_OK;
+    return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
+}
+
 static gw_err_t create_parts(struct gw_engine *e, struct gw_err_ctx *ctx)
 {
     const struct gw_engine_config *c = &e->config;
-    const struct gw_blocks_pages pages = {.arg = c->rank, .copy = copy_slot, .forget = forget_slot};
+    const struct gw_blocks_pages pages = {
+        .arg = c->rank, .copy = copy_slot, .forget = forget_slot, .sealed = seal_slot};
     TRY(create_flights(e, ctx));
     const struct gw_scheduler_config scheduler = {.max_batch_tokens = c->room.max_rows,
                                                   .max_sequences = c->room.max_sequences,
@@ -85,7 +71,7 @@ static gw_err_t create_parts(struct gw_engine *e, struct gw_err_ctx *ctx)
                                               .ops = c->ops,
                                               .device = gw_rank_device(c->rank)};
     TRY(gw_block_namer_init(&e->namer, c->key, c->key_len, c->fingerprint, sizeof c->fingerprint,
-                            c->ops->profile, dtype_name(c->ops->kv), ctx));
+                            c->ops->profile, gw_dtype_name(c->ops->kv), ctx));
     e->ids = calloc(c->room.max_rows, sizeof *e->ids);
     e->seqs = calloc(c->room.max_sequences, sizeof *e->seqs);
     e->samples = calloc(c->room.max_sequences, sizeof *e->samples);
@@ -93,7 +79,8 @@ static gw_err_t create_parts(struct gw_engine *e, struct gw_err_ctx *ctx)
         gw_sampler_create(&sampler, &e->sampler) != GW_OK ||
         gw_scheduler_create(&scheduler, e->blocks, &e->namer, &e->scheduler) != GW_OK)
         return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
-    return GW_OK;
+    if (c->early_slots > 0) gw_blocks_set_limit(e->blocks, c->early_slots);
+    return c->copier ? create_refill(e, ctx) : GW_OK;
 }
 
 uint32_t gw_engine_context_of(const struct gw_model *model, const struct gw_rank_room *room)
@@ -123,7 +110,7 @@ gw_err_t gw_engine_create(const struct gw_engine_config *config, struct gw_engin
 }
 
 /* The pipeline is dead: what of the flight is not settled yet never will be. */
-static void give_up_flight(struct flight *f)
+static void give_up_flight(struct engine_flight *f)
 {
     for (uint32_t i = 0; i < f->items_len; i++) {
         struct gw_branch *b = f->items[i].branch;
@@ -138,6 +125,7 @@ void gw_engine_destroy(struct gw_engine *e)
     if (!e) return;
     for (uint32_t i = 0; i < e->flights_len; i++) give_up_flight(&e->flights[i]);
     if (e->scheduler) gw_engine_reset(e);
+    gw_refill_destroy(e->refill);
     gw_scheduler_destroy(e->scheduler);
     gw_sampler_destroy(e->sampler);
     gw_blocks_destroy(e->blocks);
@@ -160,107 +148,6 @@ uint32_t gw_engine_context(const struct gw_engine *e)
 uint32_t gw_engine_kv_tokens(const struct gw_engine *e)
 {
     return gw_blocks_total(e->blocks) * GW_BLOCK_TOKENS;
-}
-
-/* ---- jobs ---- */
-
-static struct gw_job **find_job(struct gw_engine *e, uint64_t request)
-{
-    struct gw_job **link = &e->jobs[gw_mix64(request) & (JOB_BUCKETS - 1)];
-    while (*link && (*link)->request.id != request) link = &(*link)->chain;
-    return link;
-}
-
-static void forget_job(struct gw_engine *e, struct gw_job **link)
-{
-    struct gw_job *job = *link;
-    for (uint32_t i = job->request.n; i-- > 0;) gw_scheduler_finish(e->scheduler, &job->branches[i]);
-    *link = job->chain;
-    e->jobs_len--;
-    job->forgotten = true;
-    if (job->in_flight == 0) gw_job_destroy(job);
-}
-
-static gw_err_t check_log(const struct gw_request *r, const struct gw_branch_log *log, uint32_t vocab,
-                          struct gw_err_ctx *ctx)
-{
-    if (log->len > r->sampling.max_tokens || (log->len == r->sampling.max_tokens && !log->done))
-        return gw_fail(ctx, GW_ERR_INPUT, "a log of %u tokens where max_tokens is %u", log->len,
-                       r->sampling.max_tokens);
-    for (uint32_t i = 0; i < log->len; i++)
-        if (log->ids[i] >= vocab)
-            return gw_fail(ctx, GW_ERR_INPUT, "a log's token id %u is not below %u", log->ids[i], vocab);
-    return GW_OK;
-}
-
-static gw_err_t check_submit(const struct gw_engine *e, const struct gw_msg_submit *submit,
-                             struct gw_err_ctx *ctx)
-{
-    const struct gw_request *r = &submit->request;
-    uint32_t vocab = e->config.model->config.vocab;
-    TRY(gw_request_check(r, vocab, e->config.model->config.context, ctx));
-    for (uint32_t i = 0; i < r->n; i++) TRY(check_log(r, &submit->logs[i], vocab, ctx));
-    if (gw_blocks_for(gw_job_kv_tokens(r)) > gw_blocks_total(e->blocks))
-        return gw_fail(ctx, GW_ERR_LIMIT, "needs KV for %u tokens, this worker has room for %u",
-                       gw_job_kv_tokens(r), gw_engine_kv_tokens(e));
-    if (e->jobs_len >= GW_ENGINE_JOBS_MAX)
-        return gw_fail(ctx, GW_ERR_LIMIT, "%u requests are here already", e->jobs_len);
-    return GW_OK;
-}
-
-gw_err_t gw_engine_submit(struct gw_engine *e, struct gw_msg_submit *submit, struct gw_err_ctx *ctx)
-{
-    struct gw_job *job;
-    struct gw_job **old = find_job(e, submit->request.id);
-    if (*old && (*old)->attempt >= submit->attempt) return GW_OK;
-    TRY(check_submit(e, submit, ctx));
-    gw_err_t err = gw_job_create(submit, e->arrivals, &job);
-    if (err != GW_OK) return gw_fail(ctx, err, "out of memory");
-    e->arrivals++;
-    if (*old) forget_job(e, old);
-    struct gw_job **link = find_job(e, job->request.id);
-    if (job->live == 0) { /* nothing is left to do */
-        gw_job_destroy(job);
-        return GW_OK;
-    }
-    *link = job;
-    e->jobs_len++;
-    gw_scheduler_add(e->scheduler, job);
-    return GW_OK;
-}
-
-void gw_engine_cancel(struct gw_engine *e, uint64_t request, uint32_t attempt, uint32_t branch)
-{
-    struct gw_job **link = find_job(e, request);
-    if (!*link || (*link)->attempt > attempt) return;
-    if (branch == GW_BRANCH_ALL) {
-        forget_job(e, link);
-    } else if (branch < (*link)->request.n) {
-        gw_scheduler_finish(e->scheduler, &(*link)->branches[branch]);
-        if ((*link)->live == 0) forget_job(e, link);
-    }
-}
-
-bool gw_engine_hand_off(struct gw_engine *e, uint64_t request, uint32_t attempt,
-                        uint32_t log_len[GW_REQUEST_BRANCHES_MAX], uint32_t *n)
-{
-    struct gw_job **link = find_job(e, request);
-    if (!*link || (*link)->attempt != attempt) return false;
-    *n = (*link)->request.n;
-    for (uint32_t i = 0; i < *n; i++) log_len[i] = (*link)->branches[i].output_len;
-    forget_job(e, link);
-    return true;
-}
-
-void gw_engine_reset(struct gw_engine *e)
-{
-    for (uint32_t i = 0; i < JOB_BUCKETS; i++)
-        while (e->jobs[i]) forget_job(e, &e->jobs[i]);
-}
-
-uint32_t gw_engine_jobs(const struct gw_engine *e)
-{
-    return e->jobs_len;
 }
 
 /* ---- beginning a step ---- */
@@ -318,6 +205,39 @@ static void describe(struct gw_engine *e, const struct gw_step *step, struct gw_
                                   .samples = e->samples};
 }
 
+static uint64_t kv_tokens_of(const struct gw_step_desc *desc)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < desc->seqs_len; i++) {
+        const uint64_t rows = desc->seqs[i].rows;
+        sum += rows * desc->seqs[i].position + rows * (rows + 1) / 2;
+    }
+    return sum;
+}
+
+static void say_origin(struct gw_engine *e, const struct gw_job *job)
+{
+    const struct gw_engine_sink *sink = &e->config.sink;
+    struct gw_msg_origin origin = {.request = job->request.id,
+                                   .attempt = job->attempt,
+                                   .moved_tokens = job->moved_tokens,
+                                   .stored_tokens = job->stored_tokens};
+    for (uint32_t i = 0; i < job->request.n; i++)
+        if (job->branches[i].state != GW_BRANCH_DONE)
+            origin.total_tokens += gw_branch_len(&job->branches[i]) - 1;
+    uint32_t fetched = origin.moved_tokens + origin.stored_tokens;
+    origin.cached_tokens = job->hit_tokens > fetched ? job->hit_tokens - fetched : 0;
+    if (sink->origin) sink->origin(sink->arg, &origin);
+}
+
+/* It ran elsewhere before, or its pages came from elsewhere. */
+static bool is_moved(const struct gw_job *job)
+{
+    bool moved = job->moved_tokens + job->stored_tokens > 0;
+    for (uint32_t i = 0; i < job->request.n; i++) moved |= job->branches[i].output_len > 0;
+    return moved;
+}
+
 static void announce(struct gw_engine *e, const struct gw_step *step)
 {
     const struct gw_engine_sink *sink = &e->config.sink;
@@ -326,6 +246,7 @@ static void announce(struct gw_engine *e, const struct gw_step *step)
         if (job->started) continue;
         job->started = true;
         if (sink->started) sink->started(sink->arg, job->request.id, job->attempt);
+        if (is_moved(job)) say_origin(e, job);
     }
 }
 
@@ -337,12 +258,13 @@ static gw_err_t begin_step(struct gw_engine *e, bool *did, struct gw_err_ctx *ct
     const struct gw_step *step = gw_scheduler_plan(e->scheduler);
     *did = step->items_len > 0;
     if (!*did) return GW_OK;
-    struct flight *f = &e->flights[e->flights_len++];
+    struct engine_flight *f = &e->flights[e->flights_len++];
     f->items_len = step->items_len;
     f->rows = step->rows;
     f->start_us = start_us;
     memcpy(f->items, step->items, step->items_len * sizeof *f->items);
     describe(e, step, &f->room, &desc);
+    f->kv_tokens = kv_tokens_of(&desc);
     announce(e, step);
     int64_t lead_us = gw_clock_mono_us();
     TRY(gw_rank_lead(e->config.rank, &desc, ctx));
@@ -435,7 +357,7 @@ static void settle(struct gw_engine *e, struct gw_step_item *item, const struct 
     if (job->held > 0 && b->computed >= job->request.prompt_len) let_siblings_go(e, b, row);
     if (!decided && row) draw_from_row(e, b, row, &drawn);
     if (decided || row) append(e, b, &drawn);
-    if (job->live == 0) forget_job(e, find_job(e, job->request.id));
+    if (job->live == 0) engine_forget_job(e, engine_find_job(e, job->request.id));
 }
 
 /* Answers for the flight's samples [first, first + count), which are those of items, and their draws. */
@@ -450,7 +372,7 @@ static gw_err_t sample_some(struct gw_engine *e, struct gw_step_item *const *ite
     return GW_OK;
 }
 
-static gw_err_t settle_all(struct gw_engine *e, struct flight *f, struct gw_err_ctx *ctx)
+static gw_err_t settle_all(struct gw_engine *e, struct engine_flight *f, struct gw_err_ctx *ctx)
 {
     struct gw_step_item *items[GW_ANSWERS_ROWS];
     uint32_t count = 0, first = 0;
@@ -471,7 +393,7 @@ static gw_err_t settle_all(struct gw_engine *e, struct flight *f, struct gw_err_
 
 static gw_err_t end_oldest_step(struct gw_engine *e, struct gw_err_ctx *ctx)
 {
-    struct flight f = e->flights[0];
+    struct engine_flight f = e->flights[0];
     TRY(settle_all(e, &f, ctx));
     TRY(gw_rank_step_over(e->config.rank, ctx));
     e->flights_len--;
@@ -480,6 +402,10 @@ static gw_err_t end_oldest_step(struct gw_engine *e, struct gw_err_ctx *ctx)
     e->steps++;
     e->step_us = (uint64_t)(gw_clock_mono_us() - f.start_us);
     e->stats.rows += f.rows;
+    e->last_rows = f.rows;
+    e->last_sequences = f.items_len;
+    e->last_kv_tokens = f.kv_tokens;
+    if (e->refill) gw_refill_computed(e->refill, f.rows, (int64_t)e->step_us);
     return GW_OK;
 }
 
@@ -487,17 +413,19 @@ gw_err_t gw_engine_step(struct gw_engine *e, bool *did, struct gw_err_ctx *ctx)
 {
     int64_t start_us = gw_clock_mono_us();
     bool begun = false;
+    gw_engine_tend(e);
     if (e->flights_len < e->depth) TRY(begin_step(e, &begun, ctx));
     *did = begun || e->flights_len > 0;
     if (e->flights_len > 0 && (!begun || e->flights_len == e->depth)) TRY(end_oldest_step(e, ctx));
-    if (*did) e->stats.busy_us += (uint64_t)(gw_clock_mono_us() - start_us);
+    if (!*did) return gw_rank_tell_sealed(e->config.rank, ctx);
+    e->stats.busy_us += (uint64_t)(gw_clock_mono_us() - start_us);
     return GW_OK;
 }
 
 gw_err_t gw_engine_settle(struct gw_engine *e, struct gw_err_ctx *ctx)
 {
     while (e->flights_len > 0) TRY(end_oldest_step(e, ctx));
-    return GW_OK;
+    return gw_rank_tell_sealed(e->config.rank, ctx);
 }
 
 void gw_engine_stats(const struct gw_engine *e, struct gw_engine_stats *out)
@@ -515,5 +443,8 @@ void gw_engine_stats(const struct gw_engine *e, struct gw_engine_stats *out)
         .prefix_hit_tokens = s.prefix_hit_tokens,
         .prefix_query_tokens = s.prefix_query_tokens,
         .preemptions = s.preemptions,
+        .step_rows = e->last_rows,
+        .step_sequences = e->last_sequences,
+        .step_kv_tokens = e->last_kv_tokens,
     };
 }

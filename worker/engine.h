@@ -19,6 +19,7 @@
 #include "kernels/op.h"
 #include "migrate/block_name.h"
 #include "migrate/wire.h"
+#include "worker/copier.h"
 #include "worker/rank.h"
 
 #define GW_ENGINE_JOBS_MAX 65536 /* requests held at once: 16 times what the core gives one worker */
@@ -32,6 +33,10 @@ struct gw_engine_sink {
     /* New records of one branch. */
     void (*tokens)(void *arg, uint64_t request, uint32_t attempt, uint32_t branch,
                    const struct gw_tokens *tokens);
+    /* What could be fetched of a request that runs elsewhere (gw_engine_warm) is here: positions from 0 on. */
+    void (*warmed)(void *arg, uint64_t request, uint32_t attempt, uint32_t tokens);
+    /* A request that ran elsewhere begins: where its KV came from. NULL: nobody wants to know. */
+    void (*origin)(void *arg, const struct gw_msg_origin *origin);
     /* The logit row [vocab] that `position` of a branch is drawn from; NULL unless a test looks. */
     void (*logits)(void *arg, uint64_t request, uint32_t branch, uint32_t position, const float *row);
 };
@@ -46,6 +51,9 @@ struct gw_engine_config {
     size_t key_len;
     uint8_t fingerprint[GW_FINGERPRINT_BYTES];
     struct gw_engine_sink sink;
+    struct gw_copier *copier; /* gets pages of requests that ran elsewhere; NULL: they are computed again */
+    bool always_fetch;        /* even where computing is predicted to be faster */
+    uint32_t early_slots;     /* so many may be used at first; 0: all */
 };
 
 struct gw_engine_stats {
@@ -72,6 +80,16 @@ uint32_t gw_engine_kv_tokens(const struct gw_engine *e);
 gw_err_t gw_engine_submit(struct gw_engine *e, struct gw_msg_submit *submit,
                           struct gw_err_ctx *ctx) GW_MUST_USE;
 
+/* Fetches the sealed blocks of a request that runs elsewhere, and says `warmed`; takes submit->request over. */
+gw_err_t gw_engine_warm(struct gw_engine *e, struct gw_msg_submit *submit,
+                        struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* What was fetched for requests is looked at, and what else they want is fetched. gw_engine_step does it too. */
+void gw_engine_tend(struct gw_engine *e);
+
+/* All slots may be used from now on. */
+void gw_engine_use_all_slots(struct gw_engine *e);
+
 /* Forgets a branch or the whole request (GW_BRANCH_ALL), unless a newer attempt runs. Unknown ones are fine.
  */
 void gw_engine_cancel(struct gw_engine *e, uint64_t request, uint32_t attempt, uint32_t branch);
@@ -88,7 +106,7 @@ void gw_engine_reset(struct gw_engine *e);
  * do. An error is the pipeline's end: the engine is good for destroy only. */
 gw_err_t gw_engine_step(struct gw_engine *e, bool *did, struct gw_err_ctx *ctx) GW_MUST_USE;
 
-/* Ends all steps that are under way. */
+/* Ends all steps that are under way; every rank has been told what is sealed. */
 gw_err_t gw_engine_settle(struct gw_engine *e, struct gw_err_ctx *ctx) GW_MUST_USE;
 
 /* Requests that are here. */

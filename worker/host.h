@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "worker/cell_store.h"
+#include "worker/fetcher.h"
 #include "worker/mesh.h"
 
 struct gw_host {
@@ -15,13 +16,19 @@ struct gw_host {
     struct gw_device *device;
     struct gw_cell_store *store;
     struct gw_mesh *mesh;
+    struct gw_shelf *shelf;
+    struct gw_fetcher *fetcher;
+    struct gw_peer_server *pages; /* NULL: nobody can fetch from here */
+    struct gw_page_model page_model;
     uint64_t memory_bytes; /* that weights and KV pages may use */
     uint32_t kv_tokens; /* capacity of a page pool; 0: what memory_bytes leaves, GW_HOST_CONTEXTS at most */
     uint32_t max_batch_tokens, max_sequences;
     uint8_t machine[GW_MACHINE_BYTES];
     int64_t step_timeout_us; /* a rank that says nothing for so long within a step is gone */
     bool poison;             /* unused page bytes are NaN */
-    const void *key;         /* cluster key */
+    bool always_fetch; /* pages of moved requests, even where computing them is predicted to be faster */
+    bool never_fetch;
+    const void *key; /* cluster key */
     size_t key_len;
     uint8_t fingerprint[GW_FINGERPRINT_BYTES];
     const struct gw_log *log;

@@ -73,3 +73,14 @@ void gw_branch_copy_ids(const struct gw_branch *b, uint32_t first, uint32_t coun
         memcpy(out + from_prompt, b->output + (first + from_prompt - r->prompt_len),
                (count - from_prompt) * sizeof *out);
 }
+
+const struct gw_block_name *gw_branch_name(struct gw_branch *b, const struct gw_block_namer *namer,
+                                           uint32_t block)
+{
+    for (; b->names_len <= block; b->names_len++) {
+        uint32_t ids[GW_BLOCK_TOKENS], i = b->names_len;
+        gw_branch_copy_ids(b, i * GW_BLOCK_TOKENS, GW_BLOCK_TOKENS, ids);
+        b->names[i] = gw_block_name_next(namer, b->job->request.tenant, i ? &b->names[i - 1] : NULL, ids);
+    }
+    return &b->names[block];
+}

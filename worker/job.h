@@ -6,7 +6,8 @@
  * thing.
  *
  *     state     in the scheduler's list   KV blocks   leaves when
- *     HELD      -                         none        a sibling has computed the prompt that they share
+ *     HELD      -                         none        a sibling has computed the prompt that they share; its pages
+ *                                                     have been fetched (refilling)
  *     WAITING   waiting                   none        admitted: there are blocks and room in the batch
  *     RUNNING   running                   some        preempted (→ WAITING), finished, cancelled
  *     DONE      -                         none        -
@@ -44,9 +45,12 @@ struct gw_branch {
 struct gw_job {
     struct gw_request request;
     uint32_t attempt;
-    uint32_t live;               /* branches that are not DONE */
-    uint32_t held;               /* branches that are HELD; the scheduler keeps count */
-    bool started;                /* has been part of a step */
+    uint32_t live;       /* branches that are not DONE */
+    uint32_t held;       /* branches that are HELD; the scheduler keeps count */
+    bool started;        /* has been part of a step */
+    bool refilling;      /* its branches are HELD by worker/refill.h, the scheduler does not know of it */
+    uint32_t hit_tokens; /* positions that its branches were admitted with, by name */
+    uint32_t moved_tokens, stored_tokens; /* of those, fetched for it from peers, from a store */
     bool forgotten;              /* not in the engine's table any more: freed when no branch is in flight */
     uint32_t in_flight;          /* branches in flight */
     struct gw_job *chain;        /* in the engine's table */
@@ -75,6 +79,10 @@ static inline uint32_t gw_branch_len(const struct gw_branch *b)
  * Branches whose log is complete are DONE, the others HELD. On error submit is unchanged. */
 gw_err_t gw_job_create(struct gw_msg_submit *submit, uint64_t arrival, struct gw_job **out) GW_MUST_USE;
 void gw_job_destroy(struct gw_job *job);
+
+/* The name of a whole block of prompt ‖ output; remembered. */
+const struct gw_block_name *gw_branch_name(struct gw_branch *b, const struct gw_block_namer *namer,
+                                           uint32_t block);
 
 /* Copies the ids at positions [first, first + count) of prompt ‖ output. */
 void gw_branch_copy_ids(const struct gw_branch *b, uint32_t first, uint32_t count, uint32_t *out);

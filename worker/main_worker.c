@@ -77,6 +77,37 @@ static gw_err_t open_model(struct worker *w, struct gw_err_ctx *ctx)
     return gw_cell_store_create(w->model, h->ops, &h->store, ctx);
 }
 
+static struct gw_page_model page_model_of(const struct gw_host *h)
+{
+    const struct gw_model_config *c = &h->model->config;
+    struct gw_page_model model = {
+        .numerics = gw_page_numerics(h->ops->profile, gw_dtype_name(h->ops->kv)),
+        .layer_bytes = (uint32_t)(gw_dtype_bytes(h->ops->kv) * 2 * GW_BLOCK_TOKENS * c->head_dim)};
+    memcpy(model.fingerprint, h->fingerprint, sizeof model.fingerprint);
+    return model;
+}
+
+/* Where others fetch KV pages from, and leaders have them fetched. */
+static gw_err_t open_pages(struct worker *w, const char *host, struct gw_err_ctx *ctx)
+{
+    struct gw_host *h = &w->host;
+    h->page_model = page_model_of(h);
+    if (gw_shelf_create(&h->shelf) != GW_OK) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
+    const struct gw_fetcher_config fetcher = {
+        .shelf = h->shelf, .key = w->key, .key_len = w->key_len, .model = h->page_model, .log = &w->log};
+    if (gw_fetcher_create(&fetcher, &h->fetcher) != GW_OK)
+        return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
+    const struct gw_peer_server_config server = {.host = host,
+                                                 .unix_socket = true,
+                                                 .key = w->key,
+                                                 .key_len = w->key_len,
+                                                 .model = h->page_model,
+                                                 .source = gw_shelf_source(h->shelf),
+                                                 .pull = gw_fetcher_sink(h->fetcher),
+                                                 .log = &w->log};
+    return gw_peer_server_create(&server, &h->pages, ctx);
+}
+
 static gw_err_t open_mesh(struct worker *w, struct gw_err_ctx *ctx)
 {
     const struct gw_worker_options *o = &w->options;
@@ -87,7 +118,8 @@ static gw_err_t open_mesh(struct worker *w, struct gw_err_ctx *ctx)
         TRY(gw_probe_local_address(&o->controller_addr, o->controller_len, local, sizeof local, ctx));
         config.host = local;
     }
-    return gw_mesh_create(&config, &w->host.mesh, ctx);
+    TRY(gw_mesh_create(&config, &w->host.mesh, ctx));
+    return open_pages(w, config.host, ctx);
 }
 
 /* Workers that may not share memory are of machines of their own. */
@@ -104,9 +136,9 @@ static gw_err_t open_host(struct worker *w, struct gw_err_ctx *ctx)
     const struct gw_worker_options *o = &w->options;
     struct gw_host *h = &w->host;
     TRY(open_model(w, ctx));
+    h->model = w->model;
     TRY(open_mesh(w, ctx));
     name_machine(w);
-    h->model = w->model;
     h->memory_bytes = o->memory_limit_bytes > 0 ? (uint64_t)o->memory_limit_bytes : default_memory_bytes();
     h->kv_tokens = (uint32_t)o->kv_tokens;
     h->max_batch_tokens = (uint32_t)o->max_batch_tokens;
@@ -152,6 +184,7 @@ static gw_err_t fill_hello(struct worker *w, struct gw_msg_hello *hello, struct 
     snprintf(hello->build, sizeof hello->build, "%s", GW_VERSION);
     snprintf(hello->profile, sizeof hello->profile, "%s", h->ops->profile);
     snprintf(hello->data, sizeof hello->data, "%s", gw_mesh_address(h->mesh));
+    snprintf(hello->pages, sizeof hello->pages, "%s", gw_peer_server_address(h->pages));
     snprintf(hello->zone, sizeof hello->zone, "%s", w->options.zone);
     snprintf(hello->device, sizeof hello->device, "%s, %d threads", h->ops->name,
              gw_device_threads(h->device));
@@ -184,6 +217,9 @@ static void close_all(struct worker *w)
     gw_link_destroy(w->link);
     gw_serve_destroy(w->serve);
     gw_mesh_destroy(w->host.mesh);
+    gw_peer_server_destroy(w->host.pages);
+    gw_fetcher_destroy(w->host.fetcher);
+    gw_shelf_destroy(w->host.shelf);
     gw_cell_store_destroy(w->host.store);
     if (w->host.device) gw_device_destroy(w->host.device);
     gw_model_close(w->model);

@@ -15,6 +15,9 @@
 #include "worker/block_manager.h"
 
 #define PREPARE_NICE 10 /* what serves comes first */
+#define EARLY_PART   16 /* of all slots at least, else pages wait until there is memory for all */
+#define SLOTS_MARGIN_US                                                                                      \
+    (2 * GW_US_PER_S) /* other ranks let go of what they served when their START comes, before their GO */
 #define MEET_TIMEOUT_US                                                                                      \
     (600 * GW_US_PER_S) /* another rank may load its cells from a slow disk; RELEASE ends it */
 
@@ -26,14 +29,19 @@ struct gw_member {
     struct gw_rank_room room;
     uint64_t loaded_bytes;
     bool after_start;
+    bool mute; /* a rank speaks protocol 2 */
+    struct gw_shelf_pool *pages;
     pthread_t thread;
     bool thread_started;
     atomic_bool stop;
     struct gw_weights *weights; /* the preparing thread's, then the engine's */
     /* the engine's thread, once SERVING */
     struct gw_rank *rank;
+    struct gw_copier *copier;
     struct gw_engine *engine;
     bool may_step;
+    int64_t
+        all_slots_us; /* when pages of earlier pipelines are gone everywhere; 0: they are, or were not there */
     uint64_t steps;
 
     pthread_mutex_t lock; /* guards the rest */
@@ -56,13 +64,19 @@ static bool all_on_this_machine(const struct gw_member *m)
     return true;
 }
 
+static uint64_t slot_bytes(const struct gw_member *m)
+{
+    const struct gw_host *h = m->config.host;
+    return gw_page_pool_slot_bytes(&h->model->config, &h->model->cells, m->place.cells, h->ops->kv);
+}
+
 /* How much KV fits beside the weights. */
 static gw_err_t reckon_room(struct gw_member *m, struct gw_err_ctx *ctx)
 {
     const struct gw_host *h = m->config.host;
     const struct gw_model *model = h->model;
     uint64_t weights = gw_cell_store_bytes_of(h->store, m->place.cells);
-    uint64_t slot = gw_page_pool_slot_bytes(&model->config, &model->cells, m->place.cells, h->ops->kv);
+    uint64_t slot = slot_bytes(m);
     uint64_t wanted = h->kv_tokens ? h->kv_tokens : (uint64_t)GW_HOST_CONTEXTS * model->config.context;
     uint64_t slots = (wanted + GW_BLOCK_TOKENS - 1) / GW_BLOCK_TOKENS;
     uint64_t fit = h->memory_bytes > weights ? (h->memory_bytes - weights) / slot : 0;
@@ -92,7 +106,7 @@ static gw_err_t load_cells_if_they_fit(struct gw_member *m, struct gw_err_ctx *c
     const struct gw_host *h = m->config.host;
     gw_cell_store_trim(h->store, m->place.cells);
     uint64_t missing = gw_cell_store_missing(h->store, m->place.cells);
-    uint64_t used = gw_cell_store_bytes(h->store) + m->config.occupied_bytes;
+    uint64_t used = gw_cell_store_bytes(h->store) + gw_shelf_touched_bytes(h->shelf);
     m->after_start = missing > 0 && used + missing > h->memory_bytes;
     return m->after_start ? GW_OK : load_cells(m, ctx);
 }
@@ -144,7 +158,7 @@ static gw_err_t create_coll(struct gw_member *m, const int *fds, struct gw_err_c
     m->coll = coll;
     if (coll && atomic_load(&m->stop)) gw_coll_abort(coll);
     pthread_mutex_unlock(&m->lock);
-    return err != GW_OK ? err : gw_rank_agree(coll, &m->place, &m->room, MEET_TIMEOUT_US, ctx);
+    return err != GW_OK ? err : gw_rank_agree(coll, &m->place, &m->room, m->mute, MEET_TIMEOUT_US, ctx);
 }
 
 static gw_err_t meet_others(struct gw_member *m, struct gw_err_ctx *ctx)
@@ -156,14 +170,64 @@ static gw_err_t meet_others(struct gw_member *m, struct gw_err_ctx *ctx)
     return create_coll(m, fds, ctx);
 }
 
+/* Slots beside the pages of earlier pipelines. They may still grow by what they admit meanwhile, so a few are not worth
+ * the risk. */
+static void reckon_early_slots(struct gw_member *m)
+{
+    const struct gw_host *h = m->config.host;
+    uint64_t used = gw_cell_store_bytes(h->store) + gw_shelf_touched_bytes(h->shelf);
+    uint64_t fit = h->memory_bytes > used ? (h->memory_bytes - used) / slot_bytes(m) : 0;
+    if (m->after_start || fit < m->room.slots / EARLY_PART) fit = 0;
+    m->room.early_slots = fit < m->room.slots ? (uint32_t)fit : m->room.slots;
+}
+
+static bool is_mute(const struct gw_member *m)
+{
+    for (uint32_t i = 0; i < m->assign.ranks_len; i++)
+        if (!m->ranks[i].pages[0]) return true;
+    return false;
+}
+
+static gw_err_t create_pages(struct gw_member *m, struct gw_err_ctx *ctx)
+{
+    const struct gw_host *h = m->config.host;
+    const struct gw_cells *cells = &h->model->cells;
+    const struct gw_geometry_heads heads = {.share_heads = cells->share_heads,
+                                            .query_group = cells->query_group};
+    const struct gw_shelf_key key = {.term = m->config.term, .generation = m->config.generation};
+    struct gw_page_pool *pool;
+    TRY(gw_page_pool_create(&h->model->config, cells, m->place.cells, h->ops->kv, m->room.slots, h->poison,
+                            &pool, ctx));
+    return gw_shelf_put(h->shelf, key, gw_geometry_pages(heads, m->place.cells), pool, m->room.slots,
+                        &m->pages, ctx);
+}
+
+static gw_err_t create_rank(struct gw_member *m, struct gw_err_ctx *ctx)
+{
+    const struct gw_host *h = m->config.host;
+    TRY(create_pages(m, ctx));
+    const struct gw_rank_config config = {.model = h->model,
+                                          .ops = h->ops,
+                                          .device = h->device,
+                                          .weights = m->weights,
+                                          .coll = m->coll,
+                                          .place = m->place,
+                                          .room = m->room,
+                                          .poison = h->poison,
+                                          .pages = m->pages,
+                                          .mute = m->mute};
+    return gw_rank_create(&config, &m->rank, ctx);
+}
+
 static gw_err_t prepare(struct gw_member *m, struct gw_err_ctx *ctx)
 {
     TRY(gw_place_of(&m->assign, &m->config.host->model->cells, &m->place, ctx));
     TRY(reckon_room(m, ctx));
     TRY(load_cells_if_they_fit(m, ctx));
+    reckon_early_slots(m);
     TRY(meet_others(m, ctx));
     m->room.positions = gw_engine_context_of(m->config.host->model, &m->room);
-    return GW_OK;
+    return m->room.early_slots > 0 ? create_rank(m, ctx) : GW_OK;
 }
 
 static void *prepare_thread(void *arg)
@@ -207,11 +271,12 @@ gw_err_t gw_member_create(const struct gw_member_config *config, struct gw_membe
     memcpy(m->ranks, a->ranks, a->ranks_len * sizeof *m->ranks);
     m->assign.ranks = m->ranks;
     m->config.assign = &m->assign;
+    m->mute = is_mute(m);
     pthread_mutex_init(&m->lock, NULL);
     pthread_cond_init(&m->changed, NULL);
     int rc = start_thread(m);
     if (rc) {
-        gw_member_destroy(m);
+        gw_member_destroy(m, 0);
         return gw_fail(ctx, GW_ERR_IO, "no thread to prepare with: %s", strerror(rc));
     }
     *out = m;
@@ -224,10 +289,16 @@ static void finish_preparing(struct gw_member *m)
     m->thread_started = false;
 }
 
+static struct gw_shelf_key key_of(const struct gw_member *m)
+{
+    return (struct gw_shelf_key){.term = m->config.term, .generation = m->config.generation};
+}
+
 void gw_member_abort(struct gw_member *m)
 {
     atomic_store(&m->stop, true);
     gw_mesh_cancel(m->config.host->mesh, m->config.generation);
+    gw_fetcher_cancel(m->config.host->fetcher, key_of(m));
     pthread_mutex_lock(&m->lock);
     if (m->coll) gw_coll_abort(m->coll);
     break_meeting(m);
@@ -241,13 +312,16 @@ void gw_member_wake(struct gw_member *m)
     pthread_mutex_unlock(&m->lock);
 }
 
-void gw_member_destroy(struct gw_member *m)
+void gw_member_destroy(struct gw_member *m, int64_t lease_us)
 {
     if (!m) return;
     if (m->thread_started) gw_member_abort(m);
     finish_preparing(m);
+    gw_fetcher_cancel(m->config.host->fetcher, key_of(m));
     gw_engine_destroy(m->engine);
+    gw_copier_destroy(m->copier);
     gw_rank_destroy(m->rank);
+    if (m->pages) gw_shelf_retire(m->config.host->shelf, m->pages, lease_us);
     gw_weights_destroy(m->weights);
     gw_coll_destroy(m->coll);
     pthread_mutex_destroy(&m->lock);
@@ -311,14 +385,6 @@ struct gw_cell_rect gw_member_cells(const struct gw_member *m)
     return m->ranks[m->assign.self].cells;
 }
 
-uint64_t gw_member_pool_bytes(const struct gw_member *m)
-{
-    const struct gw_host *h = m->config.host;
-    if (!m->rank) return 0;
-    return gw_page_pool_slot_bytes(&h->model->config, &h->model->cells, m->place.cells, h->ops->kv) *
-           m->room.slots;
-}
-
 void gw_member_ready(const struct gw_member *m, struct gw_msg_ready *out)
 {
     *out = (struct gw_msg_ready){.kv_tokens = m->room.slots * GW_BLOCK_TOKENS,
@@ -330,30 +396,37 @@ void gw_member_ready(const struct gw_member *m, struct gw_msg_ready *out)
 
 /* ---- serving ---- */
 
-static gw_err_t create_rank(struct gw_member *m, struct gw_err_ctx *ctx)
+static gw_err_t create_copier(struct gw_member *m, struct gw_err_ctx *ctx)
 {
     const struct gw_host *h = m->config.host;
-    const struct gw_rank_config config = {.model = h->model,
-                                          .ops = h->ops,
-                                          .device = h->device,
-                                          .weights = m->weights,
-                                          .coll = m->coll,
-                                          .place = m->place,
-                                          .room = m->room,
-                                          .poison = h->poison};
-    return gw_rank_create(&config, &m->rank, ctx);
+    const struct gw_copier_config config = {
+        .fetcher = h->fetcher,
+        .ranks = m->ranks,
+        .ranks_len = m->assign.ranks_len,
+        .fence = {.term = m->config.term, .generation = m->config.generation, .pipeline = m->config.pipeline},
+        .model = h->page_model,
+        .key = h->key,
+        .key_len = h->key_len,
+        .log = h->log,
+        .done = m->config.prepared,
+        .arg = m->config.arg};
+    return m->mute || h->never_fetch ? GW_OK : gw_copier_create(&config, &m->copier, ctx);
 }
 
 static gw_err_t create_engine(struct gw_member *m, const struct gw_engine_sink *sink, struct gw_err_ctx *ctx)
 {
     const struct gw_host *h = m->config.host;
+    TRY(create_copier(m, ctx));
     struct gw_engine_config config = {.model = h->model,
                                       .ops = h->ops,
                                       .rank = m->rank,
                                       .room = m->room,
                                       .key = h->key,
                                       .key_len = h->key_len,
-                                      .sink = *sink};
+                                      .sink = *sink,
+                                      .copier = m->copier,
+                                      .always_fetch = h->always_fetch,
+                                      .early_slots = m->room.early_slots};
     memcpy(config.fingerprint, h->fingerprint, sizeof config.fingerprint);
     return gw_engine_create(&config, &m->engine, ctx);
 }
@@ -362,8 +435,23 @@ static gw_err_t start(struct gw_member *m, const struct gw_engine_sink *sink, st
 {
     gw_cell_store_trim(m->config.host->store, m->place.cells);
     if (!m->weights) TRY(load_cells(m, ctx));
-    TRY(create_rank(m, ctx));
-    return gw_member_leads(m) ? create_engine(m, sink, ctx) : gw_rank_say_go(m->rank, ctx);
+    if (!m->rank) TRY(create_rank(m, ctx));
+    if (!gw_member_leads(m)) return gw_rank_say_go(m->rank, ctx);
+    if (!m->engine) TRY(create_engine(m, sink, ctx));
+    m->all_slots_us = gw_clock_mono_us() + GW_MEMBER_LEASE_US + SLOTS_MARGIN_US;
+    return GW_OK;
+}
+
+gw_err_t gw_member_arm(struct gw_member *m, const struct gw_engine_sink *sink, struct gw_err_ctx *ctx)
+{
+    assert(gw_member_state(m) == GW_MEMBER_PREPARED);
+    finish_preparing(m);
+    return m->rank && gw_member_leads(m) ? create_engine(m, sink, ctx) : GW_OK;
+}
+
+bool gw_member_is_armed(const struct gw_member *m)
+{
+    return m->rank != NULL;
 }
 
 gw_err_t gw_member_start(struct gw_member *m, const struct gw_engine_sink *sink, struct gw_err_ctx *ctx)
@@ -389,7 +477,15 @@ static gw_err_t lead(struct gw_member *m, bool *did, struct gw_err_ctx *ctx)
 {
     *did = false;
     if (!m->may_step) TRY(gw_rank_may_lead(m->rank, &m->may_step, ctx));
-    return m->may_step ? gw_engine_step(m->engine, did, ctx) : GW_OK;
+    if (!m->may_step) {
+        gw_engine_tend(m->engine);
+        return GW_OK;
+    }
+    if (m->all_slots_us && gw_clock_mono_us() >= m->all_slots_us) {
+        gw_engine_use_all_slots(m->engine);
+        m->all_slots_us = 0;
+    }
+    return gw_engine_step(m->engine, did, ctx);
 }
 
 gw_err_t gw_member_step(struct gw_member *m, int64_t wait_us, bool *did, struct gw_err_ctx *ctx)

@@ -1,10 +1,12 @@
 #include "worker/page_pool.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "migrate/block_name.h"
+#include "migrate/checksum.h"
 
 #define POISON 0xFF /* repeated, it is a NaN in f32, bf16 and f16 */
 
@@ -16,6 +18,8 @@ struct arena {
 struct gw_page_pool {
     struct arena *arenas; /* [groups][KV heads] */
     uint32_t arenas_len, slots;
+    size_t slot_bytes;
+    _Atomic uint32_t touched; /* slots */
     bool poison;
     struct gw_kv_layer *layers; /* [layers] */
     uint8_t **layer_arenas;     /* [layers][KV heads], what gw_kv_layer.arena points into */
@@ -98,6 +102,7 @@ gw_err_t gw_page_pool_create(const struct gw_model_config *c, const struct gw_ce
     struct gw_page_pool *pool = calloc(1, sizeof *pool);
     if (!pool) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
     pool->slots = slots;
+    pool->slot_bytes = gw_page_pool_slot_bytes(c, cells, r, kv);
     pool->poison = poison;
     gw_err_t err = map_arenas(pool, c, cells, r, kv, ctx);
     if (err == GW_OK) err = describe_layers(pool, c, cells, r, kv, ctx);
@@ -126,10 +131,43 @@ const struct gw_kv_layer *gw_page_pool_layer(const struct gw_page_pool *pool, ui
 
 void gw_page_pool_copy(struct gw_page_pool *pool, uint32_t from, uint32_t to)
 {
+    gw_page_pool_touch(pool, to);
     for (uint32_t i = 0; i < pool->arenas_len; i++) {
         const struct arena *a = &pool->arenas[i];
         memcpy(a->base + a->page_bytes * to, a->base + a->page_bytes * from, a->page_bytes);
     }
+}
+
+uint32_t gw_page_pool_pages(const struct gw_page_pool *pool)
+{
+    return pool->arenas_len;
+}
+
+uint8_t *gw_page_pool_page(const struct gw_page_pool *pool, uint32_t slot, uint32_t page, uint32_t *bytes)
+{
+    const struct arena *a = &pool->arenas[page];
+    *bytes = (uint32_t)a->page_bytes;
+    return a->base + a->page_bytes * slot;
+}
+
+void gw_page_pool_sum(const struct gw_page_pool *pool, uint32_t slot, uint64_t *sums)
+{
+    for (uint32_t i = 0; i < pool->arenas_len; i++) {
+        const struct arena *a = &pool->arenas[i];
+        sums[i] = gw_checksum(a->base + a->page_bytes * slot, a->page_bytes);
+    }
+}
+
+void gw_page_pool_touch(struct gw_page_pool *pool, uint32_t slot)
+{
+    uint32_t touched = atomic_load_explicit(&pool->touched, memory_order_relaxed);
+    while (slot >= touched && !atomic_compare_exchange_weak(&pool->touched, &touched, slot + 1)) {
+    }
+}
+
+uint64_t gw_page_pool_touched_bytes(const struct gw_page_pool *pool)
+{
+    return (uint64_t)atomic_load_explicit(&pool->touched, memory_order_relaxed) * pool->slot_bytes;
 }
 
 void gw_page_pool_forget(struct gw_page_pool *pool, uint32_t slot)

@@ -9,7 +9,8 @@
  * With poison on (tests, sanitizer builds) the bytes of a slot that was taken and not yet written are NaN in
  * every type, so that an operation which reads what it must not shows in its output.
  *
- * Owner: gw_page_pool_destroy frees. Thread: one. Units: slots, bytes. Errors: GW_ERR_MEMORY; on error *out
+ * Owner: gw_page_pool_destroy frees. Thread: one that writes a slot; any reads those that nobody writes.
+ * Units: slots, bytes. Errors: GW_ERR_MEMORY; on error *out
  * is unchanged. Source: own design; DESIGN parts 2 and 4. */
 #ifndef GW_WORKER_PAGE_POOL_H
 #define GW_WORKER_PAGE_POOL_H
@@ -33,6 +34,17 @@ const struct gw_kv_layer *gw_page_pool_layer(const struct gw_page_pool *pool, ui
 
 /* Copies all pages of a slot. */
 void gw_page_pool_copy(struct gw_page_pool *pool, uint32_t from, uint32_t to);
+
+/* Pages of a slot: one per arena, in the order of gw_page_rect_index. */
+uint32_t gw_page_pool_pages(const struct gw_page_pool *pool);
+uint8_t *gw_page_pool_page(const struct gw_page_pool *pool, uint32_t slot, uint32_t page, uint32_t *bytes);
+/* Checksums of all of them: sums[gw_page_pool_pages]. */
+void gw_page_pool_sum(const struct gw_page_pool *pool, uint32_t slot, uint64_t *sums);
+
+/* The slot is written to: its memory is there from now on. Any thread. */
+void gw_page_pool_touch(struct gw_page_pool *pool, uint32_t slot);
+/* Memory of all slots up to the last one that was touched. */
+uint64_t gw_page_pool_touched_bytes(const struct gw_page_pool *pool);
 
 /* The slot's content is dead: with poison on, its bytes become NaN. */
 void gw_page_pool_forget(struct gw_page_pool *pool, uint32_t slot);

@@ -3,7 +3,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define OFFER_BYTES 16
+#define OFFER_BYTES      20
+#define OFFER_BYTES_MUTE 16 /* of protocol 2 */
 
 /* A step that the leader has begun. */
 struct flight {
@@ -14,7 +15,7 @@ struct flight {
 
 struct gw_rank {
     struct gw_rank_config config;
-    struct gw_page_pool *pool;
+    struct gw_page_pool *pool; /* config.pages' memory, or its own */
     struct gw_forward *forward;
     struct gw_seq_rows *seqs; /* [max_sequences] of the step that is computed */
     uint64_t steps;           /* led or followed */
@@ -24,6 +25,7 @@ struct gw_rank {
     uint32_t flights_len;
     struct gw_buf desc;   /* bytes for the others */
     struct gw_buf copies; /* struct gw_slot_copy since the last step */
+    struct gw_buf sealed; /* struct gw_slot_name since the others were told */
     /* the others' */
     struct gw_step_reader *reader;
     uint8_t *frame; /* [frame_bytes] */
@@ -47,19 +49,21 @@ static gw_err_t hear_offer(struct gw_coll *coll, uint32_t rank, struct gw_rank_r
     bool there;
     TRY(gw_coll_wait(coll, rank, GW_COLL_CONTROL, deadline_us, &there, &step, &len, ctx));
     if (!there) return gw_fail(ctx, GW_ERR_IO, "rank %u did not say in time what it has room for", rank);
-    if (step != 0 || len != sizeof bytes)
+    if (step != 0 || (len != OFFER_BYTES && len != OFFER_BYTES_MUTE))
         return gw_fail(ctx, GW_ERR_PROTO, "rank %u spoke out of turn", rank);
-    TRY(gw_coll_take(coll, rank, bytes, sizeof bytes, ctx));
-    gw_reader_init(&r, bytes, sizeof bytes);
+    TRY(gw_coll_take(coll, rank, bytes, len, ctx));
+    gw_reader_init(&r, bytes, len);
     room->slots = min_u32(room->slots, gw_read_u32(&r));
     room->max_rows = min_u32(room->max_rows, gw_read_u32(&r));
     room->max_sequences = min_u32(room->max_sequences, gw_read_u32(&r));
     room->positions = min_u32(room->positions, gw_read_u32(&r));
+    room->early_slots = len == OFFER_BYTES ? min_u32(room->early_slots, gw_read_u32(&r)) : 0;
     if (room->slots && room->max_rows && room->max_sequences && room->positions) return GW_OK;
     return gw_fail(ctx, GW_ERR_PROTO, "rank %u has room for nothing", rank);
 }
 
-static gw_err_t say_offer(struct gw_coll *coll, const struct gw_rank_room *room, struct gw_err_ctx *ctx)
+static gw_err_t say_offer(struct gw_coll *coll, const struct gw_rank_room *room, bool mute,
+                          struct gw_err_ctx *ctx)
 {
     struct gw_buf b;
     gw_buf_init(&b, OFFER_BYTES);
@@ -67,6 +71,7 @@ static gw_err_t say_offer(struct gw_coll *coll, const struct gw_rank_room *room,
     gw_buf_u32(&b, room->max_rows);
     gw_buf_u32(&b, room->max_sequences);
     gw_buf_u32(&b, room->positions);
+    if (!mute) gw_buf_u32(&b, room->early_slots);
     gw_err_t err = b.err;
     if (err == GW_OK)
         err = gw_coll_send(coll, 0, GW_COLL_CONTROL, b.data, b.len, ctx);
@@ -77,9 +82,9 @@ static gw_err_t say_offer(struct gw_coll *coll, const struct gw_rank_room *room,
 }
 
 gw_err_t gw_rank_agree(struct gw_coll *coll, const struct gw_place *place, struct gw_rank_room *room,
-                       int64_t deadline_us, struct gw_err_ctx *ctx)
+                       bool mute, int64_t deadline_us, struct gw_err_ctx *ctx)
 {
-    if (!gw_place_leads(place)) return say_offer(coll, room, ctx);
+    if (!gw_place_leads(place)) return say_offer(coll, room, mute, ctx);
     for (uint32_t rank = 1; rank < place->ranks; rank++) TRY(hear_offer(coll, rank, room, deadline_us, ctx));
     return GW_OK;
 }
@@ -90,6 +95,7 @@ static gw_err_t create_leader(struct gw_rank *r, struct gw_err_ctx *ctx)
 {
     gw_buf_init(&r->desc, GW_COLL_CONTROL_MAX);
     gw_buf_init(&r->copies, GW_STEP_DESC_COPIES_MAX * sizeof(struct gw_slot_copy));
+    gw_buf_init(&r->sealed, GW_STEP_DESC_SEALED_MAX * sizeof(struct gw_slot_name));
     r->go_from = 1;
     for (uint32_t i = 0; i < r->config.place.stages; i++) {
         r->flights[i].samples = calloc(r->config.room.max_sequences, sizeof *r->flights[i].samples);
@@ -110,11 +116,20 @@ static gw_err_t create_follower(struct gw_rank *r, struct gw_err_ctx *ctx)
     return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
 }
 
+static gw_err_t find_pool(struct gw_rank *r, struct gw_err_ctx *ctx)
+{
+    const struct gw_rank_config *c = &r->config;
+    if (!c->pages)
+        return gw_page_pool_create(&c->model->config, &c->model->cells, c->place.cells, c->ops->kv,
+                                   c->room.slots, c->poison, &r->pool, ctx);
+    r->pool = gw_shelf_memory(c->pages);
+    return GW_OK;
+}
+
 static gw_err_t create_parts(struct gw_rank *r, struct gw_err_ctx *ctx)
 {
     const struct gw_rank_config *c = &r->config;
-    TRY(gw_page_pool_create(&c->model->config, &c->model->cells, c->place.cells, c->ops->kv, c->room.slots,
-                            c->poison, &r->pool, ctx));
+    TRY(find_pool(r, ctx));
     const struct gw_forward_config forward = {.model = c->model,
                                               .weights = c->weights,
                                               .pool = r->pool,
@@ -149,11 +164,12 @@ void gw_rank_destroy(struct gw_rank *r)
     for (uint32_t i = 0; i < GW_WIRE_RANKS_MAX; i++) free(r->flights[i].samples);
     gw_buf_fini(&r->desc);
     gw_buf_fini(&r->copies);
+    gw_buf_fini(&r->sealed);
     gw_step_reader_destroy(r->reader);
     free(r->frame);
     free(r->seqs);
     gw_forward_destroy(r->forward);
-    gw_page_pool_destroy(r->pool);
+    if (!r->config.pages) gw_page_pool_destroy(r->pool);
     free(r);
 }
 
@@ -177,8 +193,15 @@ static gw_err_t compute(struct gw_rank *r, const struct gw_step_desc *step, stru
         r->seqs[i] =
             (struct gw_seq_rows){.row = row, .rows = s->rows, .position = s->position, .blocks = s->blocks};
         row += s->rows;
+        for (uint32_t b = s->blocks_at; b < s->blocks_to; b++) gw_page_pool_touch(r->pool, s->blocks[b]);
     }
     return gw_forward_run(r->forward, step->ids, step->rows, r->seqs, step->seqs_len, ctx);
+}
+
+/* The pages of the newest step are written. */
+static void note_step(struct gw_rank *r)
+{
+    if (r->config.pages) gw_shelf_stepped(r->config.pages, r->steps);
 }
 
 /* ---- the leader ---- */
@@ -202,12 +225,15 @@ static gw_err_t tell_others(struct gw_rank *r, const struct gw_step_desc *step, 
     struct gw_step_desc told = *step;
     told.copies = (const struct gw_slot_copy *)(const void *)r->copies.data;
     told.copies_len = (uint32_t)(r->copies.len / sizeof *told.copies);
+    told.sealed = (const struct gw_slot_name *)(const void *)r->sealed.data;
+    told.sealed_len = (uint32_t)(r->sealed.len / sizeof *told.sealed);
     gw_buf_reset(&r->desc);
     gw_step_desc_put(&told, &r->desc);
     if (r->copies.err != GW_OK || r->desc.err != GW_OK)
         return gw_fail(ctx, r->desc.err != GW_OK ? r->desc.err : r->copies.err,
                        "a step that no descriptor can hold");
     gw_buf_reset(&r->copies);
+    gw_buf_reset(&r->sealed);
     for (uint32_t rank = 1; rank < r->config.place.ranks; rank++)
         TRY(gw_coll_send(r->config.coll, rank, GW_COLL_CONTROL, r->desc.data, r->desc.len, ctx));
     return GW_OK;
@@ -224,7 +250,9 @@ gw_err_t gw_rank_lead(struct gw_rank *r, const struct gw_step_desc *step, struct
         gw_coll_begin(r->config.coll, f->number);
         TRY(tell_others(r, step, ctx));
     }
-    return compute(r, step, ctx);
+    TRY(compute(r, step, ctx));
+    note_step(r);
+    return GW_OK;
 }
 
 gw_err_t gw_rank_answers(struct gw_rank *r, uint32_t first, uint32_t count, struct gw_answer *out,
@@ -257,7 +285,33 @@ void gw_rank_copy_slot(struct gw_rank *r, uint32_t from, uint32_t to)
 
 void gw_rank_forget_slot(struct gw_rank *r, uint32_t slot)
 {
+    if (r->config.pages) gw_page_dir_forget(gw_shelf_dir(r->config.pages), slot);
     gw_page_pool_forget(r->pool, slot);
+}
+
+/* What no longer fits is not told: those blocks are not found at the others, and computed again where they are needed. */
+void gw_rank_seal_slot(struct gw_rank *r, uint32_t slot, const struct gw_block_name *name)
+{
+    const struct gw_slot_name sealed = {.slot = slot, .name = *name};
+    if (!r->config.pages) return;
+    gw_shelf_seal(r->config.pages, slot, name);
+    if (!r->config.coll || r->config.mute) return;
+    if (r->sealed.len / sizeof sealed < GW_STEP_DESC_SEALED_MAX)
+        gw_buf_put(&r->sealed, &sealed, sizeof sealed);
+}
+
+gw_err_t gw_rank_tell_sealed(struct gw_rank *r, struct gw_err_ctx *ctx)
+{
+    const struct gw_step_desc nothing = {0};
+    if (r->sealed.len == 0 || r->copies.len > 0) return GW_OK; /* copies go with the step that needs them */
+    gw_coll_begin(r->config.coll, ++r->steps);
+    note_step(r);
+    return tell_others(r, &nothing, ctx);
+}
+
+uint64_t gw_rank_steps(const struct gw_rank *r)
+{
+    return r->steps;
 }
 
 /* ---- the others ---- */
@@ -305,8 +359,15 @@ gw_err_t gw_rank_follow(struct gw_rank *r, int64_t wait_us, bool *did, struct gw
     TRY(gw_step_reader_get(r->reader, r->frame, bytes, &step, ctx));
     r->steps = number;
     gw_coll_begin(r->config.coll, number);
+    for (uint32_t i = 0; i < step.sealed_len && r->config.pages; i++)
+        gw_shelf_seal(r->config.pages, step.sealed[i].slot, &step.sealed[i].name);
+    if (step.rows == 0) {
+        note_step(r);
+        return GW_OK;
+    }
     for (uint32_t i = 0; i < step.copies_len; i++)
         gw_page_pool_copy(r->pool, step.copies[i].from, step.copies[i].to);
     TRY(compute(r, &step, ctx));
+    note_step(r);
     return answer(r, &step, ctx);
 }

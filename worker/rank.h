@@ -11,19 +11,21 @@
  * false.
  *
  *     control frames   from → to        step     payload
- *     OFFER            rank → leader    0        u32 slots, u32 max_rows, u32 max_sequences, u32 positions: what it has
- *                                                room for; the leader takes the least of each
+ *     OFFER            rank → leader    0        u32 slots, u32 max_rows, u32 max_sequences, u32 positions, u32 early_slots:
+ *                                                what it has room for; the leader takes the least of each. Ranks of
+ *                                                protocol 2, and those that know of one, say no early_slots: 0
  *     GO               rank → leader    0        empty
  *     descriptor       leader → rank    >= 1     worker/step_desc.h
  *
  * Lost messages: a socket loses a suffix by closing, which ends the pipeline (kernels/coll.h).
  *
- * Owner: gw_rank_destroy frees; weights and collectives are the caller's and must outlive the rank. Thread: the device's; what wakes or aborts goes to the collectives. Units: rows, slots, microseconds. Errors: those of
+ * Owner: gw_rank_destroy frees; weights, pages and collectives are the caller's and must outlive the rank. Thread: the device's; what wakes or aborts goes to the collectives. Units: rows, slots, microseconds. Errors: those of
  * kernels/coll.h, after which the rank is good for destroy only. Source: own design; DESIGN part 3. */
 #ifndef GW_WORKER_RANK_H
 #define GW_WORKER_RANK_H
 
 #include "worker/forward.h"
+#include "worker/shelf.h"
 #include "worker/step_desc.h"
 
 struct gw_rank;
@@ -31,6 +33,8 @@ struct gw_rank;
 /* What a rank has room for. */
 struct gw_rank_room {
     uint32_t slots, max_rows, max_sequences, positions;
+    uint32_t
+        early_slots; /* of slots: beside pages of earlier pipelines; 0: none, pages come when those are gone */
 };
 
 struct gw_rank_config {
@@ -42,12 +46,15 @@ struct gw_rank_config {
     struct gw_place place;
     struct gw_rank_room room; /* the leader: of all ranks (gw_rank_agree) */
     bool poison;              /* unused page bytes are NaN */
+    struct gw_shelf_pool
+        *pages; /* of room.slots; NULL: a pool of its own, where nobody finds anything by name */
+    bool mute;  /* the others do not know of names: they speak protocol 2 */
 };
 
 /* Tells the leader this rank's room; the leader makes *room the least of all. Once, before creation, on any one
- * thread; waits deadline_us at most. */
+ * thread; waits deadline_us at most. mute: as in gw_rank_config. */
 gw_err_t gw_rank_agree(struct gw_coll *coll, const struct gw_place *place, struct gw_rank_room *room,
-                       int64_t deadline_us, struct gw_err_ctx *ctx) GW_MUST_USE;
+                       bool mute, int64_t deadline_us, struct gw_err_ctx *ctx) GW_MUST_USE;
 
 gw_err_t gw_rank_create(const struct gw_rank_config *config, struct gw_rank **out,
                         struct gw_err_ctx *ctx) GW_MUST_USE;
@@ -77,6 +84,12 @@ gw_err_t gw_rank_step_over(struct gw_rank *rank, struct gw_err_ctx *ctx) GW_MUST
 void gw_rank_copy_slot(struct gw_rank *rank, uint32_t from, uint32_t to);
 /* A slot's content is dead (page_pool.h). */
 void gw_rank_forget_slot(struct gw_rank *rank, uint32_t slot);
+/* A slot holds a whole block: it can be found by name here, and at the others when they have been told. */
+void gw_rank_seal_slot(struct gw_rank *rank, uint32_t slot, const struct gw_block_name *name);
+/* Tells the others now what they have not been told; all have said GO. */
+gw_err_t gw_rank_tell_sealed(struct gw_rank *rank, struct gw_err_ctx *ctx) GW_MUST_USE;
+/* Number of the last descriptor. */
+uint64_t gw_rank_steps(const struct gw_rank *rank);
 
 /* ---- the others ---- */
 

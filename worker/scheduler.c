@@ -120,16 +120,6 @@ static void release_blocks(struct gw_scheduler *s, struct gw_branch *b)
     b->computed = b->sealed = 0;
 }
 
-static const struct gw_block_name *name_of(struct gw_scheduler *s, struct gw_branch *b, uint32_t block)
-{
-    for (; b->names_len <= block; b->names_len++) {
-        uint32_t ids[GW_BLOCK_TOKENS], i = b->names_len;
-        gw_branch_copy_ids(b, i * GW_BLOCK_TOKENS, GW_BLOCK_TOKENS, ids);
-        b->names[i] = gw_block_name_next(s->namer, b->job->request.tenant, i ? &b->names[i - 1] : NULL, ids);
-    }
-    return &b->names[block];
-}
-
 static void preempt(struct gw_scheduler *s, struct gw_branch *victim)
 {
     release_blocks(s, victim);
@@ -224,7 +214,7 @@ static uint32_t find_prefix(struct gw_scheduler *s, struct gw_branch *b, uint32_
 {
     uint32_t whole = (gw_branch_len(b) - 1) / GW_BLOCK_TOKENS, hits = 0, slot;
     *unused = 0;
-    while (hits < whole && gw_blocks_find(s->blocks, name_of(s, b, hits), &slot)) {
+    while (hits < whole && gw_blocks_find(s->blocks, gw_branch_name(b, s->namer, hits), &slot)) {
         if (gw_blocks_refs(s->blocks, slot) == 0) ++*unused;
         b->blocks[hits++] = slot;
     }
@@ -241,6 +231,7 @@ static bool admit(struct gw_scheduler *s, struct gw_branch *b)
     b->computed = hits * GW_BLOCK_TOKENS;
     s->stats.prefix_query_tokens += gw_branch_len(b);
     s->stats.prefix_hit_tokens += b->computed;
+    if (!b->job->started) b->job->hit_tokens += b->computed;
     list_remove(&s->waiting, b);
     start_running(s, b);
     return true;
@@ -277,7 +268,8 @@ void gw_scheduler_computed(struct gw_scheduler *s, const struct gw_step_item *it
     if (b->state == GW_BRANCH_DONE) return;
     b->computed += item->rows;
     for (; (b->sealed + 1) * GW_BLOCK_TOKENS <= b->computed; b->sealed++) {
-        uint32_t slot = gw_blocks_seal(s->blocks, b->blocks[b->sealed], name_of(s, b, b->sealed));
+        uint32_t slot =
+            gw_blocks_seal(s->blocks, b->blocks[b->sealed], gw_branch_name(b, s->namer, b->sealed));
         if (slot != b->blocks[b->sealed]) b->lane_known = min_u32(b->lane_known, b->sealed);
         b->blocks[b->sealed] = slot;
     }
@@ -327,7 +319,7 @@ void gw_scheduler_finish(struct gw_scheduler *s, struct gw_branch *b)
     release_blocks(s, b);
     if (was == GW_BRANCH_RUNNING) stop_running(s, b);
     if (was == GW_BRANCH_WAITING) list_remove(&s->waiting, b);
-    if (was == GW_BRANCH_HELD) leave_held(s, b);
+    if (was == GW_BRANCH_HELD && !b->job->refilling) leave_held(s, b);
     b->state = GW_BRANCH_DONE;
     b->job->live--;
     send_one_ahead(s, b->job);

@@ -11,11 +11,25 @@
 #define GO_WAIT_US     500  /* for ranks that have not started yet: no message will end that wait */
 #define ITEMS_PER_TURN 1024 /* of the link, between two steps */
 
+#define FIRST_PULL_US (1 * GW_US_PER_S)    /* whoever takes over from us begins to pull by then */
+#define NEXT_PULL_US  (300 * GW_US_PER_MS) /* and is through when nothing was asked for so long */
+
+/* In whose name an engine speaks. */
+struct speaker {
+    struct gw_serve *serve;
+    uint32_t pipeline;
+    uint64_t generation;
+};
+
 struct gw_serve {
     struct gw_serve_config config;
     const struct gw_log *log;
     struct gw_link *link;
-    uint64_t session; /* 0 = no controller */
+    uint64_t session;           /* 0 = no controller */
+    uint16_t proto;             /* of the session */
+    struct speaker speakers[2]; /* of what serves, and of what is prepared */
+    uint32_t speaker;           /* of what serves */
+    struct gw_engine_sink sink; /* of what is prepared */
     bool leaving, ended;
     enum gw_serve_status status;
     int64_t deadline_us;  /* of our own NOTICE */
@@ -64,19 +78,20 @@ void gw_serve_released(void *arg, uint64_t generation)
 
 /* ---- members ---- */
 
-static void leave(struct gw_serve *s, struct gw_member **which)
+/* Its sealed pages can be had for lease_us more. */
+static void leave(struct gw_serve *s, struct gw_member **which, int64_t lease_us)
 {
     pthread_mutex_lock(&s->lock);
     struct gw_member *m = *which;
     *which = NULL;
     pthread_mutex_unlock(&s->lock);
-    gw_member_destroy(m);
+    gw_member_destroy(m, lease_us);
 }
 
 static void leave_all(struct gw_serve *s)
 {
-    leave(s, &s->prepared);
-    leave(s, &s->serving);
+    leave(s, &s->prepared, GW_MEMBER_LEASE_US);
+    leave(s, &s->serving, GW_MEMBER_LEASE_US);
 }
 
 static bool is(const struct gw_member *m, const struct gw_msg *msg)
@@ -119,25 +134,55 @@ static void say_broken(struct gw_serve *s, uint32_t pipeline, uint64_t generatio
 static void give_up(struct gw_serve *s, struct gw_member **which, const struct gw_err_ctx *why)
 {
     say_broken(s, gw_member_pipeline(*which), gw_member_generation(*which), why);
-    leave(s, which);
+    leave(s, which, GW_MEMBER_LEASE_US);
 }
 
 /* ---- what the engine says ---- */
 
+static void send_as(const struct speaker *who, struct gw_msg *msg)
+{
+    send_for(who->serve, who->pipeline, who->generation, msg);
+}
+
 static void send_tokens(void *arg, uint64_t request, uint32_t attempt, uint32_t branch,
                         const struct gw_tokens *tokens)
 {
-    struct gw_serve *s = arg;
     struct gw_msg msg = {
         .type = GW_MSG_TOKENS,
         .tokens = {.request = request, .attempt = attempt, .branch = branch, .tokens = *tokens}};
-    send_of(s, s->serving, &msg);
+    send_as(arg, &msg);
 }
 
 static void send_started(void *arg, uint64_t request, uint32_t attempt)
 {
     const struct gw_tokens none = {0};
     send_tokens(arg, request, attempt, 0, &none);
+}
+
+static void send_warmed(void *arg, uint64_t request, uint32_t attempt, uint32_t tokens)
+{
+    struct gw_msg msg = {.type = GW_MSG_WARMED,
+                         .warmed = {.request = request, .attempt = attempt, .tokens = tokens}};
+    send_as(arg, &msg);
+}
+
+static void send_origin(void *arg, const struct gw_msg_origin *origin)
+{
+    const struct speaker *who = arg;
+    struct gw_msg msg = {.type = GW_MSG_ORIGIN, .origin = *origin};
+    if (who->serve->proto >= 3) send_as(who, &msg);
+}
+
+static struct gw_engine_sink next_sink(struct gw_serve *s, const struct gw_member *m)
+{
+    struct speaker *who = &s->speakers[1 - s->speaker];
+    *who = (struct speaker){
+        .serve = s, .pipeline = gw_member_pipeline(m), .generation = gw_member_generation(m)};
+    return (struct gw_engine_sink){.arg = who,
+                                   .started = send_started,
+                                   .tokens = send_tokens,
+                                   .warmed = send_warmed,
+                                   .origin = send_origin};
 }
 
 /* ---- becoming a rank, and ceasing to be one ---- */
@@ -153,14 +198,12 @@ static void prepare(struct gw_serve *s, const struct gw_msg *head, const struct 
 {
     struct gw_err_ctx ctx = {0};
     struct gw_member *m = NULL;
-    leave(s, &s->prepared);
+    leave(s, &s->prepared, GW_MEMBER_LEASE_US);
     const struct gw_member_config config = {.host = s->config.host,
                                             .term = head->term,
                                             .pipeline = head->pipeline,
                                             .generation = head->generation,
                                             .assign = assign,
-                                            .occupied_bytes =
-                                                s->serving ? gw_member_pool_bytes(s->serving) : 0,
                                             .prepared = on_prepared,
                                             .arg = s};
     gw_logf(s->log, GW_LOG_INFO, "pipeline=%u gen=%llu: rank %u of %u, preparing", head->pipeline,
@@ -175,6 +218,15 @@ static void prepare(struct gw_serve *s, const struct gw_msg *head, const struct 
     s->told = false;
 }
 
+static bool arm(struct gw_serve *s)
+{
+    struct gw_err_ctx ctx = {0};
+    s->sink = next_sink(s, s->prepared);
+    if (gw_member_arm(s->prepared, &s->sink, &ctx) == GW_OK) return true;
+    give_up(s, &s->prepared, &ctx);
+    return false;
+}
+
 static void tell_prepared(struct gw_serve *s)
 {
     struct gw_msg msg = {.type = GW_MSG_READY};
@@ -183,7 +235,7 @@ static void tell_prepared(struct gw_serve *s)
     if (state == GW_MEMBER_FAILED) {
         struct gw_err_ctx why = *gw_member_error(s->prepared);
         give_up(s, &s->prepared, &why);
-    } else if (state == GW_MEMBER_PREPARED) {
+    } else if (state == GW_MEMBER_PREPARED && arm(s)) {
         gw_member_ready(s->prepared, &msg.ready);
         send_of(s, s->prepared, &msg);
         s->told = true;
@@ -193,13 +245,13 @@ static void tell_prepared(struct gw_serve *s)
 static void start(struct gw_serve *s)
 {
     struct gw_err_ctx ctx = {0};
-    const struct gw_engine_sink sink = {.arg = s, .started = send_started, .tokens = send_tokens};
-    leave(s, &s->serving);
+    leave(s, &s->serving, gw_member_is_armed(s->prepared) ? GW_MEMBER_LEASE_US : 0);
     pthread_mutex_lock(&s->lock);
     s->serving = s->prepared;
+    s->speaker = 1 - s->speaker;
     s->prepared = NULL;
     pthread_mutex_unlock(&s->lock);
-    gw_err_t err = gw_member_start(s->serving, &sink, &ctx);
+    gw_err_t err = gw_member_start(s->serving, &s->sink, &ctx);
     gw_link_set_holds(s->link, gw_member_cells(s->serving));
     if (err != GW_OK) {
         give_up(s, &s->serving, &ctx);
@@ -223,8 +275,8 @@ static void on_start(struct gw_serve *s, const struct gw_msg *msg)
 
 static void on_release(struct gw_serve *s, const struct gw_msg *msg)
 {
-    if (is(s->prepared, msg)) leave(s, &s->prepared);
-    if (is(s->serving, msg)) leave(s, &s->serving);
+    if (is(s->prepared, msg)) leave(s, &s->prepared, GW_MEMBER_LEASE_US);
+    if (is(s->serving, msg)) leave(s, &s->serving, GW_MEMBER_LEASE_US);
 }
 
 /* The session is the pipeline: one rank, all cells. */
@@ -234,10 +286,10 @@ static void be_protocol_1(struct gw_serve *s, const struct gw_msg *welcome)
     const struct gw_msg_assign assign = {.ranks_len = 1, .ranks = &self};
     prepare(s, welcome, &assign);
     if (!s->prepared) return;
-    if (gw_member_wait(s->prepared) == GW_MEMBER_PREPARED)
-        start(s);
-    else
+    if (gw_member_wait(s->prepared) == GW_MEMBER_FAILED)
         tell_prepared(s);
+    else if (arm(s))
+        start(s);
 }
 
 /* ---- requests ---- */
@@ -250,7 +302,19 @@ static void end(struct gw_serve *s, enum gw_serve_status status)
 
 static struct gw_engine *engine_for(const struct gw_serve *s, const struct gw_msg *msg)
 {
-    return is(s->serving, msg) ? gw_member_engine(s->serving) : NULL;
+    if (is(s->serving, msg)) return gw_member_engine(s->serving);
+    return msg->type == GW_MSG_WARM && is(s->prepared, msg) ? gw_member_engine(s->prepared) : NULL;
+}
+
+/* Whatever cannot be fetched is computed when the request comes. */
+static void on_warm(struct gw_serve *s, struct gw_engine *engine, const struct gw_msg *head,
+                    struct gw_msg_submit *warm)
+{
+    struct gw_err_ctx ctx = {0};
+    struct gw_msg msg = {.type = GW_MSG_WARMED,
+                         .warmed = {.request = warm->request.id, .attempt = warm->attempt}};
+    if (engine && gw_engine_warm(engine, warm, &ctx) == GW_OK) return;
+    send_for(s, head->pipeline, head->generation, &msg);
 }
 
 static void on_submit(struct gw_serve *s, struct gw_engine *engine, struct gw_msg_submit *submit)
@@ -289,12 +353,13 @@ static void on_cutover(struct gw_serve *s, struct gw_engine *engine, const struc
 static void on_request_msg(struct gw_serve *s, struct gw_msg *msg)
 {
     struct gw_engine *engine = engine_for(s, msg);
+    if (msg->type == GW_MSG_WARM) on_warm(s, engine, msg, &msg->warm);
     if (!engine) return;
     if (msg->type == GW_MSG_SUBMIT)
         on_submit(s, engine, &msg->submit);
     else if (msg->type == GW_MSG_CANCEL)
         gw_engine_cancel(engine, msg->cancel.request, msg->cancel.attempt, msg->cancel.branch);
-    else
+    else if (msg->type == GW_MSG_CUTOVER)
         on_cutover(s, engine, &msg->cutover);
 }
 
@@ -302,6 +367,7 @@ static void on_msg(struct gw_serve *s, struct gw_msg *msg)
 {
     switch (msg->type) {
     case GW_MSG_SUBMIT:
+    case GW_MSG_WARM:
     case GW_MSG_CANCEL:
     case GW_MSG_CUTOVER: on_request_msg(s, msg); break;
     case GW_MSG_ASSIGN: prepare(s, msg, &msg->assign); break;
@@ -331,6 +397,8 @@ static void on_item(struct gw_serve *s, struct gw_link_item *item)
     case GW_LINK_UP:
         leave_all(s);
         s->session = item->session;
+        s->proto = item->proto;
+        if (s->config.host->pages) gw_peer_server_set_term(s->config.host->pages, item->msg.term);
         gw_mesh_set_term(s->config.host->mesh, item->msg.term);
         if (item->proto == 1) be_protocol_1(s, &item->msg);
         break;
@@ -358,8 +426,9 @@ static uint32_t requests_here(const struct gw_serve *s)
     return engine ? gw_engine_jobs(engine) : 0;
 }
 
-static bool has_something_to_do(const struct gw_serve *s)
+static bool has_something_to_do(const struct gw_serve *s, int64_t now_us)
 {
+    if (gw_shelf_is_wanted(s->config.host->shelf, now_us, FIRST_PULL_US, NEXT_PULL_US)) return true;
     if (!s->serving) return false;
     return !gw_member_is_alone(s->serving) || requests_here(s) > 0;
 }
@@ -386,7 +455,7 @@ static void look_at_signals(struct gw_serve *s, int64_t now_us)
     }
     if (level == GW_STOP_GRACEFUL && !s->leaving) announce(s, now_us);
     if (!s->leaving) return;
-    if (has_something_to_do(s)) s->busy_last_us = now_us;
+    if (has_something_to_do(s, now_us)) s->busy_last_us = now_us;
     if (now_us >= s->deadline_us || now_us - s->busy_last_us >= GW_SERVE_LINGER_MS * GW_US_PER_MS)
         end(s, GW_SERVE_ENDED);
 }
@@ -440,6 +509,14 @@ static bool step(struct gw_serve *s)
     return did;
 }
 
+/* Pages of requests that will come are fetched, and those of pipelines that are over are freed in time. */
+static void tend_prepared(struct gw_serve *s)
+{
+    struct gw_engine *engine = s->prepared && s->told ? gw_member_engine(s->prepared) : NULL;
+    if (engine) gw_engine_tend(engine);
+    gw_shelf_sweep(s->config.host->shelf, gw_clock_mono_us());
+}
+
 enum gw_serve_status gw_serve_run(struct gw_serve *s, struct gw_link *link)
 {
     bool stepped = false;
@@ -450,6 +527,7 @@ enum gw_serve_status gw_serve_run(struct gw_serve *s, struct gw_link *link)
         if (!s->ended) look_at_signals(s, gw_clock_mono_us());
         if (s->ended) break;
         stepped = step(s);
+        tend_prepared(s);
         say_progress(s);
     }
     say_goodbye(s);

@@ -1,8 +1,9 @@
 #include "worker/step_desc.h"
 
 #include <stdlib.h>
+#include <string.h>
 
-#include "migrate/block_name.h"
+#define SEALED_BYTES (4 + GW_BLOCK_NAME_BYTES)
 
 struct gw_step_reader {
     struct gw_step_limits limits;
@@ -14,11 +15,22 @@ struct gw_step_reader {
     struct gw_wish_room room;       /* of their wishes */
     struct gw_step_seq *seqs;       /* [sequences] */
     struct gw_slot_copy *copies;    /* [GW_STEP_DESC_COPIES_MAX] */
+    struct gw_slot_name *sealed;    /* [sealed_cap] */
+    uint32_t sealed_cap;
 };
 
 static void put_all(struct gw_buf *b, const uint32_t *values, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) gw_buf_u32(b, values[i]);
+}
+
+static void put_sealed(const struct gw_step_desc *d, struct gw_buf *b)
+{
+    gw_buf_u32(b, d->sealed_len);
+    for (uint32_t i = 0; i < d->sealed_len; i++) {
+        gw_buf_u32(b, d->sealed[i].slot);
+        gw_buf_put(b, d->sealed[i].name.bytes, GW_BLOCK_NAME_BYTES);
+    }
 }
 
 void gw_step_desc_put(const struct gw_step_desc *d, struct gw_buf *b)
@@ -45,6 +57,7 @@ void gw_step_desc_put(const struct gw_step_desc *d, struct gw_buf *b)
         gw_buf_u32(b, d->samples[i].row);
         gw_wish_put(&d->samples[i].wish, b);
     }
+    if (d->sealed_len > 0) put_sealed(d, b);
 }
 
 gw_err_t gw_step_reader_create(const struct gw_step_limits *limits, struct gw_step_reader **out)
@@ -78,6 +91,7 @@ void gw_step_reader_destroy(struct gw_step_reader *r)
     gw_wish_room_fini(&r->room);
     free(r->seqs);
     free(r->copies);
+    free(r->sealed);
     free(r);
 }
 
@@ -149,6 +163,41 @@ static bool get_samples(struct gw_step_reader *r, struct gw_reader *in, uint32_t
     return ok;
 }
 
+/* Room for what is there to be read. */
+static bool reserve_sealed(struct gw_step_reader *r, uint32_t count)
+{
+    if (count <= r->sealed_cap) return true;
+    struct gw_slot_name *larger = realloc(r->sealed, count * sizeof *larger);
+    if (!larger) return false;
+    r->sealed = larger;
+    r->sealed_cap = count;
+    return true;
+}
+
+static bool get_sealed(struct gw_step_reader *r, struct gw_reader *in, struct gw_step_desc *d)
+{
+    bool ok = true;
+    if (in->err != GW_OK || in->pos == in->len) return in->err == GW_OK;
+    d->sealed_len = gw_read_count(in, GW_STEP_DESC_SEALED_MAX, SEALED_BYTES);
+    if (in->err != GW_OK || d->sealed_len == 0 || !reserve_sealed(r, d->sealed_len)) return false;
+    for (uint32_t i = 0; i < d->sealed_len; i++) {
+        r->sealed[i].slot = gw_read_u32(in);
+        const uint8_t *name = gw_read_raw(in, GW_BLOCK_NAME_BYTES);
+        if (!name) return false;
+        memcpy(r->sealed[i].name.bytes, name, GW_BLOCK_NAME_BYTES);
+        ok &= r->sealed[i].slot < r->limits.slots;
+    }
+    d->sealed = r->sealed;
+    return ok;
+}
+
+/* 0 rows: nothing but names. */
+static bool get_names_only(struct gw_step_reader *r, struct gw_reader *in, struct gw_step_desc *d)
+{
+    if (d->seqs_len || d->samples_len || d->copies_len) return false;
+    return get_sealed(r, in, d) && d->sealed_len > 0;
+}
+
 static bool get_desc(struct gw_step_reader *r, struct gw_reader *in, struct gw_step_desc *d)
 {
     const struct gw_step_limits *l = &r->limits;
@@ -158,11 +207,13 @@ static bool get_desc(struct gw_step_reader *r, struct gw_reader *in, struct gw_s
     d->samples_len = gw_read_u32(in);
     d->copies = r->copies;
     d->copies_len = gw_read_count(in, GW_STEP_DESC_COPIES_MAX, sizeof *r->copies);
-    if (in->err != GW_OK || d->rows == 0 || d->rows > l->rows || d->seqs_len == 0 ||
-        d->seqs_len > l->sequences || d->samples_len > d->seqs_len)
+    if (in->err != GW_OK) return false;
+    if (d->rows == 0) return get_names_only(r, in, d);
+    if (d->rows > l->rows || d->seqs_len == 0 || d->seqs_len > l->sequences || d->samples_len > d->seqs_len)
         return false;
     return get_copies(r, in, d->copies_len) && get_below(in, r->ids, d->rows, l->vocab) &&
-           get_seqs(r, in, d->seqs_len, d->rows) && get_samples(r, in, d->samples_len, d->rows);
+           get_seqs(r, in, d->seqs_len, d->rows) && get_samples(r, in, d->samples_len, d->rows) &&
+           get_sealed(r, in, d);
 }
 
 gw_err_t gw_step_reader_get(struct gw_step_reader *r, const void *bytes, size_t len,

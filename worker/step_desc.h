@@ -9,11 +9,16 @@
  *        4      4  seqs       1 .. max_sequences
  *        8      4  samples    rows whose logits are wanted, <= seqs
  *       12      4  copies
- *       16    8*c  copies     (u32 from, u32 to) slots, to be copied before anything else
+ *       16    8*c  copies     (u32 from, u32 to) slots, to be copied before anything is computed
  *            4*r  ids        of the rows
  *                  per sequence: u32 lane, u32 rows, u32 position, u32 at, u32 count, u32 slots[count]:
  *                  entries [at, at + count) of the lane's table are these and the last; those before stay
  *                  per sample: u32 row, and a wish (worker/wish.h); rows ascend
+ *          4+20*b  sealed     u32 count >= 1, (u32 slot, 16 bytes of name): blocks that earlier steps have completed, to be
+ *                             summed before anything is copied; left out when there are none. Never sent to
+ *                             ranks of protocol 2
+ *
+ * A descriptor of 0 rows says only what has been sealed: no sequences, samples or copies, and nobody answers it.
  *
  * Owner: the describer's arrays are its own; a reader owns its tables. Thread: one. Units: rows, tokens, slots. Errors:
  * GW_ERR_PROTO for anything that would read or write outside the tables, the pool or the batch; nothing is changed
@@ -23,9 +28,11 @@
 
 #include "base/buf.h"
 #include "kernels/op.h"
+#include "migrate/block_name.h"
 #include "worker/wish.h"
 
 #define GW_STEP_DESC_COPIES_MAX 65536
+#define GW_STEP_DESC_SEALED_MAX 65536
 
 /* One sequence of a step, with its lane's table. */
 struct gw_step_seq {
@@ -45,12 +52,18 @@ struct gw_slot_copy {
     uint32_t from, to;
 };
 
+struct gw_slot_name {
+    uint32_t slot;
+    struct gw_block_name name;
+};
+
 struct gw_step_desc {
-    uint32_t rows, seqs_len, samples_len, copies_len;
+    uint32_t rows, seqs_len, samples_len, copies_len, sealed_len;
     const uint32_t *ids;            /* [rows] */
     const struct gw_step_seq *seqs; /* row after row */
     const struct gw_step_sample *samples;
     const struct gw_slot_copy *copies;
+    const struct gw_slot_name *sealed;
 };
 
 /* Appends the bytes (sticky error in b). */

@@ -70,7 +70,7 @@ static inline gw_err_t rank_make(struct rank_thread *t, struct gw_err_ctx *ctx)
     t->room = solo_room(a->model, &a->config);
     if (config.place.ranks > 1) {
         TRY(gw_coll_create(&coll, &t->coll, ctx));
-        TRY(gw_rank_agree(t->coll, &config.place, &t->room, RANK_DEADLINE_US, ctx));
+        TRY(gw_rank_agree(t->coll, &config.place, &t->room, false, RANK_DEADLINE_US, ctx));
     }
     config.device = t->device;
     config.weights = t->weights;

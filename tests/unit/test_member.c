@@ -9,81 +9,15 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/clock.h"
-#include "tests/lib/layouts.h"
-#include "worker/member.h"
+#include "tests/lib/ground.h"
 
 #define MODEL      "tests/data/tiny/gqa64"
-#define KEY        "a cluster key for tests, 32 byte"
-#define MEMORY     ((uint64_t)1 << 30)
 #define GENERATION 5
 #define TOKENS     12
 
-/* One worker's ground. */
-struct ground {
-    struct gw_host host;
-    struct gw_model *model;
-    atomic_int told; /* how often a member said that it has prepared */
-};
-
-static const struct gw_log silent = {.level = GW_LOG_NONE};
-
-static void open_ground(struct ground *g)
-{
-    const struct gw_mesh_config mesh = {
-        .host = "127.0.0.1", .key = KEY, .key_len = sizeof KEY - 1, .log = &silent};
-    struct gw_host *h = &g->host;
-    memset(g, 0, sizeof *g);
-    assert_int_equal(gw_model_open(MODEL, &g->model, NULL), GW_OK);
-    assert_int_equal(gw_ops_cpu(gw_model_profile(g->model), GW_ISA_AUTO, &h->ops, NULL), GW_OK);
-    assert_int_equal(gw_device_cpu_create(1, false, &h->device, NULL), GW_OK);
-    assert_int_equal(gw_cell_store_create(g->model, h->ops, &h->store, NULL), GW_OK);
-    assert_int_equal(gw_mesh_create(&mesh, &h->mesh, NULL), GW_OK);
-    gw_device_enter_thread();
-    h->model = g->model;
-    h->memory_bytes = MEMORY;
-    h->kv_tokens = 512;
-    h->max_batch_tokens = 64;
-    h->max_sequences = 4;
-    h->step_timeout_us = 60 * GW_US_PER_S;
-    h->key = KEY;
-    h->key_len = sizeof KEY - 1;
-    h->log = &silent;
-}
-
-static void close_ground(struct ground *g)
-{
-    gw_mesh_destroy(g->host.mesh);
-    gw_cell_store_destroy(g->host.store);
-    gw_device_destroy(g->host.device);
-    gw_model_close(g->model);
-}
-
-static void prepared(void *arg)
-{
-    atomic_fetch_add((atomic_int *)arg, 1);
-}
-
-/* Rank `self` of a pipeline of that layout whose ranks are on these grounds. */
 static struct gw_member *member_of(struct ground *const *grounds, const char *layout, uint32_t self)
 {
-    struct gw_assign_rank ranks[GW_WIRE_RANKS_MAX];
-    struct gw_msg_assign assign;
-    struct gw_member *m;
-    struct ground *g = grounds[self];
-    layout_parse(layout, &g->model->cells, ranks, &assign);
-    for (uint32_t i = 0; i < assign.ranks_len; i++)
-        snprintf(ranks[i].data, sizeof ranks[i].data, "%s", gw_mesh_address(grounds[i]->host.mesh));
-    assign.self = self;
-    const struct gw_member_config config = {.host = &g->host,
-                                            .term = 1,
-                                            .generation = GENERATION,
-                                            .pipeline = 2,
-                                            .assign = &assign,
-                                            .prepared = prepared,
-                                            .arg = &g->told};
-    assert_int_equal(gw_member_create(&config, &m, NULL), GW_OK);
-    return m;
+    return ground_member(grounds, layout, GENERATION, self);
 }
 
 static void count_tokens(void *arg, uint64_t request, uint32_t attempt, uint32_t branch,
@@ -113,7 +47,7 @@ static void test_member_alone_prepares_starts_and_serves(void **state)
     struct gw_msg_ready ready;
     uint32_t tokens = 0;
     bool did = true;
-    open_ground(&g);
+    ground_open(&g, MODEL);
     struct gw_member *m = member_of(grounds, "8", 0);
     const struct gw_engine_sink sink = {.arg = &tokens, .tokens = count_tokens};
     assert_int_equal(gw_member_wait(m), GW_MEMBER_PREPARED);
@@ -126,25 +60,44 @@ static void test_member_alone_prepares_starts_and_serves(void **state)
     submit_one(m);
     while (did) assert_int_equal(gw_member_step(m, 0, &did, NULL), GW_OK);
     assert_int_equal(tokens, TOKENS);
-    gw_member_destroy(m);
-    close_ground(&g);
+    gw_member_destroy(m, 0);
+    ground_close(&g);
 }
 
 static void test_member_without_memory_for_its_cells_fails(void **state)
 {
     (void)state;
     struct ground g, *grounds[] = {&g};
-    open_ground(&g);
+    ground_open(&g, MODEL);
     g.host.memory_bytes = 1000;
     struct gw_member *m = member_of(grounds, "8", 0);
     assert_int_equal(gw_member_wait(m), GW_MEMBER_FAILED);
     assert_int_equal(gw_member_error(m)->code, GW_ERR_LIMIT);
     assert_non_null(strstr(gw_member_error(m)->text, "--memory-limit"));
-    gw_member_destroy(m);
-    close_ground(&g);
+    gw_member_destroy(m, 0);
+    ground_close(&g);
 }
 
 /* Beside what serves there is no room: the missing cells come by start. */
+/* Pages of a pipeline that serves: so many bytes at least have been written to. */
+static struct gw_shelf_pool *pages_that_take(struct gw_host *h, uint64_t bytes)
+{
+    const struct gw_cells *cells = &h->model->cells;
+    struct gw_cell_rect all = gw_cells_all(cells);
+    const struct gw_geometry_heads heads = {cells->share_heads, cells->query_group};
+    uint64_t slot = gw_page_pool_slot_bytes(&h->model->config, cells, all, h->ops->kv);
+    uint32_t slots = (uint32_t)(bytes / slot) + 1;
+    struct gw_page_pool *pool;
+    struct gw_shelf_pool *pages;
+    assert_int_equal(
+        gw_page_pool_create(&h->model->config, cells, all, h->ops->kv, slots, false, &pool, NULL), GW_OK);
+    gw_page_pool_touch(pool, slots - 1);
+    assert_int_equal(gw_shelf_put(h->shelf, (struct gw_shelf_key){1, 1}, gw_geometry_pages(heads, all), pool,
+                                  slots, &pages, NULL),
+                     GW_OK);
+    return pages;
+}
+
 static void test_member_without_room_beside_what_serves_loads_after_start(void **state)
 {
     (void)state;
@@ -153,7 +106,7 @@ static void test_member_without_room_beside_what_serves_loads_after_start(void *
     const struct gw_engine_sink sink = {0};
     const struct gw_cell_rect left = {0, 2, 0, 5};
     uint64_t loaded;
-    open_ground(&g);
+    ground_open(&g, MODEL);
     assert_int_equal(gw_cell_store_acquire(g.host.store, left, NULL, &loaded, NULL), GW_OK);
     g.host.memory_bytes = gw_cell_store_bytes_of(g.host.store, gw_cells_all(&g.model->cells)) + 500000;
     g.host.kv_tokens = 0;
@@ -163,32 +116,23 @@ static void test_member_without_room_beside_what_serves_loads_after_start(void *
                                             .term = 1,
                                             .generation = GENERATION,
                                             .assign = &assign,
-                                            .occupied_bytes = 600000,
-                                            .prepared = prepared,
+                                            .prepared = ground_told,
                                             .arg = &g.told};
     struct gw_member *m;
+    struct gw_shelf_pool *serving = pages_that_take(&g.host, 600000);
     assert_int_equal(gw_member_create(&config, &m, NULL), GW_OK);
     assert_int_equal(gw_member_wait(m), GW_MEMBER_PREPARED);
     gw_member_ready(m, &ready);
     assert_true(ready.after_start);
+    assert_int_equal(gw_member_arm(m, &sink, NULL), GW_OK);
+    assert_false(gw_member_is_armed(m)); /* pages have no room either */
     assert_true(gw_cell_store_missing(g.host.store, rank.cells) > 0);
     gw_cell_store_release(g.host.store, left); /* what served is left */
+    gw_shelf_retire(g.host.shelf, serving, 0);
     assert_int_equal(gw_member_start(m, &sink, NULL), GW_OK);
     assert_int_equal(gw_cell_store_missing(g.host.store, rank.cells), 0);
-    gw_member_destroy(m);
-    close_ground(&g);
-}
-
-/* Follows until the pipeline ends. */
-static void *follow(void *member)
-{
-    const struct gw_engine_sink none = {0};
-    struct gw_err_ctx ctx = {0};
-    bool did;
-    gw_device_enter_thread();
-    if (gw_member_start(member, &none, &ctx) != GW_OK) return NULL;
-    while (gw_member_step(member, 20 * GW_US_PER_MS, &did, &ctx) == GW_OK) continue;
-    return NULL;
+    gw_member_destroy(m, 0);
+    ground_close(&g);
 }
 
 static void test_members_of_two_workers_meet_and_serve(void **state)
@@ -199,8 +143,8 @@ static void test_members_of_two_workers_meet_and_serve(void **state)
     const struct gw_engine_sink sink = {.arg = &tokens, .tokens = count_tokens};
     pthread_t thread;
     bool did;
-    open_ground(&a);
-    open_ground(&b);
+    ground_open(&a, MODEL);
+    ground_open(&b, MODEL);
     struct gw_member *leader = member_of(grounds, "8/8", 0), *other = member_of(grounds, "8/8", 1);
     assert_int_equal(gw_member_wait(leader), GW_MEMBER_PREPARED);
     assert_int_equal(gw_member_wait(other), GW_MEMBER_PREPARED);
@@ -208,30 +152,30 @@ static void test_members_of_two_workers_meet_and_serve(void **state)
     submit_one(leader);
     assert_int_equal(gw_member_step(leader, 0, &did, NULL), GW_OK);
     assert_false(did || gw_member_may_step(leader)); /* the other has not started */
-    assert_int_equal(pthread_create(&thread, NULL, follow, other), 0);
+    assert_int_equal(pthread_create(&thread, NULL, ground_follow, other), 0);
     while (gw_engine_jobs(gw_member_engine(leader)) > 0)
         assert_int_equal(gw_member_step(leader, 0, &did, NULL), GW_OK);
     assert_int_equal(tokens, TOKENS);
-    gw_member_destroy(leader);
+    gw_member_destroy(leader, 0);
     pthread_join(thread, NULL); /* the leader has gone */
     assert_int_equal(gw_member_state(other), GW_MEMBER_FAILED);
-    gw_member_destroy(other);
-    close_ground(&a);
-    close_ground(&b);
+    gw_member_destroy(other, 0);
+    ground_close(&a);
+    ground_close(&b);
 }
 
 static void test_member_whose_peer_never_comes_can_be_left(void **state)
 {
     (void)state;
     struct ground a, b, *grounds[] = {&a, &b};
-    open_ground(&a);
-    open_ground(&b);
+    ground_open(&a, MODEL);
+    ground_open(&b, MODEL);
     struct gw_member *m = member_of(grounds, "4+4", 0);
     gw_member_abort(m);
     assert_int_equal(gw_member_wait(m), GW_MEMBER_FAILED);
-    gw_member_destroy(m);
-    close_ground(&a);
-    close_ground(&b);
+    gw_member_destroy(m, 0);
+    ground_close(&a);
+    ground_close(&b);
 }
 
 /* The peer meets and then says nothing, as a frozen one does: step_timeout is a minute, which nobody waits for. */
@@ -242,8 +186,8 @@ static void test_member_whose_peer_freezes_while_they_meet_can_be_left(void **st
     struct gw_assign_rank ranks[GW_WIRE_RANKS_MAX];
     struct gw_msg_assign assign;
     int fds[GW_WIRE_RANKS_MAX];
-    open_ground(&a);
-    open_ground(&b);
+    ground_open(&a, MODEL);
+    ground_open(&b, MODEL);
     struct gw_member *m = member_of(grounds, "4+4", 1);
     layout_parse("4+4", &a.model->cells, ranks, &assign);
     for (uint32_t i = 0; i < 2; i++)
@@ -252,10 +196,10 @@ static void test_member_whose_peer_freezes_while_they_meet_can_be_left(void **st
                      GW_OK);
     gw_member_abort(m);
     assert_int_equal(gw_member_wait(m), GW_MEMBER_FAILED);
-    gw_member_destroy(m);
+    gw_member_destroy(m, 0);
     close(fds[1]);
-    close_ground(&a);
-    close_ground(&b);
+    ground_close(&a);
+    ground_close(&b);
 }
 
 int main(void)

@@ -1,0 +1,307 @@
+#include "worker/fetcher.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/id_map.h"
+
+/* One pull under way. */
+struct task {
+    struct gw_fetcher *fetcher;
+    const struct gw_pull *pull;
+    uint8_t *from;
+    struct gw_shelf_pool *pool;
+    int64_t deadline_us;
+    struct gw_id_map index;     /* name → 1 + its place in pull */
+    struct gw_peer_fetch *peer; /* while it fetches; the fetcher's lock */
+    bool over;                  /* the same */
+};
+
+struct gw_fetcher {
+    struct gw_fetcher_config config;
+    void *key;
+    pthread_mutex_t lock; /* guards the rest */
+    struct task *tasks[GW_FETCHER_PULLS_MAX];
+    struct gw_fetcher_stats stats;
+};
+
+gw_err_t gw_fetcher_create(const struct gw_fetcher_config *config, struct gw_fetcher **out)
+{
+    struct gw_fetcher *f = calloc(1, sizeof *f);
+    if (!f) return GW_ERR_MEMORY;
+    f->config = *config;
+    f->key = malloc(config->key_len);
+    if (!f->key) {
+        free(f);
+        return GW_ERR_MEMORY;
+    }
+    memcpy(f->key, config->key, config->key_len);
+    f->config.key = f->key;
+    pthread_mutex_init(&f->lock, NULL);
+    *out = f;
+    return GW_OK;
+}
+
+void gw_fetcher_destroy(struct gw_fetcher *f)
+{
+    if (!f) return;
+    pthread_mutex_destroy(&f->lock);
+    gw_bytes_wipe(f->key, f->config.key_len);
+    free(f->key);
+    free(f);
+}
+
+/* ---- which pulls there are ---- */
+
+static bool enter(struct gw_fetcher *f, struct task *t)
+{
+    bool entered = false;
+    pthread_mutex_lock(&f->lock);
+    for (uint32_t i = 0; i < GW_FETCHER_PULLS_MAX && !entered; i++) {
+        if (f->tasks[i]) continue;
+        f->tasks[i] = t;
+        entered = true;
+    }
+    pthread_mutex_unlock(&f->lock);
+    return entered;
+}
+
+static void leave(struct gw_fetcher *f, struct task *t)
+{
+    struct gw_fetcher_stats *s = &f->stats;
+    pthread_mutex_lock(&f->lock);
+    for (uint32_t i = 0; i < GW_FETCHER_PULLS_MAX; i++)
+        if (f->tasks[i] == t) f->tasks[i] = NULL;
+    for (uint32_t i = 0; i < t->pull->names_len; i++) {
+        s->blocks_had += t->from[i] == GW_PULL_HAD;
+        s->blocks_peer += t->from[i] == GW_PULL_PEER;
+        s->blocks_store += t->from[i] == GW_PULL_STORE;
+        s->blocks_lost += t->from[i] == GW_PULL_LOST;
+    }
+    pthread_mutex_unlock(&f->lock);
+}
+
+void gw_fetcher_cancel(struct gw_fetcher *f, struct gw_shelf_key key)
+{
+    pthread_mutex_lock(&f->lock);
+    for (uint32_t i = 0; i < GW_FETCHER_PULLS_MAX; i++) {
+        struct task *t = f->tasks[i];
+        if (!t || t->pull->fence.term != key.term || t->pull->fence.generation != key.generation) continue;
+        t->over = true;
+        if (t->peer) gw_peer_fetch_cancel(t->peer);
+    }
+    pthread_mutex_unlock(&f->lock);
+}
+
+static bool is_over(struct task *t)
+{
+    pthread_mutex_lock(&t->fetcher->lock);
+    bool over = t->over;
+    pthread_mutex_unlock(&t->fetcher->lock);
+    return over || gw_clock_mono_us() >= t->deadline_us;
+}
+
+/* ---- where a block goes ---- */
+
+/* Names are HMACs: eight of their bytes are as good as all. */
+static uint64_t id_of(const struct gw_block_name *name)
+{
+    uint64_t id;
+    memcpy(&id, name->bytes, sizeof id);
+    return id ? id : 1;
+}
+
+static bool build_index(struct task *t)
+{
+    for (uint32_t i = 0; i < t->pull->names_len; i++) {
+        uint64_t id = id_of(&t->pull->names[i]);
+        if (gw_id_map_get(&t->index, id)) return false;
+        if (gw_id_map_put(&t->index, id, (void *)(uintptr_t)(i + 1)) != GW_OK) return false;
+    }
+    return true;
+}
+
+static uint32_t place_of(const struct task *t, const struct gw_block_name *name)
+{
+    return (uint32_t)(uintptr_t)gw_id_map_get(&t->index, id_of(name)) - 1;
+}
+
+static bool slots_exist(const struct task *t)
+{
+    for (uint32_t i = 0; i < t->pull->names_len; i++)
+        if (t->pull->slots[i] >= gw_shelf_slots(t->pool)) return false;
+    return true;
+}
+
+/* ---- from other pools of this worker ---- */
+
+static void copy_own(struct task *t)
+{
+    for (uint32_t i = 0; i < t->pull->names_len && !is_over(t); i++)
+        if (gw_shelf_copy(t->fetcher->config.shelf, t->pool, t->pull->slots[i], &t->pull->names[i]))
+            t->from[i] = GW_PULL_HAD;
+}
+
+/* ---- from ranks that hold them ---- */
+
+static gw_err_t claim(void *arg, const struct gw_block_name *name, uint32_t *slot)
+{
+    const struct task *t = arg;
+    *slot = t->pull->slots[place_of(t, name)];
+    gw_page_pool_touch(gw_shelf_memory(t->pool), *slot);
+    return GW_OK;
+}
+
+static uint8_t *page(void *arg, uint32_t slot, struct gw_page_id id, uint32_t *bytes)
+{
+    const struct task *t = arg;
+    struct gw_page_rect r = gw_shelf_pages(t->pool);
+    if (!gw_page_rect_has(r, id.group, id.head)) return NULL;
+    return gw_page_pool_page(gw_shelf_memory(t->pool), slot, gw_page_rect_index(r, id.group, id.head), bytes);
+}
+
+static void commit(void *arg, uint32_t slot, const struct gw_block_name *name, const uint64_t *sums)
+{
+    const struct task *t = arg;
+    gw_page_dir_publish(gw_shelf_dir(t->pool), slot, name, sums);
+}
+
+static void abandon(void *arg, uint32_t slot)
+{
+    (void)arg, (void)slot; /* the leader takes it back */
+}
+
+static bool overlap(struct gw_page_rect a, struct gw_page_rect b)
+{
+    return a.g0 < b.g1 && b.g0 < a.g1 && a.h0 < b.h1 && b.h0 < a.h1;
+}
+
+static gw_err_t create_fetch(struct task *t, struct gw_peer_fetch **out, struct gw_err_ctx *ctx)
+{
+    const struct gw_fetcher_config *c = &t->fetcher->config;
+    struct gw_page_rect want = gw_shelf_pages(t->pool);
+    struct gw_fetch_source sources[GW_FETCH_SOURCES_MAX];
+    uint32_t len = 0;
+    for (uint32_t i = 0; i < t->pull->holders_len; i++)
+        if (overlap(t->pull->holders[i].pages, want)) sources[len++] = t->pull->holders[i];
+    if (len == 0) return gw_fail(ctx, GW_ERR_NOT_FOUND, "no holder has pages of this rank");
+    const struct gw_peer_fetch_config config = {
+        .key = c->key,
+        .key_len = c->key_len,
+        .fence = t->pull->fence,
+        .model = c->model,
+        .sink = {.arg = t, .claim = claim, .page = page, .commit = commit, .abandon = abandon},
+        .want = want,
+        .sources = sources,
+        .sources_len = len,
+        .streams = c->streams,
+        .try_unix = true,
+        .fast_fail = true,
+        .rate_bytes_s = c->rate_bytes_s,
+        .log = c->log};
+    return gw_peer_fetch_create(&config, out, ctx);
+}
+
+static void set_peer(struct task *t, struct gw_peer_fetch *peer)
+{
+    pthread_mutex_lock(&t->fetcher->lock);
+    t->peer = peer;
+    if (peer && t->over) gw_peer_fetch_cancel(peer);
+    pthread_mutex_unlock(&t->fetcher->lock);
+}
+
+/* What is still lost. */
+static uint32_t list_lost(const struct task *t, struct gw_block_name *names)
+{
+    uint32_t len = 0;
+    for (uint32_t i = 0; i < t->pull->names_len; i++)
+        if (t->from[i] == GW_PULL_LOST) names[len++] = t->pull->names[i];
+    return len;
+}
+
+static void note_peers(struct gw_fetcher *f, const struct gw_fetch_result *result)
+{
+    pthread_mutex_lock(&f->lock);
+    f->stats.peer_bytes += result->bytes;
+    f->stats.corrupt_pages += result->corrupt;
+    pthread_mutex_unlock(&f->lock);
+}
+
+static void run_fetch(struct task *t, struct gw_peer_fetch *peer, struct gw_block_name *names, bool *there)
+{
+    struct gw_err_ctx ctx = {0};
+    struct gw_fetch_result result = {0};
+    uint32_t len = list_lost(t, names);
+    gw_err_t err = gw_peer_fetch_run(peer, names, len, t->deadline_us, there, &result, &ctx);
+    if (err != GW_OK)
+        gw_logf(t->fetcher->config.log, GW_LOG_WARN, "gen=%llu: pages from peers: %s",
+                (unsigned long long)t->pull->fence.generation, ctx.text);
+    for (uint32_t i = 0; i < len; i++)
+        if (there[i]) t->from[place_of(t, &names[i])] = GW_PULL_PEER;
+    note_peers(t->fetcher, &result);
+}
+
+static void fetch_from_peers(struct task *t)
+{
+    struct gw_err_ctx ctx = {0};
+    struct gw_peer_fetch *peer = NULL;
+    struct gw_block_name *names = calloc(t->pull->names_len, sizeof *names);
+    bool *there = calloc(t->pull->names_len, sizeof *there);
+    if (names && there && list_lost(t, names) > 0 && create_fetch(t, &peer, &ctx) == GW_OK) {
+        set_peer(t, peer);
+        run_fetch(t, peer, names, there);
+        set_peer(t, NULL);
+        gw_peer_fetch_destroy(peer);
+    }
+    free(names);
+    free(there);
+}
+
+/* ---- a pull ---- */
+
+static void run(struct task *t)
+{
+    const struct gw_pull *pull = t->pull;
+    if (!slots_exist(t) || !build_index(t)) return;
+    if (!gw_shelf_wait_step(t->fetcher->config.shelf, t->pool, pull->after_step, t->deadline_us)) return;
+    copy_own(t);
+    if (!is_over(t)) fetch_from_peers(t);
+}
+
+void gw_fetcher_pull(struct gw_fetcher *f, const struct gw_pull *pull, uint8_t *from)
+{
+    const struct gw_shelf_key key = {.term = pull->fence.term, .generation = pull->fence.generation};
+    struct task t = {.fetcher = f,
+                     .pull = pull,
+                     .from = from,
+                     .deadline_us = gw_clock_mono_us() + (int64_t)pull->budget_ms * GW_US_PER_MS};
+    if (!enter(f, &t)) return;
+    t.pool = gw_shelf_take(f->config.shelf, key);
+    if (t.pool) {
+        run(&t);
+        gw_shelf_give(f->config.shelf, t.pool);
+    }
+    gw_id_map_fini(&t.index);
+    leave(f, &t);
+}
+
+static void pull_for_peer(void *arg, const struct gw_pull *pull, uint8_t *from)
+{
+    gw_fetcher_pull(arg, pull, from);
+}
+
+struct gw_pull_sink gw_fetcher_sink(struct gw_fetcher *f)
+{
+    return (struct gw_pull_sink){.arg = f, .pull = pull_for_peer};
+}
+
+struct gw_fetcher_stats gw_fetcher_stats(struct gw_fetcher *f)
+{
+    pthread_mutex_lock(&f->lock);
+    struct gw_fetcher_stats stats = f->stats;
+    pthread_mutex_unlock(&f->lock);
+    return stats;
+}

@@ -1,0 +1,391 @@
+#include "worker/refill.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/id_map.h"
+
+#define RATE_ROWS_MIN 32   /* smaller steps say what a step costs, not what a row costs */
+#define RATE_KEEP     0.8  /* of the last estimate: an estimate follows the last five or so */
+#define PULL_US_GUESS 2000 /* before one was measured: a handshake and a round trip per rank and holder */
+
+/* One request. */
+struct item {
+    struct item *next;
+    struct gw_job *job; /* NULL: dropped */
+    bool warm, pulled;  /* pulled: part of the pull under way */
+    uint32_t holders_len;
+    struct gw_page_holder holders[]; /* [holders_len] */
+};
+
+struct list {
+    struct item *first, **end;
+};
+
+/* A block that is being pulled. */
+struct claim {
+    struct item *item;
+    uint32_t slot;
+};
+
+struct gw_refill {
+    struct gw_refill_config config;
+    struct list waiting, ready; /* those of the pull are in waiting, in front */
+    struct item *given;         /* the last one given by next, if it was warm */
+    /* the pull under way */
+    struct gw_block_name *names; /* [GW_PULL_NAMES_MAX] */
+    uint32_t *slots;             /* [GW_PULL_NAMES_MAX] */
+    struct claim *claims;        /* [GW_PULL_NAMES_MAX] */
+    uint32_t len;
+    struct gw_buf kept; /* u32 slots of blocks that are here, so that no claim evicts them */
+    int64_t begun_us;
+    double pull_bytes_us, pull_us, rows_us; /* measured; 0: not yet */
+};
+
+static void list_init(struct list *l)
+{
+    l->first = NULL;
+    l->end = &l->first;
+}
+
+static void list_push(struct list *l, struct item *it)
+{
+    it->next = NULL;
+    *l->end = it;
+    l->end = &it->next;
+}
+
+static struct item *list_pop(struct list *l)
+{
+    struct item *it = l->first;
+    if (!it) return NULL;
+    l->first = it->next;
+    if (!l->first) l->end = &l->first;
+    return it;
+}
+
+gw_err_t gw_refill_create(const struct gw_refill_config *config, struct gw_refill **out)
+{
+    struct gw_refill *r = calloc(1, sizeof *r);
+    if (!r) return GW_ERR_MEMORY;
+    r->config = *config;
+    list_init(&r->waiting);
+    list_init(&r->ready);
+    gw_buf_init(&r->kept, (size_t)GW_BLOCKS_MAX * sizeof(uint32_t));
+    r->names = calloc(GW_PULL_NAMES_MAX, sizeof *r->names);
+    r->slots = calloc(GW_PULL_NAMES_MAX, sizeof *r->slots);
+    r->claims = calloc(GW_PULL_NAMES_MAX, sizeof *r->claims);
+    if (!r->names || !r->slots || !r->claims) {
+        gw_refill_destroy(r);
+        return GW_ERR_MEMORY;
+    }
+    *out = r;
+    return GW_OK;
+}
+
+static void free_item(struct item *it)
+{
+    if (it && it->warm) gw_job_destroy(it->job);
+    free(it);
+}
+
+static void free_list(struct list *l)
+{
+    struct item *it;
+    while ((it = list_pop(l))) free_item(it);
+}
+
+void gw_refill_destroy(struct gw_refill *r)
+{
+    if (!r) return;
+    free_list(&r->waiting);
+    free_list(&r->ready);
+    free_item(r->given);
+    gw_buf_fini(&r->kept);
+    free(r->names);
+    free(r->slots);
+    free(r->claims);
+    free(r);
+}
+
+/* ---- what is missing ---- */
+
+/* Blocks of b that could be known by name: its last token is always computed here (scheduler.c). */
+static uint32_t whole_blocks(const struct gw_branch *b)
+{
+    return (gw_branch_len(b) - 1) / GW_BLOCK_TOKENS;
+}
+
+static uint32_t have_blocks(struct gw_refill *r, struct gw_branch *b)
+{
+    uint32_t whole = whole_blocks(b), have = 0, slot;
+    while (have < whole && gw_blocks_find(r->config.blocks, gw_branch_name(b, r->config.namer, have), &slot))
+        have++;
+    return have;
+}
+
+static uint32_t missing_blocks(struct gw_refill *r, struct gw_job *job)
+{
+    uint32_t missing = 0;
+    for (uint32_t i = 0; i < job->request.n; i++) {
+        struct gw_branch *b = &job->branches[i];
+        if (b->state != GW_BRANCH_DONE) missing += whole_blocks(b) - have_blocks(r, b);
+    }
+    return missing;
+}
+
+/* Is fetching so many blocks predicted to be faster than computing them? */
+static bool pays(const struct gw_refill *r, uint32_t blocks)
+{
+    if (r->config.always || r->rows_us == 0) return true;
+    double latency_us = r->pull_us > 0 ? r->pull_us : PULL_US_GUESS;
+    double fetch_us = latency_us;
+    if (r->pull_bytes_us > 0) fetch_us += (double)blocks * (double)r->config.block_bytes / r->pull_bytes_us;
+    return fetch_us < (double)blocks * GW_BLOCK_TOKENS / r->rows_us;
+}
+
+bool gw_refill_wants(struct gw_refill *r, struct gw_job *job, const struct gw_msg_submit *submit)
+{
+    bool ran = false; /* it ran before: somebody may know it whom nobody knows */
+    for (uint32_t i = 0; i < job->request.n; i++) ran |= job->branches[i].output_len > 0;
+    if (submit->holders_len == 0 && !ran) return false;
+    uint32_t missing = missing_blocks(r, job);
+    return missing > 0 && pays(r, missing);
+}
+
+uint32_t gw_refill_have(struct gw_refill *r, struct gw_job *job)
+{
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < job->request.n; i++) {
+        uint32_t have = job->branches[i].state != GW_BRANCH_DONE ? have_blocks(r, &job->branches[i]) : 0;
+        if (have > most) most = have;
+    }
+    return most * GW_BLOCK_TOKENS;
+}
+
+/* ---- requests ---- */
+
+gw_err_t gw_refill_add(struct gw_refill *r, struct gw_job *job, const struct gw_page_holder *holders,
+                       uint32_t holders_len, bool warm)
+{
+    struct item *it = calloc(1, sizeof *it + holders_len * sizeof *holders);
+    if (!it) return GW_ERR_MEMORY;
+    it->job = job;
+    it->warm = warm;
+    it->holders_len = holders_len;
+    if (holders_len) memcpy(it->holders, holders, holders_len * sizeof *holders);
+    list_push(&r->waiting, it);
+    return GW_OK;
+}
+
+static void drop_from(struct list *l, const struct gw_job *job)
+{
+    for (struct item *it = l->first; it; it = it->next)
+        if (it->job == job && !it->warm) it->job = NULL;
+}
+
+void gw_refill_drop(struct gw_refill *r, const struct gw_job *job)
+{
+    drop_from(&r->waiting, job);
+    drop_from(&r->ready, job);
+}
+
+bool gw_refill_next(struct gw_refill *r, struct gw_job **job, bool *warm)
+{
+    free_item(r->given);
+    r->given = NULL;
+    for (struct item *it; (it = list_pop(&r->ready));) {
+        *job = it->job;
+        *warm = it->warm;
+        if (it->warm) {
+            r->given = it;
+            return true;
+        }
+        free(it);
+        if (*job) return true;
+    }
+    return false;
+}
+
+/* ---- claiming ---- */
+
+static bool same_holders(const struct item *a, const struct item *b)
+{
+    return a->holders_len == b->holders_len &&
+           memcmp(a->holders, b->holders, a->holders_len * sizeof *a->holders) == 0;
+}
+
+static bool keep(struct gw_refill *r, uint32_t slot)
+{
+    gw_buf_u32(&r->kept, slot);
+    if (r->kept.err != GW_OK) return false;
+    gw_blocks_ref(r->config.blocks, slot);
+    return true;
+}
+
+/* Names are HMACs: eight of their bytes are as good as all. */
+static uint64_t id_of(const struct gw_block_name *name)
+{
+    uint64_t id;
+    memcpy(&id, name->bytes, sizeof id);
+    return id ? id : 1;
+}
+
+/* False: the pull is full, or the pool is. */
+static bool claim_block(struct gw_refill *r, struct item *it, const struct gw_block_name *name,
+                        struct gw_id_map *claimed)
+{
+    uint32_t slot;
+    if (gw_blocks_find(r->config.blocks, name, &slot)) return keep(r, slot);
+    if (gw_id_map_get(claimed, id_of(name))) return true; /* for another request */
+    if (r->len == GW_PULL_NAMES_MAX || gw_blocks_take(r->config.blocks, &slot) != GW_OK) return false;
+    if (gw_id_map_put(claimed, id_of(name), it) != GW_OK) {
+        gw_blocks_unref(r->config.blocks, slot);
+        return false;
+    }
+    r->names[r->len] = *name;
+    r->slots[r->len] = slot;
+    r->claims[r->len++] = (struct claim){.item = it, .slot = slot};
+    return true;
+}
+
+static bool claim_item(struct gw_refill *r, struct item *it, struct gw_id_map *claimed)
+{
+    for (uint32_t i = 0; i < it->job->request.n; i++) {
+        struct gw_branch *b = &it->job->branches[i];
+        if (b->state == GW_BRANCH_DONE) continue;
+        for (uint32_t block = 0; block < whole_blocks(b); block++)
+            if (!claim_block(r, it, gw_branch_name(b, r->config.namer, block), claimed)) return false;
+    }
+    return true;
+}
+
+/* Requests from the front of the line that name the same holders. */
+static void claim_some(struct gw_refill *r)
+{
+    struct gw_id_map claimed = {0};
+    const struct item *first = r->waiting.first;
+    bool room = true;
+    for (struct item *it = r->waiting.first; it && room && same_holders(it, first); it = it->next) {
+        it->pulled = true;
+        if (it->job && pays(r, missing_blocks(r, it->job))) room = claim_item(r, it, &claimed);
+    }
+    gw_id_map_fini(&claimed);
+}
+
+/* ---- pulling ---- */
+
+static void let_go(struct gw_refill *r)
+{
+    const uint32_t *kept = (const uint32_t *)(const void *)r->kept.data;
+    for (size_t i = r->kept.len / sizeof *kept; i-- > 0;) gw_blocks_unref(r->config.blocks, kept[i]);
+    gw_buf_reset(&r->kept);
+}
+
+static void make_ready(struct gw_refill *r)
+{
+    while (r->waiting.first && r->waiting.first->pulled) list_push(&r->ready, list_pop(&r->waiting));
+}
+
+static void begin(struct gw_refill *r, uint64_t after_step)
+{
+    struct gw_fetch_source holders[GW_FETCH_SOURCES_MAX] = {0};
+    const struct item *first = r->waiting.first;
+    for (uint32_t i = 0; i < first->holders_len; i++) {
+        memcpy(holders[i].address, first->holders[i].pages, sizeof first->holders[i].pages);
+        holders[i].rank = i;
+        holders[i].pages = gw_geometry_pages(r->config.heads, first->holders[i].cells);
+    }
+    const struct gw_pull pull = {.names_len = r->len,
+                                 .names = r->names,
+                                 .slots = r->slots,
+                                 .holders_len = first->holders_len,
+                                 .holders = holders,
+                                 .after_step = after_step,
+                                 .budget_ms = GW_REFILL_BUDGET_MS};
+    r->begun_us = gw_clock_mono_us();
+    gw_copier_begin(r->config.copier, &pull);
+}
+
+static void begin_next(struct gw_refill *r, uint64_t after_step)
+{
+    r->len = 0;
+    claim_some(r);
+    if (r->len > 0) {
+        begin(r, after_step);
+        return;
+    }
+    make_ready(r); /* nothing is missing, or there is no room for it */
+    let_go(r);
+}
+
+static double blend(double old, double now)
+{
+    return old == 0 ? now : RATE_KEEP * old + (1 - RATE_KEEP) * now;
+}
+
+static void measure(struct gw_refill *r, uint32_t came, int64_t us)
+{
+    double bytes = (double)came * (double)r->config.block_bytes;
+    if (came == 0 || us <= 0) return;
+    if (came < GW_PULL_NAMES_MAX / 64)
+        r->pull_us = blend(r->pull_us, (double)us);
+    else
+        r->pull_bytes_us = blend(r->pull_bytes_us, bytes / (double)us);
+}
+
+/* Last one first: a chain is evicted from its end. */
+static void adopt(struct gw_refill *r, const uint8_t *from)
+{
+    for (uint32_t i = 0; i < r->len; i++)
+        if (from[i] != GW_PULL_LOST)
+            r->slots[i] = gw_blocks_adopt(r->config.blocks, r->slots[i], &r->names[i]);
+    for (uint32_t i = r->len; i-- > 0;) gw_blocks_unref(r->config.blocks, r->slots[i]);
+}
+
+static void count(struct gw_refill *r, const uint8_t *from, uint32_t *came)
+{
+    for (uint32_t i = 0; i < r->len; i++) {
+        struct gw_job *job = r->claims[i].item->job;
+        *came += from[i] != GW_PULL_LOST;
+        if (!job) continue;
+        if (from[i] == GW_PULL_HAD || from[i] == GW_PULL_PEER) job->moved_tokens += GW_BLOCK_TOKENS;
+        if (from[i] == GW_PULL_STORE) job->stored_tokens += GW_BLOCK_TOKENS;
+    }
+}
+
+/* More is missing than the pull could hold, and what it held came: again, first in line. */
+static bool goes_on(struct gw_refill *r, uint32_t came)
+{
+    return came == GW_PULL_NAMES_MAX && r->len == GW_PULL_NAMES_MAX;
+}
+
+static void finish(struct gw_refill *r, const uint8_t *from, bool in_doubt)
+{
+    uint32_t came = 0;
+    count(r, from, &came);
+    measure(r, came, gw_clock_mono_us() - r->begun_us);
+    if (!in_doubt) adopt(r, from);
+    if (goes_on(r, came)) {
+        for (struct item *it = r->waiting.first; it; it = it->next) it->pulled = false;
+    } else {
+        make_ready(r);
+    }
+    let_go(r);
+}
+
+void gw_refill_turn(struct gw_refill *r, uint64_t after_step)
+{
+    const uint8_t *from;
+    bool in_doubt;
+    if (gw_copier_take(r->config.copier, &from, &in_doubt)) finish(r, from, in_doubt);
+    while (r->waiting.first && gw_copier_is_idle(r->config.copier)) begin_next(r, after_step);
+}
+
+void gw_refill_computed(struct gw_refill *r, uint32_t rows, int64_t us)
+{
+    if (rows >= RATE_ROWS_MIN && us > 0) r->rows_us = blend(r->rows_us, (double)rows / (double)us);
+}

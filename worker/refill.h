@@ -1,0 +1,64 @@
+/* Refill: gets the sealed blocks of requests that ran elsewhere, before they are scheduled here.
+ *
+ *     request     event                                          next       what is done
+ *     ─────────   ────────────────────────────────────────────   ────────   ────────────────────────────────────────────
+ *     -           add                                            WAITING    -
+ *     WAITING     the copier is idle                             FETCHED    what this pool does not have of it is claimed
+ *                                                                           and pulled, with that of others who name the
+ *                                                                           same holders
+ *     WAITING     nothing is missing, or computing it is         READY      -
+ *                  predicted to be faster
+ *     FETCHED     all ranks have answered                        READY      what came is adopted under its name, cached
+ *     FETCHED     the same, and more is missing than one pull    WAITING    first in line
+ *                  holds
+ *     any         drop                                           -          what is under way for it is cached all the same
+ *
+ * Slots that a rank may still be writing to (copier.h: in doubt) are never used again. A lost answer is the copier's affair:
+ * it gives one by its deadline.
+ *
+ * Owner: jobs are the caller's, but those added with `warm`: they are run nowhere, and freed here. Thread: the engine's.
+ * Units: tokens, blocks, microseconds. Errors: GW_ERR_MEMORY. Source: own design; DESIGN part 6. */
+#ifndef GW_WORKER_REFILL_H
+#define GW_WORKER_REFILL_H
+
+#include "worker/block_manager.h"
+#include "worker/copier.h"
+#include "worker/job.h"
+
+#define GW_REFILL_BUDGET_MS 5000 /* for one pull: 10 GB at 2 GB/s; recomputing is what happens then */
+
+struct gw_refill;
+
+struct gw_refill_config {
+    struct gw_blocks *blocks;
+    const struct gw_block_namer *namer;
+    struct gw_copier *copier;
+    struct gw_geometry_heads heads; /* of the model: which pages a holder's cells are */
+    uint64_t block_bytes;           /* of all its pages, over all ranks */
+    bool always;                    /* fetch whatever is missing, whatever is predicted (tests, operators) */
+};
+
+gw_err_t gw_refill_create(const struct gw_refill_config *config, struct gw_refill **out) GW_MUST_USE;
+void gw_refill_destroy(struct gw_refill *r);
+
+/* Is there anything that could be fetched for it? */
+bool gw_refill_wants(struct gw_refill *r, struct gw_job *job, const struct gw_msg_submit *submit);
+/* warm: nobody waits for it; the job is the refill's. On error it is still the caller's. */
+gw_err_t gw_refill_add(struct gw_refill *r, struct gw_job *job, const struct gw_page_holder *holders,
+                       uint32_t holders_len, bool warm) GW_MUST_USE;
+/* The job is forgotten. */
+void gw_refill_drop(struct gw_refill *r, const struct gw_job *job);
+
+/* Goes on: takes what was pulled, begins the next pull. after_step: number of the last descriptor (rank.h). */
+void gw_refill_turn(struct gw_refill *r, uint64_t after_step);
+
+/* The next one that is READY; false if there is none. A job that was added with `warm` is valid until the next call. */
+bool gw_refill_next(struct gw_refill *r, struct gw_job **job, bool *warm);
+
+/* Positions of the longest branch that this pool has by name, from 0 on. */
+uint32_t gw_refill_have(struct gw_refill *r, struct gw_job *job);
+
+/* So many rows were computed in so long. */
+void gw_refill_computed(struct gw_refill *r, uint32_t rows, int64_t us);
+
+#endif
