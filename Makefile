@@ -89,6 +89,8 @@ FRONT := controller/front/http_parser.c controller/front/http_head.c controller/
          controller/front/text_routes.c controller/front/info_routes.c controller/front/admin.c controller/front/admin_layout.c \
          controller/front/metrics.c controller/front/timeline.c controller/front/front.c
 # A fake core and an HTTP client, for the front's tests
+FRONT += controller/front/stream_position.c controller/front/stream_log.c controller/front/stream_codec.c \
+         controller/front/completion_stream.c controller/front/completion_resume.c
 FRONT_TEST := tests/lib/fake_core.c tests/lib/http_client.c tests/lib/front_fixture.c
 CONTROLLER := controller/worker_links.c controller/hub.c controller/model_info.c controller/options.c
 CONTROLLER += controller/journal.c controller/journal_table.c controller/journal_segment.c controller/journal_file.c
@@ -274,6 +276,7 @@ E2E += tests/e2e/test_netns.py@120 tests/e2e/test_hosts.py@300
 E2E += tests/e2e/test_layout_cli.py@300
 E2E_LONG :=
 # Programs that print `bench` lines: C ones (tests/bench/<name>.c, run on the release build) and scripts.
+E2E += tests/e2e/test_resume.py@300
 BENCH := bench_kernels bench_coll bench_engine bench_plan
 BENCH_MODEL := bench_ranks bench_prepare
 BENCH_E2E := tests/bench/bench_recovery.py

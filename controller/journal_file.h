@@ -18,7 +18,7 @@
  *     a damaged segment                no start: the text names the file, the byte, and what to do
  *     held by another process          GW_ERR_LIMIT from open
  *
- * Owner, Thread, Units, Errors: journal.h. Source: own design. */
+ * Owner: journal.h. Thread: journal.h. Units: bytes. Errors: journal.h. Source: own design. */
 #ifndef GW_CONTROLLER_JOURNAL_FILE_H
 #define GW_CONTROLLER_JOURNAL_FILE_H
 

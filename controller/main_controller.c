@@ -12,6 +12,7 @@
 #include "base/secret.h"
 #include "controller/front/front.h"
 #include "controller/hub.h"
+#include "controller/journal_file.h"
 #include "controller/layout.h"
 #include "controller/layout_model.h"
 #include "controller/model_info.h"
@@ -22,6 +23,7 @@
 
 #define TEXT_JOBS_MAX 8192 /* requests being templated and tokenized; more than that is refused (429) */
 #define LINKS_MAX     1024
+#define STANDBY_US    (GW_US_PER_S / 5) /* between two looks at whether the journal is free */
 
 struct program {
     struct gw_controller_options o;
@@ -37,8 +39,10 @@ struct program {
     struct gw_links *links;
     struct gw_layouts *layouts;
     struct gw_front *front;
+    struct gw_journal *journal; /* NULL: none */
     struct event *sigint, *sigterm;
     bool stopping;
+    int status;
 };
 
 /* ---- glue: each part sees only the hub ---- */
@@ -125,6 +129,28 @@ static gw_err_t force_layout(void *arg, const char *layout, uint64_t *ticket, st
 {
     const struct program *p = arg;
     return gw_layouts_force(p->layouts, layout, ticket, ctx);
+}
+
+static gw_err_t append_piece(void *arg, uint64_t entry, const void *piece, size_t len,
+                             void (*durable)(void *arg, gw_err_t err), void *durable_arg)
+{
+    const struct program *p = arg;
+    return gw_journal_append(p->journal, entry, piece, len, durable, durable_arg);
+}
+
+static void end_entry(void *arg, uint64_t entry)
+{
+    const struct program *p = arg;
+    gw_journal_end(p->journal, entry);
+}
+
+/* Another controller serves: every word more from here would be one too many. */
+static void on_journal_lost(void *arg, const char *why)
+{
+    struct program *p = arg;
+    gw_logf(&p->log, GW_LOG_ERROR, "ending: the journal is another controller's: %s", why);
+    p->status = 1;
+    event_base_loopbreak(p->loop);
 }
 
 /* ---- start ---- */
@@ -214,6 +240,10 @@ static gw_err_t create_front(struct program *p, struct gw_err_ctx *ctx)
     config.max_connections = (uint32_t)p->o.max_connections;
     config.max_body_bytes = (size_t)p->o.max_body_bytes;
     config.sse_ping_us = (int64_t)(p->o.sse_ping_s * 1e6);
+    config.resume_grace_us = (int64_t)(p->o.resume_grace_s * 1e6);
+    memcpy(config.fingerprint, p->core_config.fingerprint, sizeof config.fingerprint);
+    if (p->journal)
+        config.journal = (struct gw_front_journal){.append = append_piece, .end = end_entry, .arg = p};
     const struct gw_front_port port = {.post = post_from_front,
                                        .stats = read_stats,
                                        .workers = read_workers,
@@ -248,7 +278,7 @@ static void on_end_signal(evutil_socket_t sig, short what, void *arg)
     (void)what;
     struct program *p = arg;
     gw_logf(&p->log, GW_LOG_INFO, "signal %d: ending%s", (int)sig, p->stopping ? " at once" : "");
-    if (p->stopping)
+    if (p->stopping || !p->front)
         event_base_loopbreak(p->loop);
     else
         gw_front_stop(p->front, (int64_t)(p->o.stop_grace_s * 1e6), on_stopped, p);
@@ -267,11 +297,67 @@ static gw_err_t create_loop(struct program *p, struct gw_err_ctx *ctx)
     return gw_pool_create(p->loop, (int)p->o.text_threads, TEXT_JOBS_MAX, &p->pool, ctx);
 }
 
+static gw_err_t try_journal(struct program *p, const char *key, size_t key_len, struct gw_err_ctx *ctx)
+{
+    const struct gw_journal_config config = {.where = p->o.journal,
+                                             .key = key,
+                                             .key_len = key_len,
+                                             .term_min = (uint64_t)gw_clock_unix_s(),
+                                             .log = &p->log,
+                                             .lost = on_journal_lost,
+                                             .arg = p};
+    return gw_journal_open(p->loop, &gw_journal_file, &config, &p->journal, ctx);
+}
+
+/* A standby looks again and again; a signal ends it. */
+static gw_err_t wait_for_journal(struct program *p, const char *key, size_t key_len, struct gw_err_ctx *ctx)
+{
+    const struct timeval wait = {.tv_usec = STANDBY_US};
+    bool said = false;
+    for (;;) {
+        gw_err_t err = try_journal(p, key, key_len, ctx);
+        if (err != GW_ERR_LIMIT) return err;
+        if (!p->o.standby) return gw_fail_prefix(ctx, err, "(--standby waits)");
+        if (!said) gw_logf(&p->log, GW_LOG_INFO, "standing by: %s", ctx->text);
+        said = true;
+        gw_err_reset(ctx);
+        event_base_loopexit(p->loop, &wait);
+        event_base_dispatch(p->loop);
+        if (p->stopping) return gw_fail(ctx, GW_ERR_IO, "told to end while standing by");
+    }
+}
+
+static gw_err_t open_journal(struct program *p, struct gw_err_ctx *ctx)
+{
+    char *key;
+    size_t key_len;
+    if (strcmp(p->o.journal, "none") == 0) return GW_OK;
+    TRY(gw_secret_read(p->o.cluster_key_file, &key, &key_len, ctx));
+    gw_err_t err = wait_for_journal(p, key, key_len, ctx);
+    gw_secret_free(key, key_len);
+    return err;
+}
+
+static gw_err_t restore_entry(void *arg, uint64_t entry, const void *pieces, size_t len)
+{
+    const struct program *p = arg;
+    return gw_front_restore(p->front, entry, pieces, len);
+}
+
+static gw_err_t restore(struct program *p, struct gw_err_ctx *ctx)
+{
+    if (!p->journal) return GW_OK;
+    gw_err_t err = gw_journal_replay(p->journal, restore_entry, p);
+    return err == GW_OK ? GW_OK : gw_fail(ctx, err, "the journal's streams do not fit into memory");
+}
+
 static gw_err_t start(struct program *p, struct gw_err_ctx *ctx)
 {
     configure_core(p);
     TRY(open_model(p, ctx));
     TRY(create_loop(p, ctx));
+    TRY(open_journal(p, ctx));
+    if (p->journal) p->core_config.term = gw_journal_term(p->journal);
     TRY(gw_hub_create(p->loop, &p->core_config, &p->log, &p->hub, ctx));
     TRY(create_layouts(p, ctx));
     TRY(create_links(p, ctx));
@@ -279,12 +365,14 @@ static gw_err_t start(struct program *p, struct gw_err_ctx *ctx)
     const struct gw_hub_sinks sinks = {
         .send = send_to_link, .close = close_link, .links = p->links, .front = tell_front, .front_arg = p};
     gw_hub_set_sinks(p->hub, &sinks);
+    TRY(restore(p, ctx));
     return write_ready_file(p, ctx);
 }
 
 static void stop(struct program *p)
 {
-    gw_pool_destroy(p->pool); /* first: its jobs end in the front */
+    gw_pool_destroy(p->pool);     /* first: its jobs end in the front */
+    gw_journal_close(p->journal); /* the same of its writes */
     gw_layouts_destroy(p->layouts);
     gw_front_destroy(p->front);
     gw_links_destroy(p->links);
@@ -322,5 +410,5 @@ int main(int argc, char **argv)
     }
     stop(&p);
     if (err != GW_OK) fprintf(stderr, "godwit-controller: %s\n", ctx.text);
-    return err == GW_OK ? 0 : 1;
+    return err == GW_OK ? p.status : 1;
 }

@@ -1,5 +1,7 @@
 #include "controller/options.h"
 
+#include <string.h>
+
 #include "base/args.h"
 #include "base/log.h"
 #include "base/sockaddr.h"
@@ -11,6 +13,9 @@ static const struct gw_controller_options defaults = {
     .worker_listen = "127.0.0.1:8002",
     .log_level = "info",
     .layout = "auto",
+    .journal = "none",
+    .resume_grace_s = 60,
+    .lease_s = 10,
     .max_connections = 4096,
     .max_body_bytes = 8 << 20,
     .max_queue = 4096,
@@ -55,6 +60,19 @@ static gw_err_t parse_flags(int argc, char **argv, struct gw_controller_options 
         {"text-threads", GW_FLAG_INT, &o->text_threads, "N", "threads for templates and tokenizing", 1, 16},
         {"stop-grace-s", GW_FLAG_DOUBLE, &o->stop_grace_s, "S", "SIGTERM lets requests finish for so long", 0,
          3600},
+        {"resume-grace", GW_FLAG_DOUBLE, &o->resume_grace_s, "S",
+         "a stream whose client sent Godwit-Resume: 1 lives so long without it (GET /v1/streams/ID goes on)",
+         0, 86400},
+        {"journal", GW_FLAG_STRING, &o->journal, "DIR|URL|none",
+         "where such streams outlive this process: a directory (made if it is not there; mode 0700), "
+         "redis://HOST:PORT[/DB] or redis:///SOCKET, or none: they end with it",
+         0, 0},
+        {"journal-password-file", GW_FLAG_STRING, &o->journal_password_file, "FILE", "Redis' password", 0, 0},
+        {"standby", GW_FLAG_BOOL, &o->standby, NULL,
+         "wait until no other controller holds the journal, then take over; without it that is an error", 0,
+         0},
+        {"lease", GW_FLAG_DOUBLE, &o->lease_s, "S",
+         "Redis: a controller that is not heard of for so long has lost the journal to a standby", 1, 3600},
         {"layout", GW_FLAG_STRING, &o->layout, "LAYOUT",
          "auto (planned by fleet and load), replicas (each worker alone), or a shape: tp4, 2xtp2, pp2, "
          "3+3+2, 3+5/8",
@@ -97,6 +115,8 @@ static gw_err_t check(struct gw_controller_options *o, struct gw_err_ctx *ctx)
     if (gw_log_level_parse(o->log_level) < 0)
         return gw_fail(ctx, GW_ERR_INPUT, "--log-level %s: expected debug, info, warn, error or none",
                        o->log_level);
+    if (o->standby && strcmp(o->journal, "none") == 0)
+        return gw_fail(ctx, GW_ERR_INPUT, "--standby needs a --journal: what it takes over is there");
     TRY(parse_endpoint("admin-listen", o->admin_listen, &o->admin, &admin_local, ctx));
     TRY(parse_endpoint("worker-listen", o->worker_listen, &o->worker, &worker_local, ctx));
     if (!admin_local && !o->admin_token_file)

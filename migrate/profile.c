@@ -34,6 +34,13 @@ bool gw_profile_known(const char *name)
     return find(name) != NULL;
 }
 
+bool gw_profile_exact(const char *name)
+{
+    static const char fast[] = "-fast";
+    size_t len = strlen(name), fast_len = sizeof fast - 1;
+    return len < fast_len || strcmp(name + len - fast_len, fast) != 0;
+}
+
 bool gw_profile_digest_ok(const char *profile, const uint8_t digest[32])
 {
     const struct profile *p = find(profile);

@@ -19,6 +19,9 @@
 
 bool gw_profile_known(const char *name);
 
+/* Does a request that was moved, or taken up from its log, go on with the same bits? All but the `-fast` ones promise it. */
+bool gw_profile_exact(const char *name);
+
 /* Is `digest` what this profile must have? False for unknown profiles. */
 bool gw_profile_digest_ok(const char *profile, const uint8_t digest[32]);
 

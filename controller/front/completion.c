@@ -8,7 +8,7 @@
 
 /* ---- life ---------------------------------------------------------------------------------------------- */
 
-static void mark_dirty(struct gw_completion *c)
+void gw_completion_mark_dirty(struct gw_completion *c)
 {
     if (c->is_dirty) return;
     c->is_dirty = true;
@@ -16,15 +16,16 @@ static void mark_dirty(struct gw_completion *c)
     if (!c->front->destroying) event_active(c->front->flush, EV_TIMEOUT, 0);
 }
 
-static void forget_parts(struct gw_completion *c)
+void gw_completion_forget_parts(struct gw_completion *c)
 {
     for (uint32_t i = 0; c->parts && i < c->request->prompts_len; i++)
         gw_id_map_remove(&c->front->parts, c->parts[i].id);
 }
 
-static void destroy(struct gw_completion *c)
+void gw_completion_destroy(struct gw_completion *c)
 {
-    forget_parts(c);
+    gw_completion_forget_parts(c);
+    gw_completion_stream_destroy(c);
     for (uint32_t i = 0; c->choices && i < c->choices_len; i++) gw_choice_fini(&c->choices[i].text);
     free(c->choices);
     free(c->parts);
@@ -35,15 +36,15 @@ static void destroy(struct gw_completion *c)
     free(c);
 }
 
-/* From here on nothing is heard or said; the loop frees it. */
-static void enter_done(struct gw_completion *c)
+void gw_completion_enter_done(struct gw_completion *c)
 {
-    forget_parts(c);
+    gw_completion_forget_parts(c);
+    gw_completion_stream_over(c);
     c->state = GW_COMPLETION_DONE;
-    mark_dirty(c);
+    gw_completion_mark_dirty(c);
 }
 
-static void cancel_parts(struct gw_completion *c)
+void gw_completion_cancel_parts(struct gw_completion *c)
 {
     for (uint32_t i = 0; c->parts && i < c->request->prompts_len; i++) {
         c->parts[i].cancel = c->parts[i].live;
@@ -51,33 +52,34 @@ static void cancel_parts(struct gw_completion *c)
     }
 }
 
-static void fail(struct gw_completion *c, const struct gw_openai_error *error)
+void gw_completion_fail(struct gw_completion *c, const struct gw_openai_error *error)
 {
     struct gw_metrics *m = &c->front->metrics;
-    if (c->state == GW_COMPLETION_DONE) return;
+    if (c->state == GW_COMPLETION_DONE || c->state == GW_COMPLETION_HELD) return;
     if (error->status >= 500)
         m->failed_5xx++;
     else
         m->failed_4xx++;
-    cancel_parts(c);
+    gw_completion_cancel_parts(c);
     gw_completion_send_error(c, error);
-    enter_done(c);
+    if (!gw_completion_stream_hold(c, error)) gw_completion_enter_done(c);
 }
 
 static void fail_memory(struct gw_completion *c)
 {
     struct gw_openai_error error;
     (void)gw_openai_error_memory(&error);
-    fail(c, &error);
+    gw_completion_fail(c, &error);
 }
 
-static void on_gone(void *arg)
+void gw_completion_on_gone(void *arg)
 {
     struct gw_completion *c = arg;
     c->conn = NULL;
+    if (gw_completion_stream_detach(c)) return;
     c->front->metrics.aborted++;
-    cancel_parts(c);
-    enter_done(c);
+    gw_completion_cancel_parts(c);
+    gw_completion_enter_done(c);
 }
 
 /* ---- submitting ---------------------------------------------------------------------------------------- */
@@ -110,13 +112,14 @@ static uint64_t fresh_id(const struct gw_front *f)
     return id;
 }
 
-static gw_err_t prepare_parts(struct gw_completion *c)
+static gw_err_t prepare_parts(struct gw_completion *c, const uint64_t *ids)
 {
     uint32_t len = c->request->prompts_len;
     c->parts = calloc(len, sizeof *c->parts);
     if (!c->parts) return GW_ERR_MEMORY;
     for (uint32_t i = 0; i < len; i++) {
-        c->parts[i] = (struct gw_part){.owner = c, .id = fresh_id(c->front), .index = i};
+        c->parts[i] = (struct gw_part){.owner = c, .id = ids ? ids[i] : fresh_id(c->front), .index = i};
+        if (gw_id_map_get(&c->front->parts, c->parts[i].id)) return GW_ERR_INPUT;
         TRY(gw_id_map_put(&c->front->parts, c->parts[i].id, &c->parts[i]));
         c->usage.prompt_tokens += c->request->prompts[i].len;
     }
@@ -133,20 +136,33 @@ static gw_err_t post_submit(struct gw_completion *c, struct gw_part *part)
     return GW_OK;
 }
 
-/* The core may answer from inside post: a failed part ends the loop. */
-static void submit(struct gw_completion *c)
+gw_err_t gw_completion_prepare(struct gw_completion *c, const uint64_t *ids)
 {
-    gw_openai_envelope_init(&c->envelope, c->endpoint, c->front->model.name, gw_clock_unix_s());
-    c->envelope.usage_follows = c->request->options.include_usage;
-    if (prepare_choices(c) != GW_OK || prepare_parts(c) != GW_OK) {
-        fail_memory(c);
-        return;
-    }
+    TRY(prepare_choices(c));
+    return prepare_parts(c, ids);
+}
+
+/* The core may answer from inside post: a failed part ends the loop. */
+void gw_completion_submit(struct gw_completion *c)
+{
     c->state = GW_COMPLETION_WAITING;
     gw_completion_note(c);
     c->front->metrics.prompt_tokens += c->usage.prompt_tokens;
-    for (uint32_t i = 0; i < c->request->prompts_len && c->state != GW_COMPLETION_DONE; i++)
+    for (uint32_t i = 0; i < c->request->prompts_len && c->state <= GW_COMPLETION_RUNNING; i++)
         if (post_submit(c, &c->parts[i]) != GW_OK) fail_memory(c);
+}
+
+/* The request is known and good. */
+static void begin(struct gw_completion *c)
+{
+    gw_openai_envelope_init(&c->envelope, c->endpoint, c->front->model.name, gw_clock_unix_s());
+    c->envelope.usage_follows = c->request->options.include_usage;
+    if (gw_completion_prepare(c, NULL) != GW_OK)
+        fail_memory(c);
+    else if (c->stream)
+        gw_completion_stream_begin(c);
+    else
+        gw_completion_submit(c);
 }
 
 /* ---- parsing, on a pool thread ------------------------------------------------------------------------- */
@@ -166,14 +182,14 @@ static void job_done(void *arg, bool skipped)
     c->in_job = false;
     gw_http_body_fini(&c->body);
     if (c->state == GW_COMPLETION_DONE) {
-        mark_dirty(c); /* the client left meanwhile */
+        gw_completion_mark_dirty(c); /* the client left meanwhile */
     } else if (skipped) {
         (void)gw_openai_error_set(&c->error, 503, NULL, NULL, "the server is shutting down");
-        fail(c, &c->error);
+        gw_completion_fail(c, &c->error);
     } else if (!c->request) {
-        fail(c, &c->error);
+        gw_completion_fail(c, &c->error);
     } else {
-        submit(c);
+        begin(c);
     }
 }
 
@@ -185,42 +201,50 @@ static void refuse(struct gw_http_conn *conn, int status, const char *message)
     gw_front_respond_error(conn, &error);
 }
 
-static struct gw_completion *create(struct gw_front *f, struct gw_http_conn *conn,
-                                    enum gw_openai_endpoint endpoint)
+struct gw_completion *gw_completion_create(struct gw_front *f, enum gw_openai_endpoint endpoint)
 {
     struct gw_completion *c = calloc(1, sizeof *c);
     if (!c) return NULL;
     c->front = f;
-    c->conn = conn;
     c->state = GW_COMPLETION_TOKENIZING;
     c->endpoint = endpoint;
     c->received_us = gw_front_now_us(f);
-    gw_front_tenant(f, conn, c->tenant);
-    c->body = gw_http_conn_take_body(conn);
     LIST_INSERT_HEAD(&f->completions, c, all);
     f->completions_len++;
     return c;
 }
 
-static void handle(struct gw_front *f, struct gw_http_conn *conn, enum gw_openai_endpoint endpoint)
+static void start_job(struct gw_completion *c, struct gw_http_conn *conn)
 {
-    if (f->stopping) {
-        refuse(conn, 503, "the server is shutting down");
-        return;
-    }
-    struct gw_completion *c = create(f, conn, endpoint);
-    if (!c) {
-        refuse(conn, 503, "out of memory, try again");
-        return;
-    }
     const struct gw_job job = {.work = job_work, .done = job_done, .arg = c};
-    if (gw_pool_submit(f->pool, job) != GW_OK) {
-        destroy(c);
+    c->conn = conn;
+    c->body = gw_http_conn_take_body(conn);
+    gw_front_tenant(c->front, conn, c->tenant);
+    if (gw_pool_submit(c->front->pool, job) != GW_OK) {
+        gw_completion_destroy(c);
         refuse(conn, 429, "too many requests wait to be tokenized, try again");
         return;
     }
     c->in_job = true;
-    gw_http_conn_hold(conn, on_gone, c);
+    gw_http_conn_hold(conn, gw_completion_on_gone, c);
+}
+
+static void handle(struct gw_front *f, struct gw_http_conn *conn, enum gw_openai_endpoint endpoint)
+{
+    struct gw_openai_error error;
+    if (f->stopping) {
+        refuse(conn, 503, "the server is shutting down");
+        return;
+    }
+    struct gw_completion *c = gw_completion_create(f, endpoint);
+    if (!c) {
+        refuse(conn, 503, "out of memory, try again");
+    } else if (gw_completion_stream_opt_in(c, conn, &error) != GW_OK) {
+        gw_completion_destroy(c);
+        gw_front_respond_error(conn, &error);
+    } else {
+        start_job(c, conn);
+    }
 }
 
 void gw_front_handle_chat(void *arg, struct gw_http_conn *conn, const char *rest)
@@ -253,9 +277,10 @@ static void observe_tokens(struct gw_completion *c, struct gw_completion_choice 
 static void end_answer(struct gw_completion *c)
 {
     int64_t us = gw_front_now_us(c->front) - c->received_us;
-    gw_histogram_add(&c->front->metrics.request_s, (double)us / (double)GW_US_PER_S);
+    if (!c->stream || !c->stream->held) /* read for the first time */
+        gw_histogram_add(&c->front->metrics.request_s, (double)us / (double)GW_US_PER_S);
     gw_completion_send_end(c);
-    enter_done(c);
+    if (!gw_completion_stream_hold(c, NULL)) gw_completion_enter_done(c);
 }
 
 static void end_choice(struct gw_completion *c, uint32_t i)
@@ -264,18 +289,18 @@ static void end_choice(struct gw_completion *c, uint32_t i)
     struct gw_metrics *m = &c->front->metrics;
     choice->ended = true;
     c->usage.completion_tokens += choice->text.kept;
-    m->generation_tokens += choice->text.kept;
-    if (choice->text.finish == GW_FINISH_LENGTH)
-        m->finished_length++;
-    else
-        m->finished_stop++;
+    if (!choice->counted) {
+        m->generation_tokens += choice->text.kept;
+        m->finished_length += choice->text.finish == GW_FINISH_LENGTH;
+        m->finished_stop += choice->text.finish != GW_FINISH_LENGTH;
+    }
+    choice->counted = true;
     if (c->request->options.stream) gw_completion_send_finish(c, i);
-    if (choice->text.stopped) mark_dirty(c);
+    if (choice->text.stopped) gw_completion_mark_dirty(c);
     if (--c->open == 0) end_answer(c);
 }
 
-/* The choice's text has changed, in one way or another. `before`: the bytes that it held. */
-static void after_change(struct gw_completion *c, uint32_t i, gw_err_t err, size_t before)
+void gw_completion_after_change(struct gw_completion *c, uint32_t i, gw_err_t err, size_t before)
 {
     struct gw_openai_error error;
     struct gw_choice *text = &c->choices[i].text;
@@ -286,7 +311,7 @@ static void after_change(struct gw_completion *c, uint32_t i, gw_err_t err, size
         (void)gw_openai_error_set(&error, 500, NULL, NULL, "%s",
                                   large ? "the answer is too large to be held; ask for a stream"
                                         : "internal error");
-        fail(c, &error);
+        gw_completion_fail(c, &error);
     } else if (text->finish != GW_FINISH_NONE) {
         end_choice(c, i);
     }
@@ -300,7 +325,8 @@ static struct gw_completion_choice *choice_of(const struct gw_part *part, uint32
     return c->choices[*i].ended ? NULL : &c->choices[*i];
 }
 
-static void on_tokens(struct gw_part *part, uint32_t branch, const struct gw_tokens *tokens)
+static void on_tokens(struct gw_part *part, uint32_t branch, const struct gw_tokens *tokens,
+                      const char *profile)
 {
     struct gw_completion *c = part->owner;
     uint32_t i;
@@ -309,8 +335,12 @@ static void on_tokens(struct gw_part *part, uint32_t branch, const struct gw_tok
     size_t before = gw_choice_bytes(&choice->text);
     c->state = GW_COMPLETION_RUNNING;
     observe_tokens(c, choice);
+    if (c->stream) {
+        gw_completion_stream_tokens(c, i, tokens, profile);
+        return;
+    }
     gw_err_t err = gw_choice_feed(&choice->text, tokens);
-    after_change(c, i, err, before);
+    gw_completion_after_change(c, i, err, before);
 }
 
 static void on_finish(struct gw_part *part, uint32_t branch, enum gw_finish reason)
@@ -318,9 +348,13 @@ static void on_finish(struct gw_part *part, uint32_t branch, enum gw_finish reas
     uint32_t i;
     struct gw_completion_choice *choice = choice_of(part, branch, &i);
     if (!choice) return;
+    if (part->owner->stream) {
+        gw_completion_stream_finish(part->owner, i, reason);
+        return;
+    }
     size_t before = gw_choice_bytes(&choice->text);
     gw_err_t err = gw_choice_end(&choice->text, reason);
-    after_change(part->owner, i, err, before);
+    gw_completion_after_change(part->owner, i, err, before);
 }
 
 /* A branch that never got its FINISH would leave the client waiting for ever. */
@@ -332,9 +366,10 @@ static void on_done(struct gw_part *part)
     part->live = false;
     gw_id_map_remove(&c->front->parts, part->id);
     for (uint32_t branch = 0; branch < c->request->options.n; branch++) {
-        if (!choice_of(part, branch, &i)) continue;
+        if (!choice_of(part, branch, &i) || (c->stream && c->stream->logs[i].finish != GW_FINISH_NONE))
+            continue;
         (void)gw_openai_error_set(&error, 500, NULL, NULL, "internal error: a choice ended without a reason");
-        fail(c, &error);
+        gw_completion_fail(c, &error);
         return;
     }
 }
@@ -350,7 +385,7 @@ static void on_failed(struct gw_part *part, gw_err_t code, const char *text)
     (void)gw_openai_error_set(&error, status, NULL, NULL, "%s", text && *text ? text : "the request failed");
     if (status == 429 || status == 503) error.retry_after_s = RETRY_AFTER_S;
     part->live = false;
-    fail(part->owner, &error);
+    gw_completion_fail(part->owner, &error);
 }
 
 static uint64_t request_of(const struct gw_action *a)
@@ -371,7 +406,7 @@ void gw_completion_on_action(struct gw_front *f, const struct gw_action *a)
     if (!part) return;
     switch (a->type) {
     case GW_ACT_ACCEPTED: part->accepted = true; return;
-    case GW_ACT_TOKENS: on_tokens(part, a->tokens.branch, &a->tokens.tokens); return;
+    case GW_ACT_TOKENS: on_tokens(part, a->tokens.branch, &a->tokens.tokens, a->tokens.profile); return;
     case GW_ACT_FINISH: on_finish(part, a->finish.branch, a->finish.reason); return;
     case GW_ACT_DONE: on_done(part); return;
     case GW_ACT_FAILED: on_failed(part, a->failed.code, a->failed.text); return;
@@ -416,7 +451,8 @@ void gw_completions_flush(struct gw_front *f)
         c->is_dirty = false;
         if (c->parts) post_stops(c);
         post_cancels(c);
-        if (c->state == GW_COMPLETION_DONE && !c->in_job && !c->is_dirty) destroy(c);
+        if (c->state == GW_COMPLETION_DONE && !c->in_job && !c->is_dirty && !gw_completion_stream_is_busy(c))
+            gw_completion_destroy(c);
     }
 }
 
@@ -425,6 +461,7 @@ void gw_completions_tick(struct gw_front *f, int64_t now_us)
     for (struct gw_completion *c = LIST_FIRST(&f->completions); c; c = LIST_NEXT(c, all)) {
         bool stream = c->state == GW_COMPLETION_WAITING && c->request->options.stream;
         if (stream && now_us - c->received_us >= f->config.sse_ping_us) gw_completion_send_head(c);
+        if (c->stream) gw_completion_stream_tick(c, now_us);
     }
 }
 
@@ -433,10 +470,17 @@ void gw_completions_fail(struct gw_front *f)
     struct gw_openai_error error;
     (void)gw_openai_error_set(&error, 503, NULL, NULL, "the server is shutting down");
     error.retry_after_s = RETRY_AFTER_S;
-    for (struct gw_completion *c = LIST_FIRST(&f->completions); c; c = LIST_NEXT(c, all)) fail(c, &error);
+    for (struct gw_completion *c = LIST_FIRST(&f->completions); c; c = LIST_NEXT(c, all))
+        if (!gw_completion_stream_suspend(c)) gw_completion_fail(c, &error);
+}
+
+void gw_completions_drain(struct gw_front *f)
+{
+    for (struct gw_completion *c = LIST_FIRST(&f->completions); c; c = LIST_NEXT(c, all))
+        if (!c->conn && !c->in_job) (void)gw_completion_stream_suspend(c);
 }
 
 void gw_completions_destroy(struct gw_front *f)
 {
-    while (!LIST_EMPTY(&f->completions)) destroy(LIST_FIRST(&f->completions));
+    while (!LIST_EMPTY(&f->completions)) gw_completion_destroy(LIST_FIRST(&f->completions));
 }

@@ -14,6 +14,7 @@
 static const struct gw_http_route api_routes[] = {
     {GW_HTTP_POST, "/v1/chat/completions", false, gw_front_handle_chat},
     {GW_HTTP_POST, "/v1/completions", false, gw_front_handle_completions},
+    {GW_HTTP_GET, "/v1/streams/", false, gw_front_handle_stream},
     {GW_HTTP_GET, "/v1/models", false, gw_front_handle_models},
     {GW_HTTP_GET, "/v1/models/", false, gw_front_handle_model},
     {GW_HTTP_POST, "/tokenize", false, gw_front_handle_tokenize},
@@ -56,6 +57,7 @@ void gw_front_config_default(struct gw_front_config *config)
             75 * GW_US_PER_S, /* longer than common clients keep theirs, so that they close first */
         .stall_timeout_us = 60 * GW_US_PER_S,
         .sse_ping_us = 15 * GW_US_PER_S,
+        .resume_grace_us = 60 * GW_US_PER_S,
         .clock = gw_clock_mono(),
     };
 }
@@ -181,6 +183,7 @@ void gw_front_stop(struct gw_front *f, int64_t grace_us, void (*stopped)(void *a
     f->stop_deadline_us = gw_front_now_us(f) + grace_us;
     f->stopped = stopped;
     f->stopped_arg = arg;
+    gw_completions_drain(f);
     gw_http_server_drain(f->api);
 }
 

@@ -5,7 +5,7 @@
  * metrics); API keys never reach the second, and it never serves /v1.
  *
  *     api:    POST /v1/chat/completions /v1/completions /tokenize /detokenize
- *             GET /v1/models /v1/models/{id} /version /health /ready
+ *             GET /v1/streams/{id} /v1/models /v1/models/{id} /version /health /ready
  *     admin:  GET /admin/workers /admin/layout /admin/stats /admin/events /metrics /health
  *             POST /admin/notice /admin/layout
  *
@@ -13,7 +13,7 @@
  * it may be entered again from inside post.
  *
  * Owner: create/destroy. Thread: the loop's; parsing, templates and tokenizing run on the pool, which must be
- * destroyed before the front (its jobs end here). Units: microseconds, bytes. Errors: GW_ERR_IO (listening),
+ * destroyed before the front (its jobs end here), and so must the journal. Units: microseconds, bytes. Errors: GW_ERR_IO (listening),
  * GW_ERR_INPUT (files). Source: own design; DESIGN parts 3, 8, 10. */
 #ifndef GW_CONTROLLER_FRONT_H
 #define GW_CONTROLLER_FRONT_H
@@ -47,28 +47,39 @@ struct gw_front_text {
     const struct gw_chat_template *chat; /* NULL: the model has none, chat answers 400 */
 };
 
+/* The journal (controller/journal.h) of streams that clients may come back to. */
+struct gw_front_journal {
+    gw_err_t (*append)(void *arg, uint64_t entry, const void *piece, size_t len,
+                       void (*durable)(void *arg, gw_err_t err), void *durable_arg);
+    void (*end)(void *arg, uint64_t entry);
+    void *arg;
+};
+
 struct gw_front_config {
     const char *host;       /* of the API; 127.0.0.1 */
     uint16_t port;          /* 0 = any free one; 8000 */
     const char *admin_host; /* 127.0.0.1 */
     uint16_t admin_port;    /* 8001 */
     const char *model_name;
-    const char *version;          /* shown by /version */
-    uint32_t vocab, context;      /* of the model; vocab 0 = the tokenizer's */
-    const char *api_keys_file;    /* NULL = everyone may */
-    const char *admin_token_file; /* NULL = everyone who reaches the listener may */
-    uint32_t max_connections;     /* 4096; more get 503 */
-    size_t max_head_bytes;        /* 32 KiB */
-    size_t max_target_bytes;      /* 8 KiB */
-    size_t max_body_bytes;        /* 8 MiB */
-    size_t max_bodies_bytes;      /* all that are held at once; 1 GiB */
-    size_t max_queued_bytes;      /* to one slow reader; 4 MiB */
-    int64_t head_timeout_us;      /* 10 s */
-    int64_t body_timeout_us;      /* 60 s */
-    int64_t idle_timeout_us;      /* 75 s */
-    int64_t stall_timeout_us;     /* 60 s */
-    int64_t sse_ping_us;          /* 15 s */
-    struct gw_clock clock;        /* the machine's */
+    const char *version;             /* shown by /version */
+    uint32_t vocab, context;         /* of the model; vocab 0 = the tokenizer's */
+    const char *api_keys_file;       /* NULL = everyone may */
+    const char *admin_token_file;    /* NULL = everyone who reaches the listener may */
+    uint32_t max_connections;        /* 4096; more get 503 */
+    size_t max_head_bytes;           /* 32 KiB */
+    size_t max_target_bytes;         /* 8 KiB */
+    size_t max_body_bytes;           /* 8 MiB */
+    size_t max_bodies_bytes;         /* all that are held at once; 1 GiB */
+    size_t max_queued_bytes;         /* to one slow reader; 4 MiB */
+    int64_t head_timeout_us;         /* 10 s */
+    int64_t body_timeout_us;         /* 60 s */
+    int64_t idle_timeout_us;         /* 75 s */
+    int64_t stall_timeout_us;        /* 60 s */
+    int64_t sse_ping_us;             /* 15 s */
+    int64_t resume_grace_us;         /* 60 s; a stream whose client opted in lives so long without it */
+    struct gw_front_journal journal; /* append NULL: such streams do not outlive the process */
+    uint8_t fingerprint[GW_FINGERPRINT_BYTES]; /* of the model: streams of another are not gone on with */
+    struct gw_clock clock;                     /* the machine's */
 };
 
 /* The defaults above; names, files and the model's numbers stay zero. */
@@ -84,6 +95,11 @@ void gw_front_destroy(struct gw_front *front);
 
 uint16_t gw_front_http_port(const struct gw_front *front);
 uint16_t gw_front_admin_port(const struct gw_front *front);
+
+/* Goes on with a stream that the journal kept: pieces, each behind its u32 length (journal_table.h). What can not be gone
+ * on with (another model, unreadable) ends there; GW_ERR_MEMORY, GW_ERR_LIMIT: it stays, for a better start. Before the
+ * first client. */
+gw_err_t gw_front_restore(struct gw_front *front, uint64_t entry, const void *pieces, size_t len) GW_MUST_USE;
 
 /* Takes one action of the core (ACCEPTED … NOTE; others are ignored). Never posts from inside this call. */
 void gw_front_on_action(struct gw_front *front, const struct gw_action *action);

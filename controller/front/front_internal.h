@@ -44,6 +44,7 @@ struct gw_front {
     struct gw_metrics metrics;
     struct gw_timeline *timeline;
     struct gw_layout_waiter_list layout_waiters;
+    uint32_t held_len; /* streams that have ended and can still be read */
     bool stopping, failed_rest, destroying;
     int64_t stop_deadline_us;
     void (*stopped)(void *arg);
@@ -66,6 +67,7 @@ void gw_front_tenant(const struct gw_front *f, struct gw_http_conn *conn,
 /* Handlers (struct gw_http_route). arg is the front. */
 void gw_front_handle_chat(void *arg, struct gw_http_conn *conn, const char *rest);
 void gw_front_handle_completions(void *arg, struct gw_http_conn *conn, const char *rest);
+void gw_front_handle_stream(void *arg, struct gw_http_conn *conn, const char *rest);
 void gw_front_handle_tokenize(void *arg, struct gw_http_conn *conn, const char *rest);
 void gw_front_handle_detokenize(void *arg, struct gw_http_conn *conn, const char *rest);
 void gw_front_handle_models(void *arg, struct gw_http_conn *conn, const char *rest);
@@ -90,7 +92,9 @@ void gw_completion_on_action(struct gw_front *f, const struct gw_action *action)
 void gw_completions_flush(struct gw_front *f);
 /* Streams that wait long for their first token get their head, so that pings can follow. */
 void gw_completions_tick(struct gw_front *f, int64_t now_us);
-/* Ends all with 503. */
+/* Nobody waits for what has no connection: the next controller goes on with it, or it ends. */
+void gw_completions_drain(struct gw_front *f);
+/* Ends all with 503, but those that the next controller goes on with. */
 void gw_completions_fail(struct gw_front *f);
 /* Frees all, silently; their connections are gone. */
 void gw_completions_destroy(struct gw_front *f);
