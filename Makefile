@@ -67,7 +67,8 @@ CORE := controller/core/core.c controller/core/core_actions.c controller/core/co
         controller/core/core_views.c controller/core/core_holders.c controller/core/core_warm.c
 CORE += controller/core/core_restore.c
 PLAN := controller/plan/cost.c controller/plan/shape.c controller/plan/shape_deal.c \
-        controller/plan/shape_polish.c controller/plan/classes.c controller/plan/search.c \
+        controller/plan/shape_ways.c controller/plan/shape_cuts.c controller/plan/shape_front.c \
+        controller/plan/shape_polish.c controller/plan/classes.c controller/plan/search.c controller/plan/search_small.c \
         controller/plan/search_lists.c controller/plan/search_solution.c controller/plan/search_seeds.c \
         controller/plan/search_moves.c controller/plan/assign.c controller/plan/mapping.c controller/plan/holders.c \
         controller/plan/move.c controller/plan/wish.c controller/plan/planner.c

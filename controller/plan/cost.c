@@ -13,7 +13,7 @@ struct stage {
     const struct gw_layout_rank *ranks;
     uint32_t n, layers, subtrees;
     struct gw_plan_link link; /* among its ranks */
-    struct gw_plan_link next; /* to the stage after it */
+    struct gw_plan_link next; /* to the stage after it; unset for the last one */
     bool first, last;
 };
 
@@ -71,17 +71,21 @@ static uint32_t subtrees_of(uint32_t s0, uint32_t s1)
     return n;
 }
 
-/* The slowest link among a stage's ranks. Ranks of one instance lie together and share what it has to the others. */
+/* The slowest link among a stage's ranks. Ranks of one instance share what it has to the others. */
 static struct gw_plan_link stage_link(const struct gw_plan_fleet *f, const struct gw_layout_rank *ranks,
                                       uint32_t n)
 {
-    uint32_t home = instance_of(f, ranks), run = 0, most = 0;
+    uint32_t home = instance_of(f, ranks), most = 0;
     struct gw_plan_link worst = f->instances[home].intra;
     bool across = false;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t other = instance_of(f, &ranks[i]);
-        run = i && instance_of(f, &ranks[i - 1]) == other ? run + 1 : 1;
-        most = run > most ? run : most;
+        if (i == 0 ||
+            instance_of(f, &ranks[i - 1]) != other) { /* the first of a run: how many has it in all? */
+            uint32_t run = 0;
+            for (uint32_t j = 0; j < n; j++) run += instance_of(f, &ranks[j]) == other;
+            most = run > most ? run : most;
+        }
         if (other == home) continue;
         struct gw_plan_link l = gw_cost_link(f, home, other);
         across = true;
@@ -92,7 +96,25 @@ static struct gw_plan_link stage_link(const struct gw_plan_fleet *f, const struc
     return worst;
 }
 
-static struct stage stage_of(const struct gw_plan_input *in, const struct gw_layout_rank *ranks, uint32_t n)
+/* Rank i of a stage hears from rank i mod n of the n before it: the slowest of these links, as far as it is for one copy. */
+static struct gw_plan_link next_link(const struct gw_plan_fleet *f, const struct gw_layout_rank *ranks,
+                                     uint32_t n, const struct gw_layout_rank *next, uint32_t next_n)
+{
+    struct gw_plan_link worst = gw_cost_link(f, instance_of(f, ranks), instance_of(f, next));
+    for (uint32_t i = 1; i < next_n; i++) {
+        uint32_t from = instance_of(f, &ranks[i % n]), to = instance_of(f, &next[i]);
+        if (from == instance_of(f, &ranks[(i - 1) % n]) && to == instance_of(f, &next[i - 1])) continue;
+        struct gw_plan_link l = gw_cost_link(f, from, to);
+        worst.bytes_s = smaller(worst.bytes_s, l.bytes_s);
+        worst.latency_s = larger(worst.latency_s, l.latency_s);
+    }
+    worst.bytes_s /= (next_n + n - 1) / n;
+    return worst;
+}
+
+/* The stage of n ranks, before `rest` ranks of those that follow it. */
+static struct stage stage_of(const struct gw_plan_input *in, const struct gw_layout_rank *ranks, uint32_t n,
+                             uint32_t rest)
 {
     struct gw_cell_rect c = ranks[0].cells;
     struct stage s = {.ranks = ranks, .n = n, .first = c.g0 == 0, .last = c.g1 == in->model->groups};
@@ -102,9 +124,9 @@ static struct stage stage_of(const struct gw_plan_input *in, const struct gw_lay
         uint32_t u = subtrees_of(ranks[i].cells.s0, ranks[i].cells.s1);
         if (u > s.subtrees) s.subtrees = u;
     }
-    if (!s.last)
-        s.next =
-            gw_cost_link(in->fleet, instance_of(in->fleet, &ranks[n - 1]), instance_of(in->fleet, &ranks[n]));
+    uint32_t next_n = 0;
+    while (next_n < rest && ranks[n + next_n].stage == ranks[n].stage) next_n++;
+    if (next_n) s.next = next_link(in->fleet, ranks, n, ranks + n, next_n);
     return s;
 }
 
@@ -278,7 +300,7 @@ bool gw_cost_pipeline(const struct gw_plan_input *in, double headroom, const str
     for (int node = 0; node < GW_COST_NODES; node++) t.x[node] = larger(1, (double)(1 << node) / stages);
     for (uint32_t i = 0, next; i < n; i = next) {
         for (next = i + 1; next < n && ranks[next].stage == ranks[i].stage;) next++;
-        struct stage s = stage_of(in, &ranks[i], next - i);
+        struct stage s = stage_of(in, &ranks[i], next - i, n - next);
         if (!add_stage(in, &s, &t)) return false;
     }
     add_prices(in, ranks, n, &c);
@@ -405,6 +427,31 @@ int gw_score_compare(const struct gw_score *a, const struct gw_score *b)
     if ((c = by(step_of(a->latency_p99_s), step_of(b->latency_p99_s)))) return c;
     if ((c = by(a->usd_h, b->usd_h))) return c;
     return by(a->latency_p99_s, b->latency_p99_s);
+}
+
+static double rank_step_s(const struct work *w, const struct gw_step_batch *b)
+{
+    double kv_reads = b->kv_tokens * b->sequences / b->rows;
+    double memory = (w->weights + kv_reads * w->kv_token) / w->type->bytes_s;
+    double math = (b->rows * w->flop_token + b->kv_tokens * w->flop_context) / w->type->flop_s;
+    return larger(memory, math);
+}
+
+struct gw_step_time gw_cost_step(const struct gw_plan_input *in, const struct gw_layout_rank *ranks,
+                                 uint32_t n, const struct gw_step_batch *batch)
+{
+    struct gw_step_time t = {0};
+    for (uint32_t i = 0, next; i < n; i = next) {
+        double slowest = 0;
+        for (next = i; next < n && ranks[next].stage == ranks[i].stage; next++) {
+            struct work w = work_of(in, &ranks[next]);
+            slowest = larger(slowest, rank_step_s(&w, batch));
+        }
+        struct stage s = stage_of(in, &ranks[i], next - i, n - next);
+        t.ranks_s += slowest;
+        t.exchange_s += at(exchange_of(in->model, &s), batch->rows);
+    }
+    return t;
 }
 
 double gw_cost_correct(double factor, double predicted_s, double measured_s)

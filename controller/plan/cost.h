@@ -11,8 +11,9 @@
  *    Collectives, R ranks per stage, l latency and b bytes/s of the slowest link among them, u the most subtrees
  *    of the reduction tree that a rank's shares make (DESIGN part 4), h hidden size, f32 partial sums:
  *      C_k(x) = 2 · layers_k · (l + (R-1)·u·4·x·h / b),  0 for R = 1
- *    and one more gather at the first stage (embedding rows) and at the last (logits' statistics). To the next stage:
- *      X_k(x) = l + 4·x·h / b
+ *    and one more gather at the first stage (embedding rows) and at the last (logits' statistics). To the next stage, l and
+ *    b of the slowest link that is used, f copies from one rank (ranks of the next stage / ranks of this one, rounded up):
+ *      X_k(x) = l + f·4·x·h / b
  * 2. Cycle: B requests decode in micro-batches over K stages; every one gets a token per cycle:
  *      x = max(1, B/K),  cycle(B) = max(Σ_k T_k(x),  min(B, K) · max_k T_k(x))
  *    kept for B = 1, 2, 4 … and read by linear interpolation between (cycle is convex, so never too low).
@@ -99,6 +100,22 @@ gw_err_t gw_cost_layout(const struct gw_plan_input *in, double headroom, const s
 
 /* > 0: a is better; 0: equal. A total order. */
 int gw_score_compare(const struct gw_score *a, const struct gw_score *b);
+
+/* What a step did. */
+struct gw_step_batch {
+    double rows, sequences; /* rows == sequences: it only decoded */
+    double kv_tokens;       /* positions that attention read, over all rows */
+};
+
+struct gw_step_time {
+    double ranks_s;    /* its stages, each as slow as its slowest rank */
+    double exchange_s; /* between ranks and stages */
+};
+
+/* The model's time of one such step through the n ranks of a pipeline (sorted by stage and share), at factor 1. A
+ * sequence of several rows reads its KV once. in->load is not looked at. */
+struct gw_step_time gw_cost_step(const struct gw_plan_input *in, const struct gw_layout_rank *ranks,
+                                 uint32_t n, const struct gw_step_batch *batch);
 
 /* The correction of a type after one more measured step: predicted_s is the model's time at factor 1. Moves by an
  * eighth of the way (one slow step says little), and stays within [1/16, 16]. */

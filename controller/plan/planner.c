@@ -183,11 +183,19 @@ static gw_err_t find_current(const struct gw_plan_input *in, struct gw_plan *pla
     return GW_OK;
 }
 
+static uint32_t usable_devices(const struct gw_plan_fleet *f)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < f->instances_len; i++)
+        n += f->instances[i].doomed_at_s > 0 ? 0 : f->instances[i].devices;
+    return n;
+}
+
 static gw_err_t make_plan(const struct gw_plan_input *in, const struct gw_planner_options *o,
                           struct gw_plan *plan)
 {
     double horizon_s = o->horizon_s > 0 ? o->horizon_s : GW_PLANNER_HORIZON_S;
-    uint64_t budget = o->budget ? o->budget : gw_search_budget(in->fleet->devices_len);
+    uint64_t budget = o->budget ? o->budget : gw_search_budget(usable_devices(in->fleet));
     struct gw_search_result found = {0};
     TRY(find_current(in, plan));
     gw_err_t err = find(in, budget, plan, &found);

@@ -81,7 +81,8 @@ static gw_err_t init_search(struct search *s)
     s->order = malloc((n + 1) * sizeof *s->order);
     s->costs = malloc((n + 8) * sizeof *s->costs); /* a change adds two kinds at most */
     s->counts = malloc((n + 8) * sizeof *s->counts);
-    if (!s->order || !s->costs || !s->counts) return GW_ERR_MEMORY;
+    s->found = malloc(sizeof *s->found);
+    if (!s->order || !s->costs || !s->counts || !s->found) return GW_ERR_MEMORY;
     for (uint32_t d = 0; d < s->in->fleet->devices_len; d++)
         if (s->classes.position[d] != GW_PLAN_NONE) {
             s->order[s->classes.position[d]] = d;
@@ -106,6 +107,7 @@ static gw_err_t improve_start(struct search *s, const struct gw_layout *start, s
 static gw_err_t look(struct search *s, const struct gw_layout *start, struct best *seeds,
                      struct best *results, struct solution *work, struct gw_search_result *out)
 {
+    search_small_lists(s);
     if (start && start->ranks_len) TRY(improve_start(s, start, results, work, out));
     TRY(search_seeds(s, work, keep, seeds));
     for (uint32_t i = 0; i < seeds->len; i++) keep(results, &seeds->sol[i]);
@@ -141,6 +143,7 @@ static void free_search(struct search *s, struct best *seeds, struct best *resul
     free(s->order);
     free(s->costs);
     free(s->counts);
+    free(s->found);
 }
 
 gw_err_t gw_search(const struct gw_plan_input *in, double headroom, uint64_t budget,

@@ -34,6 +34,7 @@ struct gw_search_result {
  * evaluations per device until moves no longer help. */
 static inline uint64_t gw_search_budget(uint32_t devices)
 {
+    if (devices <= 6) return 24000;
     return devices <= 16 ? 12000 : 1500 + 8 * (uint64_t)devices;
 }
 

@@ -9,7 +9,15 @@
 #define SEARCH_GIVEN_MAX 256 /* different shapes of pipelines that run now; others are laid out anew */
 #define SEARCH_BEST_KEPT 3   /* seeds that moves begin from */
 
+#define SEARCH_SMALL                                                                                         \
+    6 /* fleets of so many devices are searched whole: 203 partitions, 877 with idle devices */
+
 struct search_list; /* one list of devices and its shapes */
+
+struct shapes {
+    uint32_t len;
+    struct gw_shape *shapes; /* the fastest at no load first */
+};
 
 struct search {
     const struct gw_plan_input *in;
@@ -19,6 +27,8 @@ struct search {
     struct gw_classes classes;
     struct search_list **lists; /* open addressing by key */
     uint32_t lists_len;
+    uint64_t thorough;                           /* what a list may be given now (gw_shape_task) */
+    struct gw_shape_set *found;                  /* scratch for shaping a list */
     struct search_list *given[SEARCH_GIVEN_MAX]; /* shapes that pipelines have now */
     uint32_t given_len;
     uint32_t *order;                   /* usable devices by position */
@@ -49,7 +59,7 @@ struct solution {
 
 /* Shapes for devices[0, n), sorted by position; NULL when nothing fits, when the budget is spent, or when
  * GW_SEARCH_LISTS_MAX is reached. Pointers live as long as the search. */
-const struct gw_shape_set *search_shapes(struct search *s, const uint32_t *devices, uint32_t n);
+const struct shapes *search_shapes(struct search *s, const uint32_t *devices, uint32_t n);
 /* The shape that n ranks (of one pipeline, in order) have now, over their devices in that order; NULL if it does not fit
  * into memory or too many different ones were given. Equal ones are one pointer. */
 const struct gw_shape *search_given_shape(struct search *s, const struct gw_layout_rank *ranks, uint32_t n);
@@ -87,6 +97,14 @@ gw_err_t solution_layout(const struct solution *sol, struct gw_layout *out) GW_M
 /* Calls found(arg, solution) for each seed that is worth a look. `work` is scratch. */
 gw_err_t search_seeds(struct search *s, struct solution *work,
                       void (*found)(void *arg, const struct solution *sol), void *arg) GW_MUST_USE;
+
+/* ---- search_small.c ---- */
+
+/* A fleet of SEARCH_SMALL devices at most: thorough shapes for every list there is. Others: nothing. */
+void search_small_lists(struct search *s);
+/* Seeds over all classes: of few devices the order cut in equal parts; of very few every way to deal them to pipelines. */
+void search_small_seeds(struct search *s, struct solution *work,
+                        void (*found)(void *arg, const struct solution *sol), void *arg);
 
 /* ---- search_moves.c ---- */
 

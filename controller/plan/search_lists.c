@@ -11,7 +11,8 @@
 struct search_list {
     uint32_t n;
     uint64_t key[GW_SHAPE_RANKS_MAX];
-    struct gw_shape_set set;
+    struct shapes set;
+    struct gw_shape room[]; /* set.shapes */
 };
 
 static int by_position(const void *a, const void *b, void *arg)
@@ -50,23 +51,34 @@ double search_speed(const struct search *s, uint32_t device)
     return t->bytes_s / t->decode_factor;
 }
 
+static struct search_list *list_create(const uint64_t *key, uint32_t n, const struct gw_shape *shapes,
+                                       uint32_t shapes_len)
+{
+    struct search_list *list = malloc(sizeof *list + shapes_len * sizeof *shapes);
+    if (!list) return NULL;
+    list->n = n;
+    memcpy(list->key, key, n * sizeof *key);
+    list->set = (struct shapes){shapes_len, list->room};
+    memcpy(list->room, shapes, shapes_len * sizeof *shapes);
+    return list;
+}
+
 static struct search_list *shape_list(struct search *s, const uint32_t *devices, uint32_t n,
                                       const uint64_t *key)
 {
     if (s->lists_len == GW_SEARCH_LISTS_MAX || s->budget == 0) return NULL;
-    struct search_list *list = malloc(sizeof *list);
-    if (!list) return NULL;
-    list->n = n;
-    memcpy(list->key, key, n * sizeof *key);
     double speed = 0;
     for (uint32_t i = 0; i < n; i++) speed += search_speed(s, devices[i]);
-    gw_shape_search(s->in, s->headroom, devices, n, s->in->load->arrival_rps * speed / s->speed, &s->budget,
-                    &list->set);
+    struct gw_shape_task task = {.devices = devices,
+                                 .n = n,
+                                 .fair_rps = s->in->load->arrival_rps * speed / s->speed,
+                                 .thorough = s->thorough};
+    gw_shape_search(s->in, s->headroom, &task, &s->budget, s->found);
     s->lists_len++;
-    return list;
+    return list_create(key, n, s->found->shapes, s->found->len);
 }
 
-const struct gw_shape_set *search_shapes(struct search *s, const uint32_t *devices, uint32_t n)
+const struct shapes *search_shapes(struct search *s, const uint32_t *devices, uint32_t n)
 {
     uint64_t key[GW_SHAPE_RANKS_MAX];
     if (n < 1 || n > GW_SHAPE_RANKS_MAX) return NULL;
@@ -105,12 +117,8 @@ const struct gw_shape *search_given_shape(struct search *s, const struct gw_layo
     if (s->given_len == SEARCH_GIVEN_MAX || s->budget == 0) return NULL;
     s->budget--;
     if (!gw_cost_pipeline(s->in, s->headroom, ranks, n, &shape.cost)) return NULL;
-    struct search_list *list = malloc(sizeof *list);
+    struct search_list *list = list_create(key, n, &shape, 1);
     if (!list) return NULL;
-    list->n = n;
-    memcpy(list->key, key, n * sizeof *key);
-    list->set.len = 1;
-    list->set.shapes[0] = shape;
     s->given[s->given_len++] = list;
     return &list->set.shapes[0];
 }

@@ -51,7 +51,7 @@ static void find_idle(struct moves *m)
 /* Gives `p`, the last of c's incoming pipelines, its best shape, those before it having theirs; false if none improves. */
 static bool try_last(struct moves *m, struct change *c, struct pipe *p)
 {
-    const struct gw_shape_set *set = search_shapes(m->s, p->devices, p->n);
+    const struct shapes *set = search_shapes(m->s, p->devices, p->n);
     const struct gw_shape *best = NULL;
     struct gw_score best_score = m->sol->score;
     for (uint32_t i = 0; set && i < set->len; i++) {
@@ -70,7 +70,7 @@ static bool try_shapes(struct moves *m, struct change *c)
 {
     for (uint32_t i = 0; i < c->in_len; i++) search_sort(m->s, c->in[i].devices, c->in[i].n);
     if (c->in_len == 1) return try_last(m, c, &c->in[0]);
-    const struct gw_shape_set *set = search_shapes(m->s, c->in[0].devices, c->in[0].n);
+    const struct shapes *set = search_shapes(m->s, c->in[0].devices, c->in[0].n);
     for (uint32_t i = 0; set && i < set->len; i++) {
         c->in[0].shape = &set->shapes[i];
         if (try_last(m, c, &c->in[1])) return true;

@@ -4,9 +4,6 @@
 #include <string.h>
 
 #define OPTIONS_MAX 16384 /* 60 classes * 16 sizes * 4 shapes is 3840 */
-#define TINY_FLEET  5     /* 52 partitions, 203 with idle devices */
-#define CHUNK_SEEDS                                                                                          \
-    12 /* fleets of so many devices are also cut into 1, 2, … equal parts, whatever their classes */
 
 /* Load factors that are tried: dense where queues begin to show. */
 static const double rhos[] = {0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.94};
@@ -42,7 +39,7 @@ static void add_options(struct seeds *d, uint32_t class_, uint32_t n)
     struct search *s = d->s;
     const struct gw_class *c = &s->classes.classes[class_];
     uint32_t first = s->classes.position[s->in->fleet->instances[s->classes.order[c->first]].first_device];
-    const struct gw_shape_set *set = search_shapes(s, &s->order[first], n);
+    const struct shapes *set = search_shapes(s, &s->order[first], n);
     uint32_t most = n <= c->devices ? c->instances * (c->devices / n) : c->instances / (n / c->devices);
     for (uint32_t i = 0; set && i < set->len && d->options_len < OPTIONS_MAX; i++)
         d->options[d->options_len++] = (struct option){class_, n, most, &set->shapes[i], 0, false};
@@ -213,60 +210,6 @@ static void seed_of_most(struct seeds *d)
     hand_out(d);
 }
 
-/* Small fleets: the order of devices, less one class (or none), cut into equal parts across classes. */
-static void seed_chunks(struct seeds *d, uint32_t without)
-{
-    struct search *s = d->s;
-    uint32_t order[CHUNK_SEEDS], n = 0;
-    for (uint32_t i = 0; i < s->classes.usable; i++)
-        if (s->classes.class_of[s->in->fleet->devices[s->order[i]].instance] != without)
-            order[n++] = s->order[i];
-    for (uint32_t parts = 1; parts <= n; parts++) {
-        solution_clear(s, d->work);
-        for (uint32_t i = 0; i < parts; i++) {
-            uint32_t begin = i * n / parts, end = (i + 1) * n / parts;
-            const struct gw_shape_set *set = search_shapes(s, &order[begin], end - begin);
-            if (set) solution_add(s, d->work, &set->shapes[0], &order[begin], end - begin);
-        }
-        solution_score(s, d->work);
-        if (d->work->len) d->found(d->arg, d->work);
-    }
-}
-
-/* Tiny fleets: every way to deal devices (bits of `left`) to pipelines and to nothing, in every kept shape. */
-static void seed_partitions(struct seeds *d, uint32_t left)
-{
-    struct search *s = d->s;
-    if (left == 0) {
-        solution_score(s, d->work);
-        if (d->work->len) d->found(d->arg, d->work);
-        return;
-    }
-    uint32_t first = left & -left;
-    seed_partitions(d, left & ~first);
-    for (uint32_t part = left; part && s->budget; part = (part - 1) & left) {
-        uint32_t devices[TINY_FLEET], n = 0;
-        for (uint32_t i = 0; i < TINY_FLEET; i++)
-            if (part >> i & 1) devices[n++] = s->order[i];
-        const struct gw_shape_set *set = part & first ? search_shapes(s, devices, n) : NULL;
-        for (uint32_t i = 0; set && i < set->len; i++) {
-            solution_add(s, d->work, &set->shapes[i], devices, n);
-            seed_partitions(d, left & ~part);
-            solution_pop(d->work);
-        }
-    }
-}
-
-static void seed_small(struct seeds *d)
-{
-    uint32_t n = d->s->classes.usable;
-    if (n > CHUNK_SEEDS) return;
-    seed_chunks(d, GW_PLAN_NONE);
-    for (uint32_t c = 0; c < d->s->classes.len; c++) seed_chunks(d, c);
-    solution_clear(d->s, d->work);
-    if (n <= TINY_FLEET) seed_partitions(d, (1u << n) - 1);
-}
-
 gw_err_t search_seeds(struct search *s, struct solution *work,
                       void (*found)(void *arg, const struct solution *sol), void *arg)
 {
@@ -285,7 +228,7 @@ gw_err_t search_seeds(struct search *s, struct solution *work,
             if (slo) seed_at(&d, rhos[i], true);
             seed_at(&d, rhos[i], false);
         }
-        seed_small(&d);
+        search_small_seeds(s, work, found, arg);
     }
     free(d.options);
     free(d.sorted);

@@ -1,4 +1,4 @@
-/* Shared by the sources of the shape search (shape.h): its state, the dealing of shares and groups, the polish. */
+/* Shared by the sources of the shape search (shape.h): its state, what is tried, what is kept. */
 #ifndef GW_CONTROLLER_PLAN_SHAPE_INTERNAL_H
 #define GW_CONTROLLER_PLAN_SHAPE_INTERNAL_H
 
@@ -6,15 +6,8 @@
 
 enum balance { BY_BANDWIDTH, BY_MIX, BY_FLOPS, BY_MEMORY, BALANCES };
 
-/* What the places are for. Shapes are compared at the same rate, for at the same load factor the one with less
- * capacity would have less to do. */
-enum place {
-    FAST_IDLE,
-    FAST_FAIR,
-    FAST_ALL,
-    LARGEST
-}; /* at no load, at its part of the arrivals, at all of them */
-_Static_assert(LARGEST + 1 == GW_SHAPES_KEPT, "a place for each");
+/* What shapes are compared by (shape_front.c): seconds and 1 / capacity, less is better. */
+#define SHAPING_VALUES 16
 
 struct shaping {
     const struct gw_plan_input *in;
@@ -22,13 +15,21 @@ struct shaping {
     const uint32_t *devices;
     uint32_t n;
     bool all_widths;                   /* try every way to deal shares, not only balances */
+    bool all_groups;                   /* of this cut: and every way to deal groups with each */
     bool even;                         /* gw_plan_even */
     bool uniform;                      /* one type: all balances are the same */
+    bool thorough;                     /* see gw_shape_task */
+    uint64_t ways;                     /* thorough: what may be tried of one cut */
+    uint32_t cuts;                     /* thorough: how many there are */
     uint8_t alike[GW_SHAPE_RANKS_MAX]; /* per slot: the first slot whose device may stand in for it */
     uint64_t *budget;
-    double rate[LARGEST];        /* per place: requests per second */
-    double best[GW_SHAPES_KEPT]; /* per place: seconds, or 1 / capacity; 0 = empty */
-    struct gw_shape kept[GW_SHAPES_KEPT];
+    double fair_rps;
+    uint32_t values; /* that shapes are compared by */
+    struct gw_shape_set *kept;
+    struct kept {
+        double value[SHAPING_VALUES];
+        bool explored; /* by the polish */
+    } kept_as[GW_SHAPES_KEPT + 1];
     struct gw_shape now;
 };
 
@@ -62,13 +63,32 @@ bool shaping_deal_groups(const struct shaping *s, enum balance by, bool fastest,
 
 /* ---- shape.c ---- */
 
-void shaping_set_groups(struct shaping *s, const uint16_t *groups);
-/* Costs s->now (ranks by slot), unless the budget is spent, and keeps it in the places where it is best. */
+/* Costs s->now (ranks by slot), unless the budget is spent, and keeps it if it is worth it. */
 void shaping_evaluate(struct shaping *s);
+
+/* ---- shape_ways.c ---- */
+
+void shaping_set_groups(struct shaping *s, const uint16_t *groups);
+/* Does no stage span zones? */
+bool shaping_cut_holds(const struct shaping *s, const struct cut *cut);
+/* Evaluates what is worth it of one cut: balances, or every way. */
+void shaping_try_cut(struct shaping *s, const struct cut *cut);
+
+/* ---- shape_cuts.c ---- */
+
+/* Calls visit for every way to deal the devices to stages; those alike come in ascending stages. */
+void shaping_all_cuts(struct shaping *s, void (*visit)(struct shaping *s, const struct cut *cut));
+/* Tries runs of the list as stages, for each number of stages. */
+void shaping_even_cuts(struct shaping *s);
+
+/* ---- shape_front.c ---- */
+
+/* Keeps s->now, whose cost is known, unless what is kept is as good. */
+void shaping_keep(struct shaping *s);
 
 /* ---- shape_polish.c ---- */
 
-/* Improves what is kept by single steps: a share or a group from one to another, two devices exchanged. */
+/* Looks around what is kept, by single steps: a share or a group from one to another, two devices exchanged. */
 void shaping_polish(struct shaping *s);
 
 #endif

@@ -1,6 +1,6 @@
 #include "controller/plan/shape_internal.h"
 
-#define POLISH_ROUNDS 32
+#define POLISH_ROUNDS 128 /* shapes looked around */
 
 /* Moves one share from rank a to rank b of its stage. False if that is no shape. */
 static bool shift_share(struct shaping *s, uint32_t a, uint32_t b)
@@ -47,10 +47,10 @@ static bool exchange(struct shaping *s, uint32_t a, uint32_t b)
     return zones_hold(s);
 }
 
-/* One round of all steps from what `place` holds. */
-static void step_from(struct shaping *s, enum place place)
+/* One round of all steps from one shape. */
+static void step_from(struct shaping *s, const struct gw_shape *shape)
 {
-    const struct gw_shape from = s->kept[place];
+    const struct gw_shape from = *shape; /* it may be forgotten on the way */
     for (uint32_t a = 0; a < from.ranks_len; a++)
         for (uint32_t b = 0; b < from.ranks_len; b++) {
             if (a == b) continue;
@@ -68,11 +68,12 @@ static void step_from(struct shaping *s, enum place place)
 
 void shaping_polish(struct shaping *s)
 {
-    if (s->n > GW_SHAPE_POLISHED || (s->uniform && s->n > GW_SHAPE_FULL)) return;
-    for (enum place place = 0; place <= LARGEST; place++)
-        for (uint32_t round = 0; round < POLISH_ROUNDS && s->best[place] > 0; round++) {
-            double before = s->best[place];
-            step_from(s, place);
-            if (s->best[place] >= before) break;
-        }
+    if (s->n > GW_SHAPE_POLISHED || (s->uniform && s->n > GW_SHAPE_FULL && !s->thorough)) return;
+    for (uint32_t round = 0; round < POLISH_ROUNDS; round++) {
+        uint32_t at = 0;
+        while (at < s->kept->len && s->kept_as[at].explored) at++;
+        if (at == s->kept->len) return;
+        s->kept_as[at].explored = true;
+        step_from(s, &s->kept->shapes[at]);
+    }
 }

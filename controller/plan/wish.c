@@ -58,8 +58,10 @@ static void wish_of_type(const struct gw_plan_input *in, double headroom, uint32
     uint32_t each = m->instances[0].devices;
     for (uint32_t n = 1; n * each <= m->fleet.devices_len; n++) {
         uint64_t budget = GW_WISH_BUDGET;
-        double fair = in->load->arrival_rps * n / m->fleet.instances_len;
-        gw_shape_search(&market, headroom, m->list, n * each, fair, &budget, set);
+        struct gw_shape_task task = {.devices = m->list,
+                                     .n = n * each,
+                                     .fair_rps = in->load->arrival_rps * n / m->fleet.instances_len};
+        gw_shape_search(&market, headroom, &task, &budget, set);
         for (uint32_t i = 0; i < set->len; i++) {
             const struct gw_pipe_cost *c = &set->shapes[i].cost;
             double rps = !slo || keeps_slo(in->load, c) ? c->capacity_rps : 0;
