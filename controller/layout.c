@@ -20,7 +20,7 @@ struct gw_layouts {
     struct gw_layout_spec spec;
     uint64_t version; /* of spec: how often a layout was forced */
     struct gw_pool *pool;
-    struct event *due, *check;
+    struct event *due, *check, *sample;
     int64_t first_want_us;     /* of those that `due` is pending for; 0: it is not pending */
     int64_t loss_us;           /* when something was lost last: its PLAN_WANTED comes before or behind */
     struct gw_layout_job *job; /* being made; NULL: none */
@@ -28,7 +28,9 @@ struct gw_layouts {
     bool for_load;                    /* only the load has changed */
     bool ending;
     struct gw_load load;
+    struct gw_rates rates;
     struct gw_plan_load planned; /* load of the last plan */
+    struct gw_rates planned_rates;
     struct why *whys;
     size_t whys_len;
     struct gw_layout_view view;
@@ -92,6 +94,7 @@ static void keep_view(struct gw_layouts *l, const struct gw_layout_job *job)
     v->missing_bytes = job->made.missing_bytes;
     snprintf(v->reason, sizeof v->reason, "%s", job->err == GW_OK ? job->made.reason : job->ctx.text);
     l->planned = job->load;
+    l->planned_rates = job->rates;
 }
 
 static void log_plan(const struct gw_layouts *l, const struct gw_layout_job *job, bool posted)
@@ -173,6 +176,7 @@ static gw_err_t begin(struct gw_layouts *l)
     job->spec = l->spec;
     job->model = l->config.model;
     gw_load_read(&l->load, now_us, &job->load);
+    job->rates = l->rates;
     job->load.slo_ttft_s = l->config.slo_ttft_s;
     job->load.slo_tpot_s = l->config.slo_tpot_s;
     l->job = job;
@@ -194,7 +198,27 @@ static void on_due(evutil_socket_t fd, short what, void *arg)
     retry(l);
 }
 
-/* Only the planner looks at the load. */
+static void log_rates(const struct gw_layouts *l)
+{
+    for (uint32_t i = 0; i < l->rates.kinds_len; i++)
+        gw_logf(l->config.log, GW_LOG_INFO,
+                "layout: '%s' takes %.2f times as long to decode, %.2f times to prefill, as was predicted",
+                l->rates.kinds[i].device, l->rates.kinds[i].decode.factor, l->rates.kinds[i].prefill.factor);
+}
+
+/* Without memory nothing is learnt this time. */
+static void on_sample(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct gw_layouts *l = arg;
+    struct gw_layout_job *job;
+    if (gw_layout_job_create(l->config.core, now_of(l), &job) != GW_OK) return;
+    gw_err_t err = gw_rates_look(&l->rates, &job->seen, &l->config.model);
+    if (err != GW_OK) gw_logf(l->config.log, GW_LOG_DEBUG, "layout: steps are not looked at: out of memory");
+    gw_layout_job_destroy(job);
+}
+
+/* Only the planner looks at the load, and at how fast devices are. */
 static void on_check(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
@@ -202,7 +226,9 @@ static void on_check(evutil_socket_t fd, short what, void *arg)
     struct gw_plan_load now;
     if (l->spec.mode != GW_LAYOUT_AUTO || l->job || l->first_want_us || l->view.plans == 0) return;
     gw_load_read(&l->load, now_of(l), &now);
-    if (!gw_load_changed(&l->planned, &now)) return;
+    bool faster = gw_rates_changed(&l->planned_rates, &l->rates);
+    if (!faster && !gw_load_changed(&l->planned, &now)) return;
+    if (faster) log_rates(l);
     l->for_load = true;
     on_due(-1, 0, l);
 }
@@ -212,12 +238,15 @@ static void on_check(evutil_socket_t fd, short what, void *arg)
 static gw_err_t start(struct gw_layouts *l, struct event_base *loop, struct gw_err_ctx *ctx)
 {
     int64_t check_us = l->config.check_us > 0 ? l->config.check_us : GW_LAYOUTS_CHECK_US;
+    const struct timeval sample = {.tv_sec = GW_LAYOUTS_SAMPLE_US / GW_US_PER_S};
     const struct timeval check = {.tv_sec = check_us / GW_US_PER_S, .tv_usec = check_us % GW_US_PER_S};
     TRY(gw_layout_spec_parse(l->config.layout, l->config.model.groups, l->config.model.shares, &l->spec,
                              ctx));
     l->due = evtimer_new(loop, on_due, l);
     l->check = event_new(loop, -1, EV_PERSIST, on_check, l);
-    if (!l->due || !l->check || event_add(l->check, &check) != 0)
+    l->sample = event_new(loop, -1, EV_PERSIST, on_sample, l);
+    if (!l->due || !l->check || !l->sample || event_add(l->check, &check) != 0 ||
+        event_add(l->sample, &sample) != 0)
         return gw_fail(ctx, GW_ERR_MEMORY, "layout service: out of memory");
     return gw_pool_create(loop, 1, JOBS_MAX, &l->pool, ctx);
 }
@@ -245,6 +274,7 @@ void gw_layouts_destroy(struct gw_layouts *l)
     if (l->pool) gw_pool_destroy(l->pool);
     if (l->due) event_free(l->due);
     if (l->check) event_free(l->check);
+    if (l->sample) event_free(l->sample);
     gw_load_fini(&l->load);
     free(l->whys);
     free(l);

@@ -4,6 +4,7 @@
  *                                      ▲                                             (layout_make.h)
  *     front ── gw_layouts_force ───────┤
  *     every 10 s: the load has changed ┘
+ *       or measured steps say that devices are faster or slower than was thought (layout_rates.h)
  *
  * One plan is made at a time; what changes meanwhile starts the next one. Waiting: workers that come together are planned
  * together, so a plan begins GW_LAYOUTS_QUIET_US after the last of them (GW_LAYOUTS_DELAY_US after the first at most); a
@@ -32,6 +33,8 @@
 #define GW_LAYOUTS_DELAY_US (500 * GW_US_PER_MS)
 #define GW_LAYOUTS_RETRY_US GW_US_PER_S
 #define GW_LAYOUTS_CHECK_US (10 * GW_US_PER_S)
+/* Between two looks at measured steps: a factor of two is half corrected after six of them, twelve seconds. */
+#define GW_LAYOUTS_SAMPLE_US (2 * GW_US_PER_S)
 
 struct gw_layouts;
 

@@ -120,6 +120,9 @@ static uint32_t type_index(struct maker *m, uint32_t worker, uint32_t profile)
                                .instance_devices = 1,
                                .intra = {GW_LINK_MACHINE_BYTES_S, GW_LINK_MACHINE_S},
                                .inter = {GW_LINK_NETWORK_BYTES_S, GW_LINK_NETWORK_S}};
+    if (m->seen->rates)
+        gw_rates_factors(m->seen->rates, d->device, m->seen->workers[worker].profile, &t->decode_factor,
+                         &t->prefill_factor);
     snprintf(t->name, sizeof t->name, "%s", d->device);
     m->kind_of[f->types_len] = d->device;
     return f->types_len++;

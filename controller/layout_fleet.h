@@ -3,7 +3,8 @@
  *     worker            → device; protocol-1 workers are none: they are pipelines of their own for good
  *     instance of HELLO → instance; the doomed workers of one make an instance of their own, so that the others stay usable
  *     equal kind, profile, memory → type; memory bandwidth and FLOP rate are the medians of what workers of that
- *                         kind have probed: one probe that a neighbour disturbed must not make a device slow
+ *                         kind have probed: one probe that a neighbour disturbed must not make a device slow; the
+ *                         factors are what its steps were measured to take (layout_rates.h)
  *     cells             → of its rank in a serving pipeline, else in a forming one (it has begun to load them), else what
  *                         HELLO said
  *
@@ -16,6 +17,7 @@
 #define GW_CONTROLLER_LAYOUT_FLEET_H
 
 #include "controller/core/core.h"
+#include "controller/layout_rates.h"
 #include "migrate/plan.h"
 
 /* Links, until they are measured. Within a machine: shared memory, whose all-reduce of 16 KiB must stay below 15 µs
@@ -38,6 +40,7 @@ struct gw_layout_seen {
     const struct gw_core_pipeline_view *pipelines;
     size_t workers_len, pipelines_len;
     int64_t now_us;
+    const struct gw_rates *rates; /* what was measured; NULL: nothing */
 };
 
 /* Why a worker has no rank. */

@@ -46,6 +46,7 @@ gw_err_t gw_layout_job_create(const struct gw_core *core, int64_t now_us, struct
     job->seen.devices = job->devices;
     job->seen.pipelines = job->pipelines;
     job->seen.now_us = now_us;
+    job->seen.rates = &job->rates;
     job->fleet_number = gw_core_fleet(core);
     *out = job;
     return GW_OK;

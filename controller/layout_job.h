@@ -18,6 +18,7 @@ struct gw_layout_job {
     struct gw_layout_spec spec;
     struct gw_plan_model model;
     struct gw_plan_load load;
+    struct gw_rates rates;
     /* out */
     struct gw_layout_fleet fleet;
     struct gw_layout_made made;
@@ -27,7 +28,7 @@ struct gw_layout_job {
     int64_t took_us;
 };
 
-/* Copies what the core shows; spec, load and model are the caller's to fill in. */
+/* Copies what the core shows; spec, load, model and rates are the caller's to fill in. */
 gw_err_t gw_layout_job_create(const struct gw_core *core, int64_t now_us,
                               struct gw_layout_job **out) GW_MUST_USE;
 void gw_layout_job_destroy(struct gw_layout_job *job);

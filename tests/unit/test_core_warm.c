@@ -459,6 +459,36 @@ static void test_staying_target_that_dies_while_warming_leaves_the_doomed_servin
     fixture_close(&f);
 }
 
+/* Two stay: the idler one speaks protocol 2, or has another profile. */
+static void test_copy_goes_where_it_can_be_used(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct fixture f;
+        fixture_open(&f);
+        fixture_start_grid(&f);
+        keepers(&f, 2);
+        struct gw_msg m = member_msg("m3", "i-m3");
+        if (i == 1) {
+            m.hello.proto = 3;
+            snprintf(m.hello.pages, sizeof m.hello.pages, "10.0.0.3:9000");
+            snprintf(m.hello.profile, sizeof m.hello.profile, "test-2");
+        }
+        hello(&f, &m);
+        plan_wide(&f, in_order, (const uint32_t[]){1, 1, 1, 0});
+        ready_all(&f, 1, 3);
+        submit(&f, 7, 1, 200);
+        submit(&f, 8, 1, 200);
+        begin(&f, 1, 7, 1);
+        begin(&f, 2, 8, 1);
+        notice(&f, "i-m1", GW_NOTICE_PREEMPT, 60 * S);
+        plan_wide(&f, (const uint64_t[]){2, 3}, (const uint32_t[]){1, 1, 0});
+        assert_int_equal(sent(&f, 2, GW_MSG_WARM, 0)->warm.request.id, 7);
+        assert_int_equal(warms(&f), 1);
+        fixture_close(&f);
+    }
+}
+
 /* The target has no room any more: the copy is taken back, and it runs where there is. */
 static void test_full_target_is_not_preferred(void **state)
 {
@@ -509,6 +539,7 @@ int main(void)
         cmocka_unit_test(test_cancelled_notice_ends_the_copying),
         cmocka_unit_test(test_doomed_without_heirs_is_copied_to_the_one_that_stays),
         cmocka_unit_test(test_staying_target_that_dies_while_warming_leaves_the_doomed_serving),
+        cmocka_unit_test(test_copy_goes_where_it_can_be_used),
         cmocka_unit_test(test_full_target_is_not_preferred),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
