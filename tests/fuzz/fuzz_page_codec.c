@@ -1,10 +1,10 @@
-/* migrate/page_codec: whatever a peer sends as a frame is refused, or is within the limits that its readers rely on. The
+/* migrate/page_codec, migrate/pull_codec: whatever a peer sends as a frame is refused, or is within the limits that its readers rely on. The
  * checksum of a head is not looked at first, so that what it keeps out is read, too. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "migrate/page_codec.h"
+#include "migrate/pull_codec.h"
 #include "tests/fuzz/fuzz.h"
 
 static void read_request(const uint8_t *table, uint32_t len)
@@ -45,6 +45,46 @@ static void read_absents(const struct gw_page_head *head, const uint8_t *table)
     }
 }
 
+static bool is_twin(const struct gw_pull *p, uint32_t i, uint32_t k)
+{
+    return memcmp(&p->names[i], &p->names[k], sizeof *p->names) == 0 || p->slots[i] == p->slots[k];
+}
+
+static void read_pull(const struct gw_page_head *head, const uint8_t *table)
+{
+    static _Thread_local struct gw_pull_table read; /* 88 KiB */
+    if (gw_pull_get(head, table, &read, NULL) != GW_OK) return;
+    const struct gw_pull *p = &read.pull;
+    assert(p->names_len >= 1 && p->names_len <= GW_PULL_NAMES_MAX && p->budget_ms <= GW_PULL_BUDGET_MAX);
+    assert(p->holders_len <= GW_FETCH_SOURCES_MAX);
+    for (uint32_t i = 1; i < p->names_len && i < 64; i++)
+        for (uint32_t k = 0; k < i; k++) assert(!is_twin(p, i, k));
+    for (uint32_t i = 0; i < p->holders_len; i++) assert(gw_page_rect_pages(p->holders[i].pages) > 0);
+    struct gw_buf again;
+    gw_buf_init(&again, GW_PULL_TABLE_MAX);
+    assert(gw_pull_put(&again, p) == GW_OK);
+    assert(again.len == head->table_bytes && memcmp(again.data, table, again.len) == 0);
+    gw_buf_fini(&again);
+}
+
+static void read_pulled(const struct gw_page_head *head, const uint8_t *table)
+{
+    static _Thread_local uint8_t from[GW_PULL_NAMES_MAX], again[GW_PULLED_TABLE_MAX];
+    enum gw_page_status status = GW_PAGE_STATUSES;
+    uint32_t len = head->table_bytes < 4 ? 0 : head->table_bytes - 4;
+    if (gw_pulled_get(table, head->table_bytes, &status, from, len, NULL) != GW_OK) return;
+    assert(status < GW_PAGE_STATUSES && (status == GW_PAGE_SERVED || len == 0));
+    for (uint32_t i = 0; i < len; i++) assert(from[i] < GW_PULL_FROMS);
+    assert(gw_pulled_put(again, status, from, len) == head->table_bytes);
+    assert(memcmp(again, table, head->table_bytes) == 0);
+}
+
+static uint32_t table_max(enum gw_page_kind kind)
+{
+    if (kind == GW_PAGE_PULL) return GW_PULL_TABLE_MAX;
+    return kind == GW_PAGE_PULLED ? GW_PULLED_TABLE_MAX : GW_PAGE_TABLE_MAX;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
     struct gw_page_head head;
@@ -52,7 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     uint8_t again[GW_PAGE_HEAD_BYTES];
     if (len < GW_PAGE_HEAD_BYTES || gw_page_head_get(bytes, &head, NULL) != GW_OK) return 0;
     const uint8_t *table = bytes + GW_PAGE_HEAD_BYTES;
-    assert(head.table_bytes >= 1 && head.table_bytes <= GW_PAGE_TABLE_MAX);
+    assert(head.table_bytes >= 1 && head.table_bytes <= table_max(head.kind));
     if (len - GW_PAGE_HEAD_BYTES < head.table_bytes) return 0;
     gw_page_head_put(again, &head, table);
     assert(memcmp(again, bytes, GW_PAGE_HEAD_BYTES - 8) == 0);
@@ -64,6 +104,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     case GW_PAGE_DONE:
         if (gw_page_done_get(table, &done, NULL) == GW_OK) assert(done.status < GW_PAGE_STATUSES);
         break;
+    case GW_PAGE_PULL: read_pull(&head, table); break;
+    case GW_PAGE_PULLED: read_pulled(&head, table); break;
     }
     return 0;
 }

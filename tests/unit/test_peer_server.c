@@ -1,12 +1,7 @@
 /* migrate/peer_server: who may ask, what for, and how long it is waited for. */
-#include <errno.h>
-#include <poll.h>
 #include <sched.h>
-#include <sys/socket.h>
 
-#include "base/sockaddr.h"
-#include "migrate/peer_io.h"
-#include "migrate/shake.h"
+#include "tests/lib/page_socket.h"
 #include "tests/lib/peer_fixture.h"
 
 /* ---- fences, models, keys ---- */
@@ -60,30 +55,6 @@ static void test_server_other_key_gets_nothing(void **state)
 
 /* ---- peers of the server that are slow or wrong ---- */
 
-/* A proven connection to server 0, by the library's own handshake. */
-static int connect_proven(struct fixture *f)
-{
-    const struct gw_shake_key key = {PAGE_KEY, strlen(PAGE_KEY)};
-    const struct gw_shake_pair pair = {7, 11, 3, 1, 0};
-    struct sockaddr_storage addr;
-    socklen_t len;
-    char host[64];
-    uint16_t port;
-    struct gw_shake s;
-    const int small = 4096;
-    assert_int_equal(gw_sockaddr_split(f->sources[0].address, host, sizeof host, &port, NULL), GW_OK);
-    assert_int_equal(gw_sockaddr_parse(host, port, &addr, &len, NULL), GW_OK);
-    assert_true(gw_shake_dial(&s, &addr, len, GW_SHAKE_PAGES, &pair, 0));
-    setsockopt(s.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small); /* a reader that takes little at a time */
-    for (enum gw_shake_result r = GW_SHAKE_MORE; r != GW_SHAKE_PROVEN;) {
-        assert_int_equal(gw_peer_io_wait(s.fd, gw_shake_events(&s), gw_clock_mono_us() + PAGE_LATE_US, NULL),
-                         GW_OK);
-        r = gw_shake_step(&s, &key);
-        assert_int_not_equal(r, GW_SHAKE_FAILED);
-    }
-    return s.fd;
-}
-
 static void ask_for(int fd, uint32_t blocks)
 {
     struct gw_page_request *q = calloc(1, sizeof *q);
@@ -113,18 +84,6 @@ static void reopen_server(struct fixture *f, int64_t message_us, int64_t lease_u
     f->sources[0] = fetch_source(gw_peer_server_address(f->servers[0]), ALL);
 }
 
-static bool sees_end(int fd)
-{
-    uint8_t bytes[4096];
-    ssize_t n;
-    int64_t until_us = gw_clock_mono_us() + PAGE_LATE_US;
-    do {
-        if (gw_peer_io_wait(fd, POLLIN, until_us, NULL) != GW_OK) return false;
-        n = recv(fd, bytes, sizeof bytes, MSG_DONTWAIT);
-    } while (n > 0 || (n < 0 && errno == EAGAIN));
-    return true;
-}
-
 static void wait_slow(struct fixture *f, uint64_t slow)
 {
     int64_t until_us = gw_clock_mono_us() + PAGE_LATE_US;
@@ -138,7 +97,7 @@ static void test_server_half_a_request_is_dropped_in_time(void **state)
     open_sink(f, ALL, 0);
     open_source(f, 0, ALL, 1);
     reopen_server(f, 100 * GW_US_PER_MS, 0, 0);
-    int fd = connect_proven(f);
+    int fd = connect_proven(f->sources[0].address);
     assert_int_equal(send(fd, "GWK2", 4, 0), 4);
     assert_true(sees_end(fd));
     wait_slow(f, 1);
@@ -151,7 +110,7 @@ static void test_server_reader_that_takes_nothing_loses_its_lease(void **state)
     open_sink(f, ALL, 0);
     open_source(f, 0, ALL, 90); /* 2.6 MB: more than the sockets hold */
     reopen_server(f, 0, 300 * GW_US_PER_MS, 0);
-    int fd = connect_proven(f);
+    int fd = connect_proven(f->sources[0].address);
     for (int i = 0; i < 6; i++) ask_for(fd, 90);
     wait_slow(f, 1);
     assert_int_equal(pool_pins(&f->from[0]), 0);
@@ -164,7 +123,7 @@ static void test_server_idle_connection_is_closed_and_is_no_failure(void **state
     open_source(f, 0, ALL, 2);
     reopen_server(f, 0, 0, 50 * GW_US_PER_MS);
     struct gw_peer_fetch_config config = open_sink(f, ALL, 1);
-    int fd = connect_proven(f);
+    int fd = connect_proven(f->sources[0].address);
     assert_true(sees_end(fd));
     close(fd);
     open_fetch(&f->run, &config);
@@ -182,7 +141,7 @@ static void test_server_wrong_bytes_end_the_connection(void **state)
     struct fixture *f = *state;
     open_sink(f, ALL, 0);
     open_source(f, 0, ALL, 1);
-    int fd = connect_proven(f);
+    int fd = connect_proven(f->sources[0].address);
     uint8_t bytes[GW_PAGE_HEAD_BYTES] = "GET / HTTP/1.1";
     assert_int_equal(send(fd, bytes, sizeof bytes, 0), sizeof bytes);
     assert_true(sees_end(fd));
@@ -198,8 +157,8 @@ static void test_server_more_peers_than_it_serves_are_closed(void **state)
     int fds[GW_PEER_CONNS_MAX];
     open_sink(f, ALL, 0);
     open_source(f, 0, ALL, 1);
-    for (int i = 0; i < GW_PEER_CONNS_MAX; i++) fds[i] = connect_proven(f);
-    int one_more = connect_proven(f);
+    for (int i = 0; i < GW_PEER_CONNS_MAX; i++) fds[i] = connect_proven(f->sources[0].address);
+    int one_more = connect_proven(f->sources[0].address);
     assert_true(sees_end(one_more));
     assert_int_equal(gw_peer_server_stats(f->servers[0]).refused, 1);
     close(one_more);
@@ -211,7 +170,7 @@ static void test_server_destroy_ends_connections_at_work(void **state)
     struct fixture *f = *state;
     open_sink(f, ALL, 0);
     open_source(f, 0, ALL, 90);
-    int fd = connect_proven(f);
+    int fd = connect_proven(f->sources[0].address);
     for (int i = 0; i < 6; i++) ask_for(fd, 90); /* its answers fill the sockets */
     while (gw_peer_server_stats(f->servers[0]).requests == 0) sched_yield();
     gw_peer_server_destroy(f->servers[0]);

@@ -1,15 +1,6 @@
 /* migrate/peer_fetch against a source that lies, stutters, repeats itself or falls silent: nothing wrong is ever committed,
  * and what it did not give comes from an honest one. */
-#include <netinet/in.h>
-#include <poll.h>
-#include <sched.h>
-#include <sys/socket.h>
-
-#include "tests/lib/page_fixture.h"
-
-#include "migrate/checksum.h"
-#include "migrate/peer_io.h"
-#include "migrate/shake.h"
+#include "tests/lib/page_socket.h"
 
 #define BLOCKS    4u
 #define ITEMS     (BLOCKS * PAGE_GROUPS * PAGE_HEADS)
@@ -85,12 +76,6 @@ static void seal(struct frame *f)
     f->size = GW_PAGE_HEAD_BYTES + f->head.table_bytes + f->head.payload_bytes;
 }
 
-static bool say(int fd, const void *bytes, size_t len)
-{
-    struct iovec iov = {(void *)(uintptr_t)bytes, len};
-    return gw_peer_io_writev(fd, &iov, 1, gw_clock_mono_us() + PAGE_LATE_US, NULL) == GW_OK;
-}
-
 static bool say_frame(int fd, struct frame *f)
 {
     seal(f);
@@ -130,20 +115,6 @@ static bool hear_request(struct liar *l, int fd)
     return true;
 }
 
-static bool hear_handshake(int fd)
-{
-    const struct gw_shake_key key = {PAGE_KEY, strlen(PAGE_KEY)};
-    struct gw_shake s;
-    enum gw_shake_result result = GW_SHAKE_MORE;
-    gw_shake_accept(&s, fd, GW_SHAKE_PAGES, 0);
-    while (result == GW_SHAKE_MORE) {
-        if (gw_peer_io_wait(fd, gw_shake_events(&s), gw_clock_mono_us() + PAGE_LATE_US, NULL) != GW_OK)
-            return false;
-        result = gw_shake_step(&s, &key);
-    }
-    return result == GW_SHAKE_PROVEN && gw_shake_admit(&s, &key);
-}
-
 static void *liar_main(void *arg)
 {
     struct liar *l = arg;
@@ -157,13 +128,7 @@ static void *liar_main(void *arg)
 
 static void open_liar(struct liar *l)
 {
-    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof addr;
-    l->listener = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(bind(l->listener, (struct sockaddr *)&addr, len), 0);
-    assert_int_equal(listen(l->listener, 8), 0);
-    assert_int_equal(getsockname(l->listener, (struct sockaddr *)&addr, &len), 0);
-    snprintf(l->address, sizeof l->address, "127.0.0.1:%u", ntohs(addr.sin_port));
+    l->listener = listen_local(l->address);
     assert_int_equal(pthread_create(&l->thread, NULL, liar_main, l), 0);
 }
 
@@ -301,19 +266,18 @@ static void test_run_source_that_always_closes_is_given_up(void **state)
 }
 
 /* A byte, and again one, each sooner than the deadline of a message: none of them ever ends. */
-static bool say_slowly(struct liar *l, int fd)
+static bool say_byte_by_byte(struct liar *l, int fd)
 {
     struct frame *f = right_frame(l);
-    const struct timespec pause = {.tv_nsec = STALL_US / 3 * 1000};
     seal(f);
-    for (size_t i = 0; i < f->size && say(fd, f->bytes + i, 1); i++) ppoll(NULL, 0, &pause, NULL);
+    say_slowly(fd, f->bytes, f->size, STALL_US / 3);
     return false;
 }
 
 static void test_run_byte_now_and_then_is_dropped(void **state)
 {
     struct fixture *f = *state;
-    struct gw_fetch_result r = run_with(f, say_slowly);
+    struct gw_fetch_result r = run_with(f, say_byte_by_byte);
     assert_int_equal(r.broken, GW_FETCH_FAILS_MAX);
     assert_int_equal(from_honest(f), ITEMS);
 }
