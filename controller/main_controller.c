@@ -184,6 +184,7 @@ static void configure_core(struct program *p)
     c->heartbeat_us = p->o.heartbeat_ms * GW_US_PER_MS;
     c->heartbeat_timeout_us = p->o.heartbeat_timeout_ms * GW_US_PER_MS;
     c->max_queue_wait_us = (int64_t)(p->o.max_queue_wait_s * 1e6);
+    c->warm_timeout_us = (int64_t)(p->o.warm_timeout_s * 1e6);
     c->max_queued = (uint32_t)p->o.max_queue;
     c->max_workers = LINKS_MAX;
 }

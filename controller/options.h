@@ -19,7 +19,8 @@ struct gw_controller_options {
         *admin_token_file, *ready_file, *log_level, *layout, *journal, *journal_password_file;
     int64_t port, max_connections, max_body_bytes, max_queue, heartbeat_ms, heartbeat_timeout_ms,
         text_threads;
-    double max_queue_wait_s, sse_ping_s, stop_grace_s, slo_ttft_s, slo_tpot_s, resume_grace_s, lease_s;
+    double max_queue_wait_s, sse_ping_s, stop_grace_s, slo_ttft_s, slo_tpot_s, resume_grace_s, lease_s,
+        warm_timeout_s;
     bool insecure_plaintext, standby;
     struct gw_endpoint admin, worker; /* parsed from admin_listen, worker_listen */
 };

@@ -239,7 +239,8 @@ static void draw_worker(struct canvas *c, uint32_t y, uint32_t left, const struc
     if (doomed)
         canvas_printf(c, x, y, CANVAS_RED, "goes in %.0f s", w->deadline_in_s > 0 ? w->deadline_in_s : 0);
     else
-        canvas_printf(c, x, y, CANVAS_GREEN, "%s", w->state);
+        canvas_printf(c, x, y, w->advised ? CANVAS_YELLOW : CANVAS_GREEN, "%s%s", w->state,
+                      w->advised ? ", may go" : "");
     x += 14;
     if (!p) {
         canvas_printf(c, x, y, CANVAS_DIM, "%s", w->why[0] ? w->why : "in no pipeline");

@@ -130,6 +130,7 @@ static gw_err_t read_worker(const cJSON *j, struct view_worker *w, struct gw_err
     TRY(read_text(j, "worker", w->worker, sizeof w->worker, ctx));
     TRY(read_text(j, "instance", w->instance, sizeof w->instance, ctx));
     TRY(read_text(j, "state", w->state, sizeof w->state, ctx));
+    TRY(gw_json_bool(j, "advised", &w->advised, ctx));
     TRY(read_u32(j, "requests", UINT32_MAX, &w->requests, ctx));
     TRY(gw_json_double(j, "deadline_in_s", -1e9, 1e9, &w->deadline_in_s, ctx));
     TRY(read_u32(beat, "kv_used_tokens", UINT32_MAX, &w->kv_used_tokens, ctx));

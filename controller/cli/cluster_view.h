@@ -37,6 +37,7 @@ struct view_pipeline {
 struct view_worker {
     char worker[VIEW_NAME_MAX + 1], instance[VIEW_NAME_MAX + 1];
     char state[16];          /* "up", "doomed" */
+    bool advised;            /* its cloud recommends to leave its instance */
     char why[VIEW_TEXT_MAX]; /* it is in no pipeline; else "" */
     double deadline_in_s;    /* of the notice, if it is doomed */
     uint32_t requests;

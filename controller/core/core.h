@@ -36,6 +36,10 @@
  *     UP       any frame in time           UP        the silence deadline moves
  *     UP       NOTICE(deadline)            DOOMED    the pipeline that it prepares is DEAD; the one that it
  *                                                    serves is doomed; a plan is wanted
+ *     UP       NOTICE(REBALANCE)           UP        a recommendation dooms nobody: remembered (by instance for a day),
+ *                                                    shown; new work prefers pipelines without it
+ *     DOOMED   NOTICE(REBALANCE)           DOOMED    the same; the deadline stays
+ *     any      NOTICE cancel               same      … it is taken back, too
  *     UP       link down · GOODBYE         GONE      unannounced loss: its pipelines are DEAD; a plan is wanted
  *     UP       no frame until deadline     GONE      the same, link closed (frozen, cut off)
  *     DOOMED   NOTICE again                DOOMED    the deadline moves
@@ -323,6 +327,7 @@ enum gw_note_kind {
     GW_NOTE_PIPELINE_FORMING, /* worker: the leader, generation: the pipeline's, count: ranks */
     GW_NOTE_PIPELINE_SERVING,
     GW_NOTE_PIPELINE_DRAINING,
+    GW_NOTE_WORKER_ADVISED,   /* text: what was recommended */
     GW_NOTE_PIPELINE_WARMING, /* KV of its requests is copied ahead, count: requests */
     GW_NOTE_REQUEST_ORIGIN, /* where the KV of an attempt came from: `origin`, in tokens; generation: its pipeline's */
     GW_NOTE_PIPELINE_DEAD, /* text: why; announced: it was told to end; count: requests on it. generation 0: planned,
@@ -416,6 +421,7 @@ struct gw_core_worker_view {
     uint32_t pipeline;   /* that it serves in */
     uint64_t generation; /* the same; 0 = it serves in none */
     uint32_t requests;   /* of that pipeline */
+    bool advised;        /* REBALANCE: its cloud recommends to leave its instance */
     uint32_t pid;
     int64_t deadline_us; /* of the notice; 0 = none */
     struct gw_msg_heartbeat last;

@@ -105,6 +105,7 @@ struct core_worker {
     enum core_worker_state state;
     uint32_t slot; /* in core->workers */
     uint8_t profile;
+    bool advised;     /* its cloud recommends to leave its instance: it may go soon, or not */
     bool rechecked;   /* silent, and given a second chance because many were */
     int64_t heard_us; /* last frame */
     int64_t silent_at_us;
@@ -146,6 +147,7 @@ struct core_pipeline {
     uint32_t warming;            /* how many of its requests have a WARM pending */
     uint64_t warm_tokens;        /* while targets are chosen: KV that it will have to hold */
     int64_t warm_until_us;       /* it serves on for the copy until then; 0 = no copy is being made */
+    bool advised;                /* of any of its workers, see there; valid after a review */
     bool stays;                  /* SERVING, and nothing is known that will end it without heirs */
     int64_t prepare_deadline_us; /* FORMING */
     int64_t handoff_deadline_us; /* 0 = no HANDOFF is awaited */
@@ -163,6 +165,7 @@ struct core_pipeline {
 struct core_notice {
     char name[GW_WIRE_NAME_MAX + 1]; /* "" = free entry */
     uint32_t pid;                    /* 0: name is an instance; else the worker process of that name */
+    bool advice; /* REBALANCE: nobody is doomed by it; deadline_us: it is forgotten then */
     int64_t deadline_us;
 };
 

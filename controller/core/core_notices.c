@@ -6,6 +6,8 @@
 #include "base/clock.h"
 
 #define NOTICE_MAX_US (30 * 24 * 3600 * GW_US_PER_S) /* no cloud announces a reclaim earlier */
+#define ADVICE_US                                                                                            \
+    (24 * 3600 * GW_US_PER_S) /* a recommendation is not taken back; a day later it is news no more */
 
 /* ---- the table of what was announced ---- */
 
@@ -30,13 +32,22 @@ static void notice_remove(struct gw_core *core, const char *name, uint32_t pid)
     }
 }
 
-static void notice_put(struct gw_core *core, const char *name, uint32_t pid, int64_t deadline_us)
+static struct core_notice *notice_put(struct gw_core *core, const char *name, uint32_t pid,
+                                      int64_t deadline_us)
 {
     notice_remove(core, name, pid);
     struct core_notice *n = victim(core);
     snprintf(n->name, sizeof n->name, "%s", name);
     n->pid = pid;
+    n->advice = false;
     n->deadline_us = deadline_us;
+    return n;
+}
+
+static bool is_about(const struct core_notice *n, const struct core_worker *w)
+{
+    if (n->pid == 0) return strcmp(n->name, w->hello.instance) == 0;
+    return n->pid == w->hello.pid && strcmp(n->name, w->hello.worker) == 0;
 }
 
 /* The deadline that was announced for this worker and is still to come; 0 = none. */
@@ -45,12 +56,52 @@ static int64_t notice_find(const struct gw_core *core, const struct core_worker 
     int64_t deadline_us = 0;
     for (size_t i = 0; i < CORE_NOTICES_MAX; i++) {
         const struct core_notice *n = &core->notices[i];
-        if (n->name[0] == '\0' || n->deadline_us <= now_us) continue;
-        bool mine = n->pid == 0 ? strcmp(n->name, w->hello.instance) == 0
-                                : n->pid == w->hello.pid && strcmp(n->name, w->hello.worker) == 0;
-        if (mine && (deadline_us == 0 || n->deadline_us < deadline_us)) deadline_us = n->deadline_us;
+        if (n->name[0] == '\0' || n->advice || n->deadline_us <= now_us) continue;
+        if (is_about(n, w) && (deadline_us == 0 || n->deadline_us < deadline_us))
+            deadline_us = n->deadline_us;
     }
     return deadline_us;
+}
+
+/* ---- advice ---- */
+
+static void advise(struct gw_core *core, struct core_worker *w)
+{
+    if (w->advised) return;
+    w->advised = true;
+    core->review_due = true;
+    core_note(core, GW_NOTE_WORKER_ADVISED, w, NULL, "its cloud recommends to leave its instance");
+}
+
+/* Does the table say anything of name already? */
+static bool is_noticed(const struct gw_core *core, const char *name, int64_t now_us)
+{
+    for (size_t i = 0; i < CORE_NOTICES_MAX; i++)
+        if (strcmp(core->notices[i].name, name) == 0 && core->notices[i].deadline_us > now_us) return true;
+    return false;
+}
+
+/* A recommendation dooms nobody, and changes nothing about who is doomed. */
+static void on_advice(struct gw_core *core, int64_t now_us, const char *name)
+{
+    bool is_worker = false;
+    for (uint32_t i = 0; i < core->workers_end; i++) {
+        struct core_worker *w = core->workers[i];
+        bool named = w && strcmp(w->hello.worker, name) == 0;
+        is_worker = is_worker || named;
+        if (named || (w && strcmp(w->hello.instance, name) == 0)) advise(core, w);
+    }
+    if (!is_worker && !is_noticed(core, name, now_us))
+        notice_put(core, name, 0, now_us + ADVICE_US)->advice = true;
+}
+
+static bool is_advised(const struct gw_core *core, const struct core_worker *w, int64_t now_us)
+{
+    for (size_t i = 0; i < CORE_NOTICES_MAX; i++) {
+        const struct core_notice *n = &core->notices[i];
+        if (n->name[0] != '\0' && n->advice && n->deadline_us > now_us && is_about(n, w)) return true;
+    }
+    return false;
 }
 
 /* ---- doom ---- */
@@ -73,6 +124,8 @@ static void doom(struct gw_core *core, struct core_worker *w, int64_t now_us, in
 
 void core_worker_undoom(struct gw_core *core, struct core_worker *w, const char *why)
 {
+    w->advised = false;
+    core->review_due = true;
     if (w->state != CORE_DOOMED) return;
     w->notice_deadline_us = 0;
     core_worker_set_state(core, w, CORE_UP);
@@ -88,6 +141,10 @@ static int64_t clamp_deadline(int64_t now_us, int64_t deadline_us)
 void core_on_notice(struct gw_core *core, int64_t now_us, const char *name, uint8_t kind, int64_t deadline_us)
 {
     bool cancel = kind == GW_NOTICE_CANCEL, is_worker = false;
+    if (kind == GW_NOTICE_REBALANCE) {
+        on_advice(core, now_us, name);
+        return;
+    }
     deadline_us = clamp_deadline(now_us, deadline_us);
     notice_remove(core, name, 0);
     for (uint32_t i = 0; i < core->workers_end; i++) {
@@ -116,6 +173,10 @@ void core_on_worker_notice(struct gw_core *core, struct core_worker *w, int64_t 
         core_worker_undoom(core, w, "the worker took its notice back");
         return;
     }
+    if (m->kind == GW_NOTICE_REBALANCE) {
+        advise(core, w);
+        return;
+    }
     notice_put(core, w->hello.worker, w->hello.pid, deadline_us);
     doom(core, w, now_us, deadline_us);
 }
@@ -123,5 +184,6 @@ void core_on_worker_notice(struct gw_core *core, struct core_worker *w, int64_t 
 void core_notices_greet(struct gw_core *core, struct core_worker *w, int64_t now_us)
 {
     int64_t deadline_us = notice_find(core, w, now_us);
+    if (is_advised(core, w, now_us)) advise(core, w);
     if (deadline_us != 0) doom(core, w, now_us, deadline_us);
 }

@@ -15,6 +15,9 @@
  * A request goes where its KV was copied ahead, if there is room. One that is routed away from its prefix names the
  * pipeline that has it as a holder of pages (core_holders.c): the prefix cache is the whole cluster's.
  *
+ * A pipeline with a worker whose instance its cloud recommends to leave (REBALANCE) counts as much busier than it is: new
+ * work prefers others, and what runs there stays.
+ *
  * Load counts branches; prompt tokens that wait for prefill count as PREFILL_PER_BRANCH each to a branch: a
  * chunk of prefill in a step takes about as long as so many decodes. */
 #define BLOCK_TOKENS       16
@@ -27,6 +30,12 @@
 static uint64_t load_of(const struct core_pipeline *p)
 {
     return p->branches + p->prefill_tokens / PREFILL_PER_BRANCH;
+}
+
+/* Load as new work sees it: what its cloud would rather see gone is taken when others are much busier. */
+static uint64_t weighed_load(const struct core_pipeline *p)
+{
+    return p->advised ? AFFINITY_FACTOR * load_of(p) + AFFINITY_SLACK : load_of(p);
 }
 
 /* Fills in hashes of the prompt's prefixes, shortest first; returns how many there are. */
@@ -101,7 +110,7 @@ static struct core_pipeline *least_loaded(const struct gw_core *core, const stru
     for (struct core_pipeline *p = core->pipelines; p; p = p->next) {
         if (!eligible(core, r, p)) continue;
         bool better = !best || fits(r, p) > fits(r, best) ||
-                      (fits(r, p) == fits(r, best) && load_of(p) < load_of(best));
+                      (fits(r, p) == fits(r, best) && weighed_load(p) < weighed_load(best));
         if (better) best = p;
     }
     return best;
@@ -116,7 +125,7 @@ static struct core_pipeline *pick(struct gw_core *core, const struct core_reques
     if (warm && eligible(core, r, warm) && fits(r, warm)) return warm;
     if (!least || !affine || !eligible(core, r, affine)) return least;
     if (fits(r, affine) < fits(r, least)) return least;
-    return load_of(affine) <= AFFINITY_FACTOR * load_of(least) + AFFINITY_SLACK ? affine : least;
+    return weighed_load(affine) <= AFFINITY_FACTOR * weighed_load(least) + AFFINITY_SLACK ? affine : least;
 }
 
 /* ---- submission ---- */

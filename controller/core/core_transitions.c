@@ -57,6 +57,13 @@ static bool is_doomed(const struct core_pipeline *p)
     return core_pipeline_deadline_us(p) != INT64_MAX;
 }
 
+static bool is_advised(const struct core_pipeline *p)
+{
+    for (uint32_t i = 0; i < p->ranks_len; i++)
+        if (p->ranks[i].worker->advised) return true;
+    return false;
+}
+
 /* Joins each new pipeline with the old ones of its workers, then sums up each component at its root. */
 static void find_components(struct gw_core *core)
 {
@@ -86,6 +93,7 @@ static void find_staying(struct gw_core *core)
 {
     bool stays[CORE_PROFILES_MAX + 1] = {false};
     for (struct core_pipeline *p = core->pipelines; p; p = p->next) {
+        p->advised = is_advised(p);
         p->stays = p->state == CORE_SERVING && !is_doomed(p) && (!p->retired || root_of(p)->heirs);
         if (p->stays && !p->alone) stays[CORE_PROFILE_NONE] = stays[p->profile] = true;
     }

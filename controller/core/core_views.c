@@ -19,6 +19,7 @@ static void view_of(const struct core_worker *w, struct gw_core_worker_view *v)
     memcpy(v->profile, w->hello.profile, sizeof v->profile);
     v->state = w->state == CORE_UP ? "up" : "doomed";
     v->pid = w->hello.pid;
+    v->advised = w->advised;
     v->deadline_us = w->notice_deadline_us;
     v->last = w->last;
     if (!w->serving) return;

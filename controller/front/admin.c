@@ -121,6 +121,7 @@ static void put_worker(struct gw_buf *b, const struct gw_core_worker_view *w, in
         gw_buf_printf(b, "%.3f,", (double)(w->deadline_us - now_us) / (double)GW_US_PER_S);
     else
         gw_buf_puts(b, "null,");
+    if (w->advised) gw_buf_puts(b, "\"advised\":true,");
     put_heartbeat(b, &w->last);
     gw_buf_u8(b, '}');
 }

@@ -39,6 +39,7 @@ static const char *const kind_names[] = {
     [GW_NOTE_PIPELINE_SERVING] = "pipeline_serving",
     [GW_NOTE_PIPELINE_DRAINING] = "pipeline_draining",
     [GW_NOTE_PIPELINE_DEAD] = "pipeline_dead",
+    [GW_NOTE_WORKER_ADVISED] = "worker_advised",
     [GW_NOTE_PIPELINE_WARMING] = "pipeline_warming",
     [GW_NOTE_REQUEST_ORIGIN] = "request_origin",
 };

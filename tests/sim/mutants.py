@@ -125,8 +125,8 @@ MUTANTS = [
     ("waiting has no end", REQUESTS, "while (list->first && list->first->wait_until_us <= now_us)",
      "while (false && list->first && now_us > 0)", "unit"),
     ("the queue has no limit", REQUESTS, "core->fresh.len >= core->config.max_queued ?", "false ?", "unit"),
-    ("affinity overloads one worker", ROUTE, "return load_of(affine) <= AFFINITY_FACTOR * load_of(least) + AFFINITY_SLACK",
-     "return load_of(affine) + 1 > 0", "unit"),
+    ("affinity overloads one worker", ROUTE, "return weighed_load(affine) <= AFFINITY_FACTOR * weighed_load(least) + AFFINITY_SLACK",
+     "return weighed_load(affine) + 1 > 0", "unit"),
     ("no affinity", ROUTE, "while (count > 0) {", "while (false) {", "unit"),
     ("tenants share prefixes", ROUTE, "gw_hash64(q->tenant, sizeof q->tenant, 0)", "gw_hash64(q->tenant, 0, 0)", "unit"),
     # cancels
@@ -158,6 +158,16 @@ MUTANTS = [
     ("an announcement is forgotten when its instance reconnects", WORKERS, "core_notices_greet(core, w, now_us);", "",
      "unit"),
     ("an announcement is for any process of that name", NOTICES, "n->pid == w->hello.pid && strcmp", "strcmp", "unit"),
+    # recommendations
+    ("a recommendation dooms", NOTICES, "if (kind == GW_NOTICE_REBALANCE) { on_advice(core, now_us, name); return; }", "", "unit"),
+    ("a worker's own recommendation dooms", NOTICES, "if (m->kind == GW_NOTICE_REBALANCE) { advise(core, w); return; }", "",
+     "unit"),
+    ("a recommendation takes a notice's place", NOTICES, "if (!is_worker && !is_noticed(core, name, now_us))",
+     "if (!is_worker)", "unit"),
+    ("a recommendation is not remembered", NOTICES, "if (is_advised(core, w, now_us)) advise(core, w);", "", "unit"),
+    ("a remembered recommendation dooms", NOTICES, "n->name[0] == '\\0' || n->advice || n->deadline_us", "n->name[0] == '\\0' || n->deadline_us",
+     "unit"),
+    ("new work does not care for recommendations", ROUTE, "return p->advised ?", "return false ?", "unit"),
     # plans
     ("what the plan has already is made anew", PLAN, "if (is_run(p, run)) return p;", "if (false && is_run(p, run)) return p;",
      "sim"),

@@ -118,8 +118,22 @@ void sim_on_notice_cancel(struct sim *sim, const struct sim_event *e)
         admin_notice(sim, w, GW_NOTICE_CANCEL, 0);
 }
 
+/* Its cloud thinks that it may go; mostly it does not. */
+static void advise(struct sim *sim, struct sim_worker *w)
+{
+    if (sim_chance(sim, 2))
+        sim_worker_send_notice(sim, w, GW_NOTICE_REBALANCE, 0);
+    else
+        admin_notice(sim, w, GW_NOTICE_REBALANCE, 0);
+    plan_cancel(sim, w);
+}
+
 static void announce(struct sim *sim, struct sim_worker *w)
 {
+    if (sim_chance(sim, 8)) {
+        advise(sim, w);
+        return;
+    }
     int64_t grace_us = sim_chance(sim, 6) ? 0 : ms(sim, 0, GRACE_MAX_MS);
     if (sim_chance(sim, 2)) {
         sim_worker_send_notice(sim, w, GW_NOTICE_PREEMPT, (uint32_t)(grace_us / GW_US_PER_MS));

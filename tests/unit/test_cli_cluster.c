@@ -18,7 +18,8 @@
     "],\"shares\":[" s0 "," s1 "],\"ready\":" ready "}"
 #define WORKER(name, state)                                                                                  \
     "{\"worker\":\"" name "\",\"instance\":\"i-" name "\",\"state\":\"" state                                \
-    "\",\"requests\":3,\"deadline_in_s\":12.4,\"heartbeat\":{\"steps\":4,\"step_us\":1500,\"kv_used_"        \
+    "\",\"advised\":true,\"requests\":3,\"deadline_in_s\":12.4,\"heartbeat\":{\"steps\":4,\"step_us\":1500," \
+    "\"kv_used_"                                                                                             \
     "tokens\":25,\"kv_"                                                                                      \
     "total_tokens\":100}}"
 
@@ -160,6 +161,7 @@ static void test_picture_draws_a_box_per_rank(void **state)
               "     1  │■ ■ ■│■ ■ ■│□ □│\n"
               "        └─────┴─────┴───┘\n");
     has(text, "i-w2     w2       goes in 12 s         4         3      1.5   25%\n");
+    has(text, "i-w0     w0       up, may go           4         3      1.5   25%\n");
     free(text);
     text = draw(&v, 80, false);
     has(text, "groups  +-----+-----+---+\n"

@@ -120,7 +120,7 @@ static void test_notice_names_an_instance_or_one_worker(void **state)
     join(&f, "a", "i-1");
     join(&f, "b", "i-1");
     join(&f, "c", "i-2");
-    notice(&f, "i-1", GW_NOTICE_REBALANCE, 30 * S);
+    notice(&f, "i-1", GW_NOTICE_MAINTENANCE, 30 * S);
     assert_string_equal(state_of(&f, "a"), "doomed");
     assert_string_equal(state_of(&f, "b"), "doomed");
     assert_string_equal(state_of(&f, "c"), "up");
@@ -403,6 +403,93 @@ static void test_doomed_worker_kept_for_a_suspect_is_given_back(void **state)
     fixture_close(&f);
 }
 
+/* ---- recommendations ---- */
+
+static bool is_advised(const struct fixture *f, const char *worker)
+{
+    struct gw_core_worker_view views[4];
+    size_t n = gw_core_workers(f->core, views, 4);
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(views[i].worker, worker) == 0) return views[i].advised;
+    return false;
+}
+
+static void test_rebalance_dooms_nobody_and_new_work_prefers_others(void **state)
+{
+    (void)state;
+    for (int by_worker = 0; by_worker < 2; by_worker++) {
+        struct fixture f;
+        open_running(&f, true);
+        if (by_worker)
+            worker_notice(&f, 1, GW_NOTICE_REBALANCE, 0);
+        else
+            notice(&f, "i-1", GW_NOTICE_REBALANCE, 0);
+        assert_int_equal(noted(&f, GW_NOTE_WORKER_ADVISED, 0)->request, 0);
+        assert_null(noted(&f, GW_NOTE_WORKER_DOOMED, 0));
+        assert_string_equal(state_of(&f, "w1"), "up");
+        assert_true(is_advised(&f, "w1") && !is_advised(&f, "w2"));
+        uint64_t id = 8;
+        for (; id < 14; id++) {
+            submit(&f, id, 1, 20);
+            assert_non_null(sent(&f, 2, GW_MSG_SUBMIT, 0));
+        }
+        while (submit(&f, id, 1, 20), !sent(&f, 1, GW_MSG_SUBMIT, 0))
+            assert_true(id++ < 40); /* others are busy */
+        tokens(&f, 1, 7, 1, 4, 2);
+        assert_int_equal(count(&f, GW_ACT_TOKENS), 1); /* what runs there stays */
+        run(&f, 60 * S, NULL);
+        assert_string_equal(state_of(&f, "w1"), "up");
+        fixture_close(&f);
+    }
+}
+
+static void test_rebalance_does_not_touch_a_notice(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_running(&f, false);
+    int64_t start_us = f.now_us;
+    notice(&f, "i-1", GW_NOTICE_PREEMPT, 10 * S);
+    notice(&f, "i-1", GW_NOTICE_REBALANCE, 0);
+    assert_string_equal(state_of(&f, "w1"), "doomed");
+    join(&f, "w1", "i-1"); /* the next incarnation */
+    assert_string_equal(state_of(&f, "w1"), "doomed");
+    struct gw_core_worker_view v;
+    assert_int_equal(gw_core_workers(f.core, &v, 1), 1);
+    assert_true(v.deadline_us == start_us + 10 * S);
+    fixture_close(&f);
+}
+
+static void test_rebalance_then_notice_dooms(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_running(&f, true);
+    notice(&f, "i-1", GW_NOTICE_REBALANCE, 0);
+    notice(&f, "i-1", GW_NOTICE_PREEMPT, 10 * S);
+    assert_string_equal(state_of(&f, "w1"), "doomed");
+    assert_true(cut_over(&f));
+    fixture_close(&f);
+}
+
+static void test_rebalance_is_remembered_by_instance_until_it_is_taken_back(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    fixture_start(&f);
+    notice(&f, "i-1", GW_NOTICE_REBALANCE, 0);
+    join(&f, "w1", "i-1");
+    assert_true(is_advised(&f, "w1"));
+    notice(&f, "i-1", GW_NOTICE_CANCEL, 0);
+    assert_false(is_advised(&f, "w1"));
+    assert_string_equal(state_of(&f, "w1"), "up");
+    link_down(&f, 1);
+    join(&f, "w1", "i-1");
+    assert_false(is_advised(&f, "w1"));
+    fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -429,6 +516,10 @@ int main(void)
         cmocka_unit_test(test_doomed_instance_dooms_who_joins_before_its_deadline),
         cmocka_unit_test(test_doomed_worker_kept_for_a_suspect_is_given_back),
         cmocka_unit_test(test_cutover_of_very_many_requests_is_cut_in_pieces),
+        cmocka_unit_test(test_rebalance_dooms_nobody_and_new_work_prefers_others),
+        cmocka_unit_test(test_rebalance_does_not_touch_a_notice),
+        cmocka_unit_test(test_rebalance_then_notice_dooms),
+        cmocka_unit_test(test_rebalance_is_remembered_by_instance_until_it_is_taken_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

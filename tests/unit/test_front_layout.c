@@ -204,7 +204,8 @@ static void test_timeline_names_what_pipelines_do(void **state)
                  {GW_NOTE_PIPELINE_SERVING, "\"kind\":\"pipeline_serving\""},
                  {GW_NOTE_PIPELINE_DRAINING, "\"kind\":\"pipeline_draining\""},
                  {GW_NOTE_PIPELINE_DEAD, "\"kind\":\"pipeline_dead\""},
-                 {GW_NOTE_PIPELINE_WARMING, "\"kind\":\"pipeline_warming\""}};
+                 {GW_NOTE_PIPELINE_WARMING, "\"kind\":\"pipeline_warming\""},
+                 {GW_NOTE_WORKER_ADVISED, "\"kind\":\"worker_advised\""}};
     struct front_fixture *f = *state;
     struct http_client *c = fixture_admin(f);
     http_client_get(c, "/admin/events");
