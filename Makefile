@@ -39,6 +39,7 @@ MIGRATE := migrate/request.c migrate/wire.c migrate/wire_session.c migrate/wire_
 MIGRATE += migrate/profile.c migrate/block_name.c migrate/model_files.c migrate/fingerprint.c
 MIGRATE += migrate/plan.c
 MIGRATE += migrate/record_seal.c
+MIGRATE += migrate/redis_call.c
 MIGRATE += migrate/page_seal.c migrate/store.c migrate/store_io.c migrate/store_server.c migrate/store_redis.c migrate/redis_replies.c
 MIGRATE += migrate/store_memory.c migrate/store_peer.c migrate/store_peer_server.c migrate/store_peer_wire.c
 MIGRATE += migrate/shake.c migrate/geometry.c migrate/checksum.c migrate/page_codec.c migrate/peer_io.c migrate/peer_server.c migrate/peer_conn.c
@@ -89,11 +90,12 @@ FRONT := controller/front/http_parser.c controller/front/http_head.c controller/
          controller/front/openai_response.c controller/front/completion.c controller/front/completion_send.c \
          controller/front/text_routes.c controller/front/info_routes.c controller/front/admin.c controller/front/admin_layout.c \
          controller/front/metrics.c controller/front/timeline.c controller/front/front.c
-# A fake core and an HTTP client, for the front's tests
 FRONT += controller/front/stream_position.c controller/front/stream_log.c controller/front/stream_codec.c \
          controller/front/completion_stream.c controller/front/completion_resume.c
+# A fake core and an HTTP client, for the front's tests
 FRONT_TEST := tests/lib/fake_core.c tests/lib/http_client.c tests/lib/front_fixture.c
 CONTROLLER := controller/worker_links.c controller/hub.c controller/model_info.c controller/options.c
+CONTROLLER += controller/journal_redis.c
 CONTROLLER += controller/journal.c controller/journal_table.c controller/journal_segment.c controller/journal_file.c
 # What the controller and the operator's tool know of layouts
 LAYOUT := controller/layout_model.c controller/layout_spec.c controller/layout_load.c controller/layout_fleet.c \
@@ -152,6 +154,7 @@ UNIT_LAYOUT := test_layout_spec test_layout_load test_layout_fleet test_layout_p
 UNIT_CLI := test_cli_fleet test_cli_cluster
 UNIT_CONTROLLER := test_worker_links
 UNIT_CONTROLLER += test_journal_segment test_journal
+UNIT_CONTROLLER += test_journal_redis
 UNIT_LINKS := test_link_both_ends
 UNIT_CLOUD := test_cloud_times test_cloud_source_aws test_cloud_source_gcp test_cloud_source_azure test_cloud_source_sim \
               test_cloud_watch_options test_cloud_xml test_cloud_web test_cloud_capacity test_cloud_watch
@@ -276,9 +279,9 @@ E2E += tests/e2e/test_plan.py@300 tests/e2e/test_layouts.py@600
 E2E += tests/e2e/test_cloud_watch.py@300 tests/e2e/test_cloud_aws.py@300 tests/e2e/test_cloud_groups.py@300 tests/e2e/test_terraform.py@300
 E2E += tests/e2e/test_netns.py@120 tests/e2e/test_hosts.py@300
 E2E += tests/e2e/test_layout_cli.py@300
+E2E += tests/e2e/test_resume.py@300
 E2E_LONG :=
 # Programs that print `bench` lines: C ones (tests/bench/<name>.c, run on the release build) and scripts.
-E2E += tests/e2e/test_resume.py@300
 BENCH := bench_kernels bench_coll bench_engine bench_plan
 BENCH_MODEL := bench_ranks bench_prepare
 BENCH_E2E := tests/bench/bench_recovery.py

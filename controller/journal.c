@@ -9,6 +9,7 @@
 
 #define WAITERS_FIRST_CAP 64
 #define BATCH_KEPT_BYTES  ((size_t)4 << 20)
+#define RETRY_US          GW_US_PER_S
 #define CHANGE_BYTES      13 /* what a change adds to its piece */
 /* Ends are always taken: a lost one keeps its entry until the next start. */
 #define END_SLACK ((size_t)1 << 20)
@@ -53,6 +54,8 @@ struct gw_journal {
 };
 
 static void write_pending(struct gw_journal *j);
+static gw_err_t put_change(struct gw_journal *j, const struct gw_change *change);
+static void want_flush(struct gw_journal *j, int64_t us);
 
 static void set_timer(struct event *timer, int64_t us)
 {
@@ -137,6 +140,16 @@ static void empty(struct gw_buf *b)
     gw_buf_init(b, GW_JOURNAL_PENDING_MAX);
 }
 
+/* The ends in a batch that failed are tried again: else their entries would stay until the next start. */
+static void keep_ends(struct gw_journal *j, const struct gw_buf *failed)
+{
+    struct gw_reader r;
+    struct gw_change change;
+    gw_reader_init(&r, failed->data, failed->len);
+    while (r.pos < r.len && gw_change_get(&r, &change) == GW_OK)
+        if (change.kind == GW_CHANGE_END && put_change(j, &change) == GW_OK) want_flush(j, RETRY_US);
+}
+
 static void write_done(void *arg, bool skipped)
 {
     struct gw_journal *j = arg;
@@ -146,6 +159,7 @@ static void write_done(void *arg, bool skipped)
     count_batch(j);
     j->writing = NULL;
     if (j->now_fenced) fence(j);
+    if (err != GW_OK && !j->fenced && !j->closing) keep_ends(j, &b->bytes);
     empty(&b->bytes);
     tell_waiters(b, err);
     if (!j->closing) go_on(j);

@@ -13,6 +13,7 @@
 #include "controller/front/front.h"
 #include "controller/hub.h"
 #include "controller/journal_file.h"
+#include "controller/journal_redis.h"
 #include "controller/layout.h"
 #include "controller/layout_model.h"
 #include "controller/model_info.h"
@@ -298,16 +299,34 @@ static gw_err_t create_loop(struct program *p, struct gw_err_ctx *ctx)
     return gw_pool_create(p->loop, (int)p->o.text_threads, TEXT_JOBS_MAX, &p->pool, ctx);
 }
 
+/* The same after a restart, so that the process before need not be waited for. */
+static void name_owner(const struct program *p, char *out, size_t size)
+{
+    char host[64] = "?";
+    gethostname(host, sizeof host - 1);
+    if (p->o.port != 0)
+        snprintf(out, size, "%s:%lld", host, (long long)p->o.port);
+    else
+        snprintf(out, size, "%s:%d", host, (int)getpid());
+}
+
 static gw_err_t try_journal(struct program *p, const char *key, size_t key_len, struct gw_err_ctx *ctx)
 {
+    char owner[96];
+    name_owner(p, owner, sizeof owner);
     const struct gw_journal_config config = {.where = p->o.journal,
                                              .key = key,
                                              .key_len = key_len,
                                              .term_min = (uint64_t)gw_clock_unix_s(),
+                                             .password_file = p->o.journal_password_file,
+                                             .owner = owner,
+                                             .lease_us = (int64_t)(p->o.lease_s * 1e6),
+                                             .insecure_plaintext = p->o.insecure_plaintext,
                                              .log = &p->log,
                                              .lost = on_journal_lost,
                                              .arg = p};
-    return gw_journal_open(p->loop, &gw_journal_file, &config, &p->journal, ctx);
+    bool redis = strncmp(p->o.journal, "redis://", 8) == 0;
+    return gw_journal_open(p->loop, redis ? &gw_journal_redis : &gw_journal_file, &config, &p->journal, ctx);
 }
 
 /* A standby looks again and again; a signal ends it. */
@@ -317,7 +336,8 @@ static gw_err_t wait_for_journal(struct program *p, const char *key, size_t key_
     bool said = false;
     for (;;) {
         gw_err_t err = try_journal(p, key, key_len, ctx);
-        if (err != GW_ERR_LIMIT) return err;
+        bool later = err == GW_ERR_LIMIT || err == GW_ERR_IO;
+        if (!later || (err == GW_ERR_IO && !p->o.standby)) return err;
         if (!p->o.standby) return gw_fail_prefix(ctx, err, "(--standby waits)");
         if (!said) gw_logf(&p->log, GW_LOG_INFO, "standing by: %s", ctx->text);
         said = true;

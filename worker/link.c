@@ -40,6 +40,7 @@ struct gw_link {
     uint16_t proto;
     uint64_t max_term;
     int backoff_ms;
+    int controller; /* of config.controllers */
     int64_t heard_us, controller_timeout_us;
     pthread_t thread;
     bool thread_started;
@@ -117,6 +118,8 @@ static void connection_over(struct gw_link *l, const char *why)
     else
         gw_logf(l->config.log, GW_LOG_DEBUG, "no session: %s", why);
     l->state = WAITING;
+    l->controller =
+        (l->controller + 1) % l->config.controllers_len; /* a frozen one accepts, and says nothing */
     set_timer(l, l->backoff_ms);
     l->backoff_ms = l->backoff_ms * 2 < BACKOFF_MAX_MS ? l->backoff_ms * 2 : BACKOFF_MAX_MS;
 }
@@ -309,8 +312,8 @@ static void dial(struct gw_link *l)
     if (!l->bev) return; /* the timer tries again */
     bufferevent_setcb(l->bev, on_readable, NULL, on_connection_event, l);
     bufferevent_enable(l->bev, EV_READ | EV_WRITE);
-    if (bufferevent_socket_connect(l->bev, (struct sockaddr *)&l->config.controller,
-                                   (int)l->config.controller_len) != 0)
+    struct gw_link_endpoint *to = &l->config.controllers[l->controller];
+    if (bufferevent_socket_connect(l->bev, (struct sockaddr *)&to->addr, (int)to->len) != 0)
         connection_over(l, strerror(errno));
 }
 

@@ -15,7 +15,7 @@
  *     UP           message of another                 UP         dropped
  *     UP           EOF, error, bad frame, silence for controller_timeout, either queue full
  *                                                     WAITING    GW_LINK_LOST; what was queued is dropped
- *     WAITING      back-off passed (50 ms … 1 s)      DIALING    -
+ *     WAITING      back-off passed (50 ms … 1 s)      DIALING    the next controller of the list
  *
  * Lost messages are lost with their session: after GW_LINK_LOST the engine forgets all requests (the
  * controller submits them elsewhere), keeping sealed pages.
@@ -33,10 +33,17 @@
 
 struct gw_link;
 
+#define GW_LINK_CONTROLLERS_MAX 4 /* one that serves, its standbys */
+
+struct gw_link_endpoint {
+    struct sockaddr_storage addr;
+    socklen_t len;
+};
+
 struct gw_link_config {
-    struct sockaddr_storage controller;
-    socklen_t controller_len;
-    const void *key; /* the cluster key; copied */
+    struct gw_link_endpoint controllers[GW_LINK_CONTROLLERS_MAX];
+    int controllers_len; /* >= 1 */
+    const void *key;     /* the cluster key; copied */
     size_t key_len;
     struct gw_msg_hello hello; /* all but mac, proto, nonce and max_term, which are the link's affair */
     const struct gw_log *log;

@@ -115,7 +115,7 @@ static gw_err_t open_mesh(struct worker *w, struct gw_err_ctx *ctx)
     struct gw_mesh_config config = {
         .host = o->data_host, .port = o->data_port, .key = w->key, .key_len = w->key_len, .log = &w->log};
     if (!o->data_host[0]) {
-        TRY(gw_probe_local_address(&o->controller_addr, o->controller_len, local, sizeof local, ctx));
+        TRY(gw_probe_local_address(&o->controllers[0].addr, o->controllers[0].len, local, sizeof local, ctx));
         config.host = local;
     }
     TRY(gw_mesh_create(&config, &w->host.mesh, ctx));
@@ -197,14 +197,14 @@ static gw_err_t fill_hello(struct worker *w, struct gw_msg_hello *hello, struct 
 
 static gw_err_t open_link(struct worker *w, struct gw_err_ctx *ctx)
 {
-    struct gw_link_config config = {.controller = w->options.controller_addr,
-                                    .controller_len = w->options.controller_len,
+    struct gw_link_config config = {.controllers_len = w->options.controllers_len,
                                     .key = w->key,
                                     .key_len = w->key_len,
                                     .log = &w->log,
                                     .arg = w->serve,
                                     .arrived = gw_serve_arrived,
                                     .released = gw_serve_released};
+    memcpy(config.controllers, w->options.controllers, sizeof config.controllers);
     TRY(fill_hello(w, &config.hello, ctx));
     gw_logf(&w->log, GW_LOG_INFO, "%s %s on %s, %llu MiB for weights and KV, ranks meet at %s; controller %s",
             GW_VERSION, config.hello.profile, config.hello.device,

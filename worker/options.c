@@ -36,7 +36,8 @@ static gw_err_t parse_flags(int argc, char **argv, struct gw_worker_options *o, 
         {"model", GW_FLAG_STRING, &o->model, "DIR", "model directory in Hugging Face form (needed)", 0, 0},
         {"cluster-key-file", GW_FLAG_STRING, &o->cluster_key_file, "FILE",
          "secret that all programs of the cluster share (needed)", 0, 0},
-        {"controller", GW_FLAG_STRING, &o->controller, "HOST:PORT", "the controller's worker port", 0, 0},
+        {"controller", GW_FLAG_STRING, &o->controller, "HOST:PORT[,...]",
+         "the controller's worker port; behind it those of its standbys, tried in turn", 0, 0},
         {"insecure-plaintext", GW_FLAG_BOOL, &o->insecure_plaintext, NULL,
          "allow a controller off loopback without TLS (prompts travel readable)", 0, 0},
         {"worker-id", GW_FLAG_STRING, &o->worker_id, "ID", "unique in the cluster (default: host-pid)", 0, 0},
@@ -94,19 +95,34 @@ static gw_err_t parse_isa(struct gw_worker_options *o, struct gw_err_ctx *ctx)
     return gw_fail(ctx, GW_ERR_INPUT, "--isa %s: expected auto, avx512bf16, avx512, avx2 or c", o->isa_name);
 }
 
-static gw_err_t parse_controller(struct gw_worker_options *o, struct gw_err_ctx *ctx)
+static gw_err_t parse_controller(struct gw_worker_options *o, const char *text, size_t len,
+                                 struct gw_err_ctx *ctx)
 {
-    char host[256];
+    char endpoint[256], host[256];
     uint16_t port = 0;
-    gw_err_t err = gw_sockaddr_split(o->controller, host, sizeof host, &port, ctx);
-    if (err == GW_OK) err = gw_sockaddr_parse(host, port, &o->controller_addr, &o->controller_len, ctx);
-    if (err != GW_OK) return gw_fail_prefix(ctx, err, "--controller");
-    if (gw_sockaddr_is_loopback(&o->controller_addr) || o->insecure_plaintext) return GW_OK;
-    return gw_fail(
-        ctx, GW_ERR_INPUT,
-        "--controller %s is not loopback and TLS is not there yet: say --insecure-plaintext on a network "
-        "that you trust",
-        o->controller);
+    if (o->controllers_len == GW_LINK_CONTROLLERS_MAX)
+        return gw_fail(ctx, GW_ERR_INPUT, "more than %d controllers", GW_LINK_CONTROLLERS_MAX);
+    if (len >= sizeof endpoint) return gw_fail(ctx, GW_ERR_INPUT, "an address is too long");
+    struct gw_link_endpoint *out = &o->controllers[o->controllers_len++];
+    snprintf(endpoint, sizeof endpoint, "%.*s", (int)len, text);
+    TRY(gw_sockaddr_split(endpoint, host, sizeof host, &port, ctx));
+    TRY(gw_sockaddr_parse(host, port, &out->addr, &out->len, ctx));
+    if (gw_sockaddr_is_loopback(&out->addr) || o->insecure_plaintext) return GW_OK;
+    return gw_fail(ctx, GW_ERR_INPUT,
+                   "%s is not loopback and TLS is not there yet: say --insecure-plaintext on a network that "
+                   "you trust",
+                   endpoint);
+}
+
+static gw_err_t parse_controllers(struct gw_worker_options *o, struct gw_err_ctx *ctx)
+{
+    gw_err_t err = GW_OK;
+    for (const char *at = o->controller; err == GW_OK && at;) {
+        size_t len = strcspn(at, ",");
+        err = parse_controller(o, at, len, ctx);
+        at = at[len] ? at + len + 1 : NULL;
+    }
+    return err == GW_OK ? GW_OK : gw_fail_prefix(ctx, err, "--controller");
 }
 
 static gw_err_t parse_data_listen(struct gw_worker_options *o, struct gw_err_ctx *ctx)
@@ -175,7 +191,7 @@ static gw_err_t check(struct gw_worker_options *o, struct gw_err_ctx *ctx)
             "--cluster-key-file FILE is needed (make one: umask 077; openssl rand -hex 32 > FILE)");
     if (o->zone[0]) TRY(check_name("zone", o->zone, ctx));
     TRY(parse_sums(o, ctx));
-    TRY(parse_controller(o, ctx));
+    TRY(parse_controllers(o, ctx));
     TRY(parse_data_listen(o, ctx));
     return name_it(o, ctx);
 }

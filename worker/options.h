@@ -5,11 +5,10 @@
 #ifndef GW_WORKER_OPTIONS_H
 #define GW_WORKER_OPTIONS_H
 
-#include <sys/socket.h>
-
 #include "base/log.h"
 #include "kernels/op.h"
 #include "migrate/wire.h"
+#include "worker/link.h"
 
 struct gw_worker_options {
     const char *model, *controller, *cluster_key_file, *profile, *isa_name, *log_level_name;
@@ -20,8 +19,8 @@ struct gw_worker_options {
     /* what these say, parsed */
     enum gw_isa isa;
     enum gw_log_level log_level;
-    struct sockaddr_storage controller_addr;
-    socklen_t controller_len;
+    struct gw_link_endpoint controllers[GW_LINK_CONTROLLERS_MAX];
+    int controllers_len;
     char data_host[64]; /* numeric; empty: the address by which the controller is reached */
     uint16_t data_port;
     bool shared_memory; /* sums may go through it */

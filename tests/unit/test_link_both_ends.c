@@ -69,10 +69,10 @@ static void start_controller(struct fixture *f, uint16_t port)
 
 static void start_worker(struct fixture *f, const char *key)
 {
-    struct gw_link_config config = {.key = key, .key_len = strlen(key)};
+    struct gw_link_config config = {.controllers_len = 1, .key = key, .key_len = strlen(key)};
     struct gw_err_ctx ctx = {0};
-    assert_int_equal(gw_sockaddr_parse("127.0.0.1", gw_links_port(f->links), &config.controller,
-                                       &config.controller_len, &ctx),
+    assert_int_equal(gw_sockaddr_parse("127.0.0.1", gw_links_port(f->links), &config.controllers[0].addr,
+                                       &config.controllers[0].len, &ctx),
                      GW_OK);
     strcpy(config.hello.worker, "w0");
     strcpy(config.hello.instance, "i0");

@@ -1,0 +1,263 @@
+#include "migrate/redis_call.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <hiredis/hiredis.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/secret.h"
+#include "base/sockaddr.h"
+
+#define SCHEME        "redis://"
+#define TIMEOUT_US    (2 * GW_US_PER_S)
+#define READ_BYTES    65536
+#define DATABASES_MAX 65535
+
+struct gw_redis {
+    struct sockaddr_storage addr;
+    socklen_t addr_len;
+    char database[12]; /* "0": that of a new connection */
+    char *password;
+    size_t password_len;
+    int64_t timeout_us, deadline_us;
+    int fd; /* -1: not connected */
+    struct redis_replies *replies;
+    struct gw_redis_reply *reply; /* of the call under way */
+    bool answered;
+    uint8_t bytes[READ_BYTES];
+};
+
+/* ---- sockets ---- */
+
+static gw_err_t fail_io(struct gw_err_ctx *ctx, const char *what)
+{
+    return gw_fail(ctx, GW_ERR_IO, "Redis: %s: %s", what, strerror(errno));
+}
+
+static void disconnect(struct gw_redis *r)
+{
+    if (r->fd >= 0) close(r->fd);
+    r->fd = -1;
+}
+
+static gw_err_t wait_for(struct gw_redis *r, short events, struct gw_err_ctx *ctx)
+{
+    struct pollfd p = {.fd = r->fd, .events = events};
+    for (;;) {
+        int64_t left_us = r->deadline_us - gw_clock_mono_us();
+        if (left_us <= 0) return gw_fail(ctx, GW_ERR_IO, "Redis: no answer in time");
+        int n = poll(&p, 1, (int)(left_us / GW_US_PER_MS) + 1);
+        if (n > 0) return GW_OK;
+        if (n < 0 && errno != EINTR) return fail_io(ctx, "poll");
+    }
+}
+
+static gw_err_t send_all(struct gw_redis *r, const char *bytes, size_t len, struct gw_err_ctx *ctx)
+{
+    while (len > 0) {
+        ssize_t n = send(r->fd, bytes, len, MSG_NOSIGNAL);
+        if (n < 0 && errno == EAGAIN) {
+            TRY(wait_for(r, POLLOUT, ctx));
+        } else if (n < 0 && errno != EINTR) {
+            return fail_io(ctx, "send");
+        } else if (n > 0) {
+            bytes += n;
+            len -= (size_t)n;
+        }
+    }
+    return GW_OK;
+}
+
+static gw_err_t receive_answer(struct gw_redis *r, struct gw_err_ctx *ctx)
+{
+    r->answered = false;
+    while (!r->answered) {
+        ssize_t n = recv(r->fd, r->bytes, sizeof r->bytes, 0);
+        if (n == 0) return gw_fail(ctx, GW_ERR_IO, "Redis: it closed the connection");
+        if (n > 0)
+            TRY(redis_replies_feed(r->replies, r->bytes, (size_t)n, ctx));
+        else if (errno == EAGAIN)
+            TRY(wait_for(r, POLLIN, ctx));
+        else if (errno != EINTR)
+            return fail_io(ctx, "receive");
+    }
+    return GW_OK;
+}
+
+/* ---- calls on a connection ---- */
+
+static gw_err_t on_element(void *arg, uint32_t index, const char *bytes, size_t len)
+{
+    struct gw_redis *r = arg;
+    if (len > GW_REDIS_VALUE_MAX) return GW_ERR_PROTO;
+    return r->reply->element ? r->reply->element(r->reply->arg, index, bytes, len) : GW_OK;
+}
+
+static gw_err_t on_answer(void *arg, const struct redis_answer *answer, struct gw_err_ctx *ctx)
+{
+    struct gw_redis *r = arg;
+    if (r->answered) return gw_fail(ctx, GW_ERR_PROTO, "Redis: an answer that nobody asked for");
+    r->reply->answer = *answer;
+    r->answered = true;
+    return GW_OK;
+}
+
+static gw_err_t exchange(struct gw_redis *r, const struct gw_redis_arg *args, int args_len,
+                         struct gw_redis_reply *reply, struct gw_err_ctx *ctx)
+{
+    const char *words[GW_REDIS_ARGS_MAX];
+    size_t lens[GW_REDIS_ARGS_MAX];
+    char *text = NULL;
+    if (args_len < 1 || args_len > GW_REDIS_ARGS_MAX)
+        return gw_fail(ctx, GW_ERR_INTERNAL, "Redis: a call of %d words", args_len);
+    for (int i = 0; i < args_len; i++) {
+        words[i] = args[i].bytes;
+        lens[i] = args[i].len;
+    }
+    int len = redisFormatCommandArgv(&text, args_len, words, lens);
+    if (len < 0) return gw_fail(ctx, GW_ERR_MEMORY, "Redis: out of memory");
+    r->reply = reply;
+    gw_err_t err = send_all(r, text, (size_t)len, ctx);
+    gw_bytes_wipe(text, (size_t)len); /* it may hold the password */
+    redisFreeCommand(text);
+    if (err == GW_OK) err = receive_answer(r, ctx);
+    r->reply = NULL;
+    if (err == GW_OK && reply->answer.type == REDIS_ANSWER_ERROR)
+        return gw_fail(ctx, GW_ERR_IO, "Redis says: %s", reply->answer.error);
+    return err;
+}
+
+static gw_err_t greet(struct gw_redis *r, const char *verb, const void *what, size_t len,
+                      struct gw_err_ctx *ctx)
+{
+    struct gw_redis_reply reply = {0};
+    const struct gw_redis_arg args[] = {gw_redis_word(verb), {what, len}};
+    return exchange(r, args, 2, &reply, ctx);
+}
+
+/* ---- connecting ---- */
+
+static gw_err_t finish_connect(struct gw_redis *r, struct gw_err_ctx *ctx)
+{
+    int error = 0, one = 1;
+    socklen_t len = sizeof error;
+    TRY(wait_for(r, POLLOUT, ctx));
+    if (getsockopt(r->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0) return fail_io(ctx, "connect");
+    errno = error;
+    if (error != 0) return fail_io(ctx, "connect");
+    setsockopt(r->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* a unix socket has none */
+    return GW_OK;
+}
+
+static gw_err_t reach(struct gw_redis *r, struct gw_err_ctx *ctx)
+{
+    r->fd = socket(r->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (r->fd < 0) return fail_io(ctx, "socket");
+    if (connect(r->fd, (struct sockaddr *)&r->addr, r->addr_len) != 0 && errno != EINPROGRESS)
+        return fail_io(ctx, "connect");
+    TRY(finish_connect(r, ctx));
+    if (redis_replies_reset(r->replies) != GW_OK) return gw_fail(ctx, GW_ERR_MEMORY, "Redis: out of memory");
+    if (r->password) TRY(greet(r, "AUTH", r->password, r->password_len, ctx));
+    if (strcmp(r->database, "0") == 0) return GW_OK;
+    return greet(r, "SELECT", r->database, strlen(r->database), ctx);
+}
+
+gw_err_t gw_redis_call(struct gw_redis *r, const struct gw_redis_arg *args, int args_len,
+                       struct gw_redis_reply *reply, struct gw_err_ctx *ctx)
+{
+    reply->answer = (struct redis_answer){0};
+    r->deadline_us = gw_clock_mono_us() + r->timeout_us;
+    gw_err_t err = r->fd >= 0 ? GW_OK : reach(r, ctx);
+    if (err == GW_OK) err = exchange(r, args, args_len, reply, ctx);
+    /* An answer to this call that comes later would be taken for the next one's. */
+    if (err != GW_OK && reply->answer.error[0] == '\0') disconnect(r);
+    return err;
+}
+
+/* ---- making ---- */
+
+static gw_err_t parse_unix(struct gw_redis *r, const char *path, struct gw_err_ctx *ctx)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof un.sun_path) return gw_fail(ctx, GW_ERR_INPUT, "the path is too long");
+    memcpy(un.sun_path, path, strlen(path));
+    memcpy(&r->addr, &un, sizeof un);
+    r->addr_len = sizeof un;
+    return GW_OK;
+}
+
+static gw_err_t parse_database(struct gw_redis *r, const char *text, struct gw_err_ctx *ctx)
+{
+    size_t len = strspn(text, "0123456789");
+    if (len == 0 || len > 5 || text[len] || strtol(text, NULL, 10) > DATABASES_MAX)
+        return gw_fail(ctx, GW_ERR_INPUT, "'%s' is no number of a database", text);
+    snprintf(r->database, sizeof r->database, "%s", text);
+    return GW_OK;
+}
+
+static gw_err_t parse_url(struct gw_redis *r, const struct gw_redis_config *c, struct gw_err_ctx *ctx)
+{
+    char endpoint[128], host[64];
+    uint16_t port;
+    if (strncmp(c->url, SCHEME, sizeof SCHEME - 1) != 0)
+        return gw_fail(ctx, GW_ERR_INPUT, "'%s' does not begin with " SCHEME, c->url);
+    const char *rest = c->url + sizeof SCHEME - 1;
+    if (rest[0] == '/') return parse_unix(r, rest, ctx);
+    size_t len = strcspn(rest, "/");
+    if (len >= sizeof endpoint) return gw_fail(ctx, GW_ERR_INPUT, "'%s': the address is too long", c->url);
+    if (memchr(rest, '@', len))
+        return gw_fail(ctx, GW_ERR_INPUT, "a password is given by file, never in a URL");
+    snprintf(endpoint, sizeof endpoint, "%.*s", (int)len, rest);
+    if (rest[len] && rest[len + 1]) TRY(parse_database(r, rest + len + 1, ctx));
+    TRY(gw_sockaddr_split(endpoint, host, sizeof host, &port, ctx));
+    TRY(gw_sockaddr_parse(host, port, &r->addr, &r->addr_len, ctx));
+    if (c->insecure_plaintext || gw_sockaddr_is_loopback(&r->addr)) return GW_OK;
+    return gw_fail(
+        ctx, GW_ERR_INPUT,
+        "'%s': no TLS to Redis yet; --insecure-plaintext if the network is yours (what is written is "
+        "sealed, the password is not)",
+        c->url);
+}
+
+static gw_err_t set_up(struct gw_redis *r, const struct gw_redis_config *c, struct gw_err_ctx *ctx)
+{
+    const struct redis_listener listener = {r, on_element, on_answer};
+    TRY(parse_url(r, c, ctx));
+    if (c->password_file) TRY(gw_secret_read(c->password_file, &r->password, &r->password_len, ctx));
+    r->replies = redis_replies_create(&listener);
+    return r->replies ? GW_OK : gw_fail(ctx, GW_ERR_MEMORY, "Redis: out of memory");
+}
+
+gw_err_t gw_redis_open(const struct gw_redis_config *c, struct gw_redis **out, struct gw_err_ctx *ctx)
+{
+    struct gw_redis *r = calloc(1, sizeof *r);
+    if (!r) return gw_fail(ctx, GW_ERR_MEMORY, "Redis: out of memory");
+    r->fd = -1;
+    r->timeout_us = c->timeout_us ? c->timeout_us : TIMEOUT_US;
+    snprintf(r->database, sizeof r->database, "0");
+    gw_err_t err = set_up(r, c, ctx);
+    if (err == GW_OK)
+        *out = r;
+    else
+        gw_redis_close(r);
+    return err;
+}
+
+void gw_redis_close(struct gw_redis *r)
+{
+    if (!r) return;
+    disconnect(r);
+    redis_replies_destroy(r->replies);
+    gw_secret_free(r->password, r->password_len);
+    free(r);
+}
