@@ -146,7 +146,7 @@ UNIT_WORKER += test_mesh test_mesh_strangers test_probe test_moves
 UNIT_CORE := test_core_requests test_core_workers test_core_moves test_core_route test_core_pipelines \
              test_core_plan test_core_transitions test_core_holders test_core_warm
 UNIT_CORE += test_core_restore
-UNIT_PLAN := test_plan_search test_plan_assign test_plan_move test_plan_planner
+UNIT_PLAN := test_plan_search test_plan_rules test_plan_assign test_plan_move test_plan_planner
 UNIT_TEXT := test_tokenizer test_tokenizer_files test_detok test_stops test_chat_template test_chat_template_bounds
 UNIT_FRONT := test_http_parser test_openai_request test_choice test_front_api test_front_failures test_front_conn test_front_admin
 UNIT_FRONT += test_front_layout

@@ -158,6 +158,18 @@ static gw_err_t check_device(const struct gw_plan_fleet *f, const struct gw_plan
     return GW_OK;
 }
 
+static gw_err_t check_apart(const struct gw_plan_fleet *f, struct gw_err_ctx *ctx)
+{
+    if (f->apart_len > GW_PLAN_APART_MAX)
+        return gw_fail(ctx, GW_ERR_LIMIT, "fleet: at most %d pairs of devices to keep apart",
+                       GW_PLAN_APART_MAX);
+    for (uint32_t i = 0; i < f->apart_len; i++)
+        if (f->apart[i].a >= f->devices_len || f->apart[i].b >= f->devices_len ||
+            f->apart[i].a == f->apart[i].b)
+            return gw_fail(ctx, GW_ERR_INPUT, "fleet: pair %u to keep apart is none of devices", i);
+    return GW_OK;
+}
+
 gw_err_t gw_plan_fleet_check(const struct gw_plan_fleet *f, const struct gw_plan_model *m,
                              struct gw_err_ctx *ctx)
 {
@@ -171,7 +183,7 @@ gw_err_t gw_plan_fleet_check(const struct gw_plan_fleet *f, const struct gw_plan
     for (uint32_t i = 0; i < f->types_len; i++) TRY(check_type(f, &f->types[i], ctx));
     for (uint32_t i = 0; i < f->instances_len; i++) TRY(check_instance(f, i, ctx));
     for (uint32_t i = 0; i < f->devices_len; i++) TRY(check_device(f, m, i, ctx));
-    return GW_OK;
+    return check_apart(f, ctx);
 }
 
 /* ---- layouts ---- */
@@ -217,6 +229,22 @@ static gw_err_t check_stage(const struct gw_layout *l, const struct gw_plan_flee
     return GW_OK;
 }
 
+/* Has one pipeline, ranks [first, end), both of a pair that must be apart? */
+static gw_err_t check_pairs(const struct gw_layout *l, const struct gw_plan_fleet *f, uint32_t first,
+                            uint32_t end, struct gw_err_ctx *ctx)
+{
+    for (uint32_t i = 0; i < f->apart_len; i++) {
+        uint32_t found = 0;
+        for (uint32_t r = first; r < end; r++)
+            found += l->ranks[r].device == f->apart[i].a || l->ranks[r].device == f->apart[i].b;
+        if (found > 1)
+            return gw_fail(ctx, GW_ERR_INPUT,
+                           "rank %u: its pipeline has devices %u and %u, which must be apart", first,
+                           f->apart[i].a, f->apart[i].b);
+    }
+    return GW_OK;
+}
+
 /* The ranks of one pipeline, [first, end). */
 static gw_err_t check_pipeline(const struct gw_layout *l, const struct gw_plan_fleet *f,
                                const struct gw_plan_model *m, uint32_t first, uint32_t end,
@@ -227,6 +255,7 @@ static gw_err_t check_pipeline(const struct gw_layout *l, const struct gw_plan_f
     for (uint32_t i = first; i < end; i++)
         if (f->types[f->devices[l->ranks[i].device].type].profile != profile)
             return gw_fail(ctx, GW_ERR_INPUT, "rank %u: its pipeline mixes numerics profiles", i);
+    TRY(check_pairs(l, f, first, end, ctx));
     for (uint32_t i = first, next; i < end; i = next, stage++) {
         for (next = i + 1; next < end && l->ranks[next].stage == l->ranks[i].stage;) next++;
         if (l->ranks[i].stage != stage || l->ranks[i].cells.g0 != group)

@@ -26,6 +26,7 @@
 #define GW_PLAN_NAME_MAX    64  /* bytes of an id or name, NUL included */
 #define GW_PLAN_GROUPS_MAX  256 /* 1024 layers in groups of four */
 #define GW_PLAN_SHARES_MAX  128
+#define GW_PLAN_APART_MAX   64 /* pairs; a fleet with more of them has another problem */
 #define GW_PLAN_NONE        UINT32_MAX
 
 struct gw_plan_link {
@@ -64,6 +65,11 @@ struct gw_plan_device {
     uint64_t kv_cell_bytes;    /* KV it has now per cell held */
 };
 
+/* Two devices, in no order. */
+struct gw_plan_pair {
+    uint32_t a, b;
+};
+
 struct gw_plan_fleet {
     struct gw_plan_type *types;
     struct gw_plan_instance *instances;
@@ -75,6 +81,8 @@ struct gw_plan_fleet {
     struct gw_plan_link zone_link; /* between zones, per pair of instances */
     double zone_usd_gb;            /* per 10^9 bytes between zones */
     double store_bytes_s;          /* an instance reads weights that no peer has at this rate */
+    struct gw_plan_pair *apart;    /* never in one pipeline: they do not reach each other */
+    uint32_t apart_len;
 };
 
 struct gw_plan_model {
@@ -97,6 +105,7 @@ struct gw_plan_load {
     double prompt_mean, prompt_p99, output_mean, output_p99; /* tokens */
     double slo_ttft_s, slo_tpot_s;                           /* P99; 0 = nothing promised */
     double concurrency_max;                                  /* requests per pipeline; 0 = as memory allows */
+    uint64_t profiles; /* bit p: requests of profile p are there, which no other one can serve (0 … 63) */
 };
 
 struct gw_layout_rank {
@@ -180,7 +189,7 @@ gw_err_t gw_plan_model_check(const struct gw_plan_model *model, struct gw_err_ct
 gw_err_t gw_plan_load_check(const struct gw_plan_load *load, struct gw_err_ctx *ctx) GW_MUST_USE;
 
 /* The rules of a layout: sorted; no device twice; none doomed; every cell exactly once per pipeline; one profile per
- * pipeline; a stage within one zone; weights within each device's memory. */
+ * pipeline; none with two devices that must be apart; a stage within one zone; weights within each device's memory. */
 gw_err_t gw_layout_check(const struct gw_layout *layout, const struct gw_plan_fleet *fleet,
                          const struct gw_plan_model *model, struct gw_err_ctx *ctx) GW_MUST_USE;
 

@@ -2,7 +2,9 @@
  *
  *     kind     equal devices, links and price
  *     class    a kind in one zone
- *     order    devices by zone, kind, instance, index: neighbours are near and alike
+ *     order    devices by zone, kind, instance, profile, type, index: neighbours are near and alike
+ *
+ * An instance with a device that must be apart from another one is a class of its own: it cannot stand in for others.
  *
  * Doomed instances are in no class.
  *
@@ -17,6 +19,8 @@ struct gw_class {
     uint32_t kind, zone;
     uint32_t devices;          /* of each instance */
     uint32_t first, instances; /* order[first, first + instances) */
+    uint32_t position;         /* of its first device; its instances follow each other */
+    bool apart;                /* its devices must not be exchanged either */
 };
 
 struct gw_classes {
@@ -25,6 +29,7 @@ struct gw_classes {
     uint32_t *order;    /* instances, class by class, ascending within one */
     uint32_t *position; /* of each device in the order of devices; GW_PLAN_NONE for doomed ones */
     uint32_t *class_of; /* of each instance; GW_PLAN_NONE for doomed ones */
+    uint32_t *sorted;   /* devices of each instance (from its first_device on), by profile, type, index */
     uint32_t usable;    /* devices that are not doomed */
 };
 

@@ -305,6 +305,7 @@ bool gw_cost_pipeline(const struct gw_plan_input *in, double headroom, const str
     }
     add_prices(in, ranks, n, &c);
     finish(in, &t, stages, &c);
+    c.profile = in->fleet->types[in->fleet->devices[ranks->device].type].profile;
     *out = c;
     return true;
 }
@@ -355,11 +356,14 @@ struct gw_score gw_cost_score(const struct gw_plan_input *in, const struct gw_pi
     struct gw_score s = {0};
     double zone_bytes = 0, arrival = in->load->arrival_rps,
            tokens = in->load->prompt_mean + in->load->output_mean;
+    uint64_t wanted = in->load->profiles;
     for (uint32_t i = 0; i < kinds; i++) {
+        if (counts[i] && costs[i]->profile < 64) wanted &= ~(1ull << costs[i]->profile);
         s.throughput_rps += counts[i] * costs[i]->capacity_rps;
         s.usd_h += counts[i] * costs[i]->usd_h;
         zone_bytes += counts[i] * costs[i]->capacity_rps * costs[i]->zone_token_bytes * tokens;
     }
+    s.unserved = (uint32_t)__builtin_popcountll(wanted);
     if (s.throughput_rps <= 0) return s;
     double rho = arrival / s.throughput_rps;
     s.usd_h += smaller(rho, 1) * zone_bytes * 3600 * 1e-9 * in->fleet->zone_usd_gb;
@@ -418,6 +422,7 @@ static double step_of(double latency_s)
 int gw_score_compare(const struct gw_score *a, const struct gw_score *b)
 {
     int c;
+    if (a->unserved != b->unserved) return a->unserved < b->unserved ? 1 : -1;
     if (a->promise != b->promise) return a->promise > b->promise ? 1 : -1;
     if (a->promise == GW_PROMISE_NONE) {
         if ((c = by(b->throughput_rps, a->throughput_rps))) return c;

@@ -29,7 +29,7 @@
  * 5. A layout shares the load in proportion to μ, so all its pipelines have the same ρ; its P99 is its worst
  *    pipeline's. Cost = devices' prices + bytes between zones · price.
  *
- * Scores compare by: promise kept (rate and SLO, rate only, neither); then latency99 in steps of GW_COST_STEP; then
+ * Scores compare by: profiles that the load needs and no pipeline has (a request waits for its own for good); promise kept (rate and SLO, rate only, neither); then latency99 in steps of GW_COST_STEP; then
  * cost; then latency99 itself. Without the rate: throughput, then cost, then latency.
  *
  * Owner: plain data. Thread: any; pure. Units: seconds, bytes, tokens, USD per hour. Errors: none; what does not
@@ -62,11 +62,13 @@ struct gw_pipe_cost {
     double capacity_rps;
     double usd_h;            /* its devices */
     double zone_token_bytes; /* that cross zones per token */
+    uint32_t profile;
 };
 
 enum gw_promise { GW_PROMISE_NONE, GW_PROMISE_RATE, GW_PROMISE_SLO };
 
 struct gw_score {
+    uint32_t unserved; /* profiles of the load that no pipeline has */
     enum gw_promise promise;
     double latency_p99_s, ttft_p99_s, tpot_s; /* of the worst pipeline, at the load it gets */
     double throughput_rps;                    /* what the layout could carry */

@@ -149,6 +149,15 @@ static void assign_block(struct mapping *m, struct place **want, uint32_t n, str
     for (uint32_t i = 0; i < n; i++) settle(m, want[i], have[column[i]]);
 }
 
+/* Ranks stay where the layout put them: who must be apart cannot be exchanged. */
+static void map_as_is(struct mapping *m, struct place *place)
+{
+    for (uint32_t r = 0; r < place->ranks; r++) {
+        uint32_t rank = m->by_instance[place->first_rank + r];
+        m->device_of[rank] = m->layout->ranks[rank].device;
+    }
+}
+
 static gw_err_t map_class(struct mapping *m, const struct gw_class *c)
 {
     struct place *places = &m->places[c->first];
@@ -239,7 +248,13 @@ static gw_err_t map_all(struct mapping *m)
     for (uint32_t i = 0; i < ranks; i++) m->by_instance[i] = i;
     qsort_r(m->by_instance, ranks, sizeof *m->by_instance, by_instance, m);
     TRY(fill_places(m));
-    for (uint32_t c = 0; c < m->classes.len; c++) TRY(map_class(m, &m->classes.classes[c]));
+    for (uint32_t i = 0; i < m->classes.len; i++) {
+        const struct gw_class *c = &m->classes.classes[i];
+        if (c->apart)
+            map_as_is(m, &m->places[c->first]); /* it is the only instance of its class */
+        else
+            TRY(map_class(m, c));
+    }
     for (uint32_t i = 0; i < ranks; i++) m->layout->ranks[i].device = m->device_of[i];
     return GW_OK;
 }

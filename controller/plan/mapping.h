@@ -1,7 +1,7 @@
 /* Device mapping: which of several equal devices takes which rank, so that most bytes can stay where they are.
  *
  * A layout names devices, but within a class (classes.h) any instance will do, and within an instance any device of the
- * same type. Reusable bytes of a rank on a device: weights of the cells that both have, and the KV of those cells.
+ * same type (but of instances with devices that must be apart from others none will). Reusable bytes of a rank on a device: weights of the cells that both have, and the KV of those cells.
  *
  * 1. Instances whose devices hold already what the layout wants there stay: pipelines that nothing touches are done.
  * 2. Instances with equal holdings, and places that want exactly those, are paired, whole pipelines together.

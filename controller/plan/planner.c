@@ -8,6 +8,7 @@
 #include "controller/plan/move.h"
 #include "controller/plan/search.h"
 
+#define PROFILE_BITS   64    /* of gw_plan_load.profiles */
 #define SERVED_DIFFERS 0.001 /* relative; below it rates are equal */
 
 /* A gone instance is one that is doomed and holds nothing: nothing is placed on it, nothing fetched from it. */
@@ -22,7 +23,18 @@ static double smaller(double a, double b)
     return a < b ? a : b;
 }
 
-/* Takes out the pipelines that have a rank on a doomed instance. */
+static bool must_part(const struct gw_plan_fleet *f, const struct gw_layout_rank *ranks, uint32_t n)
+{
+    for (uint32_t i = 0; i < f->apart_len; i++) {
+        uint32_t found = 0;
+        for (uint32_t r = 0; r < n; r++)
+            found += ranks[r].device == f->apart[i].a || ranks[r].device == f->apart[i].b;
+        if (found > 1) return true;
+    }
+    return false;
+}
+
+/* Takes out the pipelines that have a rank on a doomed instance, or two that must be apart. */
 static void drop_doomed(const struct gw_plan_fleet *f, struct gw_layout *l)
 {
     uint32_t kept = 0, pipelines = 0;
@@ -30,7 +42,7 @@ static void drop_doomed(const struct gw_plan_fleet *f, struct gw_layout *l)
         bool doomed = false;
         for (next = i; next < l->ranks_len && l->ranks[next].pipeline == l->ranks[i].pipeline; next++)
             doomed |= f->instances[f->devices[l->ranks[next].device].instance].doomed_at_s > 0;
-        if (doomed) continue;
+        if (doomed || must_part(f, &l->ranks[i], next - i)) continue;
         for (uint32_t j = i, p = pipelines++; j < next; j++) {
             struct gw_layout_rank r = l->ranks[j];
             r.pipeline = p;
@@ -74,6 +86,7 @@ static double served_by(const struct gw_plan_input *in, const struct gw_score *s
 static double gain_of(const struct gw_plan_input *in, const struct gw_score *from, const struct gw_score *to)
 {
     double before = served_by(in, from), after = served_by(in, to);
+    if (from->unserved != to->unserved) return (double)from->unserved - (double)to->unserved;
     if (fabs(after - before) > SERVED_DIFFERS * before) return (after - before) / larger(before, 1e-9);
     if (from->promise != to->promise) return (double)to->promise - (double)from->promise;
     double latency = 1 - to->latency_p99_s / from->latency_p99_s;
@@ -157,27 +170,67 @@ static gw_err_t decide(const struct gw_plan_input *in, double horizon_s, struct 
     return GW_OK;
 }
 
-/* Search with headroom; without, if nothing fits. */
+/* As bits of gw_plan_load.profiles. */
+static uint64_t profiles_of(const struct gw_plan_fleet *f, const struct gw_layout *l)
+{
+    uint64_t profiles = 0;
+    for (uint32_t i = 0; i < l->ranks_len; i++) {
+        uint32_t profile = f->types[f->devices[l->ranks[i].device].type].profile;
+        if (profile < PROFILE_BITS) profiles |= 1ull << profile;
+    }
+    return profiles;
+}
+
+/* Is there a profile that the layout does not serve, though its devices have memory for the model? */
+static bool may_serve_more(const struct gw_plan_input *in, const struct gw_layout *l)
+{
+    const struct gw_plan_fleet *f = in->fleet;
+    const struct gw_cell_rect all = {0, (uint16_t)in->model->groups, 0, (uint16_t)in->model->shares};
+    double memory[PROFILE_BITS] = {0};
+    uint64_t wanted = in->load->profiles & ~profiles_of(f, l);
+    for (uint32_t d = 0; d < f->devices_len; d++) {
+        const struct gw_plan_type *t = &f->types[f->devices[d].type];
+        if (t->profile < PROFILE_BITS && f->instances[f->devices[d].instance].doomed_at_s <= 0)
+            memory[t->profile] += (double)t->memory_bytes;
+    }
+    for (uint32_t p = 0; p < PROFILE_BITS; p++)
+        if (wanted >> p & 1 && memory[p] >= (double)gw_plan_weight_bytes(in->model, all)) return true;
+    return false;
+}
+
+/* Search with headroom; without, if more profiles are served then, or anything at all. */
 static gw_err_t find(const struct gw_plan_input *in, uint64_t budget, struct gw_plan *plan,
                      struct gw_search_result *found)
 {
+    struct gw_search_result bare;
     plan->headroom = gw_cost_headroom(in->fleet);
     plan->headroom_kept = true;
     TRY(gw_search(in, plan->headroom, budget, &plan->current, found));
     plan->evaluated = found->evaluated;
-    if (found->layout.pipelines || plan->headroom <= 0) return GW_OK;
-    gw_search_fini(found);
+    bool nothing = found->layout.pipelines == 0;
+    if (plan->headroom <= 0 || (!nothing && !may_serve_more(in, &found->layout))) return GW_OK;
+    gw_err_t err = gw_search(in, 0, budget - plan->evaluated, &plan->current, &bare);
+    if (err != GW_OK) {
+        gw_search_fini(found);
+        return err;
+    }
+    plan->evaluated += bare.evaluated;
+    bool better = bare.layout.pipelines > 0 && (nothing || bare.score.unserved < found->score.unserved);
+    gw_search_fini(better ? found : &bare);
+    if (!better) return GW_OK;
+    *found = bare;
     plan->headroom = 0;
     plan->headroom_kept = false;
-    TRY(gw_search(in, 0, budget - plan->evaluated, &plan->current, found));
-    plan->evaluated += found->evaluated;
     return GW_OK;
 }
 
-static gw_err_t find_current(const struct gw_plan_input *in, struct gw_plan *plan)
+/* Also adds its profiles to the load: their requests are there. */
+static gw_err_t find_current(const struct gw_plan_input *in, struct gw_plan_load *load, struct gw_plan *plan)
 {
-    TRY(gw_layout_of_fleet(in->fleet, in->model, &plan->current));
-    drop_doomed(in->fleet, &plan->current);
+    const struct gw_plan_fleet *f = in->fleet;
+    TRY(gw_layout_of_fleet(f, in->model, &plan->current));
+    load->profiles |= profiles_of(f, &plan->current);
+    drop_doomed(f, &plan->current);
     /* it runs: memory that its KV took from the headroom is its own affair */
     if (gw_cost_layout(in, 0, &plan->current, &plan->current_score) == GW_ERR_MEMORY) return GW_ERR_MEMORY;
     return GW_OK;
@@ -191,13 +244,15 @@ static uint32_t usable_devices(const struct gw_plan_fleet *f)
     return n;
 }
 
-static gw_err_t make_plan(const struct gw_plan_input *in, const struct gw_planner_options *o,
+static gw_err_t make_plan(const struct gw_plan_input *given, const struct gw_planner_options *o,
                           struct gw_plan *plan)
 {
+    struct gw_plan_load load = *given->load;
+    const struct gw_plan_input input = {given->fleet, given->model, &load}, *in = &input;
     double horizon_s = o->horizon_s > 0 ? o->horizon_s : GW_PLANNER_HORIZON_S;
     uint64_t budget = o->budget ? o->budget : gw_search_budget(usable_devices(in->fleet));
     struct gw_search_result found = {0};
-    TRY(find_current(in, plan));
+    TRY(find_current(in, &load, plan));
     gw_err_t err = find(in, budget, plan, &found);
     if (err != GW_OK) return err;
     struct candidate c[] = {{.layout = found.layout, .score = found.score},
@@ -266,7 +321,9 @@ gw_err_t gw_planner_loss(const struct gw_plan_input *in, const struct gw_planner
             dev->holds = (struct gw_cell_rect){0};
             dev->pipeline = GW_PLAN_NONE;
         }
-        struct gw_plan_input then = {&f, in->model, in->load};
+        struct gw_plan_load load = *in->load;
+        load.profiles |= profiles_of(in->fleet, &plan->layout);
+        struct gw_plan_input then = {&f, in->model, &load};
         err = gw_planner_run(&then, options, out, ctx);
     }
     free(f.devices);

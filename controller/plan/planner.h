@@ -2,10 +2,13 @@
  *
  *     search with headroom (without, if nothing fits with it)  →  mapping  →  migration plan  →  does it pay?
  *
+ * Profiles. What serves now, doomed or not, may have requests that no other numerics profile can go on with: its profiles are
+ * served on wherever devices suffice, as those that the load names; headroom is given up for that, too.
+ *
  * Hysteresis. What serves now is compared with two candidates: the best layout, and the best that moves make of what serves.
  * All as fractions of what is served over the horizon H, M the migration's seconds, f the fraction of pipelines touched:
  *      gain = (1 − M/H) · g,   loss = f · (GW_PLANNER_SLOWDOWN · M + gap) / H + move's USD / (H's USD)
- * where g is the relative gain of the first of these that differs: requests served (by over 0.1%), SLO kept, P99 latency (by
+ * where g is the gain of the first of these that differs: profiles served, requests served (by over 0.1%), SLO kept, P99 latency (by
  * a step of cost.h), price. A candidate with gain > loss is taken, the one with the larger difference. If nothing serves,
  * the best layout is taken.
  *
@@ -38,7 +41,7 @@ struct gw_plan {
     struct gw_layout runner_up;
     struct gw_score runner_up_score;
     struct gw_layout
-        current; /* what serves and may go on: whole pipelines on instances that are not doomed */
+        current; /* what serves and may go on: whole pipelines, none doomed, none with two that must be apart */
     struct gw_score current_score;
     struct gw_move move; /* from what the fleet holds to `layout` */
     double gain, loss;   /* of the candidate that was looked at last; see above */

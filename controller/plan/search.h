@@ -1,6 +1,6 @@
 /* Layout search: which pipelines over which devices, and in what shape each.
  *
- * 1. Seeds. For each class of instances and each size (part of an instance, one, several) the best shapes of a
+ * 1. Seeds. For each class of instances (each profile in it) and each size (part of an instance, one, several) the best shapes of a
  *    pipeline (shape.h) are options. At a given load factor the least P99 that any choice of options can keep is
  *    found by a threshold walk: options ascending by P99, until those taken together carry the rate. Of what is within one
  *    step of it the cheapest is taken. Done for a row of load factors.

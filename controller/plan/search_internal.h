@@ -57,12 +57,16 @@ struct solution {
 
 /* ---- search_lists.c ---- */
 
-/* Shapes for devices[0, n), sorted by position; NULL when nothing fits, when the budget is spent, or when
- * GW_SEARCH_LISTS_MAX is reached. Pointers live as long as the search. */
+/* Shapes for devices[0, n), sorted by position; NULL when nothing fits, when some must be apart, when the budget is
+ * spent, or when GW_SEARCH_LISTS_MAX is reached. Pointers live as long as the search. */
 const struct shapes *search_shapes(struct search *s, const uint32_t *devices, uint32_t n);
 /* The shape that n ranks (of one pipeline, in order) have now, over their devices in that order; NULL if it does not fit
- * into memory or too many different ones were given. Equal ones are one pointer. */
+ * into memory, if some must be apart, or if too many different ones were given. Equal ones are one pointer. */
 const struct gw_shape *search_given_shape(struct search *s, const struct gw_layout_rank *ranks, uint32_t n);
+/* Are two devices among them that must be apart? */
+bool search_are_apart(const struct search *s, const uint32_t *devices, uint32_t n);
+/* Is it one thing to a pipeline which of the two it has? */
+bool search_are_equal(const struct search *s, uint32_t device_a, uint32_t device_b);
 /* What a device counts for when arrivals are shared: its bandwidth, as decoding mostly waits for that. */
 double search_speed(const struct search *s, uint32_t device);
 void search_lists_free(struct search *s);

@@ -45,6 +45,33 @@ static uint64_t make_key(const struct search *s, const uint32_t *devices, uint32
     return hash;
 }
 
+bool search_are_apart(const struct search *s, const uint32_t *devices, uint32_t n)
+{
+    const struct gw_plan_fleet *f = s->in->fleet;
+    for (uint32_t i = 0; i < f->apart_len; i++) {
+        uint32_t found = 0;
+        for (uint32_t d = 0; d < n; d++) found += devices[d] == f->apart[i].a || devices[d] == f->apart[i].b;
+        if (found > 1) return true;
+    }
+    return false;
+}
+
+static bool has_to_be_apart(const struct gw_plan_fleet *f, uint32_t device)
+{
+    for (uint32_t i = 0; i < f->apart_len; i++)
+        if (f->apart[i].a == device || f->apart[i].b == device) return true;
+    return false;
+}
+
+bool search_are_equal(const struct search *s, uint32_t a, uint32_t b)
+{
+    const struct gw_plan_fleet *f = s->in->fleet;
+    const struct gw_plan_device *x = &f->devices[a], *y = &f->devices[b];
+    if (s->classes.class_of[x->instance] != s->classes.class_of[y->instance] || x->type != y->type)
+        return false;
+    return a == b || (!has_to_be_apart(f, a) && !has_to_be_apart(f, b));
+}
+
 double search_speed(const struct search *s, uint32_t device)
 {
     const struct gw_plan_type *t = &s->in->fleet->types[s->in->fleet->devices[device].type];
@@ -81,7 +108,7 @@ static struct search_list *shape_list(struct search *s, const uint32_t *devices,
 const struct shapes *search_shapes(struct search *s, const uint32_t *devices, uint32_t n)
 {
     uint64_t key[GW_SHAPE_RANKS_MAX];
-    if (n < 1 || n > GW_SHAPE_RANKS_MAX) return NULL;
+    if (n < 1 || n > GW_SHAPE_RANKS_MAX || search_are_apart(s, devices, n)) return NULL;
     uint64_t at = make_key(s, devices, n, key) & (SLOTS - 1);
     if (!s->lists && !(s->lists = calloc(SLOTS, sizeof *s->lists))) return NULL;
     struct search_list *list;
@@ -109,6 +136,7 @@ const struct gw_shape *search_given_shape(struct search *s, const struct gw_layo
         shape.ranks[i] = ranks[i];
         shape.ranks[i].device = i;
     }
+    if (search_are_apart(s, devices, n)) return NULL;
     make_key(s, devices, n, key);
     for (uint32_t i = 0; i < s->given_len; i++)
         if (s->given[i]->n == n && memcmp(s->given[i]->key, key, n * sizeof *key) == 0 &&

@@ -4,14 +4,15 @@
 
 #define REPS_MAX  48 /* pipelines looked at per sweep, one per shape: pairs of them are what a sweep costs */
 #define IDLE_MAX  32 /* kinds of idle devices looked at */
-#define SPLIT_ALL 8  /* pipelines of up to so many devices are split at every place */
+#define IDLE_SEEN 4 /* the last of these are not taken again: kinds take turns where instances have several */
+#define SPLIT_ALL 8 /* pipelines of up to so many devices are split at every place */
 
 struct moves {
     struct search *s;
     struct solution *sol;
     uint64_t reserve;
     uint32_t reps[REPS_MAX], reps_len;
-    uint32_t idle[IDLE_MAX], idle_len; /* first idle device per class */
+    uint32_t idle[IDLE_MAX], idle_len; /* the first idle device of those that are equal */
 };
 
 static bool spent(const struct moves *m)
@@ -19,9 +20,15 @@ static bool spent(const struct moves *m)
     return m->s->budget <= m->reserve;
 }
 
-static uint32_t class_of(const struct moves *m, uint32_t device)
+static bool are_equal(const struct moves *m, uint32_t device_a, uint32_t device_b)
 {
-    return m->s->classes.class_of[m->s->in->fleet->devices[device].instance];
+    return search_are_equal(m->s, device_a, device_b);
+}
+
+static uint32_t profile_of(const struct moves *m, uint32_t device)
+{
+    const struct gw_plan_fleet *f = m->s->in->fleet;
+    return f->types[f->devices[device].type].profile;
 }
 
 static void find_reps(struct moves *m)
@@ -30,11 +37,18 @@ static void find_reps(struct moves *m)
     for (uint32_t i = 0; i < m->sol->len && m->reps_len < REPS_MAX; i++) {
         bool seen = false;
         for (uint32_t j = 0; j < m->reps_len && !seen; j++)
-            seen =
-                m->sol->pipes[m->reps[j]].shape == m->sol->pipes[i].shape &&
-                class_of(m, m->sol->pipes[m->reps[j]].devices[0]) == class_of(m, m->sol->pipes[i].devices[0]);
+            seen = m->sol->pipes[m->reps[j]].shape == m->sol->pipes[i].shape &&
+                   are_equal(m, m->sol->pipes[m->reps[j]].devices[0], m->sol->pipes[i].devices[0]);
         if (!seen) m->reps[m->reps_len++] = i;
     }
+}
+
+static bool is_seen(const struct moves *m, uint32_t device)
+{
+    uint32_t from = m->idle_len > IDLE_SEEN ? m->idle_len - IDLE_SEEN : 0;
+    for (uint32_t i = from; i < m->idle_len; i++)
+        if (are_equal(m, m->idle[i], device)) return true;
+    return false;
 }
 
 static void find_idle(struct moves *m)
@@ -42,9 +56,7 @@ static void find_idle(struct moves *m)
     m->idle_len = 0;
     for (uint32_t i = 0; i < m->s->classes.usable && m->idle_len < IDLE_MAX; i++) {
         uint32_t d = m->s->order[i];
-        if (m->sol->pipe_of[d] != GW_PLAN_NONE) continue;
-        if (m->idle_len && class_of(m, m->idle[m->idle_len - 1]) == class_of(m, d)) continue;
-        m->idle[m->idle_len++] = d;
+        if (m->sol->pipe_of[d] == GW_PLAN_NONE && !is_seen(m, d)) m->idle[m->idle_len++] = d;
     }
 }
 
@@ -110,11 +122,11 @@ static void append_but(struct pipe *p, const struct pipe *from, uint32_t without
         if (i != without) append(p, &from->devices[i], 1);
 }
 
-/* The last device of each class in p: equal devices are tried once. */
-static bool is_last_of_class(const struct moves *m, const struct pipe *p, uint32_t i)
+/* Of equal devices the last one in p is tried, once. */
+static bool is_last_of_equals(const struct moves *m, const struct pipe *p, uint32_t i)
 {
     for (uint32_t j = i + 1; j < p->n; j++)
-        if (class_of(m, p->devices[j]) == class_of(m, p->devices[i])) return false;
+        if (are_equal(m, p->devices[j], p->devices[i])) return false;
     return true;
 }
 
@@ -126,7 +138,7 @@ static bool move_drop(struct moves *m, uint32_t at)
     if (attempt(m, &c)) return true;
     const struct pipe p = m->sol->pipes[at];
     for (uint32_t i = 0; p.n > 1 && i < p.n; i++) {
-        if (!is_last_of_class(m, &p, i)) continue;
+        if (!is_last_of_equals(m, &p, i)) continue;
         c = (struct change){.out = {at}, .out_len = 1, .in_len = 1};
         append_but(&c.in[0], &p, i);
         if (attempt(m, &c)) return true;
@@ -154,14 +166,15 @@ static bool move_split(struct moves *m, uint32_t at)
     return false;
 }
 
-/* Idle devices of the instance of d, at most n, from d on. */
+/* Idle devices of the instance and profile of d, at most n, from d on. */
 static void append_idle(const struct moves *m, struct pipe *p, uint32_t d, uint32_t n)
 {
     const struct gw_plan_device *devices = m->s->in->fleet->devices;
-    const struct gw_plan_instance *in = &m->s->in->fleet->instances[devices[d].instance];
-    for (uint32_t i = d; n > 0 && i < in->first_device + in->devices; i++) {
-        if (m->sol->pipe_of[i] != GW_PLAN_NONE) continue;
-        append(p, &i, 1);
+    for (uint32_t at = m->s->classes.position[d]; n > 0 && at < m->s->classes.usable; at++) {
+        uint32_t other = m->s->order[at];
+        if (devices[other].instance != devices[d].instance) return;
+        if (m->sol->pipe_of[other] != GW_PLAN_NONE || profile_of(m, other) != profile_of(m, d)) continue;
+        append(p, &other, 1);
         n--;
     }
 }
@@ -179,13 +192,13 @@ static bool move_grow(struct moves *m, uint32_t at)
     return false;
 }
 
-/* One device against an idle one of another class. */
+/* One device against an idle one that is not equal. */
 static bool move_exchange(struct moves *m, uint32_t at)
 {
     const struct pipe p = m->sol->pipes[at];
     for (uint32_t i = 0; i < m->idle_len; i++)
         for (uint32_t j = 0; j < p.n; j++) {
-            if (class_of(m, p.devices[j]) == class_of(m, m->idle[i]) || !is_last_of_class(m, &p, j)) continue;
+            if (are_equal(m, p.devices[j], m->idle[i]) || !is_last_of_equals(m, &p, j)) continue;
             struct change c = {.out = {at}, .out_len = 1, .in_len = 1};
             append_but(&c.in[0], &p, j);
             append(&c.in[0], &m->idle[i], 1);
@@ -208,7 +221,7 @@ static bool move_across(struct moves *m, uint32_t a, uint32_t b)
 {
     const struct pipe from = m->sol->pipes[a], to = m->sol->pipes[b];
     for (uint32_t i = 0; from.n > 1 && i < from.n; i++) {
-        if (!is_last_of_class(m, &from, i)) continue;
+        if (!is_last_of_equals(m, &from, i)) continue;
         struct change c = {.out = {a, b}, .out_len = 2, .in_len = 2};
         append_but(&c.in[0], &from, i);
         append(&c.in[1], to.devices, to.n);
@@ -223,8 +236,8 @@ static bool move_swap(struct moves *m, uint32_t a, uint32_t b)
     const struct pipe p = m->sol->pipes[a], q = m->sol->pipes[b];
     for (uint32_t i = 0; i < p.n; i++)
         for (uint32_t j = 0; j < q.n; j++) {
-            if (class_of(m, p.devices[i]) == class_of(m, q.devices[j])) continue;
-            if (!is_last_of_class(m, &p, i) || !is_last_of_class(m, &q, j)) continue;
+            if (are_equal(m, p.devices[i], q.devices[j])) continue;
+            if (!is_last_of_equals(m, &p, i) || !is_last_of_equals(m, &q, j)) continue;
             struct change c = {.out = {a, b}, .out_len = 2, .in_len = 2};
             append_but(&c.in[0], &p, i);
             append(&c.in[0], &q.devices[j], 1);
@@ -250,22 +263,40 @@ static bool move_pair(struct moves *m, uint32_t a, uint32_t b)
 
 /* ---- moves of idle devices ---- */
 
-/* New pipelines of idle devices: 1, 2, … of those that follow an idle one in the order, within its zone. */
+/* Does the load need a pipeline of the device's profile, and there is none? */
+static bool is_unserved(const struct moves *m, uint32_t device)
+{
+    uint32_t profile = profile_of(m, device);
+    if (profile >= 64 || !(m->s->in->load->profiles >> profile & 1)) return false;
+    for (uint32_t i = 0; i < m->sol->kinds_len; i++)
+        if (m->sol->kinds[i].shape->cost.profile == profile) return false;
+    return true;
+}
+
+/* A new pipeline of idle devices: 1, 2, … of those of its profile that follow the first one in the order, within its zone
+ * (over all zones where nothing else will do). */
+static bool move_new_from(struct moves *m, uint32_t first)
+{
+    const struct gw_plan_fleet *f = m->s->in->fleet;
+    struct pipe p = {0};
+    uint32_t zone = f->instances[f->devices[first].instance].zone;
+    bool unserved = is_unserved(m, first);
+    for (uint32_t at = m->s->classes.position[first]; at < m->s->classes.usable; at++) {
+        uint32_t d = m->s->order[at];
+        if (m->sol->pipe_of[d] != GW_PLAN_NONE || profile_of(m, d) != profile_of(m, first)) continue;
+        if (p.n == GW_SHAPE_RANKS_MAX) return false;
+        if (f->instances[f->devices[d].instance].zone != zone && !unserved) return false;
+        append(&p, &d, 1);
+        struct change c = {.in_len = 1, .in = {p}};
+        if (attempt(m, &c)) return true;
+    }
+    return false;
+}
+
 static bool move_new(struct moves *m)
 {
-    for (uint32_t i = 0; i < m->idle_len; i++) {
-        struct pipe p = {0};
-        const struct gw_plan_fleet *f = m->s->in->fleet;
-        uint32_t zone = f->instances[f->devices[m->idle[i]].instance].zone;
-        for (uint32_t at = m->s->classes.position[m->idle[i]]; at < m->s->classes.usable; at++) {
-            uint32_t d = m->s->order[at];
-            if (m->sol->pipe_of[d] != GW_PLAN_NONE) continue;
-            if (f->instances[f->devices[d].instance].zone != zone || p.n == GW_SHAPE_RANKS_MAX) break;
-            append(&p, &d, 1);
-            struct change c = {.in_len = 1, .in = {p}};
-            if (attempt(m, &c)) return true;
-        }
-    }
+    for (uint32_t i = 0; i < m->idle_len; i++)
+        if (move_new_from(m, m->idle[i])) return true;
     return false;
 }
 

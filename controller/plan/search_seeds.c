@@ -8,25 +8,33 @@
 /* Load factors that are tried: dense where queues begin to show. */
 static const double rhos[] = {0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.94};
 
-/* Up to `most` pipelines of one shape over parts of the instances of one class. */
+/* Devices of one profile in each instance of a class: [begin, end) of them. Mixed instances have several, each a market of
+ * its own. */
+struct run {
+    uint32_t class_, begin, end;
+};
+
+/* Up to `most` pipelines of one shape over parts of the instances of one run. */
 struct option {
-    uint32_t class_, n, most;
+    uint32_t run, n, most;
     const struct gw_shape *shape;
     double latency_s; /* at the load factor looked at */
     bool slo;
 };
 
 struct choice {
-    uint32_t option, count; /* option GW_PLAN_NONE: the class is not used */
+    uint32_t option, count; /* option GW_PLAN_NONE: the run is not used */
 };
 
 struct seeds {
     struct search *s;
     struct option *options;
     uint32_t options_len;
-    uint32_t *sorted;      /* options by latency */
-    struct choice *choice; /* per class */
-    double *class_rps;     /* per class, of what was taken */
+    uint32_t *sorted; /* options by latency */
+    struct run *runs;
+    uint32_t runs_len;
+    struct choice *choice; /* per run */
+    double *run_rps;       /* per run, of what was taken */
     struct solution *work;
     void (*found)(void *arg, const struct solution *sol);
     void *arg;
@@ -34,25 +42,46 @@ struct seeds {
 
 /* ---- options ---- */
 
-static void add_options(struct seeds *d, uint32_t class_, uint32_t n)
+static uint32_t profile_at(const struct search *s, uint32_t position)
 {
-    struct search *s = d->s;
-    const struct gw_class *c = &s->classes.classes[class_];
-    uint32_t first = s->classes.position[s->in->fleet->instances[s->classes.order[c->first]].first_device];
-    const struct shapes *set = search_shapes(s, &s->order[first], n);
-    uint32_t most = n <= c->devices ? c->instances * (c->devices / n) : c->instances / (n / c->devices);
-    for (uint32_t i = 0; set && i < set->len && d->options_len < OPTIONS_MAX; i++)
-        d->options[d->options_len++] = (struct option){class_, n, most, &set->shapes[i], 0, false};
+    const struct gw_plan_fleet *f = s->in->fleet;
+    return f->types[f->devices[s->order[position]].type].profile;
 }
 
-/* Sizes: every part of an instance, then whole instances. */
-static void make_options(struct seeds *d)
+static void make_runs(struct seeds *d)
 {
     for (uint32_t i = 0; i < d->s->classes.len; i++) {
         const struct gw_class *c = &d->s->classes.classes[i];
-        for (uint32_t n = 1; n <= c->devices && n <= GW_SHAPE_RANKS_MAX; n++) add_options(d, i, n);
-        for (uint32_t m = 2; m <= c->instances && m * c->devices <= GW_SHAPE_RANKS_MAX; m++)
-            add_options(d, i, m * c->devices);
+        for (uint32_t begin = 0, end; begin < c->devices; begin = end) {
+            for (end = begin + 1; end < c->devices && profile_at(d->s, c->position + end) ==
+                                                          profile_at(d->s, c->position + begin);)
+                end++;
+            d->runs[d->runs_len++] = (struct run){i, begin, end};
+        }
+    }
+}
+
+static void add_options(struct seeds *d, uint32_t run, uint32_t n)
+{
+    struct search *s = d->s;
+    const struct run *r = &d->runs[run];
+    const struct gw_class *c = &s->classes.classes[r->class_];
+    uint32_t each = r->end - r->begin;
+    const struct shapes *set = search_shapes(s, &s->order[c->position + r->begin], n);
+    uint32_t most = n <= each ? c->instances * (each / n) : c->instances / (n / each);
+    for (uint32_t i = 0; set && i < set->len && d->options_len < OPTIONS_MAX; i++)
+        d->options[d->options_len++] = (struct option){run, n, most, &set->shapes[i], 0, false};
+}
+
+/* Sizes: every part of a run, then, where a run is all of an instance, whole instances. */
+static void make_options(struct seeds *d)
+{
+    for (uint32_t i = 0; i < d->runs_len; i++) {
+        const struct gw_class *c = &d->s->classes.classes[d->runs[i].class_];
+        uint32_t each = d->runs[i].end - d->runs[i].begin;
+        for (uint32_t n = 1; n <= each && n <= GW_SHAPE_RANKS_MAX; n++) add_options(d, i, n);
+        for (uint32_t m = 2; each == c->devices && m <= c->instances && m * each <= GW_SHAPE_RANKS_MAX; m++)
+            add_options(d, i, m * each);
     }
 }
 
@@ -90,9 +119,9 @@ static uint32_t sort_options(struct seeds *d, double rho, bool slo_only)
 
 static void choose_nothing(struct seeds *d)
 {
-    for (uint32_t i = 0; i < d->s->classes.len; i++) {
+    for (uint32_t i = 0; i < d->runs_len; i++) {
         d->choice[i] = (struct choice){GW_PLAN_NONE, 0};
-        d->class_rps[i] = 0;
+        d->run_rps[i] = 0;
     }
 }
 
@@ -101,10 +130,10 @@ static double price_of(const struct option *o)
     return o->shape->cost.usd_h / o->shape->cost.capacity_rps;
 }
 
-/* Is `o` the better choice for its class: more capacity, or less price per capacity? */
+/* Is `o` the better choice for its run: more capacity, or less price per capacity? */
 static bool better(const struct seeds *d, const struct option *o, bool cheap)
 {
-    const struct choice *c = &d->choice[o->class_];
+    const struct choice *c = &d->choice[o->run];
     if (c->option == GW_PLAN_NONE) return true;
     const struct option *now = &d->options[c->option];
     if (cheap && price_of(o) != price_of(now)) return price_of(o) < price_of(now);
@@ -118,9 +147,9 @@ static uint32_t choose(struct seeds *d, uint32_t from, uint32_t to, bool cheap, 
     for (; i < to && *total < enough; i++) {
         const struct option *o = &d->options[d->sorted[i]];
         if (!better(d, o, cheap)) continue;
-        *total += rps_of(o) - d->class_rps[o->class_];
-        d->class_rps[o->class_] = rps_of(o);
-        d->choice[o->class_] = (struct choice){d->sorted[i], o->most};
+        *total += rps_of(o) - d->run_rps[o->run];
+        d->run_rps[o->run] = rps_of(o);
+        d->choice[o->run] = (struct choice){d->sorted[i], o->most};
     }
     return i;
 }
@@ -131,7 +160,7 @@ static void trim(struct seeds *d, double enough, double total)
     for (;;) {
         uint32_t dearest = GW_PLAN_NONE;
         double price = -1;
-        for (uint32_t i = 0; i < d->s->classes.len; i++) {
+        for (uint32_t i = 0; i < d->runs_len; i++) {
             if (d->choice[i].count == 0) continue;
             const struct option *o = &d->options[d->choice[i].option];
             bool can = total - o->shape->cost.capacity_rps >= enough;
@@ -152,24 +181,26 @@ static void trim(struct seeds *d, double enough, double total)
 
 /* ---- from choices to solutions ---- */
 
-/* `count` pipelines of n devices over the instances of a class, in order. */
+/* `count` pipelines of n devices over the instances of a run, in order; not where some must be apart. */
 static void place(struct seeds *d, const struct option *o, uint32_t count)
 {
     struct search *s = d->s;
-    const struct gw_class *c = &s->classes.classes[o->class_];
-    uint32_t position = s->classes.position[s->in->fleet->instances[s->classes.order[c->first]].first_device];
-    uint32_t per_instance = o->n <= c->devices ? c->devices / o->n : 1;
-    uint32_t span = o->n <= c->devices ? c->devices : o->n; /* from one placing to the next */
+    const struct run *r = &d->runs[o->run];
+    const struct gw_class *c = &s->classes.classes[r->class_];
+    uint32_t each = r->end - r->begin;
+    uint32_t per_instance = o->n <= each ? each / o->n : 1;
+    uint32_t span = o->n <= each ? c->devices : o->n; /* from one placing to the next */
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t at = position + i / per_instance * span + i % per_instance * o->n;
-        solution_add(s, d->work, o->shape, &s->order[at], o->n);
+        const uint32_t *devices =
+            &s->order[c->position + r->begin + i / per_instance * span + i % per_instance * o->n];
+        if (!search_are_apart(s, devices, o->n)) solution_add(s, d->work, o->shape, devices, o->n);
     }
 }
 
 static void hand_out(struct seeds *d)
 {
     solution_clear(d->s, d->work);
-    for (uint32_t i = 0; i < d->s->classes.len; i++)
+    for (uint32_t i = 0; i < d->runs_len; i++)
         if (d->choice[i].count) place(d, &d->options[d->choice[i].option], d->choice[i].count);
     solution_score(d->s, d->work);
     if (d->work->len) d->found(d->arg, d->work);
@@ -213,14 +244,15 @@ static void seed_of_most(struct seeds *d)
 gw_err_t search_seeds(struct search *s, struct solution *work,
                       void (*found)(void *arg, const struct solution *sol), void *arg)
 {
-    uint32_t classes = s->classes.len;
     struct seeds d = {.s = s, .work = work, .found = found, .arg = arg};
     d.options = malloc(OPTIONS_MAX * sizeof *d.options);
     d.sorted = malloc(OPTIONS_MAX * sizeof *d.sorted);
-    d.choice = malloc((classes + 1) * sizeof *d.choice);
-    d.class_rps = malloc((classes + 1) * sizeof *d.class_rps);
-    gw_err_t err = d.options && d.sorted && d.choice && d.class_rps ? GW_OK : GW_ERR_MEMORY;
+    d.runs = malloc((s->classes.usable + 1) * sizeof *d.runs);
+    d.choice = malloc((s->classes.usable + 1) * sizeof *d.choice);
+    d.run_rps = malloc((s->classes.usable + 1) * sizeof *d.run_rps);
+    gw_err_t err = d.options && d.sorted && d.runs && d.choice && d.run_rps ? GW_OK : GW_ERR_MEMORY;
     if (err == GW_OK) {
+        make_runs(&d);
         make_options(&d);
         seed_of_most(&d);
         bool slo = s->in->load->slo_ttft_s > 0 || s->in->load->slo_tpot_s > 0;
@@ -232,7 +264,8 @@ gw_err_t search_seeds(struct search *s, struct solution *work,
     }
     free(d.options);
     free(d.sorted);
+    free(d.runs);
     free(d.choice);
-    free(d.class_rps);
+    free(d.run_rps);
     return err;
 }

@@ -62,15 +62,12 @@ static void seed_chunks(struct small *m, uint32_t without)
     }
 }
 
-/* May one stand in for the other in any list? Of one type, in one instance; or alone in instances of one class. */
+/* May one stand in for the other in any list? Of one instance; or alone in instances of one class. */
 static bool are_alike(const struct search *s, uint32_t a, uint32_t b)
 {
     const struct gw_plan_fleet *f = s->in->fleet;
-    const struct gw_plan_device *x = &f->devices[s->order[a]], *y = &f->devices[s->order[b]];
-    if (x->type != y->type) return false;
-    return x->instance == y->instance ||
-           (s->classes.class_of[x->instance] == s->classes.class_of[y->instance] &&
-            f->instances[x->instance].devices == 1);
+    uint32_t x = f->devices[s->order[a]].instance, y = f->devices[s->order[b]].instance;
+    return search_are_equal(s, s->order[a], s->order[b]) && (x == y || f->instances[x].devices == 1);
 }
 
 static void find_alike(struct small *m)

@@ -4,7 +4,7 @@
 #include "controller/plan/shape_internal.h"
 
 /* Load factors at which a thorough search compares: dense where queues begin to show. */
-static const double grid[] = {0, 0.3, 0.5, 0.7, 0.8, 0.88, 0.94};
+static const double grid[] = {0, 0.05, 0.15, 0.3, 0.5, 0.7, 0.8, 0.88, 0.94};
 #define GRID (sizeof grid / sizeof *grid)
 _Static_assert(2 * GRID + 1 <= SHAPING_VALUES, "room for TTFT and TPOT at each, and the capacity");
 

@@ -23,7 +23,7 @@ static void make_market(const struct gw_plan_fleet *f, uint32_t type, struct mar
     m->fleet = *f;
     m->fleet.instances = m->instances;
     m->fleet.devices = m->devices;
-    m->fleet.instances_len = m->fleet.devices_len = 0;
+    m->fleet.instances_len = m->fleet.devices_len = m->fleet.apart_len = 0;
     while (m->fleet.devices_len + each <= GW_SHAPE_RANKS_MAX) {
         uint32_t at = m->fleet.instances_len++;
         m->instances[at] = (struct gw_plan_instance){.first_device = m->fleet.devices_len,
