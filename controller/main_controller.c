@@ -400,6 +400,8 @@ static void stop(struct program *p)
     gw_hub_destroy(p->hub);
     if (p->sigint) event_free(p->sigint);
     if (p->sigterm) event_free(p->sigterm);
+    /* A connection that was freed while a callback of it was due is freed by that callback. */
+    if (p->loop) event_base_loop(p->loop, EVLOOP_NONBLOCK);
     if (p->loop) event_base_free(p->loop);
     gw_chat_template_destroy(p->chat);
     gw_tokenizer_close(p->tokenizer);
