@@ -283,7 +283,8 @@ E2E += tests/e2e/test_resume.py@300 tests/e2e/test_standby.py@300
 E2E_LONG :=
 # Programs that print `bench` lines: C ones (tests/bench/<name>.c, run on the release build) and scripts.
 BENCH := bench_kernels bench_coll bench_engine bench_plan
-BENCH_MODEL := bench_ranks bench_prepare
+BENCH_MODEL := bench_ranks bench_prepare bench_moves
+LIBS_bench_moves := -lcmocka
 BENCH_E2E := tests/bench/bench_recovery.py
 
 JOBS ?= $(shell nproc)
@@ -347,7 +348,7 @@ demo: ## chat completions that stream on while workers are reclaimed, killed and
 	@tests/e2e/demo.py
 
 $(patsubst %,build/release/tests/bench/%,$(BENCH) $(BENCH_MODEL)): build/release/tests/bench/%: build/release/tests/bench/%.o $(call libs,release,WORKER KERNELS PLAN MIGRATE BASE)
-	@echo "  LINK  $@"; $(CC) $^ $(LIBS) -o $@
+	@echo "  LINK  $@"; $(CC) $^ $(LIBS) $(LIBS_$(@F)) -o $@
 BENCH_DIR ?= build/llama-1b
 $(BENCH_DIR)/model.safetensors:
 	tests/bench/make_model.py llama-1b $(BENCH_DIR)

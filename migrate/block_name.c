@@ -1,5 +1,6 @@
 #include "migrate/block_name.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "base/buf.h"
@@ -36,10 +37,12 @@ gw_err_t gw_block_namer_init(struct gw_block_namer *namer, const void *key, size
     return err;
 }
 
-/* HMAC'd bytes: parent name (16, zeros for the first block) ‖ ids (16 × u32 LE) ‖ tenant (16) ‖ context. */
-struct gw_block_name gw_block_name_next(const struct gw_block_namer *namer,
+/* HMAC'd bytes: parent name (16, zeros for the first block) ‖ ids (count × u32 LE) ‖ tenant (16) ‖ context. What is behind
+ * the ids has one length, so no text of one count is that of another. */
+struct gw_block_name gw_block_name_tail(const struct gw_block_namer *namer,
                                         const uint8_t tenant[GW_REQUEST_TENANT_BYTES],
-                                        const struct gw_block_name *parent, const uint32_t *ids)
+                                        const struct gw_block_name *parent, const uint32_t *ids,
+                                        uint32_t count)
 {
     uint8_t text[GW_BLOCK_NAME_BYTES + 4 * GW_BLOCK_TOKENS + GW_REQUEST_TENANT_BYTES + GW_BLOCK_CONTEXT_MAX] =
         {0};
@@ -48,7 +51,8 @@ struct gw_block_name gw_block_name_next(const struct gw_block_namer *namer,
     struct gw_block_name name;
     if (parent) memcpy(p, parent->bytes, GW_BLOCK_NAME_BYTES);
     p += GW_BLOCK_NAME_BYTES;
-    for (int i = 0; i < GW_BLOCK_TOKENS; i++)
+    assert(count <= GW_BLOCK_TOKENS);
+    for (uint32_t i = 0; i < count; i++)
         for (int byte = 0; byte < 4; byte++) *p++ = (uint8_t)(ids[i] >> (8 * byte));
     memcpy(p, tenant, GW_REQUEST_TENANT_BYTES);
     p += GW_REQUEST_TENANT_BYTES;
@@ -57,4 +61,11 @@ struct gw_block_name gw_block_name_next(const struct gw_block_namer *namer,
     gw_hmac_sha256(namer->key, namer->key_len, text, (size_t)(p - text), mac);
     memcpy(name.bytes, mac, sizeof name.bytes);
     return name;
+}
+
+struct gw_block_name gw_block_name_next(const struct gw_block_namer *namer,
+                                        const uint8_t tenant[GW_REQUEST_TENANT_BYTES],
+                                        const struct gw_block_name *parent, const uint32_t *ids)
+{
+    return gw_block_name_tail(namer, tenant, parent, ids, GW_BLOCK_TOKENS);
 }

@@ -44,4 +44,11 @@ struct gw_block_name gw_block_name_next(const struct gw_block_namer *namer,
                                         const uint8_t tenant[GW_REQUEST_TENANT_BYTES],
                                         const struct gw_block_name *parent, const uint32_t *ids);
 
+/* The name of a block's first `count` tokens, while it is not full. It is published only when a request is handed over, when
+ * nobody will write to that block any more; stores never see it. */
+struct gw_block_name gw_block_name_tail(const struct gw_block_namer *namer,
+                                        const uint8_t tenant[GW_REQUEST_TENANT_BYTES],
+                                        const struct gw_block_name *parent, const uint32_t *ids,
+                                        uint32_t count);
+
 #endif

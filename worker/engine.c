@@ -11,7 +11,6 @@
  * a while, and a draw that is postponed costs a step, a whole row much less. */
 #define WHOLE_TOKENS 16
 
-
 /* ---- set-up ---- */
 
 static void copy_slot(void *arg, uint32_t from, uint32_t to)

@@ -95,7 +95,7 @@ void gw_engine_use_all_slots(struct gw_engine *e);
 void gw_engine_cancel(struct gw_engine *e, uint64_t request, uint32_t attempt, uint32_t branch);
 
 /* Stops and forgets the request for good; no step is under way (gw_engine_settle). False if it is not here in that attempt; else log_len[0 .. *n) are
- * the lengths of its logs. */
+ * the lengths of its logs, and all of its KV can be found by name (others learn it by the next gw_engine_settle). */
 bool gw_engine_hand_off(struct gw_engine *e, uint64_t request, uint32_t attempt,
                         uint32_t log_len[GW_REQUEST_BRANCHES_MAX], uint32_t *n);
 

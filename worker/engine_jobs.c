@@ -50,7 +50,7 @@ static gw_err_t check_submit(const struct gw_engine *e, const struct gw_msg_subm
 /* False: it need not wait for pages. */
 static bool begin_refill(struct gw_engine *e, struct gw_job *job, const struct gw_msg_submit *submit)
 {
-    if (!e->refill || !gw_refill_wants(e->refill, job, submit)) return false;
+    if (!e->refill || !gw_refill_wants(e->refill, job, submit, false)) return false;
     job->refilling = gw_refill_add(e->refill, job, submit->holders, submit->holders_len, false) == GW_OK;
     return job->refilling;
 }
@@ -89,7 +89,7 @@ gw_err_t gw_engine_warm(struct gw_engine *e, struct gw_msg_submit *submit, struc
     TRY(check_submit(e, submit, ctx));
     gw_err_t err = gw_job_create(submit, 0, &job);
     if (err != GW_OK) return gw_fail(ctx, err, "out of memory");
-    if (e->refill && gw_refill_wants(e->refill, job, submit) &&
+    if (e->refill && gw_refill_wants(e->refill, job, submit, true) &&
         gw_refill_add(e->refill, job, submit->holders, submit->holders_len, true) == GW_OK)
         return GW_OK;
     say_warmed(e, job);
@@ -130,13 +130,26 @@ void gw_engine_cancel(struct gw_engine *e, uint64_t request, uint32_t attempt, u
     }
 }
 
+/* The block that the branch writes to can be had as far as it is full, since nobody will write to it any more. */
+static void publish_tail(struct gw_engine *e, struct gw_branch *b)
+{
+    uint32_t whole = gw_branch_whole(b);
+    if (b->state != GW_BRANCH_RUNNING || gw_branch_tail(b) == 0) return;
+    if (b->computed + 1 != gw_branch_len(b) || b->blocks_len <= whole) return;
+    const struct gw_block_name name = gw_branch_tail_name(b, &e->namer);
+    gw_rank_seal_slot(e->config.rank, b->blocks[whole], &name);
+}
+
 bool gw_engine_hand_off(struct gw_engine *e, uint64_t request, uint32_t attempt,
                         uint32_t log_len[GW_REQUEST_BRANCHES_MAX], uint32_t *n)
 {
     struct gw_job **link = engine_find_job(e, request);
     if (!*link || (*link)->attempt != attempt) return false;
     *n = (*link)->request.n;
-    for (uint32_t i = 0; i < *n; i++) log_len[i] = (*link)->branches[i].output_len;
+    for (uint32_t i = 0; i < *n; i++) {
+        log_len[i] = (*link)->branches[i].output_len;
+        publish_tail(e, &(*link)->branches[i]);
+    }
     engine_forget_job(e, link);
     return true;
 }

@@ -84,3 +84,11 @@ const struct gw_block_name *gw_branch_name(struct gw_branch *b, const struct gw_
     }
     return &b->names[block];
 }
+
+struct gw_block_name gw_branch_tail_name(struct gw_branch *b, const struct gw_block_namer *namer)
+{
+    uint32_t ids[GW_BLOCK_TOKENS], whole = gw_branch_whole(b), count = gw_branch_tail(b);
+    const struct gw_block_name *parent = whole ? gw_branch_name(b, namer, whole - 1) : NULL;
+    gw_branch_copy_ids(b, whole * GW_BLOCK_TOKENS, count, ids);
+    return gw_block_name_tail(namer, b->job->request.tenant, parent, ids, count);
+}

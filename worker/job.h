@@ -35,6 +35,9 @@ struct gw_branch {
     uint32_t sealed;             /* blocks[0 .. sealed) have names: never written again */
     struct gw_block_name *names; /* of the first names_len blocks; kept over preemption */
     uint32_t names_len;
+    uint32_t tail_slot,
+        tail_tokens;      /* a block behind the whole ones that came from elsewhere, part full, and how far;
+                                        tokens 0 = none */
     uint32_t lane;        /* while RUNNING: the number of its block table at the other ranks (step_desc.h) */
     uint32_t lane_known;  /* blocks[0 .. lane_known) have been told to them */
     uint32_t whole_until; /* tokens before this one are drawn from whole rows (engine.c) */
@@ -83,6 +86,18 @@ void gw_job_destroy(struct gw_job *job);
 /* The name of a whole block of prompt ‖ output; remembered. */
 const struct gw_block_name *gw_branch_name(struct gw_branch *b, const struct gw_block_namer *namer,
                                            uint32_t block);
+
+/* Its KV is known by name when it is handed over: whole blocks, and the first tokens of the one behind them. */
+static inline uint32_t gw_branch_whole(const struct gw_branch *b)
+{
+    return (gw_branch_len(b) - 1) / GW_BLOCK_TOKENS;
+}
+static inline uint32_t gw_branch_tail(const struct gw_branch *b)
+{
+    return (gw_branch_len(b) - 1) % GW_BLOCK_TOKENS;
+}
+/* Of these first tokens; there are some. */
+struct gw_block_name gw_branch_tail_name(struct gw_branch *b, const struct gw_block_namer *namer);
 
 /* Copies the ids at positions [first, first + count) of prompt ‖ output. */
 void gw_branch_copy_ids(const struct gw_branch *b, uint32_t first, uint32_t count, uint32_t *out);

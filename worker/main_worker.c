@@ -144,6 +144,8 @@ static gw_err_t open_host(struct worker *w, struct gw_err_ctx *ctx)
     h->max_batch_tokens = (uint32_t)o->max_batch_tokens;
     h->max_sequences = (uint32_t)o->max_sequences;
     h->step_timeout_us = (int64_t)(o->step_timeout_s * 1e6);
+    h->always_fetch = o->always_fetch;
+    h->never_fetch = o->never_fetch;
     h->key = w->key;
     h->key_len = w->key_len;
     h->log = &w->log;

@@ -320,6 +320,7 @@ void gw_member_destroy(struct gw_member *m, int64_t lease_us)
     gw_fetcher_cancel(m->config.host->fetcher, key_of(m));
     gw_engine_destroy(m->engine);
     gw_copier_destroy(m->copier);
+    if (m->rank && lease_us > 0) gw_rank_hear_last(m->rank);
     gw_rank_destroy(m->rank);
     if (m->pages) gw_shelf_retire(m->config.host->shelf, m->pages, lease_us);
     gw_weights_destroy(m->weights);

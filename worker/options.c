@@ -18,6 +18,7 @@ static const struct gw_worker_options defaults = {
     .step_timeout_s = 120, /* a full prefill step of 8 billion weights on one core takes 80 s */
     .zone = "",
     .sums = "auto",
+    .kv_restore = "auto",
 };
 
 #define INTRO                                                                                                \
@@ -51,6 +52,9 @@ static gw_err_t parse_flags(int argc, char **argv, struct gw_worker_options *o, 
          0, 0},
         {"sums", GW_FLAG_STRING, &o->sums, "HOW",
          "auto: through shared memory with workers of this machine; tcp: never", 0, 0},
+        {"kv-restore", GW_FLAG_STRING, &o->kv_restore, "HOW",
+         "KV of requests that ran elsewhere: fetch it from who has it, recompute it, or auto: what is "
+         "predicted to be faster"},
         {"step-timeout-s", GW_FLAG_DOUBLE, &o->step_timeout_s, "S",
          "a worker that says nothing for so long within a step of a common pipeline is taken as gone", 0.1,
          86400},
@@ -141,6 +145,14 @@ static gw_err_t parse_data_listen(struct gw_worker_options *o, struct gw_err_ctx
         o->data_listen);
 }
 
+static gw_err_t parse_kv_restore(struct gw_worker_options *o, struct gw_err_ctx *ctx)
+{
+    o->always_fetch = strcmp(o->kv_restore, "fetch") == 0;
+    o->never_fetch = strcmp(o->kv_restore, "recompute") == 0;
+    if (o->always_fetch || o->never_fetch || strcmp(o->kv_restore, "auto") == 0) return GW_OK;
+    return gw_fail(ctx, GW_ERR_INPUT, "--kv-restore %s: expected auto, fetch or recompute", o->kv_restore);
+}
+
 static gw_err_t parse_sums(struct gw_worker_options *o, struct gw_err_ctx *ctx)
 {
     o->shared_memory = strcmp(o->sums, "auto") == 0;
@@ -191,6 +203,7 @@ static gw_err_t check(struct gw_worker_options *o, struct gw_err_ctx *ctx)
             "--cluster-key-file FILE is needed (make one: umask 077; openssl rand -hex 32 > FILE)");
     if (o->zone[0]) TRY(check_name("zone", o->zone, ctx));
     TRY(parse_sums(o, ctx));
+    TRY(parse_kv_restore(o, ctx));
     TRY(parse_controllers(o, ctx));
     TRY(parse_data_listen(o, ctx));
     return name_it(o, ctx);

@@ -12,7 +12,7 @@
 
 struct gw_worker_options {
     const char *model, *controller, *cluster_key_file, *profile, *isa_name, *log_level_name;
-    const char *worker_id, *instance_id, *zone, *data_listen, *sums;
+    const char *worker_id, *instance_id, *zone, *data_listen, *sums, *kv_restore;
     int64_t threads, kv_tokens, memory_limit_bytes, max_batch_tokens, max_sequences;
     double term_grace_s, step_timeout_s;
     bool pin, insecure_plaintext, digest;
@@ -23,7 +23,8 @@ struct gw_worker_options {
     int controllers_len;
     char data_host[64]; /* numeric; empty: the address by which the controller is reached */
     uint16_t data_port;
-    bool shared_memory; /* sums may go through it */
+    bool shared_memory;             /* sums may go through it */
+    bool always_fetch, never_fetch; /* --kv-restore fetch, recompute */
     char worker_name[GW_WIRE_NAME_MAX + 1], instance_name[GW_WIRE_NAME_MAX + 1];
 };
 

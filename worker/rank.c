@@ -347,20 +347,29 @@ static gw_err_t answer(struct gw_rank *r, const struct gw_step_desc *step, struc
     return GW_OK;
 }
 
-gw_err_t gw_rank_follow(struct gw_rank *r, int64_t wait_us, bool *did, struct gw_err_ctx *ctx)
+/* The next descriptor, if one comes within wait_us; what it says of sealed blocks is done. */
+static gw_err_t hear(struct gw_rank *r, int64_t wait_us, bool *did, struct gw_step_desc *step,
+                     struct gw_err_ctx *ctx)
 {
-    struct gw_step_desc step;
     uint64_t number;
     size_t bytes;
     TRY(gw_coll_wait(r->config.coll, 0, GW_COLL_CONTROL, wait_us, did, &number, &bytes, ctx));
     if (!*did) return GW_OK;
     if (number != r->steps + 1) return gw_fail(ctx, GW_ERR_PROTO, "the leader skipped a step");
     TRY(take_frame(r, bytes, ctx));
-    TRY(gw_step_reader_get(r->reader, r->frame, bytes, &step, ctx));
+    TRY(gw_step_reader_get(r->reader, r->frame, bytes, step, ctx));
     r->steps = number;
-    gw_coll_begin(r->config.coll, number);
-    for (uint32_t i = 0; i < step.sealed_len && r->config.pages; i++)
-        gw_shelf_seal(r->config.pages, step.sealed[i].slot, &step.sealed[i].name);
+    for (uint32_t i = 0; i < step->sealed_len && r->config.pages; i++)
+        gw_shelf_seal(r->config.pages, step->sealed[i].slot, &step->sealed[i].name);
+    return GW_OK;
+}
+
+gw_err_t gw_rank_follow(struct gw_rank *r, int64_t wait_us, bool *did, struct gw_err_ctx *ctx)
+{
+    struct gw_step_desc step;
+    TRY(hear(r, wait_us, did, &step, ctx));
+    if (!*did) return GW_OK;
+    gw_coll_begin(r->config.coll, r->steps);
     if (step.rows == 0) {
         note_step(r);
         return GW_OK;
@@ -370,4 +379,12 @@ gw_err_t gw_rank_follow(struct gw_rank *r, int64_t wait_us, bool *did, struct gw
     TRY(compute(r, &step, ctx));
     note_step(r);
     return answer(r, &step, ctx);
+}
+
+void gw_rank_hear_last(struct gw_rank *r)
+{
+    struct gw_step_desc step = {0};
+    bool did = r->config.coll != NULL && !gw_place_leads(&r->config.place);
+    while (did && step.rows == 0)
+        if (hear(r, 0, &did, &step, NULL) != GW_OK) return;
 }

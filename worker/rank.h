@@ -98,4 +98,8 @@ gw_err_t gw_rank_say_go(struct gw_rank *rank, struct gw_err_ctx *ctx) GW_MUST_US
 /* Waits up to wait_us for a step and computes it. *did = false: there was none, or gw_coll_wake was called. */
 gw_err_t gw_rank_follow(struct gw_rank *rank, int64_t wait_us, bool *did, struct gw_err_ctx *ctx) GW_MUST_USE;
 
+/* Takes what the leader has said of sealed blocks and nobody has looked at; computes nothing. The rank is good for destroy
+ * only. */
+void gw_rank_hear_last(struct gw_rank *rank);
+
 #endif

@@ -28,7 +28,7 @@ struct list {
 /* A block that is being pulled. */
 struct claim {
     struct item *item;
-    uint32_t slot;
+    struct gw_branch *tail_of; /* it is the part-full block of that branch; NULL: a whole one */
 };
 
 struct gw_refill {
@@ -113,47 +113,49 @@ void gw_refill_destroy(struct gw_refill *r)
 
 /* ---- what is missing ---- */
 
-/* Blocks of b that could be known by name: its last token is always computed here (scheduler.c). */
-static uint32_t whole_blocks(const struct gw_branch *b)
-{
-    return (gw_branch_len(b) - 1) / GW_BLOCK_TOKENS;
-}
-
 static uint32_t have_blocks(struct gw_refill *r, struct gw_branch *b)
 {
-    uint32_t whole = whole_blocks(b), have = 0, slot;
+    uint32_t whole = gw_branch_whole(b), have = 0, slot;
     while (have < whole && gw_blocks_find(r->config.blocks, gw_branch_name(b, r->config.namer, have), &slot))
         have++;
     return have;
 }
 
-static uint32_t missing_blocks(struct gw_refill *r, struct gw_job *job)
+/* Tails come with a hand-over alone, and are for who goes on with the request. */
+static uint32_t tail_tokens(const struct gw_branch *b, bool warm)
+{
+    return warm || b->output_len == 0 ? 0 : gw_branch_tail(b);
+}
+
+static uint32_t missing_tokens(struct gw_refill *r, struct gw_job *job, bool warm)
 {
     uint32_t missing = 0;
     for (uint32_t i = 0; i < job->request.n; i++) {
         struct gw_branch *b = &job->branches[i];
-        if (b->state != GW_BRANCH_DONE) missing += whole_blocks(b) - have_blocks(r, b);
+        if (b->state == GW_BRANCH_DONE) continue;
+        missing += (gw_branch_whole(b) - have_blocks(r, b)) * GW_BLOCK_TOKENS + tail_tokens(b, warm);
     }
     return missing;
 }
 
-/* Is fetching so many blocks predicted to be faster than computing them? */
-static bool pays(const struct gw_refill *r, uint32_t blocks)
+/* Is fetching so many tokens' KV predicted to be faster than computing it? */
+static bool pays(const struct gw_refill *r, uint32_t tokens)
 {
+    double blocks = (double)tokens / GW_BLOCK_TOKENS;
+    if (tokens == 0) return false;
     if (r->config.always || r->rows_us == 0) return true;
     double latency_us = r->pull_us > 0 ? r->pull_us : PULL_US_GUESS;
     double fetch_us = latency_us;
-    if (r->pull_bytes_us > 0) fetch_us += (double)blocks * (double)r->config.block_bytes / r->pull_bytes_us;
-    return fetch_us < (double)blocks * GW_BLOCK_TOKENS / r->rows_us;
+    if (r->pull_bytes_us > 0) fetch_us += blocks * (double)r->config.block_bytes / r->pull_bytes_us;
+    return fetch_us < (double)tokens / r->rows_us;
 }
 
-bool gw_refill_wants(struct gw_refill *r, struct gw_job *job, const struct gw_msg_submit *submit)
+bool gw_refill_wants(struct gw_refill *r, struct gw_job *job, const struct gw_msg_submit *submit, bool warm)
 {
     bool ran = false; /* it ran before: somebody may know it whom nobody knows */
     for (uint32_t i = 0; i < job->request.n; i++) ran |= job->branches[i].output_len > 0;
     if (submit->holders_len == 0 && !ran) return false;
-    uint32_t missing = missing_blocks(r, job);
-    return missing > 0 && pays(r, missing);
+    return pays(r, missing_tokens(r, job, warm));
 }
 
 uint32_t gw_refill_have(struct gw_refill *r, struct gw_job *job)
@@ -235,11 +237,10 @@ static uint64_t id_of(const struct gw_block_name *name)
 }
 
 /* False: the pull is full, or the pool is. */
-static bool claim_block(struct gw_refill *r, struct item *it, const struct gw_block_name *name,
-                        struct gw_id_map *claimed)
+static bool claim(struct gw_refill *r, struct item *it, const struct gw_block_name *name,
+                  struct gw_branch *tail_of, struct gw_id_map *claimed)
 {
     uint32_t slot;
-    if (gw_blocks_find(r->config.blocks, name, &slot)) return keep(r, slot);
     if (gw_id_map_get(claimed, id_of(name))) return true; /* for another request */
     if (r->len == GW_PULL_NAMES_MAX || gw_blocks_take(r->config.blocks, &slot) != GW_OK) return false;
     if (gw_id_map_put(claimed, id_of(name), it) != GW_OK) {
@@ -248,17 +249,32 @@ static bool claim_block(struct gw_refill *r, struct item *it, const struct gw_bl
     }
     r->names[r->len] = *name;
     r->slots[r->len] = slot;
-    r->claims[r->len++] = (struct claim){.item = it, .slot = slot};
+    r->claims[r->len++] = (struct claim){.item = it, .tail_of = tail_of};
     return true;
+}
+
+static bool claim_block(struct gw_refill *r, struct item *it, const struct gw_block_name *name,
+                        struct gw_id_map *claimed)
+{
+    uint32_t slot;
+    if (gw_blocks_find(r->config.blocks, name, &slot)) return keep(r, slot);
+    return claim(r, it, name, NULL, claimed);
+}
+
+static bool claim_branch(struct gw_refill *r, struct item *it, struct gw_branch *b, struct gw_id_map *claimed)
+{
+    for (uint32_t block = 0; block < gw_branch_whole(b); block++)
+        if (!claim_block(r, it, gw_branch_name(b, r->config.namer, block), claimed)) return false;
+    if (tail_tokens(b, it->warm) == 0 || b->tail_tokens > 0) return true;
+    const struct gw_block_name tail = gw_branch_tail_name(b, r->config.namer);
+    return claim(r, it, &tail, b, claimed);
 }
 
 static bool claim_item(struct gw_refill *r, struct item *it, struct gw_id_map *claimed)
 {
     for (uint32_t i = 0; i < it->job->request.n; i++) {
         struct gw_branch *b = &it->job->branches[i];
-        if (b->state == GW_BRANCH_DONE) continue;
-        for (uint32_t block = 0; block < whole_blocks(b); block++)
-            if (!claim_block(r, it, gw_branch_name(b, r->config.namer, block), claimed)) return false;
+        if (b->state != GW_BRANCH_DONE && !claim_branch(r, it, b, claimed)) return false;
     }
     return true;
 }
@@ -271,7 +287,7 @@ static void claim_some(struct gw_refill *r)
     bool room = true;
     for (struct item *it = r->waiting.first; it && room && same_holders(it, first); it = it->next) {
         it->pulled = true;
-        if (it->job && pays(r, missing_blocks(r, it->job))) room = claim_item(r, it, &claimed);
+        if (it->job && pays(r, missing_tokens(r, it->job, it->warm))) room = claim_item(r, it, &claimed);
     }
     gw_id_map_fini(&claimed);
 }
@@ -337,13 +353,25 @@ static void measure(struct gw_refill *r, uint32_t came, int64_t us)
         r->pull_bytes_us = blend(r->pull_bytes_us, bytes / (double)us);
 }
 
+/* The branch has the reference from now on. False: it is gone, or has ended. */
+static bool give_tail(const struct claim *c, uint32_t slot)
+{
+    struct gw_branch *b = c->item->job ? c->tail_of : NULL;
+    if (!b || b->state == GW_BRANCH_DONE) return false;
+    b->tail_slot = slot;
+    b->tail_tokens = gw_branch_tail(b);
+    return true;
+}
+
 /* Last one first: a chain is evicted from its end. */
 static void adopt(struct gw_refill *r, const uint8_t *from)
 {
     for (uint32_t i = 0; i < r->len; i++)
-        if (from[i] != GW_PULL_LOST)
+        if (from[i] != GW_PULL_LOST && !r->claims[i].tail_of)
             r->slots[i] = gw_blocks_adopt(r->config.blocks, r->slots[i], &r->names[i]);
-    for (uint32_t i = r->len; i-- > 0;) gw_blocks_unref(r->config.blocks, r->slots[i]);
+    for (uint32_t i = r->len; i-- > 0;)
+        if (from[i] == GW_PULL_LOST || !r->claims[i].tail_of || !give_tail(&r->claims[i], r->slots[i]))
+            gw_blocks_unref(r->config.blocks, r->slots[i]);
 }
 
 static void count(struct gw_refill *r, const uint8_t *from, uint32_t *came)
@@ -352,8 +380,9 @@ static void count(struct gw_refill *r, const uint8_t *from, uint32_t *came)
         struct gw_job *job = r->claims[i].item->job;
         *came += from[i] != GW_PULL_LOST;
         if (!job) continue;
-        if (from[i] == GW_PULL_HAD || from[i] == GW_PULL_PEER) job->moved_tokens += GW_BLOCK_TOKENS;
-        if (from[i] == GW_PULL_STORE) job->stored_tokens += GW_BLOCK_TOKENS;
+        uint32_t tokens = r->claims[i].tail_of ? gw_branch_tail(r->claims[i].tail_of) : GW_BLOCK_TOKENS;
+        if (from[i] == GW_PULL_HAD || from[i] == GW_PULL_PEER) job->moved_tokens += tokens;
+        if (from[i] == GW_PULL_STORE) job->stored_tokens += tokens;
     }
 }
 

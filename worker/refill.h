@@ -13,6 +13,8 @@
  *                  holds
  *     any         drop                                           -          what is under way for it is cached all the same
  *
+ * A request that was handed over also brings the block that is part full (gw_branch_tail): its branch gets that slot.
+ *
  * Slots that a rank may still be writing to (copier.h: in doubt) are never used again. A lost answer is the copier's affair:
  * it gives one by its deadline.
  *
@@ -42,7 +44,7 @@ gw_err_t gw_refill_create(const struct gw_refill_config *config, struct gw_refil
 void gw_refill_destroy(struct gw_refill *r);
 
 /* Is there anything that could be fetched for it? */
-bool gw_refill_wants(struct gw_refill *r, struct gw_job *job, const struct gw_msg_submit *submit);
+bool gw_refill_wants(struct gw_refill *r, struct gw_job *job, const struct gw_msg_submit *submit, bool warm);
 /* warm: nobody waits for it; the job is the refill's. On error it is still the caller's. */
 gw_err_t gw_refill_add(struct gw_refill *r, struct gw_job *job, const struct gw_page_holder *holders,
                        uint32_t holders_len, bool warm) GW_MUST_USE;

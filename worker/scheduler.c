@@ -113,9 +113,16 @@ static void stop_running(struct gw_scheduler *s, struct gw_branch *b)
 
 /* ---- blocks of a branch ---- */
 
+static void drop_tail(struct gw_scheduler *s, struct gw_branch *b)
+{
+    if (b->tail_tokens > 0) gw_blocks_unref(s->blocks, b->tail_slot);
+    b->tail_tokens = 0;
+}
+
 /* Last block first: a chain is evicted from its end (block_manager.h). */
 static void release_blocks(struct gw_scheduler *s, struct gw_branch *b)
 {
+    drop_tail(s, b);
     while (b->blocks_len > 0) gw_blocks_unref(s->blocks, b->blocks[--b->blocks_len]);
     b->computed = b->sealed = 0;
 }
@@ -212,7 +219,7 @@ static void plan_running(struct gw_scheduler *s)
  * what the step is for. *unused = how many of them nobody references. */
 static uint32_t find_prefix(struct gw_scheduler *s, struct gw_branch *b, uint32_t *unused)
 {
-    uint32_t whole = (gw_branch_len(b) - 1) / GW_BLOCK_TOKENS, hits = 0, slot;
+    uint32_t whole = gw_branch_whole(b), hits = 0, slot;
     *unused = 0;
     while (hits < whole && gw_blocks_find(s->blocks, gw_branch_name(b, s->namer, hits), &slot)) {
         if (gw_blocks_refs(s->blocks, slot) == 0) ++*unused;
@@ -221,14 +228,25 @@ static uint32_t find_prefix(struct gw_scheduler *s, struct gw_branch *b, uint32_
     return hits;
 }
 
+/* What came of the block behind the whole ones goes on behind them; they are all there. */
+static void use_tail(struct gw_branch *b)
+{
+    if (b->tail_tokens == 0) return;
+    b->blocks[b->blocks_len++] = b->tail_slot;
+    b->computed += b->tail_tokens;
+    b->tail_tokens = 0;
+}
+
 static bool admit(struct gw_scheduler *s, struct gw_branch *b)
 {
     uint32_t unused, hits = find_prefix(s, b, &unused);
-    uint64_t need = gw_blocks_for(gw_branch_len(b)) - hits;
+    if (hits < gw_branch_whole(b)) drop_tail(s, b);
+    uint64_t need = gw_blocks_for(gw_branch_len(b)) - hits - (b->tail_tokens > 0);
     if (need + s->running.len > gw_blocks_available(s->blocks) - unused) return false;
     for (uint32_t i = 0; i < hits; i++) gw_blocks_ref(s->blocks, b->blocks[i]);
     b->blocks_len = b->sealed = hits;
     b->computed = hits * GW_BLOCK_TOKENS;
+    use_tail(b);
     s->stats.prefix_query_tokens += gw_branch_len(b);
     s->stats.prefix_hit_tokens += b->computed;
     if (!b->job->started) b->job->hit_tokens += b->computed;

@@ -348,6 +348,8 @@ static void on_cutover(struct gw_serve *s, struct gw_engine *engine, const struc
         if (gw_engine_hand_off(engine, item->request, item->attempt, s->handoff_len, &msg.handoff.n))
             send_of(s, s->serving, &msg);
     }
+    if (gw_engine_settle(engine, &ctx) != GW_OK)
+        give_up(s, &s->serving, &ctx); /* the others learn of tails */
 }
 
 static void on_request_msg(struct gw_serve *s, struct gw_msg *msg)
