@@ -63,7 +63,7 @@ enum gw_msg_type {
     GW_MSG_WELCOME,       /* C→W */
     GW_MSG_REFUSE,        /* C→W */
     GW_MSG_SUBMIT,        /* C→W run this from this log on */
-    GW_MSG_CANCEL,        /* C→W forget it (idempotent; unknown requests are ignored) */
+    GW_MSG_CANCEL,        /* C→W forget it, a WARM too (idempotent; unknown requests are ignored) */
     GW_MSG_TOKENS,        /* W→C records; count 0 = "a step with this request has begun" */
     GW_MSG_REJECT,        /* W→C this request cannot run here, nor will it on an equal worker */
     GW_MSG_HEARTBEAT,     /* W→C from the I/O thread, with step progress */

@@ -334,7 +334,7 @@ enum gw_note_kind {
                               but ignored */
 };
 
-/* Tokens of KV that attempts began with; see gw_kv_recomputed. */
+/* Tokens of KV that attempts began with (what was copied ahead of them counts as moved); see gw_kv_recomputed. */
 struct gw_kv_origin {
     uint64_t total, cached, moved, stored;
 };

@@ -67,6 +67,7 @@ struct core_warm {
     bool pending;        /* WARMED is awaited */
     int64_t sent_us;
     int64_t took_us; /* WARM to WARMED */
+    uint32_t tokens; /* that WARMED says are there */
 };
 
 struct core_request {
@@ -90,6 +91,7 @@ struct core_request {
     struct core_warm warm;
     struct core_holder *holders; /* [holders_len <= GW_WIRE_HOLDERS_MAX], the last pipeline's first */
     uint8_t holders_len;
+    uint32_t copied_tokens; /* of this attempt's KV, ahead of it */
     bool helped;            /* its SUBMIT named holders */
     bool has_origin;        /* this attempt's ORIGIN has come */
     struct core_log logs[]; /* [request->n] */

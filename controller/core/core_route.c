@@ -145,6 +145,7 @@ static void note_move(struct gw_core *core, const struct core_pipeline *p, const
 
 static void assign(struct gw_core *core, struct core_request *r, struct core_pipeline *p)
 {
+    r->copied_tokens = core_warm_target(core, r) == p ? r->warm.tokens : 0;
     core_warm_end(core, r, p);
     core_request_attach(r, p);
     note_move(core, p, r);

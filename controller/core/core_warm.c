@@ -186,8 +186,18 @@ void core_on_warmed(struct gw_core *core, struct core_pipeline *p, int64_t now_u
         return;
     }
     r->warm.took_us = now_us - r->warm.sent_us;
+    r->warm.tokens = m->tokens;
     core->stats.warmed++;
     no_longer_pending(core, r);
+}
+
+/* What was copied ahead is in its pipeline's cache when it begins: it moved all the same. */
+static struct gw_kv_origin origin_of(const struct core_request *r, const struct gw_msg_origin *m)
+{
+    uint64_t had = (uint64_t)m->cached_tokens + m->moved_tokens;
+    uint64_t moved = r->copied_tokens < had ? r->copied_tokens : had;
+    if (m->moved_tokens > moved) moved = m->moved_tokens;
+    return (struct gw_kv_origin){m->total_tokens, had - moved, moved, m->stored_tokens};
 }
 
 void core_on_origin(struct gw_core *core, const struct core_pipeline *p, const struct gw_msg_origin *m)
@@ -200,13 +210,13 @@ void core_on_origin(struct gw_core *core, const struct core_pipeline *p, const s
     }
     r->has_origin = true;
     if (r->attempt == 1 && !r->helped) return; /* a new request computes its prompt: no news */
-    struct gw_kv_origin *sum = &core->stats.kv;
-    sum->total += m->total_tokens;
-    sum->cached += m->cached_tokens;
-    sum->moved += m->moved_tokens;
-    sum->stored += m->stored_tokens;
+    struct gw_kv_origin origin = origin_of(r, m), *sum = &core->stats.kv;
+    sum->total += origin.total;
+    sum->cached += origin.cached;
+    sum->moved += origin.moved;
+    sum->stored += origin.stored;
     struct gw_note *n = core_note(core, GW_NOTE_REQUEST_ORIGIN, core_leader(p), r, "");
     n->announced = r->announced;
     n->left = r->left;
-    n->origin = (struct gw_kv_origin){m->total_tokens, m->cached_tokens, m->moved_tokens, m->stored_tokens};
+    n->origin = origin;
 }

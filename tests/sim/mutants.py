@@ -263,6 +263,8 @@ MUTANTS = [
     ("ORIGIN counts twice", WARM, "if (r->has_origin) {", "if (false) {", "unit"),
     ("ORIGIN of a new request counts", WARM, "if (r->attempt == 1 && !r->helped) return;", "", "sim"),
     ("ORIGIN of a later attempt is not counted", REQUESTS, "r->started = r->has_origin = false;", "r->started = false;", "sim"),
+    ("what was copied ahead counts as cached", ROUTE, "r->copied_tokens = core_warm_target(core, r) == p ? r->warm.tokens : 0;", "",
+     "sim"),
     # copying ahead
     ("nothing is copied ahead", WARM, "if (now_us >= p->warm_until_us) return true;", "if (p) return true;", "unit"),
     ("a copy has no end", WARM, "if (now_us >= p->warm_until_us) return true;", "", "unit"),

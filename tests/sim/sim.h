@@ -224,10 +224,11 @@ struct sim_request {
     bool killed;              /* a process of the current attempt died of it */
     uint64_t copy_generation; /* of the pipeline that was told to copy it; 0 = none */
     uint32_t copy_attempt, copy_committed;
-    bool copy_pending;        /* no WARMED has come */
-    bool helped, moved;       /* its SUBMIT named holders; its ORIGIN has come */
-    bool begun, progressed;   /* a step of this attempt began; a commit since the last unannounced loss */
-    uint32_t counted, deaths; /* since the last commit: losses that count, and those because it killed */
+    uint32_t copy_tokens, copied; /* that WARMED said; those of this attempt */
+    bool copy_pending;            /* no WARMED has come */
+    bool helped, moved;           /* its SUBMIT named holders; its ORIGIN has come */
+    bool begun, progressed;       /* a step of this attempt began; a commit since the last unannounced loss */
+    uint32_t counted, deaths;     /* since the last commit: losses that count, and those because it killed */
 };
 
 enum sim_planner { SIM_PLANNER_RANDOM, SIM_PLANNER_REAL };

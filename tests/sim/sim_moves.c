@@ -135,6 +135,7 @@ void sim_moves_warm(struct sim *sim, const struct sim_link *l, struct sim_pipe *
     r->copy_attempt = s->attempt;
     r->copy_committed = committed(r);
     r->copy_pending = true;
+    r->copy_tokens = 0;
     if (last != p && kv_of(sim, p) > p->kv_tokens) sim_fail(sim, "%u is copied to where it has no room", id);
     sim->warms++;
 }
@@ -154,6 +155,7 @@ void sim_moves_submit(struct sim *sim, const struct sim_link *l, const struct si
     const struct sim_pipe *copy = copy_of(sim, r);
     check_holders(sim, l, p, s);
     if (copy && copy != p) sim_fail(sim, "%u leaves a copy behind", (unsigned)r->request->id);
+    r->copied = copy == p ? r->copy_tokens : 0;
     r->copy_generation = 0;
     r->helped = s->holders_len > 0;
     r->moved = false;
@@ -169,6 +171,7 @@ void sim_moves_warmed(struct sim *sim, const struct sim_link *l, const struct gw
         return;
     if (sim_pipe_leader(p) != l->id || m->warmed.attempt != r->copy_attempt) return;
     sim->warmed += r->copy_pending;
+    if (r->copy_pending) r->copy_tokens = m->warmed.tokens;
     r->copy_pending = false;
 }
 
@@ -177,8 +180,11 @@ void sim_moves_origin(struct sim *sim, struct sim_request *r, const struct gw_ms
     if (r->moved || (r->attempt == 1 && !r->helped)) return;
     r->moved = true;
     sim->kv.total += o->total_tokens;
-    sim->kv.cached += o->cached_tokens;
-    sim->kv.moved += o->moved_tokens;
+    /* What was copied ahead has moved, and is cached by now. */
+    uint32_t ahead = r->copied > o->moved_tokens ? r->copied - o->moved_tokens : 0;
+    if (ahead > o->cached_tokens) ahead = o->cached_tokens;
+    sim->kv.cached += o->cached_tokens - ahead;
+    sim->kv.moved += o->moved_tokens + ahead;
     sim->kv.stored += o->stored_tokens;
 }
 

@@ -481,6 +481,7 @@ static void test_rebalance_is_remembered_by_instance_until_it_is_taken_back(void
     notice(&f, "i-1", GW_NOTICE_REBALANCE, 0);
     join(&f, "w1", "i-1");
     assert_true(is_advised(&f, "w1"));
+    assert_string_equal(state_of(&f, "w1"), "up");
     notice(&f, "i-1", GW_NOTICE_CANCEL, 0);
     assert_false(is_advised(&f, "w1"));
     assert_string_equal(state_of(&f, "w1"), "up");

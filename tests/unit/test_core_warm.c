@@ -192,6 +192,24 @@ static void test_sources_of_protocol_2_have_nothing_to_copy(void **state)
     fixture_close(&f);
 }
 
+static void test_origin_of_what_was_copied_ahead_is_moved(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_warming(&f);
+    warmed(&f, 1, 7, 1); /* 16 tokens */
+    warmed(&f, 3, 8, 1);
+    handoff(&f, 1, 7, 1);
+    handoff(&f, 1, 8, 1);
+    origin(&f, 1, 7, 2, 100, 80, 0, 0);
+    const struct gw_kv_origin *o = &noted(&f, GW_NOTE_REQUEST_ORIGIN, 0)->origin;
+    assert_true(o->total == 100 && o->cached == 64 && o->moved == 16);
+    origin(&f, 3, 8, 2, 100, 10, 40, 20); /* more than the copy was fetched later */
+    o = &noted(&f, GW_NOTE_REQUEST_ORIGIN, 0)->origin;
+    assert_true(o->cached == 10 && o->moved == 40 && o->stored == 20);
+    fixture_close(&f);
+}
+
 /* ---- rounds ---- */
 
 static void test_slow_copy_of_what_went_on_is_made_again_at_most_three_times(void **state)
@@ -524,6 +542,7 @@ int main(void)
         cmocka_unit_test(test_what_never_began_or_does_not_fit_is_not_copied),
         cmocka_unit_test(test_successors_of_protocol_2_are_not_warmed),
         cmocka_unit_test(test_sources_of_protocol_2_have_nothing_to_copy),
+        cmocka_unit_test(test_origin_of_what_was_copied_ahead_is_moved),
         cmocka_unit_test(test_slow_copy_of_what_went_on_is_made_again_at_most_three_times),
         cmocka_unit_test(test_quick_copy_or_few_tokens_are_not_copied_again),
         cmocka_unit_test(test_request_that_begins_meanwhile_is_copied_in_the_next_round),
