@@ -150,12 +150,13 @@ UNIT_PLAN := test_plan_search test_plan_rules test_plan_assign test_plan_move te
 UNIT_TEXT := test_tokenizer test_tokenizer_files test_detok test_stops test_chat_template test_chat_template_bounds
 UNIT_FRONT := test_http_parser test_openai_request test_choice test_front_api test_front_failures test_front_conn test_front_admin
 UNIT_FRONT += test_front_layout
+UNIT_FRONT += test_stream_position test_stream_codec test_front_resume
 UNIT_LAYOUT := test_layout_spec test_layout_load test_layout_fleet test_layout_place test_layout test_layout_rates
 UNIT_CLI := test_cli_fleet test_cli_cluster
 UNIT_CONTROLLER := test_worker_links
 UNIT_CONTROLLER += test_journal_segment test_journal
 UNIT_CONTROLLER += test_journal_redis
-UNIT_LINKS := test_link_both_ends test_link_older
+UNIT_LINKS := test_link_both_ends
 UNIT_CLOUD := test_cloud_times test_cloud_source_aws test_cloud_source_gcp test_cloud_source_azure test_cloud_source_sim \
               test_cloud_watch_options test_cloud_xml test_cloud_web test_cloud_capacity test_cloud_watch
 

@@ -86,6 +86,7 @@ static void emit(struct fake_core *c, struct live *l, uint32_t b)
     tell(c, (struct gw_action){.type = GW_ACT_TOKENS,
                                .tokens = {.request = l->request->id,
                                           .branch = b,
+                                          .profile = c->plan.profile ? c->plan.profile : "test",
                                           .tokens = {.first = first,
                                                      .count = n,
                                                      .top_n = s->top_logprobs,
@@ -160,6 +161,21 @@ static void on_submit(struct fake_core *c, struct gw_request *r)
     fake_core_release(c);
 }
 
+static void on_restore(struct fake_core *c, struct gw_request *r, const struct gw_core_restored *branches)
+{
+    struct live *l = calloc(1, sizeof *l);
+    assert(l);
+    c->seen.restores++;
+    c->seen.last_id = r->id;
+    l->request = r;
+    for (uint32_t b = 0; b < r->n; b++)
+        l->branches[b] = (struct branch){.len = branches[b].tokens.count, .done = branches[b].done};
+    TAILQ_INSERT_TAIL(&c->live, l, link);
+    c->live_len++;
+    tell(c, (struct gw_action){.type = GW_ACT_ACCEPTED, .accepted.request = r->id});
+    fake_core_release(c);
+}
+
 static struct live *find(const struct fake_core *c, uint64_t id)
 {
     for (struct live *l = TAILQ_FIRST(&c->live); l; l = TAILQ_NEXT(l, link))
@@ -182,6 +198,7 @@ static void post(void *arg, const struct gw_event *e)
     struct live *l;
     switch (e->type) {
     case GW_EV_SUBMIT: on_submit(c, e->submit.request); return;
+    case GW_EV_RESTORE: on_restore(c, e->restore.request, e->restore.branches); return;
     case GW_EV_CANCEL:
         c->seen.cancels++;
         if ((l = find(c, e->cancel.request))) end(c, l);

@@ -24,10 +24,11 @@ struct fake_core_plan {
     uint32_t workers_up;       /* each is a serving pipeline of its own … */
     bool one_pipeline;         /* … or all of them are one, a share each */
     const char *layout_reason; /* of the last plan; set: it has no pipeline */
+    const char *profile;       /* of the records; NULL: an exact one */
 };
 
 struct fake_core_seen {
-    int submits, cancels, stops, notices;
+    int submits, restores, cancels, stops, notices;
     uint32_t stop_branch, stop_keep; /* of the last STOP */
     uint64_t last_id;
     uint32_t last_n, last_prompt_len, last_max_tokens;
