@@ -165,6 +165,7 @@ FUZZ := fuzz_json fuzz_frame fuzz_http fuzz_wire fuzz_tokenizer_json fuzz_chat_t
 FUZZ += fuzz_layout_spec fuzz_cluster_view
 FUZZ += fuzz_plan fuzz_coll
 FUZZ += fuzz_mesh
+FUZZ += fuzz_journal fuzz_stream
 FUZZ += fuzz_page_codec
 FUZZ += fuzz_redis_replies fuzz_store_peer
 FUZZ += fuzz_cloud_metadata fuzz_cloud_api
