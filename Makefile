@@ -156,7 +156,7 @@ UNIT_CLI := test_cli_fleet test_cli_cluster
 UNIT_CONTROLLER := test_worker_links
 UNIT_CONTROLLER += test_journal_segment test_journal
 UNIT_CONTROLLER += test_journal_redis
-UNIT_LINKS := test_link_both_ends
+UNIT_LINKS := test_link_both_ends test_link_older
 UNIT_CLOUD := test_cloud_times test_cloud_source_aws test_cloud_source_gcp test_cloud_source_azure test_cloud_source_sim \
               test_cloud_watch_options test_cloud_xml test_cloud_web test_cloud_capacity test_cloud_watch
 

@@ -8,7 +8,7 @@
 #include "controller/layout_job.h"
 #include "controller/layout_load.h"
 
-#define JOBS_MAX 2 /* one is made at a time */
+#define JOBS_MAX 2 /* one is made at a time, one is looked at */
 
 struct why {
     char worker[GW_WIRE_NAME_MAX + 1];
@@ -21,9 +21,10 @@ struct gw_layouts {
     uint64_t version; /* of spec: how often a layout was forced */
     struct gw_pool *pool;
     struct event *due, *check, *sample;
-    int64_t first_want_us;     /* of those that `due` is pending for; 0: it is not pending */
-    int64_t loss_us;           /* when something was lost last: its PLAN_WANTED comes before or behind */
-    struct gw_layout_job *job; /* being made; NULL: none */
+    int64_t first_want_us;      /* of those that `due` is pending for; 0: it is not pending */
+    int64_t loss_us;            /* when something was lost last: its PLAN_WANTED comes before or behind */
+    struct gw_layout_job *job;  /* being made; NULL: none */
+    struct gw_layout_job *look; /* measured steps are being looked at; NULL: they are not */
     bool wanted_again, again_at_once; /* while a plan is made */
     bool for_load;                    /* only the load has changed */
     bool ending;
@@ -206,16 +207,33 @@ static void log_rates(const struct gw_layouts *l)
                 l->rates.kinds[i].device, l->rates.kinds[i].decode.factor, l->rates.kinds[i].prefill.factor);
 }
 
-/* Without memory nothing is learnt this time. */
+static void on_look(void *arg)
+{
+    struct gw_layouts *l = arg;
+    l->look->err = gw_rates_look(&l->look->rates, &l->look->seen, &l->look->model);
+}
+
+static void on_looked(void *arg, bool skipped)
+{
+    struct gw_layouts *l = arg;
+    struct gw_layout_job *look = l->look;
+    l->look = NULL;
+    if (!skipped && look->err == GW_OK) l->rates = look->rates;
+    gw_layout_job_destroy(look);
+}
+
+/* Without memory nothing is learnt this time; nor while a plan is made, which has the thread. */
 static void on_sample(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct gw_layouts *l = arg;
-    struct gw_layout_job *job;
-    if (gw_layout_job_create(l->config.core, now_of(l), &job) != GW_OK) return;
-    gw_err_t err = gw_rates_look(&l->rates, &job->seen, &l->config.model);
-    if (err != GW_OK) gw_logf(l->config.log, GW_LOG_DEBUG, "layout: steps are not looked at: out of memory");
-    gw_layout_job_destroy(job);
+    if (l->job || l->look || gw_layout_job_create(l->config.core, now_of(l), &l->look) != GW_OK) return;
+    l->look->model = l->config.model;
+    l->look->rates = l->rates;
+    if (gw_pool_submit(l->pool, (struct gw_job){.work = on_look, .done = on_looked, .arg = l}) == GW_OK)
+        return;
+    gw_layout_job_destroy(l->look);
+    l->look = NULL;
 }
 
 /* Only the planner looks at the load, and at how fast devices are. */
@@ -235,11 +253,16 @@ static void on_check(evutil_socket_t fd, short what, void *arg)
 
 /* ---- life ---- */
 
+static struct timeval period(int64_t us, int64_t default_us)
+{
+    if (us <= 0) us = default_us;
+    return (struct timeval){.tv_sec = us / GW_US_PER_S, .tv_usec = us % GW_US_PER_S};
+}
+
 static gw_err_t start(struct gw_layouts *l, struct event_base *loop, struct gw_err_ctx *ctx)
 {
-    int64_t check_us = l->config.check_us > 0 ? l->config.check_us : GW_LAYOUTS_CHECK_US;
-    const struct timeval sample = {.tv_sec = GW_LAYOUTS_SAMPLE_US / GW_US_PER_S};
-    const struct timeval check = {.tv_sec = check_us / GW_US_PER_S, .tv_usec = check_us % GW_US_PER_S};
+    const struct timeval check = period(l->config.check_us, GW_LAYOUTS_CHECK_US);
+    const struct timeval sample = period(l->config.sample_us, GW_LAYOUTS_SAMPLE_US);
     TRY(gw_layout_spec_parse(l->config.layout, l->config.model.groups, l->config.model.shares, &l->spec,
                              ctx));
     l->due = evtimer_new(loop, on_due, l);

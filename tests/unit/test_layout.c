@@ -74,6 +74,7 @@ static void open_service(struct service *s, const char *layout)
                                              .model = model_of_tests(),
                                              .context = 4096,
                                              .check_us = 20 * MS,
+                                             .sample_us = 5 * MS,
                                              .core = s->f.core,
                                              .clock = {core_now, s},
                                              .post = post,
@@ -364,6 +365,39 @@ static void test_changed_load_leaves_forced_layouts_alone(void **state)
     close_service(&s);
 }
 
+/* A leader whose steps take ten times as long as the model says. */
+static void beat_slowly(struct service *s, uint64_t link, uint64_t steps)
+{
+    struct gw_msg m = {.type = GW_MSG_HEARTBEAT};
+    m.heartbeat = (struct gw_msg_heartbeat){
+        .steps = steps, .step_us = 60000, .step_rows = 4, .step_sequences = 4, .step_kv_tokens = 400};
+    say(&s->f, link, &m);
+}
+
+static void test_measured_steps_are_planned_with(void **state)
+{
+    (void)state;
+    struct service s;
+    open_service(&s, "auto");
+    struct gw_msg m = member_msg("m1", "i-m1");
+    m.hello.bytes_s = 20000000000;
+    m.hello.flop_s = 500000000000;
+    uint64_t link = hello(&s.f, &m);
+    tell(&s);
+    wait_for_plan(&s);
+    ready(&s.f, link);
+    tell(&s);
+    spin(&s, 60);
+    uint64_t plans = view(&s).plans;
+    for (uint64_t steps = 1; view(&s).plans == plans; steps++) {
+        assert_true(steps < WAIT_S * 100);
+        beat_slowly(&s, link, steps);
+        spin(&s, 10);
+    }
+    assert_int_equal(s.plans, 1); /* there is no better one */
+    close_service(&s);
+}
+
 static void test_destroy_while_a_plan_is_made_is_quiet(void **state)
 {
     (void)state;
@@ -393,6 +427,7 @@ int main(void)
         cmocka_unit_test(test_load_of_the_front_is_seen),
         cmocka_unit_test(test_changed_load_is_planned_for_unchanged_layouts_are_no_epoch),
         cmocka_unit_test(test_changed_load_leaves_forced_layouts_alone),
+        cmocka_unit_test(test_measured_steps_are_planned_with),
         cmocka_unit_test(test_destroy_while_a_plan_is_made_is_quiet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
