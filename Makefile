@@ -50,14 +50,14 @@ KERNELS := kernels/share_tree.c kernels/convert.c kernels/digest.c kernels/diges
            kernels/cpu/matmul_avx512.c kernels/cpu/matmul_avx512bf16.c kernels/cpu/rope_append.c \
            kernels/cpu/rope_append_c.c kernels/cpu/rope_append_avx512.c kernels/cpu/attention.c \
            kernels/cpu/attention_c.c kernels/cpu/attention_avx512.c kernels/cpu/silu_mul_c.c \
-           kernels/cpu/silu_mul_avx512.c kernels/cpu/softmax_stats_c.c kernels/cpu/softmax_stats_avx512.c
+           kernels/cpu/silu_mul_avx512.c
 KERNELS += kernels/cpu/rmsnorm_avx2.c kernels/cpu/matmul_avx2.c kernels/cpu/rope_append_avx2.c kernels/cpu/attention_avx2.c \
-           kernels/cpu/silu_mul_avx2.c kernels/cpu/softmax_stats_avx2.c
+           kernels/cpu/silu_mul_avx2.c
 KERNELS += kernels/cpu/coll.c kernels/cpu/coll_tcp.c kernels/cpu/coll_shm.c kernels/cpu/coll_frame.c kernels/cpu/coll_in.c kernels/cpu/coll_out.c \
            kernels/cpu/coll_sum.c
 KERNELS += kernels/pick.c kernels/cpu/pick.c kernels/cpu/pick_c.c kernels/cpu/pick_avx2.c kernels/cpu/pick_avx512.c
 WORKER := worker/link.c worker/link_queue.c worker/safetensors.c worker/model_config.c worker/cells.c worker/model.c worker/cell_store.c worker/weights.c worker/rope.c \
-          worker/page_pool.c worker/page_dir.c worker/shelf.c worker/fetcher.c worker/copier.c worker/refill.c worker/block_manager.c worker/wish.c worker/part.c worker/order.c worker/candidates.c worker/sampler.c \
+          worker/page_pool.c worker/page_dir.c worker/shelf.c worker/fetcher.c worker/copier.c worker/refill.c worker/block_manager.c worker/wish.c worker/part.c worker/cut.c worker/candidates.c worker/sampler.c \
           worker/job.c worker/scheduler.c worker/place.c worker/answers.c worker/forward.c worker/step_desc.c worker/rank.c worker/engine.c worker/engine_jobs.c \
           worker/options.c worker/prove.c worker/stop_signals.c worker/member.c worker/serve.c
 WORKER += worker/mesh.c worker/mesh_io.c worker/probe.c
@@ -284,7 +284,7 @@ E2E += tests/e2e/test_layout_cli.py@300
 E2E += tests/e2e/test_resume.py@300 tests/e2e/test_standby.py@300
 E2E_LONG :=
 # Programs that print `bench` lines: C ones (tests/bench/<name>.c, run on the release build) and scripts.
-BENCH := bench_kernels bench_coll bench_engine bench_plan
+BENCH := bench_kernels bench_coll bench_engine bench_sampler bench_plan
 BENCH_MODEL := bench_ranks bench_prepare bench_moves
 LIBS_bench_moves := -lcmocka
 BENCH_E2E := tests/bench/bench_recovery.py

@@ -148,13 +148,21 @@ static void gates_over_exp_range(struct gw_digest *d)
 static void statistics(struct gw_digest *d)
 {
     static const uint32_t shares[] = {1, 2, 3, 5, 8};
-    enum { M = 3, VOCAB = 501 };
-    float *x = gw_digest_values(d, GW_F32, M * VOCAB, false), max[M], sum[M];
-    for (size_t i = 0; i < M * VOCAB; i++) x[i] *= 24.0f;
+    static const struct gw_pick_want want = {.keep = 1, .stats = true};
+    enum { VOCAB = 501 };
+    float *x = gw_digest_values(d, GW_F32, VOCAB, false);
+    struct gw_pick_part *part = gw_digest_take(d, sizeof *part);
+    for (size_t i = 0; i < VOCAB; i++) x[i] *= 24.0f;
     for (size_t i = 0; i < sizeof shares / sizeof *shares; i++) {
-        d->ops->softmax_stats(d->dev, x, M, VOCAB, shares[i], max, sum);
-        gw_digest_absorb(d, max, sizeof max);
-        gw_digest_absorb(d, sum, sizeof sum);
+        const struct gw_pick_row row = {.x = x,
+                                        .vocab = VOCAB,
+                                        .shares = shares[i],
+                                        .share_last = shares[i],
+                                        .want = &want,
+                                        .part = part};
+        d->ops->pick(d->dev, &row, 1);
+        struct gw_pick_sum sum = gw_pick_tree(part->stats, shares[i], 1);
+        gw_digest_absorb(d, &sum, sizeof sum);
     }
     gw_digest_reset(d);
 }
@@ -203,6 +211,9 @@ static void picks(struct gw_digest *d)
         d->ops->pick(d->dev, &row, 1);
         absorb_part(d, part);
     }
+    float *weights = gw_digest_take(d, VOCAB * sizeof *weights);
+    d->ops->weigh(d->dev, weights, x, VOCAB, 25.0f, 1.7f);
+    gw_digest_absorb(d, weights, VOCAB * sizeof *weights);
     gw_digest_reset(d);
 }
 

@@ -129,15 +129,11 @@ struct gw_ops {
     void (*silu_mul)(struct gw_device *dev, void *y, const float *gate_up, uint32_t m, uint32_t shares,
                      uint32_t share_cols);
 
-    /* Softmax statistics of f32 rows logits[m, vocab]: out_max[m], out_sum[m] = sum of exp(logit - max). Each
-     * vocabulary share [floor(i·vocab/shares), floor((i+1)·vocab/shares)) has its own max and sum; the tree
-     * over shares merges pairs (kernels/cpu/softmax_stats.h). A logit of -inf counts nothing; a row of
-     * nothing else gives (-FLT_MAX, 0). shares <= GW_SHARES_MAX. */
-    void (*softmax_stats)(struct gw_device *dev, const float *logits, uint32_t m, uint32_t vocab,
-                          uint32_t shares, float *out_max, float *out_sum);
-
     /* What each of rows[count] says about its next token (kernels/pick.h); rows are spread over the threads. */
     void (*pick)(struct gw_device *dev, const struct gw_pick_row *rows, uint32_t count);
+
+    /* y[n] = e^((x[n] - top) · inverse) for x <= top; 0 of NaN. */
+    void (*weigh)(struct gw_device *dev, float *y, const float *x, uint32_t n, float top, float inverse);
 };
 
 /* ISA names, best first: "avx512bf16", "avx512", "avx2" (with FMA), "c". */

@@ -1,22 +1,11 @@
 #include "worker/candidates.h"
 
-static bool next_word(struct gw_candidates *c, struct gw_pick_entry *out)
-{
-    if (c->at[0] == c->words_len) {
-        c->ran_out = !c->all;
-        return false;
-    }
-    uint64_t word = c->words[c->at[0]++];
-    *out = (struct gw_pick_entry){.id = (uint32_t)word, .logit = gw_pick_word_logit(word)};
-    return true;
-}
-
 static bool is_better(const struct gw_pick_entry *a, const struct gw_pick_entry *b)
 {
     return a->logit > b->logit || (a->logit == b->logit && a->id < b->id);
 }
 
-static bool next_of_parts(struct gw_candidates *c, struct gw_pick_entry *out)
+bool gw_candidates_next(struct gw_candidates *c, struct gw_pick_entry *out)
 {
     const struct gw_pick_entry *best = NULL;
     uint32_t from = 0;
@@ -36,9 +25,4 @@ static bool next_of_parts(struct gw_candidates *c, struct gw_pick_entry *out)
     c->at[from]++;
     *out = *best;
     return true;
-}
-
-bool gw_candidates_next(struct gw_candidates *c, struct gw_pick_entry *out)
-{
-    return c->parts ? next_of_parts(c, out) : next_word(c, out);
 }

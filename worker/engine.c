@@ -293,13 +293,14 @@ static bool draw_from_parts(const struct gw_branch *b, const struct gw_answer *a
     return a->parts_len > 0 && gw_sampler_decide(&in, &a->wish->want, a->parts, a->parts_len, out);
 }
 
+/* part: of the whole row, that could not decide; or NULL. */
 static void draw_from_row(struct gw_engine *e, const struct gw_branch *b, const float *row,
-                          struct gw_sample_out *out)
+                          const struct gw_pick_part *part, struct gw_sample_out *out)
 {
     const struct gw_sample_in in = sample_in_of(b);
     const struct gw_engine_sink *sink = &e->config.sink;
     if (sink->logits) sink->logits(sink->arg, b->job->request.id, b->index, b->output_len, row);
-    gw_sampler_draw(e->sampler, &in, row, out);
+    gw_sampler_draw(e->sampler, &in, row, part, out);
 }
 
 /* Appends the token that was drawn and says it; the branch may end by that. */
@@ -321,7 +322,7 @@ static void let_siblings_go(struct gw_engine *e, struct gw_branch *b, const floa
         struct gw_branch *to = &job->branches[i];
         if (to->state != GW_BRANCH_HELD || to->output_len != 0) continue;
         if (!gw_scheduler_fork(e->scheduler, b, to)) continue;
-        draw_from_row(e, to, row, &drawn);
+        draw_from_row(e, to, row, NULL, &drawn);
         append(e, to, &drawn);
     }
     gw_scheduler_release(e->scheduler, job);
@@ -354,7 +355,7 @@ static void settle(struct gw_engine *e, struct gw_step_item *item, const struct 
     }
     if (b->state == GW_BRANCH_DONE) return;
     if (job->held > 0 && b->computed >= job->request.prompt_len) let_siblings_go(e, b, row);
-    if (!decided && row) draw_from_row(e, b, row, &drawn);
+    if (!decided && row) draw_from_row(e, b, row, answer->parts_len ? answer->parts : NULL, &drawn);
     if (decided || row) append(e, b, &drawn);
     if (job->live == 0) engine_forget_job(e, engine_find_job(e, job->request.id));
 }

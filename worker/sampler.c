@@ -7,18 +7,14 @@
 
 #include "kernels/keyed_random.h"
 #include "worker/candidates.h"
-#include "worker/order.h"
-
-/* Candidates of a whole row that are sorted first, if its part cannot decide: a distribution that top-p leaves more of is
- * nearly flat, and all are sorted. */
-#define ORDER_FIRST 4096u
+#include "worker/cut.h"
 
 struct gw_sampler {
     struct gw_sampler_config config;
     struct gw_wisher *wisher;
     struct gw_wish_room room; /* of a whole row's wish: any will fit */
     float *row;               /* [vocab] a row that is edited */
-    uint64_t *words, *spare;  /* [vocab] */
+    struct gw_cut_scratch scratch;
     struct gw_pick_part part; /* of that */
     struct gw_pick_part raw;  /* of the same, not edited: logprobs */
 };
@@ -30,9 +26,11 @@ gw_err_t gw_sampler_create(const struct gw_sampler_config *config, struct gw_sam
     if (!s) return GW_ERR_MEMORY;
     s->config = *config;
     s->row = malloc(vocab * sizeof *s->row);
-    s->words = malloc(vocab * sizeof *s->words);
-    s->spare = malloc(vocab * sizeof *s->spare);
-    if (!s->row || !s->words || !s->spare || gw_wisher_create(vocab, &s->wisher) != GW_OK ||
+    s->scratch.weights = malloc(vocab * sizeof *s->scratch.weights);
+    s->scratch.words = malloc(vocab * sizeof *s->scratch.words);
+    s->scratch.spare = malloc(vocab * sizeof *s->scratch.spare);
+    if (!s->row || !s->scratch.weights || !s->scratch.words || !s->scratch.spare ||
+        gw_wisher_create(vocab, &s->wisher) != GW_OK ||
         gw_wish_room_init(&s->room, vocab + GW_REQUEST_STOP_IDS_MAX, vocab + GW_REQUEST_BIAS_MAX) != GW_OK) {
         gw_sampler_destroy(s);
         return GW_ERR_MEMORY;
@@ -47,8 +45,9 @@ void gw_sampler_destroy(struct gw_sampler *s)
     gw_wisher_destroy(s->wisher);
     gw_wish_room_fini(&s->room);
     free(s->row);
-    free(s->words);
-    free(s->spare);
+    free(s->scratch.weights);
+    free(s->scratch.words);
+    free(s->scratch.spare);
     free(s);
 }
 
@@ -87,30 +86,38 @@ static void try_entry(struct draw *d, const struct gw_pick_entry *e)
 /* Where truncation ends. */
 struct limits {
     uint32_t count; /* of candidates */
-    double mass;    /* that top-p wants */
-    float min_p;
+    double mass;    /* that top-p wants, in units */
+    float z_min;
 };
 
-static float weight_of(const struct draw *d, const struct gw_pick_entry *e)
+static float z_of(const struct draw *d, const struct gw_pick_entry *e)
 {
-    return gw_expf((e->logit - d->top) * d->want->inverse);
+    return (e->logit - d->top) * d->want->inverse;
 }
 
 /* The mass of the first `count` candidates. False if they ran out. */
 static bool mass_of(struct gw_candidates c, const struct draw *d, uint32_t count, double *mass)
 {
     struct gw_pick_entry e;
-    *mass = 0;
-    for (uint32_t i = 0; i < count && gw_candidates_next(&c, &e); i++) *mass += (double)weight_of(d, &e);
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < count && gw_candidates_next(&c, &e); i++)
+        sum += gw_mass_of(gw_expf(z_of(d, &e)));
+    *mass = (double)sum;
     return !c.ran_out;
 }
 
-static bool find_limits(const struct gw_sampling *p, const struct gw_candidates *c, const struct draw *d,
-                        float of_row, struct limits *l)
+/* min_p times the best one's weight, which is 1, as a distance; what is no distance, is dropped by nobody. */
+static float z_min_of(const struct gw_sampling *p)
 {
-    double mass = (double)of_row;
+    return p->min_p > 0 ? gw_logf(p->min_p) : -INFINITY;
+}
+
+/* mass: of the row, in units, if that is wanted. */
+static bool find_limits(const struct gw_sampling *p, const struct gw_candidates *c, const struct draw *d,
+                        double mass, struct limits *l)
+{
     *l = (struct limits){
-        .count = p->top_k ? p->top_k : UINT32_MAX, .mass = (double)INFINITY, .min_p = p->min_p};
+        .count = p->top_k ? p->top_k : UINT32_MAX, .mass = (double)INFINITY, .z_min = z_min_of(p)};
     if (p->top_p >= 1) return true;
     if (!d->want->weights && !mass_of(*c, d, l->count, &mass)) return false; /* p of what top-k leaves */
     l->mass = (double)p->top_p * mass;
@@ -121,23 +128,20 @@ static bool find_limits(const struct gw_sampling *p, const struct gw_candidates 
 static bool draw_among(struct draw *d, struct gw_candidates *c, const struct limits *l)
 {
     struct gw_pick_entry e;
-    bool weighs = l->min_p > 0 || l->mass < (double)INFINITY;
-    double mass = 0;
-    for (uint32_t n = 0; n < l->count; n++) {
+    uint64_t mass = 0;
+    for (uint32_t n = 0; n < l->count && (double)mass < l->mass; n++) {
         if (!gw_candidates_next(c, &e)) return !c->ran_out;
-        if (e.logit == -INFINITY) break;
-        float weight = weighs ? weight_of(d, &e) : 1;
-        if (n > 0 && weight < l->min_p) break;
+        float z = z_of(d, &e);
+        if (e.logit == -INFINITY || z < l->z_min) break;
         try_entry(d, &e);
-        mass += (double)weight;
-        if (mass >= l->mass) break;
+        if (l->mass < (double)INFINITY) mass += gw_mass_of(gw_expf(z));
     }
     return true;
 }
 
 /* Chooses from the candidates; mass: what the row weighs, if that is wanted. */
 static bool choose(const struct gw_sampling *p, const struct gw_pick_want *want, struct gw_candidates *c,
-                   float mass, struct gw_pick_entry *out)
+                   double mass, struct gw_pick_entry *out)
 {
     struct gw_candidates first = *c;
     *out = (struct gw_pick_entry){.raw = NAN}; /* nothing but NaN: id 0 */
@@ -212,10 +216,11 @@ static struct gw_pick_sum sum_of(const struct gw_pick_part *parts, uint32_t part
     return gw_pick_tree(sums, shares, inverse);
 }
 
-/* What the row weighs; 0 if that is not wanted. */
-static float row_mass(const struct gw_pick_part *parts, uint32_t parts_len, const struct gw_pick_want *want)
+/* What the row weighs, in units; 0 if that is not wanted. */
+static double row_mass(const struct gw_pick_part *parts, uint32_t parts_len, const struct gw_pick_want *want)
 {
-    return want->weights ? sum_of(parts, parts_len, WEIGHTS, want->inverse).sum : 0;
+    if (!want->weights) return 0;
+    return (double)sum_of(parts, parts_len, WEIGHTS, want->inverse).sum * (1 / GW_MASS_UNIT);
 }
 
 static void say(const struct gw_sampling *p, const struct gw_pick_entry *chosen,
@@ -256,23 +261,40 @@ static void pick_whole(struct gw_sampler *s, const struct gw_pick_want *want, st
     s->config.ops->pick(s->config.device, &row, 1);
 }
 
-/* Candidates that the part does not hold: more and more of the row are sorted. */
+/* Its part cannot decide: what truncation drops of the row is masked, and the best score of what is left wins. */
 static void choose_from_row(struct gw_sampler *s, const struct gw_sampling *p,
-                            const struct gw_pick_want *want, float mass, struct gw_pick_entry *out)
+                            const struct gw_pick_want *want, const struct gw_pick_part *part,
+                            struct gw_pick_entry *out)
 {
-    float top = s->part.entries[0].logit;
-    uint32_t count = p->top_k > ORDER_FIRST ? p->top_k : ORDER_FIRST;
-    for (bool all = false;; count = s->config.vocab) {
-        struct gw_candidates c = {.words = s->words};
-        c.words_len = gw_order_best(s->row, s->config.vocab, top, count, s->words, s->spare, &all);
-        c.all = all;
-        if (choose(p, want, &c, mass, out)) return;
-        assert(!all);
-    }
+    const struct gw_pick_want by_score = {.stream = want->stream, .inverse = want->inverse};
+    const struct gw_cut cut = {.top = part->entries[0].logit,
+                               .inverse = want->inverse,
+                               .count = want->weights ? 0 : p->top_k,
+                               .top_p = p->top_p,
+                               .mass = row_mass(part, 1, want),
+                               .z_min = z_min_of(p)};
+    if (cut.top_p < 1)
+        s->config.ops->weigh(s->config.device, s->scratch.weights, s->row, s->config.vocab, cut.top,
+                             cut.inverse);
+    gw_cut_row(s->row, s->config.vocab, &cut, &s->scratch);
+    pick_whole(s, &by_score, &s->part);
+    choose_by_score(&by_score, &s->part, 1, out);
+}
+
+/* From the edited row. */
+static void choose_from_whole(struct gw_sampler *s, const struct gw_sampling *p,
+                              const struct gw_pick_want *want, struct gw_pick_entry *out)
+{
+    struct gw_candidates c = {.parts = &s->part, .parts_len = 1};
+    pick_whole(s, want, &s->part);
+    if (want->keep == 0)
+        choose_by_score(want, &s->part, 1, out);
+    else if (!choose(p, want, &c, row_mass(&s->part, 1, want), out))
+        choose_from_row(s, p, want, &s->part, out);
 }
 
 void gw_sampler_draw(struct gw_sampler *s, const struct gw_sample_in *in, const float *row,
-                     struct gw_sample_out *out)
+                     const struct gw_pick_part *part, struct gw_sample_out *out)
 {
     struct gw_pick_entry chosen;
     struct gw_wish wish;
@@ -281,18 +303,15 @@ void gw_sampler_draw(struct gw_sampler *s, const struct gw_sample_in *in, const 
     struct gw_pick_want want = wish.want;
     const struct gw_pick_want logprobs = {.keep = 1, .top = want.top, .stats = true};
     memcpy(s->row, row, s->config.vocab * sizeof *s->row);
-    if (want.stats) pick_whole(s, &logprobs, &s->raw);
+    if (want.stats && !part) pick_whole(s, &logprobs, &s->raw);
     gw_pick_edit(s->row, 0, s->config.vocab, &want.edits, NULL);
     want.edits = (struct gw_pick_edits){0};
     want.stats = false;
     want.top = 0;
-    pick_whole(s, &want, &s->part);
-    struct gw_candidates c = {.parts = &s->part, .parts_len = 1};
-    float mass = row_mass(&s->part, 1, &want);
-    if (want.keep == 0)
-        choose_by_score(&want, &s->part, 1, &chosen);
-    else if (!choose(in->params, &want, &c, mass, &chosen))
-        choose_from_row(s, in->params, &want, mass, &chosen);
+    if (part)
+        choose_from_row(s, in->params, &want, part, &chosen);
+    else
+        choose_from_whole(s, in->params, &want, &chosen);
     chosen.raw = row[chosen.id];
-    say(in->params, &chosen, &s->raw, 1, out);
+    say(in->params, &chosen, part ? part : &s->raw, 1, out);
 }

@@ -4,9 +4,10 @@
  * the id with the largest logit / temperature + Gumbel(seed, branch, position, id);  temperature 0: the largest logit
  *
  * Order "best first" is by (logit descending, id ascending) everywhere, so equal logits never make a draw depend on chance:
- * top-k keeps the first k, top-p the shortest beginning whose weight e^((logit - largest) / temperature), summed in
- * that order, reaches p times that of all that top-k left, min-p those with at least p times the best one's. What
- * all of a row weighs is summed by shares and the fixed tree. Logprobs are of the raw row, likewise.
+ * top-k keeps the first k, top-p the shortest beginning whose weight e^z, z = (logit - largest) / temperature, reaches p
+ * times that of all that top-k left, min-p those with z >= ln(min-p). Weights add up in whole units of 2^-40, so their
+ * order does not matter; what all of a row weighs is summed in floats by shares and the fixed tree. Logprobs are of the raw
+ * row, likewise.
  *
  * So a draw needs no whole row: each rank tells of its columns what a wish asks (worker/wish.h). gw_sampler_decide draws
  * from such parts unless they cannot decide; gw_sampler_draw draws from the whole row: the same record, whatever
@@ -49,8 +50,8 @@ void gw_sampler_wish(struct gw_sampler *sampler, const struct gw_sample_in *in, 
 bool gw_sampler_decide(const struct gw_sample_in *in, const struct gw_pick_want *want,
                        const struct gw_pick_part *parts, uint32_t parts_len, struct gw_sample_out *out);
 
-/* Draws from the whole row[vocab]. */
+/* Draws from the whole row[vocab]. part: what was picked from all of it, and could not decide; NULL: nothing was. */
 void gw_sampler_draw(struct gw_sampler *sampler, const struct gw_sample_in *in, const float *row,
-                     struct gw_sample_out *out);
+                     const struct gw_pick_part *part, struct gw_sample_out *out);
 
 #endif

@@ -19,8 +19,8 @@ static const struct gw_ops ops_bf16_c = {
     .rope_append = gw_cpu_rope_append_bf16_c,
     .attention = gw_cpu_attention_bf16_c,
     .silu_mul = gw_cpu_silu_mul_bf16_c,
-    .softmax_stats = gw_cpu_softmax_stats_c,
     .pick = gw_cpu_pick_c,
+    .weigh = gw_cpu_weigh_c,
 };
 
 static const struct gw_ops ops_bf16_avx2 = {
@@ -39,8 +39,8 @@ static const struct gw_ops ops_bf16_avx2 = {
     .rope_append = gw_cpu_rope_append_bf16_avx2,
     .attention = gw_cpu_attention_bf16_avx2,
     .silu_mul = gw_cpu_silu_mul_bf16_avx2,
-    .softmax_stats = gw_cpu_softmax_stats_avx2,
     .pick = gw_cpu_pick_avx2,
+    .weigh = gw_cpu_weigh_avx2,
 };
 
 static const struct gw_ops ops_bf16_avx512 = {
@@ -59,8 +59,8 @@ static const struct gw_ops ops_bf16_avx512 = {
     .rope_append = gw_cpu_rope_append_bf16_avx512,
     .attention = gw_cpu_attention_bf16_avx512,
     .silu_mul = gw_cpu_silu_mul_bf16_avx512,
-    .softmax_stats = gw_cpu_softmax_stats_avx512,
     .pick = gw_cpu_pick_avx512,
+    .weigh = gw_cpu_weigh_avx512,
 };
 
 static const struct gw_ops ops_bf16_avx512bf16 = {
@@ -79,8 +79,8 @@ static const struct gw_ops ops_bf16_avx512bf16 = {
     .rope_append = gw_cpu_rope_append_bf16_avx512,
     .attention = gw_cpu_attention_bf16_avx512,
     .silu_mul = gw_cpu_silu_mul_bf16_avx512,
-    .softmax_stats = gw_cpu_softmax_stats_avx512,
     .pick = gw_cpu_pick_avx512,
+    .weigh = gw_cpu_weigh_avx512,
 };
 
 static const struct gw_ops ops_f32_c = {
@@ -99,8 +99,8 @@ static const struct gw_ops ops_f32_c = {
     .rope_append = gw_cpu_rope_append_f32_c,
     .attention = gw_cpu_attention_f32_c,
     .silu_mul = gw_cpu_silu_mul_f32_c,
-    .softmax_stats = gw_cpu_softmax_stats_c,
     .pick = gw_cpu_pick_c,
+    .weigh = gw_cpu_weigh_c,
 };
 
 static const struct gw_ops ops_f32_avx2 = {
@@ -119,8 +119,8 @@ static const struct gw_ops ops_f32_avx2 = {
     .rope_append = gw_cpu_rope_append_f32_avx2,
     .attention = gw_cpu_attention_f32_avx2,
     .silu_mul = gw_cpu_silu_mul_f32_avx2,
-    .softmax_stats = gw_cpu_softmax_stats_avx2,
     .pick = gw_cpu_pick_avx2,
+    .weigh = gw_cpu_weigh_avx2,
 };
 
 static const struct gw_ops ops_f32_avx512 = {
@@ -139,8 +139,8 @@ static const struct gw_ops ops_f32_avx512 = {
     .rope_append = gw_cpu_rope_append_f32_avx512,
     .attention = gw_cpu_attention_f32_avx512,
     .silu_mul = gw_cpu_silu_mul_f32_avx512,
-    .softmax_stats = gw_cpu_softmax_stats_avx512,
     .pick = gw_cpu_pick_avx512,
+    .weigh = gw_cpu_weigh_avx512,
 };
 
 static const struct choice {

@@ -169,23 +169,15 @@ static uint32_t share_of(const struct gw_pick_row *row, uint32_t share, const fl
     return gw_pick_share_at(row->vocab, row->shares, share + 1) - at;
 }
 
-static void sum_stats(const struct gw_pick_row *row, const struct gw_pick_variant *v)
+/* The sums of each share of the row. */
+static void sum_shares(const struct gw_pick_row *row, const struct gw_pick_variant *v, float inverse,
+                       struct gw_pick_sum *out)
 {
-    for (uint32_t s = row->share_first; row->want->stats && s < row->share_last; s++) {
+    for (uint32_t s = row->share_first; s < row->share_last; s++, out++) {
         const float *x;
         uint32_t columns = share_of(row, s, &x);
-        struct gw_softmax_part sum = v->stats(x, columns);
-        row->part->stats[s - row->share_first] = (struct gw_pick_sum){.max = sum.max, .sum = sum.sum};
-    }
-}
-
-static void sum_weights(const struct gw_pick_row *row, const struct gw_pick_variant *v)
-{
-    for (uint32_t s = row->share_first; row->want->weights && s < row->share_last; s++) {
-        const float *x;
-        uint32_t columns = share_of(row, s, &x);
-        struct gw_softmax_part sum = v->weights(x, columns, row->want->inverse);
-        row->part->weights[s - row->share_first] = (struct gw_pick_sum){.max = sum.max, .sum = sum.sum};
+        *out = v->sum(x, columns, inverse);
+        out->max += 0.0f; /* a denormal or -0 becomes 0 */
     }
 }
 
@@ -196,10 +188,10 @@ static void pick_row(const struct gw_pick_row *row, const struct gw_pick_variant
     uint32_t columns = gw_pick_share_at(row->vocab, row->shares, row->share_last) - first;
     assert(row->shares >= 1 && row->shares <= GW_SHARES_MAX && row->share_last <= row->shares);
     row->part->shares = row->share_last - row->share_first;
-    sum_stats(row, v);
+    if (want->stats) sum_shares(row, v, 1, row->part->stats);
     pick_top(row, v, first, columns, h);
     gw_pick_edit(row->x, first, columns, &want->edits, row->kept);
-    sum_weights(row, v);
+    if (want->weights) sum_shares(row, v, want->inverse, row->part->weights);
     if (want->keep)
         pick_by_logit(row, v, first, columns, h);
     else

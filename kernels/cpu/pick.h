@@ -11,8 +11,11 @@
 #ifndef GW_KERNELS_CPU_PICK_H
 #define GW_KERNELS_CPU_PICK_H
 
+#include <assert.h>
+#include <float.h>
+
 #include "kernels/cpu/device.h"
-#include "kernels/cpu/softmax_stats.h"
+#include "kernels/cpu/simd_c.h"
 #include "kernels/keyed_random.h"
 #include "kernels/pick.h"
 
@@ -62,8 +65,8 @@ static inline float gw_pick_relative_best(const struct gw_pick_draw *d)
 struct gw_pick_variant {
     void (*best)(struct gw_pick_heap *h, const float *x, uint32_t columns, uint32_t first);
     void (*draw)(struct gw_pick_draw *d, const float *x, uint32_t columns, uint32_t first);
-    struct gw_softmax_part (*weights)(const float *x, uint32_t columns, float inverse);
-    struct gw_softmax_part (*stats)(const float *x, uint32_t columns);
+    /* Of a share: max, and the sum of e^((x - max) · inverse) over 16 virtual lanes counted from its start. */
+    struct gw_pick_sum (*sum)(const float *x, uint32_t columns, float inverse);
 };
 
 /* rows[first, last) of a job. */
@@ -72,6 +75,25 @@ struct gw_pick_job {
     const struct gw_pick_variant *variant;
 };
 gw_work_fn gw_pick_rows;
+
+struct gw_weigh_job {
+    float *y;
+    const float *x;
+    uint32_t n;
+    float top, inverse;
+};
+
+#define GW_WEIGH_BLOCK 4096u /* elements that one thread takes at a time */
+
+static inline uint32_t gw_weigh_end(const struct gw_weigh_job *job, uint32_t at)
+{
+    return job->n - at < GW_WEIGH_BLOCK ? job->n : at + GW_WEIGH_BLOCK;
+}
+
+static inline size_t gw_weigh_blocks(uint32_t n)
+{
+    return (n + (size_t)GW_WEIGH_BLOCK - 1) / GW_WEIGH_BLOCK;
+}
 
 #define GW_PICK_COLUMN_NS 0.5 /* about, for all passes over a row */
 

@@ -6,7 +6,6 @@
 
 #include "kernels/cpu/keyed_simd.h"
 #include "kernels/cpu/pick.h"
-#include "kernels/cpu/softmax_stats_simd.h"
 
 /* Bits of 16 elements from x on, of which the first n are. */
 GW_INLINE uint32_t gw_lanes_of(uint32_t n)
@@ -66,7 +65,28 @@ static void gw_draw16(struct gw_pick_draw *d, const float *x, uint32_t columns, 
     }
 }
 
-static struct gw_softmax_part gw_weights16(const float *x, uint32_t columns, float inverse)
+/* e^((x - top) · inverse); NaN has none. */
+GW_INLINE gw_v16 gw_weight16(gw_v16 x, float top, float inverse)
+{
+    gw_v16 e = gw_expf16(gw_mul16(gw_sub16(x, gw_set16(top)), gw_set16(inverse)));
+    return gw_choose_less16(x, gw_set16(INFINITY), e, gw_set16(0.0f));
+}
+
+static void gw_weigh16(const void *arg, void *scratch, size_t first, size_t last)
+{
+    const struct gw_weigh_job *job = arg;
+    (void)scratch;
+    for (size_t block = first; block < last; block++) {
+        uint32_t at = (uint32_t)block * GW_WEIGH_BLOCK, end = gw_weigh_end(job, at);
+        for (uint32_t i = at; i < end; i += 16) {
+            uint32_t n = gw_block_lanes(end, i);
+            gw_v16 x = gw_load16(job->x, GW_F32, i, n);
+            gw_store16(job->y, GW_F32, i, n, gw_weight16(x, job->top, job->inverse));
+        }
+    }
+}
+
+static struct gw_pick_sum gw_sum16(const float *x, uint32_t columns, float inverse)
 {
     gw_v16 max16 = gw_set16(-FLT_MAX), sum16 = gw_set16(0.0f);
     for (uint32_t i = 0; i < columns; i += 16) {
@@ -76,15 +96,13 @@ static struct gw_softmax_part gw_weights16(const float *x, uint32_t columns, flo
     float max = gw_fold_max16(max16);
     for (uint32_t i = 0; i < columns; i += 16) {
         uint32_t n = gw_block_lanes(columns, i);
-        gw_v16 v = gw_load16(x, GW_F32, i, n);
-        gw_v16 e = gw_expf16(gw_mul16(gw_sub16(v, gw_set16(max)), gw_set16(inverse)));
-        e = gw_choose_less16(v, gw_set16(INFINITY), e, gw_set16(0.0f)); /* NaN has none */
+        gw_v16 e = gw_weight16(gw_load16(x, GW_F32, i, n), max, inverse);
         sum16 = gw_first16(gw_add16(sum16, e), n, sum16);
     }
-    return (struct gw_softmax_part){.max = max, .sum = gw_fold_sum16(sum16)};
+    return (struct gw_pick_sum){.max = max, .sum = gw_fold_sum16(sum16)};
 }
 
 static const struct gw_pick_variant gw_pick_variant16 = {
-    .best = gw_best16, .draw = gw_draw16, .weights = gw_weights16, .stats = gw_share_stats16};
+    .best = gw_best16, .draw = gw_draw16, .sum = gw_sum16};
 
 #endif

@@ -31,9 +31,9 @@ typedef void gw_attention_fn(struct gw_device *dev, void *out, const float *qkv,
                              const struct gw_seq_rows *seqs, uint32_t seqs_len);
 typedef void gw_silu_mul_fn(struct gw_device *dev, void *y, const float *gate_up, uint32_t m, uint32_t shares,
                             uint32_t share_cols);
-typedef void gw_softmax_stats_fn(struct gw_device *dev, const float *logits, uint32_t m, uint32_t vocab,
-                                 uint32_t shares, float *out_max, float *out_sum);
 typedef void gw_pick_fn(struct gw_device *dev, const struct gw_pick_row *rows, uint32_t count);
+typedef void gw_weigh_fn(struct gw_device *dev, float *y, const float *x, uint32_t n, float top,
+                         float inverse);
 
 gw_pack_bytes_fn gw_cpu_pack_bytes_bf16_any, gw_cpu_pack_bytes_f32_any;
 gw_pack_fn gw_cpu_pack_bf16_any, gw_cpu_pack_f32_any;
@@ -70,8 +70,7 @@ gw_silu_mul_fn gw_cpu_silu_mul_bf16_c, gw_cpu_silu_mul_f32_c;
 gw_silu_mul_fn gw_cpu_silu_mul_bf16_avx2, gw_cpu_silu_mul_f32_avx2;
 gw_silu_mul_fn gw_cpu_silu_mul_bf16_avx512, gw_cpu_silu_mul_f32_avx512;
 
-gw_softmax_stats_fn gw_cpu_softmax_stats_c, gw_cpu_softmax_stats_avx2, gw_cpu_softmax_stats_avx512;
-
 gw_pick_fn gw_cpu_pick_c, gw_cpu_pick_avx2, gw_cpu_pick_avx512;
+gw_weigh_fn gw_cpu_weigh_c, gw_cpu_weigh_avx2, gw_cpu_weigh_avx512;
 
 #endif

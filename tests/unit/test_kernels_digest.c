@@ -148,17 +148,16 @@ static void bad_silu_mul(struct gw_device *dev, void *y, const float *gate_up, u
     flip(y, m * shares * share_cols - 1);
 }
 
-static void bad_softmax_stats(struct gw_device *dev, const float *logits, uint32_t m, uint32_t vocab,
-                              uint32_t shares, float *out_max, float *out_sum)
-{
-    real()->softmax_stats(dev, logits, m, vocab, shares, out_max, out_sum);
-    flip(out_sum, m - 1);
-}
-
 static void bad_pick(struct gw_device *dev, const struct gw_pick_row *rows, uint32_t count)
 {
     real()->pick(dev, rows, count);
     flip(rows[count - 1].part->weights, 1);
+}
+
+static void bad_weigh(struct gw_device *dev, float *y, const float *x, uint32_t n, float top, float inverse)
+{
+    real()->weigh(dev, y, x, n, top, inverse);
+    flip(y, n - 1);
 }
 
 static void test_digest_shows_a_changed_bit_of_any_operation(void **state)
@@ -173,7 +172,7 @@ static void test_digest_shows_a_changed_bit_of_any_operation(void **state)
     bad[4].rope_append = bad_rope_append;
     bad[5].attention = bad_attention;
     bad[6].silu_mul = bad_silu_mul;
-    bad[7].softmax_stats = bad_softmax_stats;
+    bad[7].weigh = bad_weigh;
     bad[8].matmul_shares = bad_matmul_shares;
     bad[9].pick = bad_pick;
     for (int i = 0; i < 10; i++) {

@@ -7,6 +7,7 @@
 
 #include "kernels/keyed_random.h"
 #include "kernels/pick.h"
+#include "kernels/vmath.h"
 
 #define VOCAB_MAX 6000
 #define ROWS      5
@@ -196,14 +197,12 @@ static void expect_part(const struct gw_pick_part *part, const struct gw_pick_wa
     uint32_t at = gw_pick_share_at(vocab, SHARES, first),
              columns = gw_pick_share_at(vocab, SHARES, last) - at;
     struct gw_pick_entry top[GW_PICK_TOP_MAX + 1];
-    bool numbers = true;
     float *x = take_f32(columns);
-    for (uint32_t i = 0; i < columns; i++) numbers &= raw[i] == raw[i];
     memcpy(x, raw, columns * sizeof *x);
     uint32_t top_len = want->top ? sorted(x, at, columns, want->top, top) : 0;
     assert_int_equal(part->top_len, top_len);
     for (uint32_t i = 0; i < top_len; i++) assert_int_equal(part->top[i].id, top[i].id);
-    if (want->stats && numbers) expect_sums(part->stats, x, vocab, first, last, 1);
+    if (want->stats) expect_sums(part->stats, x, vocab, first, last, 1);
     gw_pick_edit(x, at, columns, &want->edits, NULL);
     if (want->keep)
         expect_candidates(part, want, x, raw, at, columns);
@@ -235,28 +234,90 @@ static void test_pick_gives_what_sorting_and_float64_give(void **state)
     gw_device_destroy(dev);
 }
 
-/* The tree over shares is the one of softmax_stats. */
-static void test_tree_of_stats_is_what_softmax_stats_gives(void **state)
+/* Two shares, or subtrees, of one logit each: the trees are written out. */
+static struct gw_pick_sum merged(struct gw_pick_sum a, struct gw_pick_sum b, float inverse)
+{
+    float max = a.max > b.max ? a.max : b.max;
+    return (struct gw_pick_sum){
+        max, fmaf(a.sum, gw_expf((a.max - max) * inverse), b.sum * gw_expf((b.max - max) * inverse))};
+}
+
+static void test_tree_merges_pairs_in_order(void **state)
 {
     (void)state;
-    static float x[VOCAB_MAX];
+    struct gw_rng r = seeded_rng(__func__);
+    int chain_differs = 0;
+    gw_device_enter_thread();
+    for (int round = 0; round < 200; round++) {
+        struct gw_pick_sum x[5], t[5];
+        float inverse = round % 2 ? 1 : 0.7f;
+        for (int i = 0; i < 5; i++)
+            x[i] = (struct gw_pick_sum){plain_value(&r) * 3, 1 + (float)gw_rng_unit(&r)};
+        struct gw_pick_sum m01 = merged(x[0], x[1], inverse), m23 = merged(x[2], x[3], inverse);
+        struct gw_pick_sum three = merged(m01, x[2], inverse);
+        struct gw_pick_sum five = merged(merged(m01, m23, inverse), x[4], inverse);
+        memcpy(t, x, sizeof t);
+        struct gw_pick_sum got = gw_pick_tree(t, 3, inverse);
+        assert_same_bits(&got, &three, sizeof got, "three");
+        memcpy(t, x, sizeof t);
+        got = gw_pick_tree(t, 5, inverse);
+        assert_same_bits(&got, &five, sizeof got, "five");
+        chain_differs += merged(merged(three, x[3], inverse), x[4], inverse).sum != five.sum;
+    }
+    assert_true(chain_differs > 0); /* else this test could not tell the orders apart */
+}
+
+/* Masked logits count nothing, whole masked shares too. */
+static void test_stats_of_minus_infinity_count_nothing(void **state)
+{
+    (void)state;
     static struct gw_pick_part part;
-    struct gw_rng r = seeded_rng("pick tree");
     struct gw_device *dev = device_with(1);
-    const struct gw_ops *ops = ops_best("cpu-f32-2");
-    const struct gw_pick_want want = {.keep = 1, .stats = true};
-    for (uint32_t shares = 1; shares <= 9; shares++) {
-        float max, sum;
-        for (uint32_t i = 0; i < VOCAB_MAX; i++) x[i] = 20 * plain_value(&r);
+    const struct gw_ops *variants[VARIANTS_MAX];
+    int len = ops_all("cpu-bf16dot-2", variants);
+    for (int v = 0; v < len; v++) {
+        float x[40];
+        const struct gw_pick_want want = {.keep = 1, .stats = true};
         const struct gw_pick_row row = {
-            .x = x, .vocab = VOCAB_MAX, .shares = shares, .share_last = shares, .want = &want, .part = &part};
-        ops->pick(dev, &row, 1);
-        ops->softmax_stats(dev, x, 1, VOCAB_MAX, shares, &max, &sum);
-        struct gw_pick_sum got = gw_pick_tree(part.stats, shares, 1);
-        assert_same_bits(&got.max, &max, sizeof max, "max");
-        assert_same_bits(&got.sum, &sum, sizeof sum, "sum");
+            .x = x, .vocab = 40, .shares = 8, .share_last = 8, .want = &want, .part = &part};
+        for (int i = 0; i < 40; i++) x[i] = -INFINITY;
+        variants[v]->pick(dev, &row, 1);
+        struct gw_pick_sum sum = gw_pick_tree(part.stats, 8, 1);
+        assert_true(sum.max == -FLT_MAX && sum.sum == 0);
+        x[33] = -5, x[34] = -5;
+        variants[v]->pick(dev, &row, 1);
+        sum = gw_pick_tree(part.stats, 8, 1);
+        assert_true(sum.max == -5 && sum.sum == 2);
     }
     gw_device_destroy(dev);
+}
+
+static void test_weigh_variants_give_the_same_bits_near_float64(void **state)
+{
+    (void)state;
+    static float x[VOCAB_MAX], want[VOCAB_MAX], got[VOCAB_MAX];
+    struct gw_rng r = seeded_rng(__func__);
+    struct gw_device *one = device_with(1), *three = device_with(3);
+    const struct gw_ops *variants[VARIANTS_MAX];
+    int len = ops_all("cpu-f32-2", variants);
+    for (int round = 0; round < 40; round++) {
+        uint32_t n = 1 + (uint32_t)gw_rng_below(&r, VOCAB_MAX);
+        float top = 20, inverse = 0.1f + (float)gw_rng_unit(&r) * 3;
+        for (uint32_t i = 0; i < n; i++) x[i] = 20 * plain_value(&r);
+        x[gw_rng_below(&r, n)] = NAN;
+        x[gw_rng_below(&r, n)] = -INFINITY;
+        variants[0]->weigh(one, want, x, n, top, inverse);
+        for (uint32_t i = 0; i < n; i++) {
+            double expected = x[i] == x[i] ? exp(((double)x[i] - (double)top) * (double)inverse) : 0;
+            assert_near((double)want[i], expected, 1e-5 * expected + 1e-37, "weight", i);
+        }
+        for (int v = 1; v < len; v++) {
+            variants[v]->weigh(v % 2 ? three : one, got, x, n, top, inverse);
+            assert_same_bits(got, want, n * sizeof *got, variants[v]->name);
+        }
+    }
+    gw_device_destroy(one);
+    gw_device_destroy(three);
 }
 
 static void test_pick_of_nothing_but_nan_picks_nothing(void **state)
@@ -299,7 +360,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pick_variants_and_threads_give_the_same_bits),
         cmocka_unit_test(test_pick_gives_what_sorting_and_float64_give),
-        cmocka_unit_test(test_tree_of_stats_is_what_softmax_stats_gives),
+        cmocka_unit_test(test_tree_merges_pairs_in_order),
+        cmocka_unit_test(test_stats_of_minus_infinity_count_nothing),
+        cmocka_unit_test(test_weigh_variants_give_the_same_bits_near_float64),
         cmocka_unit_test(test_pick_of_nothing_but_nan_picks_nothing),
         cmocka_unit_test(test_word_orders_by_logit_then_id),
     };

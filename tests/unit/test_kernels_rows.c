@@ -1,4 +1,4 @@
-/* kernels: operations that work row by row (embed, rmsnorm, silu_mul, softmax_stats), and packing. */
+/* kernels: operations that work row by row (embed, rmsnorm, silu_mul), and packing. */
 #include "tests/lib/kernels_fixture.h"
 
 #include <float.h>
@@ -43,20 +43,8 @@ static void *op_silu_mul(const struct gw_ops *ops, struct gw_device *dev, const 
     return y;
 }
 
-static void *op_softmax_stats(const struct gw_ops *ops, struct gw_device *dev, const float *x, const float *w,
-                              uint32_t m, uint32_t len, size_t *bytes)
-{
-    (void)w;
-    static const uint32_t shares[] = {1, 2, 3, 5, 8};
-    *bytes = sizeof shares / sizeof *shares * 2 * m * sizeof(float);
-    float *y = take(*bytes);
-    for (uint32_t i = 0; i < 5; i++)
-        ops->softmax_stats(dev, x, m, len, shares[i], y + 2 * i * m, y + (2 * i + 1) * m);
-    return y;
-}
-
-static row_op *const row_ops[] = {op_rmsnorm, op_silu_mul, op_softmax_stats};
-static const char *const row_op_names[] = {"rmsnorm", "silu_mul", "softmax_stats"};
+static row_op *const row_ops[] = {op_rmsnorm, op_silu_mul};
+static const char *const row_op_names[] = {"rmsnorm", "silu_mul"};
 
 static float *directed(struct gw_rng *r, size_t len)
 {
@@ -75,7 +63,7 @@ static void test_row_ops_variants_and_threads_give_the_same_bits(void **state)
             float *x = directed(&r, (size_t)m * len), *w = directed(&r, len);
             const struct gw_ops *variants[VARIANTS_MAX];
             int variants_len = ops_all(profiles[i % PROFILES], variants);
-            for (int o = 0; o < 3; o++) {
+            for (int o = 0; o < 2; o++) {
                 size_t bytes;
                 void *want = row_ops[o](variants[0], one, x, w, m, len, &bytes);
                 for (int v = 0; v < variants_len; v++) {
@@ -111,12 +99,6 @@ static void test_row_ops_row_alone_equals_row_in_batch(void **state)
             free(alone);
         }
         free(all);
-        float max[M], sum[M], max1, sum1;
-        ops->softmax_stats(dev, x, M, LEN, 8, max, sum);
-        for (uint32_t row = 0; row < M; row++) {
-            ops->softmax_stats(dev, x + row * LEN, 1, LEN, 8, &max1, &sum1);
-            assert_true(max1 == max[row] && sum1 == sum[row]);
-        }
         free(x), free(w);
     }
     gw_device_destroy(dev);
@@ -184,78 +166,6 @@ static void test_silu_mul_of_extremes_is_finite(void **state)
     gw_device_destroy(dev);
 }
 
-static void test_softmax_stats_equal_float64_reference(void **state)
-{
-    (void)state;
-    struct gw_rng r = seeded_rng(__func__);
-    struct gw_device *dev = device_with(1);
-    const struct gw_ops *ops = ops_c("cpu-f32-2");
-    for (size_t i = 0; i < LENGTHS; i++) {
-        uint32_t len = lengths[i];
-        float *x = random_f32(&r, len), got_max, got_sum;
-        for (uint32_t k = 0; k < len; k++) x[k] *= 30;
-        for (uint32_t shares = 1; shares <= 8; shares++) {
-            ops->softmax_stats(dev, x, 1, len, shares, &got_max, &got_sum);
-            double max = -INFINITY, sum = 0;
-            for (uint32_t k = 0; k < len; k++) max = fmax(max, x[k]);
-            for (uint32_t k = 0; k < len; k++) sum += exp(x[k] - max);
-            assert_true(got_max == (float)max);
-            assert_near(got_sum, sum, sum * 2e-6, "sum", shares);
-        }
-        free(x);
-    }
-    gw_device_destroy(dev);
-}
-
-/* Masked logits count nothing, whole masked shares and rows too. */
-static void test_softmax_stats_of_minus_infinity_count_nothing(void **state)
-{
-    (void)state;
-    struct gw_device *dev = device_with(1);
-    const struct gw_ops *variants[VARIANTS_MAX];
-    int len = ops_all("cpu-bf16dot-2", variants);
-    for (int v = 0; v < len; v++) {
-        float x[40], max, sum;
-        for (int i = 0; i < 40; i++) x[i] = -INFINITY;
-        variants[v]->softmax_stats(dev, x, 1, 40, 8, &max, &sum);
-        assert_true(max == -FLT_MAX && sum == 0);
-        x[33] = -5, x[34] = -5;
-        variants[v]->softmax_stats(dev, x, 1, 40, 8, &max, &sum);
-        assert_true(max == -5 && sum == 2);
-    }
-    gw_device_destroy(dev);
-}
-
-/* One logit per share, so that the sums are those of the tree alone; the trees are written out. */
-static float merged(float max_a, float sum_a, float max_b, float sum_b)
-{
-    float max = max_a > max_b ? max_a : max_b;
-    return fmaf(sum_a, gw_expf(max_a - max), sum_b * gw_expf(max_b - max));
-}
-
-static void test_softmax_stats_merge_in_the_tree_order(void **state)
-{
-    (void)state;
-    struct gw_rng r = seeded_rng(__func__);
-    struct gw_device *dev = device_with(1);
-    const struct gw_ops *ops = ops_c("cpu-f32-2");
-    int chain_differs = 0;
-    for (int round = 0; round < 200; round++) {
-        float x[5], max, sum;
-        for (int i = 0; i < 5; i++) x[i] = plain_value(&r) * 3;
-        float m01 = fmaxf(x[0], x[1]), m23 = fmaxf(x[2], x[3]), m03 = fmaxf(m01, m23), m02 = fmaxf(m01, x[2]);
-        float s01 = merged(x[0], 1, x[1], 1), s23 = merged(x[2], 1, x[3], 1);
-        ops->softmax_stats(dev, x, 1, 3, 3, &max, &sum);
-        assert_true(sum == merged(m01, s01, x[2], 1));
-        ops->softmax_stats(dev, x, 1, 5, 5, &max, &sum);
-        assert_true(max == fmaxf(m03, x[4]) && sum == merged(m03, merged(m01, s01, m23, s23), x[4], 1));
-        float chain = merged(m03, merged(m02, merged(m01, s01, x[2], 1), x[3], 1), x[4], 1);
-        chain_differs += chain != sum;
-    }
-    assert_true(chain_differs > 0); /* else this test could not tell the orders apart */
-    gw_device_destroy(dev);
-}
-
 static void test_embed_copies_rows_of_any_type(void **state)
 {
     (void)state;
@@ -315,9 +225,6 @@ int main(void)
         cmocka_unit_test(test_rmsnorm_equals_float64_reference),
         cmocka_unit_test(test_silu_mul_equals_float64_reference),
         cmocka_unit_test(test_silu_mul_of_extremes_is_finite),
-        cmocka_unit_test(test_softmax_stats_equal_float64_reference),
-        cmocka_unit_test(test_softmax_stats_of_minus_infinity_count_nothing),
-        cmocka_unit_test(test_softmax_stats_merge_in_the_tree_order),
         cmocka_unit_test(test_embed_copies_rows_of_any_type),
         cmocka_unit_test(test_pack_widens_half_types_exactly),
     };

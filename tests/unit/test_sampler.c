@@ -7,8 +7,8 @@ static struct gw_sample_out draw_in(const float *row, uint32_t vocab, const stru
 {
     struct test_sampler t = test_sampler_open(vocab, GW_ISA_AUTO);
     struct gw_sample_out out;
-    gw_sampler_draw(t.sampler, in, row, &out);
-    gw_sampler_draw(t.sampler, in, row, &out); /* no state is left behind by the first */
+    gw_sampler_draw(t.sampler, in, row, NULL, &out);
+    gw_sampler_draw(t.sampler, in, row, NULL, &out); /* no state is left behind by the first */
     test_sampler_close(&t);
     return out;
 }
@@ -64,7 +64,7 @@ static void test_draw_frequencies_match_the_softmax(void **state)
     for (uint32_t branch = 0; branch < DRAWS; branch++) {
         const struct gw_sample_in in = {.params = &p, .prompt = ids, .output = ids, .branch = branch};
         struct gw_sample_out out;
-        gw_sampler_draw(t.sampler, &in, row, &out);
+        gw_sampler_draw(t.sampler, &in, row, NULL, &out);
         count[out.id]++;
     }
     test_sampler_close(&t);
@@ -157,7 +157,7 @@ static void test_draw_from_flat_rows_gives_what_the_reference_draws(void **state
         p.seed = i;
         p.top_k = top_k[i % 5];
         p.top_p = top_p[i % 5];
-        gw_sampler_draw(t.sampler, &in, row, &out);
+        gw_sampler_draw(t.sampler, &in, row, NULL, &out);
         assert_true(reference_accepts(&in, row, LARGE, out.id, scratch));
     }
     test_sampler_close(&t);
