@@ -47,9 +47,8 @@ struct gw_pull {
     const uint32_t *slots;             /* [names_len], all different; the rank checks that it has them */
     uint32_t holders_len;              /* 0..GW_FETCH_SOURCES_MAX; none: own pool and store */
     const struct gw_fetch_source *holders;
-    uint64_t
-        after_step; /* the rank writes nothing before it has computed the pipeline's steps up to this one: they may
-                            still write to these slots */
+    /* The rank writes nothing before it has computed the pipeline's steps up to this one: they may still use these slots. */
+    uint64_t after_step;
     uint32_t budget_ms; /* 0..GW_PULL_BUDGET_MAX */
 };
 

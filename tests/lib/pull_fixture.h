@@ -109,6 +109,7 @@ static inline void fill_pull(struct pull_fixture *f, uint32_t blocks, uint32_t h
                                .slots = f->slots,
                                .holders_len = holders,
                                .holders = f->holders,
+                               .after_step = 0x1122334455667788,
                                .budget_ms = 1000};
 }
 

@@ -318,6 +318,24 @@ static void test_run_rate_is_kept(void **state)
     assert_true(f->run.took_us > 200 * GW_US_PER_MS);
 }
 
+/* Several streams share one limit, and runs that follow one another do. */
+static void test_run_rate_is_kept_by_all_streams_together(void **state)
+{
+    struct fixture *f = *state;
+    open_source(f, 0, ALL, 90);
+    struct gw_peer_fetch_config config = open_sink(f, ALL, 1);
+    config.streams = 4;
+    config.rate_bytes_s = 10e6;
+    open_fetch(&f->run, &config);
+    int64_t start_us = gw_clock_mono_us();
+    for (uint32_t i = 0; i < 8; i++) {
+        run_fetch(&f->run, 8 * i, 8);
+        check_all_there(f, 8 * i, 8);
+    }
+    /* The last run asked when those before were paid for: 56 blocks of 28 KiB. */
+    assert_true(gw_clock_mono_us() - start_us >= 56 * 28 * 1024 / 10);
+}
+
 static void test_run_deadline_keeps_what_is_whole_and_abandons_the_rest(void **state)
 {
     struct fixture *f = *state;
@@ -417,6 +435,7 @@ int main(void)
         PEER_TEST(test_run_fast_fail_gives_up_who_cannot_be_reached_at_once),
         PEER_TEST(test_run_fast_fail_source_that_dies_in_the_middle_is_given_up),
         PEER_TEST(test_run_rate_is_kept),
+        PEER_TEST(test_run_rate_is_kept_by_all_streams_together),
         PEER_TEST(test_run_deadline_keeps_what_is_whole_and_abandons_the_rest),
         PEER_TEST(test_cancel_from_another_thread_ends_a_run),
         PEER_TEST(test_create_bad_configuration_is_refused),

@@ -12,6 +12,7 @@ static void check_heard(const struct pull_fixture *f)
     assert_int_equal(heard->pull.names_len, f->pull.names_len);
     assert_int_equal(heard->pull.holders_len, f->pull.holders_len);
     assert_int_equal(heard->pull.budget_ms, f->pull.budget_ms);
+    assert_int_equal(heard->pull.after_step, f->pull.after_step);
     assert_memory_equal(heard->names, f->names, f->pull.names_len * sizeof *f->names);
     assert_memory_equal(heard->slots, f->slots, f->pull.names_len * sizeof *f->slots);
     for (uint32_t i = 0; i < f->pull.holders_len; i++) {
