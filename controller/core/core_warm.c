@@ -157,9 +157,19 @@ static void begin_round(struct gw_core *core, struct core_pipeline *p, int64_t n
     core_note_pipeline(core, GW_NOTE_PIPELINE_WARMING, p, "")->count = sent;
 }
 
+/* Copies from before, where p's requests will not go as things stand: nobody waits for them. */
+static void drop_useless(struct gw_core *core, struct core_pipeline *p)
+{
+    for (struct core_request *r = p->requests.first; r; r = r->next) {
+        struct core_pipeline *target = core_warm_target(core, r);
+        if (target && !is_target(p, target)) core_warm_end(core, r, NULL);
+    }
+}
+
 bool core_warm_up(struct gw_core *core, struct core_pipeline *p, int64_t now_us)
 {
     if (p->warm_until_us == 0) {
+        drop_useless(core, p);
         p->warm_until_us = now_us + core->config.warm_timeout_us;
         p->warm_rounds = 0;
         core_moves_due(core, p->warm_until_us);

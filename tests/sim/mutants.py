@@ -300,6 +300,7 @@ MUTANTS = [
      "unit"),
     ("a request goes where its copy is, room or not", ROUTE,
      "if (warm && eligible(core, r, warm) && fits(r, warm)) return warm;", "if (warm) return warm;", "sessions"),
+    ("a copy that is of no use is waited for", WARM, "drop_useless(core, p);", "(void)drop_useless;", "unit"),
     ("any WARMED will do", WARM,
      "!r->warm.pending || r->warm.generation != p->generation || r->warm.attempt != m->attempt) {", "!r->warm.pending) {", "unit"),
     ("ranks may say WARMED", WORKERS, "if (core_leader(p) == w) core_on_warmed", "if (p) core_on_warmed", "unit"),

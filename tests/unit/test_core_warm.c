@@ -461,6 +461,26 @@ static void test_doomed_without_heirs_is_copied_to_the_one_that_stays(void **sta
     fixture_close(&f);
 }
 
+/* Heirs come after all: what was being copied to the one that stays is copied to them, and that is not waited for. */
+static void test_copy_where_it_will_not_go_is_taken_back(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_two_pipelines(&f);
+    notice(&f, "i-m2", GW_NOTICE_PREEMPT, 60 * S);
+    plan_wide(&f, (const uint64_t[]){3, 4}, (const uint32_t[]){2, 0});
+    assert_non_null(sent(&f, 3, GW_MSG_WARM, 0));
+    uint64_t five = keeper(&f);
+    plan_wide(&f, (const uint64_t[]){3, 4, five, 1}, (const uint32_t[]){2, 2, 0});
+    ready(&f, 1);
+    ready(&f, five);
+    assert_int_equal(sent(&f, 3, GW_MSG_CANCEL, 0)->cancel.request, 7);
+    assert_int_equal(sent(&f, five, GW_MSG_WARM, 0)->warm.request.id, 7);
+    warmed(&f, five, 7, 1);
+    assert_true(cut_over(&f));
+    fixture_close(&f);
+}
+
 static void test_staying_target_that_dies_while_warming_leaves_the_doomed_serving(void **state)
 {
     (void)state;
@@ -557,6 +577,7 @@ int main(void)
         cmocka_unit_test(test_notice_to_a_target_while_warming_ends_it),
         cmocka_unit_test(test_cancelled_notice_ends_the_copying),
         cmocka_unit_test(test_doomed_without_heirs_is_copied_to_the_one_that_stays),
+        cmocka_unit_test(test_copy_where_it_will_not_go_is_taken_back),
         cmocka_unit_test(test_staying_target_that_dies_while_warming_leaves_the_doomed_serving),
         cmocka_unit_test(test_copy_goes_where_it_can_be_used),
         cmocka_unit_test(test_full_target_is_not_preferred),
