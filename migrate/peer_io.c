@@ -36,6 +36,13 @@ static uint32_t step_over(struct iovec *iov, uint32_t len, size_t bytes)
     return done;
 }
 
+/* A peer that always takes or has a byte never makes us wait: time is looked at after each step, too. */
+static gw_err_t check_time(int64_t deadline_us, struct gw_err_ctx *ctx)
+{
+    if (gw_clock_mono_us() < deadline_us) return GW_OK;
+    return gw_fail(ctx, GW_ERR_LIMIT, "the peer is too slow");
+}
+
 enum { READS = 0, WRITES = MSG_NOSIGNAL, WRITES_MORE = MSG_NOSIGNAL | MSG_MORE };
 
 static gw_err_t move_all(int fd, int how, struct iovec *iov, uint32_t len, int64_t deadline_us,
@@ -48,9 +55,7 @@ static gw_err_t move_all(int fd, int how, struct iovec *iov, uint32_t len, int64
         if (n == 0) return gw_fail(ctx, GW_ERR_IO, "the peer closed the connection");
         if (n > 0) {
             at += step_over(iov + at, len - at, (size_t)n);
-            /* A peer that always has a byte ready never makes us wait. */
-            if (at < len && gw_clock_mono_us() >= deadline_us)
-                return gw_fail(ctx, GW_ERR_LIMIT, "the peer is too slow");
+            if (at < len) TRY(check_time(deadline_us, ctx));
         } else if (errno == EAGAIN) {
             TRY(gw_peer_io_wait(fd, writes ? POLLOUT : POLLIN, deadline_us, ctx));
         } else if (errno != EINTR) {
@@ -85,12 +90,14 @@ static gw_err_t drain_pipe(int fd, int pipe_fd, size_t bytes, bool more, int64_t
     const unsigned flags = SPLICE_F_NONBLOCK | (more ? SPLICE_F_MORE : 0);
     while (bytes > 0) {
         ssize_t n = splice(pipe_fd, NULL, fd, NULL, bytes, flags);
-        if (n > 0)
+        if (n > 0) {
             bytes -= (size_t)n;
-        else if (n < 0 && errno == EAGAIN)
+            if (bytes > 0) TRY(check_time(deadline_us, ctx));
+        } else if (n < 0 && errno == EAGAIN) {
             TRY(gw_peer_io_wait(fd, POLLOUT, deadline_us, ctx));
-        else if (n == 0 || errno != EINTR)
+        } else if (n == 0 || errno != EINTR) {
             return gw_fail(ctx, GW_ERR_IO, "%s", n == 0 ? "the pipe is empty" : strerrordesc_np(errno));
+        }
     }
     return GW_OK;
 }

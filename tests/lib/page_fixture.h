@@ -42,7 +42,7 @@ struct page_pool {
         uint8_t *bytes;
         uint64_t sums[PAGE_GROUPS * PAGE_HEADS]; /* by gw_page_rect_index */
     } blocks[PAGE_SLOTS];
-    uint32_t claims, abandons, most_pins;
+    uint32_t claims, abandons, commits, most_pins;
     struct gw_page_id lacks; /* a page that it says it does not hold, unless it is 0xFFFF */
     /* Whose page is asked for: what becomes of its slot before a byte is sent. */
     enum { SLOT_STAYS, SLOT_IS_OVERWRITTEN, SLOT_IS_ANOTHERS } when_asked;
@@ -231,6 +231,9 @@ static inline void sink_commit(void *arg, uint32_t slot, const struct gw_block_n
     assert_memory_equal(&pool->blocks[slot].name, name, sizeof *name);
     memcpy(pool->blocks[slot].sums, sums, gw_page_rect_pages(pool->rect) * sizeof *sums);
     pool->blocks[slot].state = POOLED_SEALED;
+    pthread_mutex_lock(&pool->lock);
+    pool->commits++;
+    pthread_mutex_unlock(&pool->lock);
 }
 
 static inline void sink_abandon(void *arg, uint32_t slot)

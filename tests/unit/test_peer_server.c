@@ -117,6 +117,45 @@ static void test_server_reader_that_takes_nothing_loses_its_lease(void **state)
     close(fd);
 }
 
+/* It takes a byte now and then, and never enough of a batch. */
+static void test_server_reader_of_a_byte_now_and_then_loses_its_lease(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t byte;
+    open_sink(f, ALL, 0);
+    open_source(f, 0, ALL, 90);
+    reopen_server(f, 0, 300 * GW_US_PER_MS, 0);
+    int fd = connect_proven(f->sources[0].address);
+    const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
+    int64_t until_us = gw_clock_mono_us() + PAGE_LATE_US;
+    for (int i = 0; i < 6; i++) ask_for(fd, 90);
+    while (gw_peer_server_stats(f->servers[0]).slow == 0 && gw_clock_mono_us() < until_us) {
+        (void)!recv(fd, &byte, 1, MSG_DONTWAIT);
+        ppoll(NULL, 0, &pause, NULL);
+    }
+    assert_int_equal(gw_peer_server_stats(f->servers[0]).slow, 1);
+    assert_int_equal(pool_pins(&f->from[0]), 0);
+    close(fd);
+}
+
+/* Half of a frame is there at once, the rest of it a byte at a time. */
+static void test_server_request_byte_by_byte_is_dropped_in_time(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t bytes[GW_PAGE_HEAD_BYTES + 64] = {0};
+    struct gw_page_head head = {GW_PAGE_REQUEST, 64, 0, 1, PAGE_FENCE, PAGE_MODEL};
+    open_sink(f, ALL, 0);
+    open_source(f, 0, ALL, 1);
+    reopen_server(f, 100 * GW_US_PER_MS, 0, 0);
+    int fd = connect_proven(f->sources[0].address);
+    gw_page_head_put(bytes, &head, bytes + GW_PAGE_HEAD_BYTES);
+    assert_true(say(fd, bytes, GW_PAGE_HEAD_BYTES));
+    say_slowly(fd, bytes + GW_PAGE_HEAD_BYTES, 64, 30 * GW_US_PER_MS);
+    assert_true(sees_end(fd));
+    wait_slow(f, 1);
+    close(fd);
+}
+
 static void test_server_idle_connection_is_closed_and_is_no_failure(void **state)
 {
     struct fixture *f = *state;
@@ -187,6 +226,8 @@ int main(void)
         PEER_TEST(test_server_other_key_gets_nothing),
         PEER_TEST(test_server_half_a_request_is_dropped_in_time),
         PEER_TEST(test_server_reader_that_takes_nothing_loses_its_lease),
+        PEER_TEST(test_server_reader_of_a_byte_now_and_then_loses_its_lease),
+        PEER_TEST(test_server_request_byte_by_byte_is_dropped_in_time),
         PEER_TEST(test_server_idle_connection_is_closed_and_is_no_failure),
         PEER_TEST(test_server_wrong_bytes_end_the_connection),
         PEER_TEST(test_server_more_peers_than_it_serves_are_closed),

@@ -229,6 +229,50 @@ static void test_run_lost_done_costs_the_connection_alone(void **state)
     assert_true(f->run.took_us < PAGE_LATE_US / 2);
 }
 
+/* The pages in two frames, the second one first. */
+static bool say_halves_reversed(struct liar *l, int fd)
+{
+    struct frame *f = right_frame(l);
+    struct gw_page_entry first[ITEMS / 2];
+    uint32_t half = f->len / 2, rest = f->len - half;
+    assert_true(half <= ITEMS / 2);
+    memcpy(first, f->entries, half * sizeof *first);
+    memmove(f->entries, f->entries + half, rest * sizeof *first);
+    f->len = rest;
+    if (!say_frame(fd, f)) return false;
+    memcpy(f->entries, first, half * sizeof *first);
+    f->len = half;
+    return say_frame(fd, f) && say_done(l, fd, GW_PAGE_SERVED);
+}
+
+static void test_run_reordered_frames_find_their_places(void **state)
+{
+    struct gw_fetch_result r = run_with(*state, say_halves_reversed);
+    assert_int_equal(r.unasked + r.refused + r.broken, 0);
+    assert_int_equal(from_honest(*state), 0);
+}
+
+/* What DONE has not seen before it is absent, and is nobody's when it comes. */
+static bool say_done_first(struct liar *l, int fd)
+{
+    return say_done(l, fd, GW_PAGE_SERVED) && say_frame(fd, right_frame(l));
+}
+
+static void test_run_pages_behind_their_done_are_dropped(void **state)
+{
+    struct fixture *f = *state;
+    struct gw_fetch_result r = run_with(f, say_done_first);
+    assert_int_equal(r.refused, ITEMS);
+    assert_int_equal(from_honest(f), ITEMS);
+    f->liar.answer =
+        say_all; /* the next run finds them there and connects anew, or drops them as another request's */
+    run_fetch(&f->run, BLOCKS, BLOCKS);
+    assert_int_equal(f->run.err, GW_OK);
+    for (uint32_t i = BLOCKS; i < 2 * BLOCKS; i++) assert_true(pool_has(&f->to, i));
+    assert_true(f->run.result.stale <= 1);
+    assert_int_equal(f->run.result.unasked, 0);
+}
+
 /* ---- broken connections ---- */
 
 /* The first time half of the pages and half of a page, then the end. */
@@ -507,6 +551,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WRONG_TEST(test_run_right_answers_need_no_other_source),
         WRONG_TEST(test_run_reordered_pages_find_their_places),
+        WRONG_TEST(test_run_reordered_frames_find_their_places),
+        WRONG_TEST(test_run_pages_behind_their_done_are_dropped),
         WRONG_TEST(test_run_lost_done_costs_the_connection_alone),
         WRONG_TEST(test_run_cut_in_the_middle_goes_on_with_what_is_missing),
         WRONG_TEST(test_run_source_that_always_closes_is_given_up),
