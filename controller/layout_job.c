@@ -78,12 +78,24 @@ static gw_err_t name_links(struct gw_layout_job *job)
     return GW_OK;
 }
 
+/* The load has the profiles that requests wait for. */
+static void add_profiles(struct gw_layout_job *job)
+{
+    const struct gw_plan_fleet *f = &job->fleet.plan;
+    for (uint32_t d = 0; d < f->devices_len; d++) {
+        uint32_t profile = f->types[f->devices[d].type].profile;
+        if (job->workers[job->fleet.worker_of[d]].waited_for && profile < 64)
+            job->load.profiles |= 1ull << profile;
+    }
+}
+
 static gw_err_t make(struct gw_layout_job *job)
 {
     struct gw_err_ctx *ctx = &job->ctx;
     const struct gw_plan_input in = {&job->fleet.plan, &job->model, &job->load};
     gw_err_t err = gw_layout_fleet_make(&job->seen, &job->model, &job->fleet);
     if (err != GW_OK) return gw_fail(ctx, err, "out of memory");
+    add_profiles(job);
     TRY(gw_layout_make(&in, &job->spec, &job->made, ctx));
     return name_links(job);
 }

@@ -422,6 +422,7 @@ struct gw_core_worker_view {
     uint64_t generation; /* the same; 0 = it serves in none */
     uint32_t requests;   /* of that pipeline */
     bool advised;        /* REBALANCE: its cloud recommends to leave its instance */
+    bool waited_for;     /* queued requests can go on with its numerics profile alone */
     uint32_t pid;
     int64_t deadline_us; /* of the notice; 0 = none */
     struct gw_msg_heartbeat last;

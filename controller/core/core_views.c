@@ -11,7 +11,7 @@ void gw_core_stats(const struct gw_core *core, struct gw_core_stats *out)
     out->running = (uint32_t)core->requests.len - out->queued;
 }
 
-static void view_of(const struct core_worker *w, struct gw_core_worker_view *v)
+static void view_of(const struct gw_core *core, const struct core_worker *w, struct gw_core_worker_view *v)
 {
     memset(v, 0, sizeof *v);
     memcpy(v->worker, w->hello.worker, sizeof v->worker);
@@ -20,6 +20,7 @@ static void view_of(const struct core_worker *w, struct gw_core_worker_view *v)
     v->state = w->state == CORE_UP ? "up" : "doomed";
     v->pid = w->hello.pid;
     v->advised = w->advised;
+    v->waited_for = core->retry[w->profile].len > 0 && !core->config.profile_loss_continue;
     v->deadline_us = w->notice_deadline_us;
     v->last = w->last;
     if (!w->serving) return;
@@ -33,7 +34,7 @@ size_t gw_core_workers(const struct gw_core *core, struct gw_core_worker_view *o
     size_t count = 0;
     for (uint32_t i = 0; i < core->workers_end; i++) {
         if (!core->workers[i]) continue;
-        if (count < max) view_of(core->workers[i], &out[count]);
+        if (count < max) view_of(core, core->workers[i], &out[count]);
         count++;
     }
     return count;

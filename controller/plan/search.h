@@ -17,6 +17,8 @@
 
 #include "controller/plan/cost.h"
 
+/* Fleets of so many devices are searched whole: 203 partitions, 877 with idle devices. */
+#define GW_SEARCH_SMALL     6
 #define GW_SEARCH_LISTS_MAX 4096 /* different lists of devices that are looked at */
 
 struct gw_search_result {
@@ -34,7 +36,7 @@ struct gw_search_result {
  * evaluations per device until moves no longer help. */
 static inline uint64_t gw_search_budget(uint32_t devices)
 {
-    if (devices <= 6) return 24000;
+    if (devices <= GW_SEARCH_SMALL) return 24000;
     return devices <= 16 ? 12000 : 1500 + 8 * (uint64_t)devices;
 }
 

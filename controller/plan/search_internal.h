@@ -9,9 +9,6 @@
 #define SEARCH_GIVEN_MAX 256 /* different shapes of pipelines that run now; others are laid out anew */
 #define SEARCH_BEST_KEPT 3   /* seeds that moves begin from */
 
-#define SEARCH_SMALL                                                                                         \
-    6 /* fleets of so many devices are searched whole: 203 partitions, 877 with idle devices */
-
 struct search_list; /* one list of devices and its shapes */
 
 struct shapes {
@@ -104,7 +101,7 @@ gw_err_t search_seeds(struct search *s, struct solution *work,
 
 /* ---- search_small.c ---- */
 
-/* A fleet of SEARCH_SMALL devices at most: thorough shapes for every list there is. Others: nothing. */
+/* A fleet of GW_SEARCH_SMALL devices at most: thorough shapes for every list there is. Others: nothing. */
 void search_small_lists(struct search *s);
 /* Seeds over all classes: of few devices the order cut in equal parts; of very few every way to deal them to pipelines. */
 void search_small_seeds(struct search *s, struct solution *work,

@@ -8,14 +8,14 @@ struct small {
     void (*found)(void *arg, const struct solution *sol);
     void *arg;
     uint32_t
-        alike[SEARCH_SMALL]; /* per device (by position): the devices before it that may stand in for it */
+        alike[GW_SEARCH_SMALL]; /* per device (by position): the devices before it that may stand in for it */
 };
 
 /* Sets of devices are bits by position. */
 static uint32_t list_of(const struct search *s, uint32_t set, uint32_t *devices)
 {
     uint32_t n = 0;
-    for (uint32_t i = 0; i < SEARCH_SMALL; i++)
+    for (uint32_t i = 0; i < GW_SEARCH_SMALL; i++)
         if (set >> i & 1) devices[n++] = s->order[i];
     return n;
 }
@@ -23,9 +23,9 @@ static uint32_t list_of(const struct search *s, uint32_t set, uint32_t *devices)
 /* Half of the budget, the short lists first: what they leave goes to the longer ones. The rest is for what is made of them. */
 void search_small_lists(struct search *s)
 {
-    uint32_t usable = s->classes.usable, devices[SEARCH_SMALL];
+    uint32_t usable = s->classes.usable, devices[GW_SEARCH_SMALL];
     uint64_t rest = s->budget / 2;
-    if (usable > SEARCH_SMALL) return;
+    if (usable > GW_SEARCH_SMALL) return;
     uint32_t left = (1u << usable) - 1;
     for (uint32_t n = 1; n <= usable; n++)
         for (uint32_t set = 1; set < 1u << usable; set++) {
@@ -80,7 +80,7 @@ static void find_alike(struct small *m)
 /* Of those alike the first ones are in the part: others would give the same again. */
 static bool takes_first(const struct small *m, uint32_t part, uint32_t left)
 {
-    for (uint32_t i = 0; i < SEARCH_SMALL; i++)
+    for (uint32_t i = 0; i < GW_SEARCH_SMALL; i++)
         if (part >> i & 1 && m->alike[i] & left & ~part) return false;
     return true;
 }
@@ -93,11 +93,11 @@ static void seed_partitions(struct small *m, uint32_t left)
         return;
     }
     uint32_t first = left & -left, idle = first;
-    for (uint32_t i = 0; i < SEARCH_SMALL; i++)
+    for (uint32_t i = 0; i < GW_SEARCH_SMALL; i++)
         if (m->alike[i] & first) idle |= 1u << i; /* if it is idle, so are those alike */
     seed_partitions(m, left & ~idle);
     for (uint32_t part = left; part && m->s->budget; part = (part - 1) & left) {
-        uint32_t devices[SEARCH_SMALL], n = list_of(m->s, part, devices);
+        uint32_t devices[GW_SEARCH_SMALL], n = list_of(m->s, part, devices);
         if (!(part & first) || !takes_first(m, part, left)) continue;
         const struct shapes *set = search_shapes(m->s, devices, n);
         for (uint32_t i = 0; set && i < set->len; i++) {
@@ -113,7 +113,7 @@ void search_small_seeds(struct search *s, struct solution *work,
 {
     struct small m = {.s = s, .work = work, .found = found, .arg = arg};
     uint32_t n = s->classes.usable;
-    if (n <= SEARCH_SMALL) {
+    if (n <= GW_SEARCH_SMALL) {
         find_alike(&m);
         solution_clear(s, work);
         seed_partitions(&m, (1u << n) - 1);

@@ -398,6 +398,51 @@ static void test_measured_steps_are_planned_with(void **state)
     close_service(&s);
 }
 
+static uint64_t join_with_profile(struct service *s, const char *worker, const char *profile,
+                                  uint64_t bytes_s)
+{
+    struct gw_msg m = member_msg(worker, worker);
+    snprintf(m.hello.profile, sizeof m.hello.profile, "%s", profile);
+    snprintf(m.hello.device, sizeof m.hello.device, "of %s", profile);
+    m.hello.bytes_s = bytes_s;
+    m.hello.flop_s = 10 * bytes_s;
+    uint64_t link = hello(&s->f, &m);
+    tell(s);
+    return link;
+}
+
+static bool has_rank(const struct service *s, uint64_t link)
+{
+    for (uint32_t i = 0; i < s->last.ranks_len; i++)
+        if (s->ranks[i].link == link) return true;
+    return false;
+}
+
+/* A slow worker makes a layout's P99 worse, and is used all the same when requests wait for its profile. */
+static void test_profile_that_requests_wait_for_is_planned(void **state)
+{
+    (void)state;
+    for (int waits = 0; waits <= 1; waits++) {
+        struct service s;
+        open_service(&s, "auto");
+        uint64_t first = join_with_profile(&s, "m1", waits ? "slow-1" : "fast-1", 2000000000);
+        wait_for_plan(&s);
+        ready(&s.f, first);
+        submit(&s.f, 7, 1, 10);
+        tokens(&s.f, first, 7, 1, 0, 2);
+        uint64_t fast = join_with_profile(&s, "m2", "fast-1", 200000000000);
+        uint64_t slow = join_with_profile(&s, "m3", "slow-1", 2000000000);
+        link_down(&s.f, first);
+        tell(&s);
+        wait_for_plan(&s);
+        assert_true(has_rank(&s, waits ? slow : fast));
+        assert_int_equal(has_rank(&s, slow), waits);
+        ready(&s.f, waits ? slow : fast);
+        assert_non_null(sent(&s.f, waits ? slow : fast, GW_MSG_SUBMIT, 0));
+        close_service(&s);
+    }
+}
+
 static void test_destroy_while_a_plan_is_made_is_quiet(void **state)
 {
     (void)state;
@@ -428,6 +473,7 @@ int main(void)
         cmocka_unit_test(test_changed_load_is_planned_for_unchanged_layouts_are_no_epoch),
         cmocka_unit_test(test_changed_load_leaves_forced_layouts_alone),
         cmocka_unit_test(test_measured_steps_are_planned_with),
+        cmocka_unit_test(test_profile_that_requests_wait_for_is_planned),
         cmocka_unit_test(test_destroy_while_a_plan_is_made_is_quiet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
