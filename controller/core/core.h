@@ -135,8 +135,9 @@
  *
  * Holders: a request remembers whose workers it has run on since it began there (HANDOFF, its loss, BROKEN, loss of a
  * rank); SUBMIT and WARM name those that live still, serve pages and are of the target's profile: survivors of a dead
- * pipeline are holders, the dead are not. A new prompt that is routed away from its prefix names who has that. Holders are
- * hints: whoever was wrongly not named costs a recomputation, whoever was wrongly named an answer "I have not".
+ * pipeline are holders, the dead are not. A new prompt that is routed away from its prefix names who has that, also ranks
+ * of a pipeline that has ended; a request of an earlier controller names whoever came with cells. Holders are hints:
+ * whoever was wrongly not named costs a recomputation, whoever was wrongly named an answer "I have not".
  *
  * Request states:
  *

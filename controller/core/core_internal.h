@@ -40,6 +40,8 @@
 #define CORE_PROFILE_NONE   0 /* a request that no pipeline has generated for */
 #define CORE_PROTO_PIPELINE 2 /* the first protocol whose workers can be one rank of several */
 #define CORE_PROTO_KV       3 /* the first protocol whose workers serve and fetch pages */
+#define CORE_PAST_MAX                                                                                        \
+    32 /* pipelines that have ended and whose ranks are still known: 33 KiB; layouts change rarely */
 
 enum core_request_state {
     CORE_QUEUED,  /* in a queue, no pipeline */
@@ -177,6 +179,13 @@ struct core_affinity {
     uint64_t generation;
 };
 
+/* Who was in a pipeline that has ended. */
+struct core_past {
+    uint64_t generation; /* 0 = free entry */
+    uint32_t len;
+    struct core_holder holders[GW_WIRE_HOLDERS_MAX];
+};
+
 struct core_arena_block;
 
 struct gw_core {
@@ -223,6 +232,8 @@ struct gw_core {
 
     struct core_notice notices[CORE_NOTICES_MAX];
     struct core_affinity affinity[CORE_AFFINITY_CAP];
+    struct core_past past[CORE_PAST_MAX]; /* a ring */
+    uint32_t past_next;
 
     /* Lower bounds of when something falls due; the scans that they start make them exact again. */
     int64_t silence_due_us, moves_due_us, ping_due_us;
@@ -292,13 +303,13 @@ uint32_t core_queues_len(const struct gw_core *core);
 
 /* ---- core_holders.c ---- */
 
-/* p's ranks may have pages of r. `last`: it has just been there, so they know most. Without memory they are forgotten:
- * what they have is recomputed. */
-void core_holders_add(struct core_request *r, const struct core_pipeline *p, bool last);
-/* Those whom r's message to p should name: alive, of p's profile, serving pages, and not p's own ranks with the cells
- * that they have there. Returns how many; *out lives until the next step. */
-uint32_t core_holders_for(struct gw_core *core, const struct core_request *r, const struct core_pipeline *p,
-                          struct gw_page_holder **out);
+/* r has just been on p, whose ranks have most of its pages. Without memory they are forgotten: what they have is
+ * recomputed. */
+void core_holders_left(struct core_request *r, const struct core_pipeline *p);
+/* The ranks of that pipeline, which may have ended, have r's prefix. False if nobody knows who they were. */
+bool core_holders_prefix(const struct gw_core *core, struct core_request *r, const struct core_affinity *a);
+/* p has served, and ends: who its ranks were is kept for a while. */
+void core_holders_bury(struct gw_core *core, const struct core_pipeline *p);
 /* SUBMIT or WARM: r with its logs and those who may hold its pages, to p's leader. GW_ERR_NOT_FOUND: a WARM, and
  * nobody is known who may hold any. */
 gw_err_t core_send_request(struct gw_core *core, struct core_request *r, const struct core_pipeline *p,

@@ -158,6 +158,7 @@ void core_pipeline_end(struct gw_core *core, struct core_pipeline *p, int64_t no
     }
     release_ranks(core, p);
     pipeline_remove(core, p);
+    if (p->state == CORE_SERVING || p->state == CORE_DRAINING) core_holders_bury(core, p);
     core_warm_target_lost(core, p);
     if (p->alone) core_release(core, p->alone);
     while (p->requests.first) core_request_lost(core, p->requests.first, now_us, announced);

@@ -167,7 +167,7 @@ static bool is_fatal_loss(const struct core_request *r)
 void core_request_lost(struct gw_core *core, struct core_request *r, int64_t now_us, bool announced)
 {
     bool hold = r->pipeline->cutting;
-    if (r->started) core_holders_add(r, r->pipeline, true);
+    if (r->started) core_holders_left(r, r->pipeline);
     core_request_detach(core, r);
     r->announced = announced;
     if (!announced) {

@@ -153,6 +153,17 @@ static void assign(struct gw_core *core, struct core_request *r, struct core_pip
         core_request_fail(core, r, GW_ERR_MEMORY, "out of memory");
 }
 
+/* Who has the longest known prefix, if that is not where r goes. */
+static void name_prefix_holders(struct gw_core *core, struct core_request *r, const uint64_t *hashes,
+                                uint32_t count, const struct core_pipeline *p)
+{
+    while (count > 0) {
+        const struct core_affinity *a = affinity_slot(core, hashes[--count]);
+        if (a->prefix != hashes[count]) continue;
+        if (a->generation == p->generation || core_holders_prefix(core, r, a)) return;
+    }
+}
+
 /* ---- queues ---- */
 
 /* In order; the first that finds no room keeps the others waiting. */
@@ -163,8 +174,7 @@ static void dispatch_list(struct gw_core *core, struct core_list *list)
         uint32_t count = prefix_hashes(list->first->request, hashes);
         struct core_pipeline *p = pick(core, list->first, hashes, count);
         if (!p) return;
-        const struct core_pipeline *affine = affine_pipeline(core, hashes, count);
-        if (affine && affine != p) core_holders_add(list->first, affine, false);
+        name_prefix_holders(core, list->first, hashes, count, p);
         remember(core, hashes, count, p);
         assign(core, list->first, p);
     }

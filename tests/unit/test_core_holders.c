@@ -196,6 +196,53 @@ static void test_prompt_routed_away_from_its_prefix_names_who_has_it(void **stat
     fixture_close(&f);
 }
 
+/* The pipeline that had it has ended: its workers, as parts of others, may have its pages still. */
+static void test_prefix_of_a_pipeline_that_has_ended_is_named(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    fixture_start_grid(&f);
+    keepers(&f, 3);
+    plan_wide(&f, in_order, (const uint32_t[]){2, 0});
+    ready_all(&f, 1, 2);
+    submit_request(&f, prompt_request(1, 64));
+    cancel(&f, 1);
+    plan_wide(&f, (const uint64_t[]){2, 3}, (const uint32_t[]){2, 0});
+    ready_all(&f, 2, 3);
+    submit_request(&f, prompt_request(2, 40)); /* the first 32 are the same */
+    assert_string_equal(holders(sent(&f, 2, GW_MSG_SUBMIT, 0)), "1 2");
+    submit_request(&f, prompt_request(3, 40)); /* is there by now */
+    assert_int_equal(sent(&f, 2, GW_MSG_SUBMIT, 0)->submit.holders_len, 0);
+    fixture_close(&f);
+}
+
+static void test_request_of_an_earlier_controller_names_all_who_have_cells(void **state)
+{
+    (void)state;
+    struct fixture f;
+    uint32_t ids[4] = {1, 2, 3, 4};
+    float logprobs[4] = {0};
+    fixture_open(&f);
+    fixture_start_grid(&f);
+    struct gw_msg m = member_msg("m1", "i-m1");
+    m.hello.proto = 3;
+    snprintf(m.hello.pages, sizeof m.hello.pages, "10.0.0.1:9000");
+    m.hello.holds = (struct gw_cell_rect){0, GROUPS, 0, SHARES / 2};
+    hello(&f, &m);
+    keepers(&f, 2); /* with no cells */
+    const struct gw_core_restored branch = {.tokens = {.count = 4, .ids = ids, .logprobs = logprobs}};
+    const struct gw_event restored = {
+        .type = GW_EV_RESTORE,
+        .restore = {.request = make_request(7, 1, 3, 20), .branches = &branch, .profile = "test-1"}};
+    step(&f, &restored);
+    plan_wide(&f, (const uint64_t[]){2, 3}, (const uint32_t[]){2, 0});
+    ready_all(&f, 2, 3);
+    assert_int_equal(sent(&f, 2, GW_MSG_SUBMIT, 0)->submit.logs[0].len, 4);
+    assert_string_equal(holders(sent(&f, 2, GW_MSG_SUBMIT, 0)), "1");
+    fixture_close(&f);
+}
+
 /* ---- ORIGIN ---- */
 
 static void test_origin_of_a_resubmission_is_counted_once_and_noted(void **state)
@@ -257,6 +304,8 @@ int main(void)
         cmocka_unit_test(test_pages_of_another_profile_are_not_named),
         cmocka_unit_test(test_holders_are_the_newest_when_there_are_too_many),
         cmocka_unit_test(test_prompt_routed_away_from_its_prefix_names_who_has_it),
+        cmocka_unit_test(test_prefix_of_a_pipeline_that_has_ended_is_named),
+        cmocka_unit_test(test_request_of_an_earlier_controller_names_all_who_have_cells),
         cmocka_unit_test(test_origin_of_a_resubmission_is_counted_once_and_noted),
         cmocka_unit_test(test_origin_and_warmed_from_protocol_2_cost_the_link),
     };
