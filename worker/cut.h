@@ -14,9 +14,10 @@
  * that is drawn once in 10^12 times. */
 #define GW_MASS_UNIT 0x1p-40
 
+/* More than 1 (NaN too), which only a rank that lies can bring about, counts as 1. */
 static inline uint64_t gw_mass_of(float weight)
 {
-    return (uint64_t)((double)weight * (1 / GW_MASS_UNIT));
+    return (uint64_t)((double)(weight < 1 ? weight : 1) * (1 / GW_MASS_UNIT));
 }
 
 struct gw_cut {

@@ -122,8 +122,10 @@ static bool get_table(struct gw_step_reader *r, struct gw_reader *in, uint32_t l
                       uint32_t count)
 {
     if (at > r->known[lane] || at > r->table_len || count > r->table_len - at) return false;
+    r->known[lane] = at; /* what is refused is not known */
+    if (!get_below(in, r->tables + (size_t)lane * r->table_len + at, count, r->limits.slots)) return false;
     r->known[lane] = at + count;
-    return get_below(in, r->tables + (size_t)lane * r->table_len + at, count, r->limits.slots);
+    return true;
 }
 
 static bool get_seq(struct gw_step_reader *r, struct gw_reader *in, struct gw_step_seq *s)
