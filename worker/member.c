@@ -34,6 +34,7 @@ struct gw_member {
     pthread_t thread;
     bool thread_started;
     atomic_bool stop;
+    uint32_t unreached;         /* the preparing thread's: with whom it could not meet */
     struct gw_weights *weights; /* the preparing thread's, then the engine's */
     /* the engine's thread, once SERVING */
     struct gw_rank *rank;
@@ -166,7 +167,7 @@ static gw_err_t meet_others(struct gw_member *m, struct gw_err_ctx *ctx)
     int fds[GW_WIRE_RANKS_MAX];
     if (m->place.ranks == 1) return GW_OK;
     TRY(gw_mesh_gather(m->config.host->mesh, m->config.term, m->config.pipeline, m->config.generation,
-                       &m->assign, MEET_TIMEOUT_US, fds, ctx));
+                       &m->assign, MEET_TIMEOUT_US, fds, &m->unreached, ctx));
     return create_coll(m, fds, ctx);
 }
 
@@ -272,6 +273,7 @@ gw_err_t gw_member_create(const struct gw_member_config *config, struct gw_membe
     m->assign.ranks = m->ranks;
     m->config.assign = &m->assign;
     m->mute = is_mute(m);
+    m->unreached = GW_RANK_NONE;
     pthread_mutex_init(&m->lock, NULL);
     pthread_cond_init(&m->changed, NULL);
     int rc = start_thread(m);
@@ -359,6 +361,11 @@ static void set_state(struct gw_member *m, enum gw_member_state state)
 const struct gw_err_ctx *gw_member_error(const struct gw_member *m)
 {
     return &m->error;
+}
+
+uint32_t gw_member_unreached(const struct gw_member *m)
+{
+    return m->unreached;
 }
 
 uint32_t gw_member_pipeline(const struct gw_member *m)

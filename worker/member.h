@@ -58,6 +58,8 @@ enum gw_member_state gw_member_state(struct gw_member *m);
 /* Waits until it is not PREPARING. */
 enum gw_member_state gw_member_wait(struct gw_member *m);
 const struct gw_err_ctx *gw_member_error(const struct gw_member *m); /* of a FAILED one */
+/* The rank that a FAILED one could not reach (mesh.h); GW_RANK_NONE: that was not why. */
+uint32_t gw_member_unreached(const struct gw_member *m);
 
 uint32_t gw_member_pipeline(const struct gw_member *m);
 uint64_t gw_member_generation(const struct gw_member *m);

@@ -234,13 +234,30 @@ static gw_err_t fail_late(struct gw_mesh *m, const struct mesh_gather *g, struct
     return gw_fail(ctx, GW_ERR_IO, "rank %u (%s, %s): %s%s", rank, r->worker, r->data, why, others);
 }
 
+/* The lowest rank that we dial and have never reached; GW_RANK_NONE if there is none. */
+static uint32_t first_unreached(const struct mesh_gather *g)
+{
+    for (uint32_t rank = 0; rank < g->assign->self; rank++)
+        if (!g->dials[rank]->reached) return rank;
+    return GW_RANK_NONE;
+}
+
+static gw_err_t fail_unreached(struct mesh_gather *g, uint32_t rank, struct gw_err_ctx *ctx)
+{
+    char why[128];
+    const struct gw_assign_rank *r = &g->assign->ranks[rank];
+    explain(g->dials[rank], why, sizeof why);
+    g->unreached = rank;
+    return gw_fail(ctx, GW_ERR_IO, "rank %u (%s, %s) cannot be reached: %s", rank, r->worker, r->data, why);
+}
+
 static void wait_until(struct gw_mesh *m, int64_t until_us)
 {
     const struct timespec t = {.tv_sec = until_us / GW_US_PER_S, .tv_nsec = until_us % GW_US_PER_S * 1000};
     pthread_cond_timedwait(&m->changed, &m->lock, &t);
 }
 
-static gw_err_t wait_for_all(struct gw_mesh *m, const struct mesh_gather *g, int64_t until_us,
+static gw_err_t wait_for_all(struct gw_mesh *m, struct mesh_gather *g, int64_t until_us,
                              struct gw_err_ctx *ctx)
 {
     for (;;) {
@@ -248,17 +265,26 @@ static gw_err_t wait_for_all(struct gw_mesh *m, const struct mesh_gather *g, int
             return gw_fail(ctx, GW_ERR_IO, "cancelled: generation %llu of term %llu is over",
                            (unsigned long long)g->generation, (unsigned long long)g->term);
         if (is_complete(m, g)) return GW_OK;
-        if (gw_clock_mono_us() >= until_us) return fail_late(m, g, ctx);
-        wait_until(m, until_us);
+        int64_t now_us = gw_clock_mono_us();
+        uint32_t unreached = first_unreached(g);
+        bool must_reach = unreached != GW_RANK_NONE && g->reach_us < until_us;
+        if (must_reach && now_us >= g->reach_us) return fail_unreached(g, unreached, ctx);
+        if (now_us >= until_us) return fail_late(m, g, ctx);
+        wait_until(m, must_reach ? g->reach_us : until_us);
     }
 }
 
 gw_err_t gw_mesh_gather(struct gw_mesh *m, uint64_t term, uint32_t pipeline, uint64_t generation,
                         const struct gw_msg_assign *assign, int64_t deadline_us, int *fds,
-                        struct gw_err_ctx *ctx)
+                        uint32_t *unreached, struct gw_err_ctx *ctx)
 {
-    struct mesh_gather g = {.term = term, .generation = generation, .pipeline = pipeline, .assign = assign};
-    int64_t until_us = gw_clock_mono_us() + deadline_us;
+    int64_t now_us = gw_clock_mono_us(), until_us = now_us + deadline_us;
+    struct mesh_gather g = {.term = term,
+                            .generation = generation,
+                            .pipeline = pipeline,
+                            .assign = assign,
+                            .reach_us = now_us + m->reach_us,
+                            .unreached = GW_RANK_NONE};
     assert(assign->self < assign->ranks_len && assign->ranks_len <= GW_WIRE_RANKS_MAX);
     for (uint32_t rank = 0; rank < assign->ranks_len; rank++) fds[rank] = -1;
     pthread_mutex_lock(&m->lock);
@@ -271,6 +297,7 @@ gw_err_t gw_mesh_gather(struct gw_mesh *m, uint64_t term, uint32_t pipeline, uin
     end(m, &g);
     pthread_mutex_unlock(&m->lock);
     mesh_wake(m);
+    *unreached = g.unreached;
     return err;
 }
 
@@ -322,6 +349,7 @@ static struct gw_mesh *alloc_mesh(const struct gw_mesh_config *config)
     for (int i = 0; i < GW_MESH_PENDING_MAX; i++) m->accepted[i].fd = m->waiting[i].shake.fd = -1;
     m->shake_us = config->shake_us ? config->shake_us : GW_MESH_SHAKE_S * GW_US_PER_S;
     m->wait_us = config->wait_us ? config->wait_us : GW_MESH_WAIT_S * GW_US_PER_S;
+    m->reach_us = config->reach_us ? config->reach_us : GW_MESH_REACH_S * GW_US_PER_S;
     m->log = config->log;
     init_lock(m);
     return m;

@@ -14,7 +14,8 @@
  *
  *     lost or wrong                                 what is done
  *     ───────────────────────────────────────────   ─────────────────────────────────────────────────────────────
- *     nobody listens, or the connection breaks      the dialer tries again until its deadline (20 ms .. 500 ms apart)
+ *     nobody listens, or the connection breaks      the dialer tries again (20 ms .. 500 ms apart)
+ *     … and none has got as far as CHALLENGE        the gather ends after reach_us: the two do not reach each other
  *     no HELLO, half a message, a wrong proof       closed after shake_us at the latest; nothing is kept, nobody is told
  *     more than GW_MESH_PENDING_MAX handshakes      the oldest is closed: it had its time, its dialer tries again
  *     no gather for a proven dialer (not yet; or    it waits for its listener's proof, wait_us at most; closed then, its
@@ -41,6 +42,8 @@
 #define GW_MESH_PENDING_MAX 256 /* 63 dialers of each of four pipelines */
 #define GW_MESH_WAIT_S      60  /* a dialer that still wants to be admitted dials again */
 #define GW_MESH_SHAKE_S     5   /* two round trips and a peer that is short of cores */
+/* Workers listen before they are planned with, and a dead one is found earlier by its missing heartbeats. */
+#define GW_MESH_REACH_S 20
 
 struct gw_mesh;
 
@@ -50,7 +53,7 @@ struct gw_mesh_config {
     const void *key;  /* the cluster key; copied */
     size_t key_len;
     const struct gw_log *log;
-    int64_t shake_us, wait_us; /* 0: GW_MESH_SHAKE_S, GW_MESH_WAIT_S */
+    int64_t shake_us, wait_us, reach_us; /* 0: GW_MESH_SHAKE_S, GW_MESH_WAIT_S, GW_MESH_REACH_S */
 };
 
 gw_err_t gw_mesh_create(const struct gw_mesh_config *config, struct gw_mesh **out,
@@ -62,10 +65,11 @@ const char *gw_mesh_address(const struct gw_mesh *mesh);
 
 /* Meets all other ranks of the pipeline: dials those before it, waits for those behind it, until all gather.
  * fds[ranks_len] are set (own: -1), non-blocking, TCP_NODELAY, close-on-exec. On error none is open. Blocks until
- * then, deadline_us from now at most, or until gw_mesh_cancel says so for that generation. */
+ * then, deadline_us from now at most, or until gw_mesh_cancel says so for that generation. *unreached: the rank that this
+ * one cannot reach, if that is what ended it; else GW_RANK_NONE. */
 gw_err_t gw_mesh_gather(struct gw_mesh *mesh, uint64_t term, uint32_t pipeline, uint64_t generation,
                         const struct gw_msg_assign *assign, int64_t deadline_us, int *fds,
-                        struct gw_err_ctx *ctx) GW_MUST_USE;
+                        uint32_t *unreached, struct gw_err_ctx *ctx) GW_MUST_USE;
 
 /* A gather for this generation or an older one of the current term, under way or to come, fails at once. */
 void gw_mesh_cancel(struct gw_mesh *mesh, uint64_t generation);

@@ -25,6 +25,7 @@
 
 struct mesh_dial {
     bool used, over, proven;
+    bool reached;          /* its CHALLENGE came, once at least */
     struct gw_shake shake; /* fd -1: between two tries */
     struct gw_shake_pair pair;
     struct sockaddr_storage addr;
@@ -46,6 +47,8 @@ struct mesh_gather {
     uint64_t term, generation;
     uint32_t pipeline;
     const struct gw_msg_assign *assign;
+    int64_t reach_us; /* by then each dial has reached its rank */
+    uint32_t unreached;
     struct mesh_dial *dials[GW_WIRE_RANKS_MAX]; /* [assign->self] */
 };
 
@@ -53,7 +56,7 @@ struct gw_mesh {
     /* constant after create */
     uint8_t *key_bytes;
     struct gw_shake_key key;
-    int64_t shake_us, wait_us;
+    int64_t shake_us, wait_us, reach_us;
     const struct gw_log *log;
     char address[MESH_ADDRESS_MAX];
     int listen_fd, wake_fd;

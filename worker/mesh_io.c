@@ -146,6 +146,7 @@ static void retry_later(struct mesh_dial *d, int64_t now_us)
 static void step_dial(struct gw_mesh *m, struct mesh_dial *d, int64_t now_us)
 {
     enum gw_shake_result result = gw_shake_step(&d->shake, &m->key);
+    if (result == GW_SHAKE_PROVEN || d->shake.stage == GW_SHAKE_WANTS_PROOF) d->reached = true;
     if (result == GW_SHAKE_FAILED) retry_later(d, now_us);
     if (result != GW_SHAKE_PROVEN) return;
     d->proven = true;

@@ -119,11 +119,11 @@ static void send_of(struct gw_serve *s, const struct gw_member *m, struct gw_msg
     send_for(s, gw_member_pipeline(m), gw_member_generation(m), msg);
 }
 
-static void say_broken(struct gw_serve *s, uint32_t pipeline, uint64_t generation,
+/* rank: that is at fault. */
+static void say_broken(struct gw_serve *s, uint32_t pipeline, uint64_t generation, uint32_t rank,
                        const struct gw_err_ctx *why)
 {
-    struct gw_msg msg = {.type = GW_MSG_BROKEN,
-                         .broken = {.rank = GW_RANK_NONE, .code = (uint16_t)why->code}};
+    struct gw_msg msg = {.type = GW_MSG_BROKEN, .broken = {.rank = rank, .code = (uint16_t)why->code}};
     if (why->code == GW_OK) msg.broken.code = GW_ERR_INTERNAL;
     snprintf(msg.broken.text, sizeof msg.broken.text, "%.*s", GW_WIRE_TEXT_MAX, why->text);
     gw_logf(s->log, GW_LOG_WARN, "pipeline=%u gen=%llu is broken: %s", pipeline,
@@ -133,7 +133,7 @@ static void say_broken(struct gw_serve *s, uint32_t pipeline, uint64_t generatio
 
 static void give_up(struct gw_serve *s, struct gw_member **which, const struct gw_err_ctx *why)
 {
-    say_broken(s, gw_member_pipeline(*which), gw_member_generation(*which), why);
+    say_broken(s, gw_member_pipeline(*which), gw_member_generation(*which), gw_member_unreached(*which), why);
     leave(s, which, GW_MEMBER_LEASE_US);
 }
 
@@ -209,7 +209,7 @@ static void prepare(struct gw_serve *s, const struct gw_msg *head, const struct 
     gw_logf(s->log, GW_LOG_INFO, "pipeline=%u gen=%llu: rank %u of %u, preparing", head->pipeline,
             (unsigned long long)head->generation, assign->self, assign->ranks_len);
     if (gw_member_create(&config, &m, &ctx) != GW_OK) {
-        say_broken(s, head->pipeline, head->generation, &ctx);
+        say_broken(s, head->pipeline, head->generation, GW_RANK_NONE, &ctx);
         return;
     }
     pthread_mutex_lock(&s->lock);
@@ -269,7 +269,7 @@ static void on_start(struct gw_serve *s, const struct gw_msg *msg)
     } else if (!is(s->serving, msg)) {
         gw_err_t err = gw_fail(&ctx, GW_ERR_PROTO, "told to start what is not prepared here");
         (void)err; /* what BROKEN says */
-        say_broken(s, msg->pipeline, msg->generation, &ctx);
+        say_broken(s, msg->pipeline, msg->generation, GW_RANK_NONE, &ctx);
     }
 }
 

@@ -47,6 +47,7 @@ struct mesh_rank {
     uint64_t term, generation;
     int64_t deadline_us, took_us;
     int fds[MESH_RANKS];
+    uint32_t unreached;
     gw_err_t err;
     struct gw_err_ctx ctx;
     pthread_t thread;
@@ -97,7 +98,7 @@ static inline void gather(struct mesh_rank *r)
 {
     int64_t start = gw_clock_mono_us();
     r->err = gw_mesh_gather(r->mesh, r->term, PIPELINE, r->generation, &r->assign, r->deadline_us, r->fds,
-                            &r->ctx);
+                            &r->unreached, &r->ctx);
     r->took_us = gw_clock_mono_us() - start;
 }
 

@@ -189,6 +189,44 @@ static void test_gather_nobody_listens_names_rank_and_address(void **state)
     check_none_open(&f->r[2]);
 }
 
+static void open_impatient(struct mesh_rank *r)
+{
+    const struct gw_mesh_config config = {
+        .host = "127.0.0.1", .key = KEY, .key_len = strlen(KEY), .reach_us = SHORT_US};
+    struct gw_err_ctx ctx = {0};
+    if (gw_mesh_create(&config, &r->mesh, &ctx) != GW_OK) fail_msg("%s", ctx.text);
+}
+
+/* Long before the deadline: that is for ranks that load their weights. */
+static void test_gather_rank_that_cannot_be_reached_ends_it(void **state)
+{
+    struct mesh_fixture *f = *state;
+    open_impatient(&f->r[2]);
+    open_ranks(f, 3, "127.0.0.1");
+    gw_mesh_destroy(f->r[1].mesh);
+    f->r[1].mesh = NULL;
+    gather(&f->r[2]);
+    assert_int_equal(f->r[2].err, GW_ERR_IO);
+    assert_int_equal(f->r[2].unreached, 1);
+    assert_true(f->r[2].took_us >= SHORT_US && f->r[2].took_us < DEADLINE_US);
+    assert_non_null(strstr(f->r[2].ctx.text, "rank 1 (w1, 127.0.0.1:"));
+    assert_non_null(strstr(f->r[2].ctx.text, "cannot be reached: "));
+    check_none_open(&f->r[2]);
+}
+
+static void test_gather_rank_that_answers_may_take_its_time(void **state)
+{
+    struct mesh_fixture *f = *state;
+    open_impatient(&f->r[1]);
+    open_ranks(f, 2, "127.0.0.1");
+    f->r[1].deadline_us = 4 * SHORT_US;
+    gather(&f->r[1]);
+    assert_int_equal(f->r[1].err, GW_ERR_IO);
+    assert_int_equal(f->r[1].unreached, GW_RANK_NONE);
+    assert_true(f->r[1].took_us >= 4 * SHORT_US);
+    assert_non_null(strstr(f->r[1].ctx.text, "has not joined"));
+}
+
 static void test_gather_address_that_is_none_is_refused(void **state)
 {
     static const char *const bad[] = {"example.org:1", "127.0.0.1", "[::1]", "127.0.0.1:99999", ":1"};
@@ -424,6 +462,8 @@ int main(void)
         MESH_TEST(test_gather_two_generations_at_once_are_kept_apart),
         MESH_TEST(test_gather_missing_dialer_is_named_at_the_deadline),
         MESH_TEST(test_gather_nobody_listens_names_rank_and_address),
+        MESH_TEST(test_gather_rank_that_cannot_be_reached_ends_it),
+        MESH_TEST(test_gather_rank_that_answers_may_take_its_time),
         MESH_TEST(test_gather_address_that_is_none_is_refused),
         MESH_TEST(test_cancel_from_another_thread_ends_a_gather),
         MESH_TEST(test_cancel_before_the_gather_ends_it_at_once),
