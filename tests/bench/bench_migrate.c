@@ -7,11 +7,8 @@
  *                            layers each, at once. ref: as above, two or four connections. Gate: >= 0.70
  *     ..._cpu                processor time of both processes for the same, of the turn that took least (lower is better):
  *                            where others use the cores, too, this is what can be compared
- *     memory_copy_cpu        what no transfer can beat: the pages' checksums, and one copy of them within this process. ref: the
- *                            copy alone
  *     fetch_block            one block of 2 MiB over a connection that is open: what a cutover waits for (unit us, lower is
  *                            better). ref: a byte to and fro, with the same bytes behind the second one
- *     page_checksum          a page in L2. ref: CRC32C by its instruction, four lanes
  *
  * The best of turns that alternate, as many of ours as of the reference. By the wall clock: wants two idle cores. A run takes
  * some ten seconds.
@@ -19,9 +16,8 @@
  * Where the time goes (perf, TCP, two cores): half of it is the kernel's copy into the pool, an eighth the checksum, which
  * reads from the L3 cache what that copy has left there, the rest the TCP stack and page references. Tried and no faster: spans
  * of 32-512 KiB, prefetching, a bounce buffer in L2 that is summed up and copied on by non-temporal stores (0.50 ns/byte
- * either way), one to four streams. Unix sockets take 0.39 ns/byte where TCP takes 0.50 and memory_copy 0.24: shared memory
+ * either way), one to four streams. Unix sockets take 0.39 ns/byte where TCP takes 0.50 and bench_page's copy 0.24: shared memory
  * would save a third of what is left, and cost a pool that peers map whole; so far that has not been worth it. */
-#include <math.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -523,57 +519,6 @@ static void bench_block(const struct side *side)
     report("fetch_block", (double)ours, (double)plain, "us");
 }
 
-/* ---- checksums ---- */
-
-__attribute__((target("sse4.2"))) static uint64_t crc_lanes(const uint8_t *p, size_t len)
-{
-    uint64_t crc[4] = {0};
-    for (size_t i = 0; i + 32 <= len; i += 32)
-        for (size_t lane = 0; lane < 4; lane++) {
-            uint64_t word;
-            memcpy(&word, p + i + 8 * lane, sizeof word);
-            crc[lane] = __builtin_ia32_crc32di(crc[lane], word);
-        }
-    return crc[0] ^ crc[1] << 1 ^ crc[2] << 2 ^ crc[3] << 3;
-}
-
-static void bench_checksum(const uint8_t *page)
-{
-    volatile uint64_t sink = 0;
-    double ours = 0, ref = 0;
-    for (int round = 0; round < 20 * ROUNDS; round++) {
-        int64_t start = gw_clock_mono_us();
-        for (int i = 0; i < 100; i++) sink = sink + gw_checksum(page, PAGE_BYTES);
-        int64_t middle = gw_clock_mono_us();
-        for (int i = 0; i < 100; i++) sink = sink + crc_lanes(page, PAGE_BYTES);
-        int64_t stop = gw_clock_mono_us();
-        ours = fmax(ours, rate_of(100 * PAGE_BYTES, middle - start));
-        ref = fmax(ref, rate_of(100 * PAGE_BYTES, stop - middle));
-    }
-    report("page_checksum", ours, ref, "GB/s");
-}
-
-/* What a destination does at least, with what it may not do without. */
-static void bench_memory(const struct side *side)
-{
-    uint8_t *from = map_arenas();
-    struct cost ours = {0}, copy = {0};
-    volatile uint64_t sink = 0;
-    for (int round = 0; round < ROUNDS; round++) {
-        struct meter meter = begin(side);
-        for (size_t at = 0; at < TOTAL; at += PAGE_BYTES) {
-            sink = sink + gw_checksum(from + at, PAGE_BYTES);
-            memcpy(side->arenas + at, from + at, PAGE_BYTES);
-        }
-        end(&meter, &ours);
-        meter = begin(side);
-        for (size_t at = 0; at < TOTAL; at += PAGE_BYTES) memcpy(side->arenas + at, from + at, PAGE_BYTES);
-        end(&meter, &copy);
-    }
-    munmap(from, TOTAL);
-    report("memory_copy_cpu", ours.cpu, copy.cpu, "ns/byte");
-}
-
 int main(void)
 {
     struct board *board =
@@ -590,8 +535,6 @@ int main(void)
     if (pid == 0) run_source(board, theirs);
     struct side side = {board, map_arenas(), ours, pid};
     while (!board->ready) usleep(1000);
-    bench_checksum(side.arenas);
-    bench_memory(&side);
     bench_peer(&side);
     bench_reslice(&side);
     bench_block(&side);
