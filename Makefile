@@ -96,6 +96,7 @@ FRONT += controller/front/stream_position.c controller/front/stream_log.c contro
 FRONT_TEST := tests/lib/fake_core.c tests/lib/http_client.c tests/lib/front_fixture.c
 CONTROLLER := controller/worker_links.c controller/hub.c controller/model_info.c controller/options.c
 CONTROLLER += controller/journal_redis.c
+CONTROLLER += controller/handover_wire.c controller/handover_give.c controller/handover_take.c
 CONTROLLER += controller/journal.c controller/journal_table.c controller/journal_segment.c controller/journal_file.c
 # What the controller and the operator's tool know of layouts
 LAYOUT := controller/layout_model.c controller/layout_spec.c controller/layout_load.c controller/layout_fleet.c \
@@ -155,7 +156,7 @@ UNIT_LAYOUT := test_layout_spec test_layout_load test_layout_fleet test_layout_p
 UNIT_CLI := test_cli_fleet test_cli_cluster
 UNIT_CONTROLLER := test_worker_links
 UNIT_CONTROLLER += test_journal_segment test_journal
-UNIT_CONTROLLER += test_journal_redis
+UNIT_CONTROLLER += test_journal_redis test_handover
 UNIT_LINKS := test_link_both_ends test_link_older
 UNIT_CLOUD := test_cloud_times test_cloud_source_aws test_cloud_source_gcp test_cloud_source_azure test_cloud_source_sim \
               test_cloud_watch_options test_cloud_xml test_cloud_web test_cloud_capacity test_cloud_watch
@@ -165,7 +166,7 @@ FUZZ := fuzz_json fuzz_frame fuzz_http fuzz_wire fuzz_tokenizer_json fuzz_chat_t
 FUZZ += fuzz_layout_spec fuzz_cluster_view
 FUZZ += fuzz_plan fuzz_coll
 FUZZ += fuzz_mesh fuzz_step_desc fuzz_part
-FUZZ += fuzz_journal fuzz_stream
+FUZZ += fuzz_journal fuzz_stream fuzz_handover
 FUZZ += fuzz_page_codec
 FUZZ += fuzz_redis_replies fuzz_store_peer
 FUZZ += fuzz_cloud_metadata fuzz_cloud_api
@@ -281,7 +282,7 @@ E2E += tests/e2e/test_plan.py@300 tests/e2e/test_layouts.py@600
 E2E += tests/e2e/test_cloud_watch.py@300 tests/e2e/test_cloud_aws.py@300 tests/e2e/test_cloud_groups.py@300 tests/e2e/test_terraform.py@300
 E2E += tests/e2e/test_netns.py@120 tests/e2e/test_hosts.py@300
 E2E += tests/e2e/test_layout_cli.py@300
-E2E += tests/e2e/test_resume.py@300 tests/e2e/test_standby.py@300
+E2E += tests/e2e/test_resume.py@300 tests/e2e/test_standby.py@300 tests/e2e/test_handover.py@300
 E2E_LONG :=
 # Programs that print `bench` lines: C ones (tests/bench/<name>.c, run on the release build) and scripts.
 BENCH := bench_kernels bench_coll bench_engine bench_sampler bench_plan
@@ -357,7 +358,7 @@ $(BENCH_DIR)/model.safetensors:
 bench-ranks: $(BENCH_MODEL:%=build/release/tests/bench/%) $(BENCH_DIR)/model.safetensors ## measure ranks on a 1B model of random weights (BENCH_DIR=build/llama-1b, 2.5 GB; wants python3-numpy)
 	@for b in $(BENCH_MODEL); do build/release/tests/bench/$$b $(BENCH_DIR) || exit; done
 
-BENCH_MIGRATE := bench_page bench_migrate bench_store
+BENCH_MIGRATE := bench_migrate bench_store
 $(BENCH_MIGRATE:%=build/release/tests/bench/%): build/release/tests/bench/%: build/release/tests/bench/%.o $(call libs,release,MIGRATE BASE)
 	@echo "  LINK  $@"; $(CC) $^ $(LIBS) -o $@
 .PHONY: bench-migrate

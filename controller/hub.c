@@ -15,7 +15,7 @@ struct gw_hub {
     const struct gw_log *log;
     struct gw_event *queue; /* posted while actions were carried out; at most a few per action */
     size_t queue_len, queue_cap;
-    bool busy;
+    bool busy, stopped;
 };
 
 /* Where the KV of a request that moved came from. */
@@ -108,8 +108,19 @@ static void enqueue(struct gw_hub *hub, const struct gw_event *event)
     hub->queue[hub->queue_len++] = *event;
 }
 
+void gw_hub_stop(struct gw_hub *hub)
+{
+    hub->stopped = true;
+    event_del(hub->tick);
+}
+
 void gw_hub_post(struct gw_hub *hub, const struct gw_event *event)
 {
+    if (hub->stopped) {
+        if (event->type == GW_EV_SUBMIT) gw_request_destroy(event->submit.request);
+        if (event->type == GW_EV_RESTORE) gw_request_destroy(event->restore.request);
+        return;
+    }
     if (hub->busy) {
         enqueue(hub, event);
         return;

@@ -44,6 +44,9 @@ void gw_hub_set_sinks(struct gw_hub *hub, const struct gw_hub_sinks *sinks);
  * SUBMIT, CANCEL, STOP only). */
 void gw_hub_post(struct gw_hub *hub, const struct gw_event *event);
 
+/* The core neither hears nor says anything any more: another controller's goes on. */
+void gw_hub_stop(struct gw_hub *hub);
+
 const struct gw_core *gw_hub_core(const struct gw_hub *hub);
 
 #endif

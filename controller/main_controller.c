@@ -11,6 +11,8 @@
 #include "base/pool.h"
 #include "base/secret.h"
 #include "controller/front/front.h"
+#include "controller/handover_give.h"
+#include "controller/handover_take.h"
 #include "controller/hub.h"
 #include "controller/journal_file.h"
 #include "controller/journal_redis.h"
@@ -24,7 +26,9 @@
 
 #define TEXT_JOBS_MAX 8192 /* requests being templated and tokenized; more than that is refused (429) */
 #define LINKS_MAX     1024
-#define STANDBY_US    (GW_US_PER_S / 5) /* between two looks at whether the journal is free */
+/* A successor computes what our clients wait for; who waits longer has a request that never ends. */
+#define GIVEN_GRACE_US (3600 * GW_US_PER_S)
+#define STANDBY_US     (GW_US_PER_S / 5) /* between two looks at whether the journal is free */
 
 struct program {
     struct gw_controller_options o;
@@ -41,6 +45,10 @@ struct program {
     struct gw_layouts *layouts;
     struct gw_front *front;
     struct gw_journal *journal; /* NULL: none */
+    struct gw_taken *taken;     /* what a predecessor gave us, NULL: there was none */
+    struct gw_giver *giver;     /* for a successor */
+    bool given;                 /* it has everything but our clients' connections … */
+    bool stopped;               /* … which have all ended */
     struct event *sigint, *sigterm;
     bool stopping;
     int status;
@@ -67,6 +75,10 @@ static void close_link(void *arg, uint64_t link, const char *reason)
 static void post_from_front(void *arg, const struct gw_event *event)
 {
     const struct program *p = arg;
+    if (p->given) {
+        gw_giver_post(p->giver, event);
+        return;
+    }
     gw_layouts_on_event(p->layouts, event);
     gw_hub_post(p->hub, event);
 }
@@ -75,7 +87,7 @@ static void tell_front(void *arg, const struct gw_action *action)
 {
     const struct program *p = arg;
     gw_layouts_on_action(p->layouts, action);
-    gw_front_on_action(p->front, action);
+    if (!p->taken || !gw_taken_on_action(p->taken, action)) gw_front_on_action(p->front, action);
 }
 
 static void tell_taken(void *arg, uint64_t ticket, uint64_t epoch)
@@ -136,13 +148,14 @@ static gw_err_t append_piece(void *arg, uint64_t entry, const void *piece, size_
                              void (*durable)(void *arg, gw_err_t err), void *durable_arg)
 {
     const struct program *p = arg;
+    if (!p->journal) return GW_ERR_IO; /* it is a successor's */
     return gw_journal_append(p->journal, entry, piece, len, durable, durable_arg);
 }
 
 static void end_entry(void *arg, uint64_t entry)
 {
     const struct program *p = arg;
-    gw_journal_end(p->journal, entry);
+    if (p->journal) gw_journal_end(p->journal, entry);
 }
 
 /* Another controller serves: every word more from here would be one too many. */
@@ -197,6 +210,7 @@ static gw_err_t create_links(struct program *p, struct gw_err_ctx *ctx)
     TRY(gw_secret_read(p->o.cluster_key_file, &key, &key_len, ctx));
     const struct gw_links_config config = {.host = p->o.worker.host,
                                            .port = p->o.worker.port,
+                                           .socket = p->taken ? gw_taken_socket(p->taken, 2) : 0,
                                            .key = key,
                                            .key_len = key_len,
                                            .max_links = LINKS_MAX,
@@ -233,6 +247,8 @@ static gw_err_t create_front(struct program *p, struct gw_err_ctx *ctx)
     config.port = (uint16_t)p->o.port;
     config.admin_host = p->o.admin.host;
     config.admin_port = p->o.admin.port;
+    if (p->taken) config.socket = gw_taken_socket(p->taken, 0);
+    if (p->taken) config.admin_socket = gw_taken_socket(p->taken, 1);
     config.model_name = p->model.name;
     config.vocab = p->model.vocab;
     config.context = p->model.context;
@@ -268,10 +284,12 @@ static gw_err_t write_ready_file(const struct program *p, struct gw_err_ctx *ctx
     return gw_file_replace(p->o.ready_file, text, (size_t)len, 0644, ctx);
 }
 
+/* Our clients have their answers; those of our predecessor get theirs through us. */
 static void on_stopped(void *arg)
 {
     struct program *p = arg;
-    event_base_loopbreak(p->loop);
+    p->stopped = true;
+    if (!p->given || !p->taken || gw_taken_is_over(p->taken)) event_base_loopbreak(p->loop);
 }
 
 /* The first signal lets requests finish; the second does not wait. */
@@ -372,11 +390,93 @@ static gw_err_t restore(struct program *p, struct gw_err_ctx *ctx)
     return err == GW_OK ? GW_OK : gw_fail(ctx, err, "the journal's streams do not fit into memory");
 }
 
+/* ---- hand-over ---- */
+
+static void on_asked_to_give(void *arg, int fds[GW_HANDOVER_FDS])
+{
+    const struct program *p = arg;
+    fds[0] = gw_front_socket(p->front);
+    fds[1] = gw_front_admin_socket(p->front);
+    fds[2] = gw_links_socket(p->links);
+}
+
+static void give_request(void *arg, const struct gw_request *request, const struct gw_core_restored *branches,
+                         const char *profile)
+{
+    gw_giver_put_request(arg, request, branches, profile);
+}
+
+/* The successor opens the journal as soon as it hears GO, and workers dial it as soon as our links are gone. */
+static void on_given(void *arg)
+{
+    struct program *p = arg;
+    gw_front_release(p->front, GIVEN_GRACE_US, on_stopped, p);
+    gw_journal_close(p->journal);
+    p->journal = NULL;
+    gw_core_each_request(gw_hub_core(p->hub), give_request, p->giver);
+    p->given = true;
+    p->stopping = true; /* a signal ends us at once */
+    gw_hub_stop(p->hub);
+    gw_links_destroy(p->links);
+    p->links = NULL;
+}
+
+static void on_given_action(void *arg, const struct gw_action *action)
+{
+    const struct program *p = arg;
+    if (!p->taken || !gw_taken_on_action(p->taken, action)) gw_front_on_action(p->front, action);
+}
+
+static void post_from_predecessor(void *arg, const struct gw_event *event)
+{
+    const struct program *p = arg;
+    if (p->given)
+        gw_giver_post(p->giver, event);
+    else
+        gw_hub_post(p->hub, event);
+}
+
+static void on_predecessor_ended(void *arg)
+{
+    const struct program *p = arg;
+    if (p->given && p->stopped) event_base_loopbreak(p->loop);
+}
+
+static gw_err_t begin_taken(struct program *p, struct gw_err_ctx *ctx)
+{
+    const struct gw_taken_config config = {
+        .log = &p->log, .post = post_from_predecessor, .ended = on_predecessor_ended, .arg = p};
+    return p->taken ? gw_taken_begin(p->taken, p->loop, &config, ctx) : GW_OK;
+}
+
+static void on_successor_gone(void *arg)
+{
+    struct program *p = arg;
+    gw_logf(&p->log, GW_LOG_ERROR, "ending: the successor is gone, and the requests with it");
+    p->status = 1;
+    event_base_loopbreak(p->loop);
+}
+
+static gw_err_t listen_for_successor(struct program *p, struct gw_err_ctx *ctx)
+{
+    const struct gw_giver_config config = {.path = p->o.handover,
+                                           .log = &p->log,
+                                           .give = on_asked_to_give,
+                                           .given = on_given,
+                                           .action = on_given_action,
+                                           .gone = on_successor_gone,
+                                           .arg = p};
+    return p->o.handover ? gw_giver_create(p->loop, &config, &p->giver, ctx) : GW_OK;
+}
+
+/* ---- all of it ---- */
+
 static gw_err_t start(struct program *p, struct gw_err_ctx *ctx)
 {
     configure_core(p);
     TRY(open_model(p, ctx));
     TRY(create_loop(p, ctx));
+    if (p->o.handover) TRY(gw_handover_take(p->o.handover, &p->taken, ctx)); /* when we are ready to serve */
     TRY(open_journal(p, ctx));
     if (p->journal) p->core_config.term = gw_journal_term(p->journal);
     TRY(gw_hub_create(p->loop, &p->core_config, &p->log, &p->hub, ctx));
@@ -387,6 +487,8 @@ static gw_err_t start(struct program *p, struct gw_err_ctx *ctx)
         .send = send_to_link, .close = close_link, .links = p->links, .front = tell_front, .front_arg = p};
     gw_hub_set_sinks(p->hub, &sinks);
     TRY(restore(p, ctx));
+    TRY(begin_taken(p, ctx));
+    TRY(listen_for_successor(p, ctx));
     return write_ready_file(p, ctx);
 }
 
@@ -394,6 +496,8 @@ static void stop(struct program *p)
 {
     gw_pool_destroy(p->pool);     /* first: its jobs end in the front */
     gw_journal_close(p->journal); /* the same of its writes */
+    gw_giver_destroy(p->giver);
+    gw_taken_destroy(p->taken);
     gw_layouts_destroy(p->layouts);
     gw_front_destroy(p->front);
     gw_links_destroy(p->links);

@@ -75,6 +75,10 @@ static gw_err_t parse_flags(int argc, char **argv, struct gw_controller_options 
         {"standby", GW_FLAG_BOOL, &o->standby, NULL,
          "wait until no other controller holds the journal, then take over; without it that is an error", 0,
          0},
+        {"handover", GW_FLAG_STRING, &o->handover, "SOCKET",
+         "a unix socket by which a controller started later with the same flag takes the place of this one: "
+         "listening sockets, journal, workers, and open requests, whose clients notice nothing",
+         0, 0},
         {"lease", GW_FLAG_DOUBLE, &o->lease_s, "S",
          "Redis: a controller that is not heard of for so long has lost the journal to a standby", 1, 3600},
         {"layout", GW_FLAG_STRING, &o->layout, "LAYOUT",

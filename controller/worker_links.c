@@ -257,9 +257,11 @@ gw_err_t gw_links_create(struct event_base *loop, const struct gw_links_config *
     links->loop = loop;
     links->config = *config;
     memcpy(links->key, config->key, config->key_len);
-    links->listener =
-        evconnlistener_new_bind(loop, on_accept, links, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_REUSEABLE, -1,
-                                (struct sockaddr *)&addr, (int)addr_len);
+    const unsigned flags = LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE;
+    links->listener = config->socket > 0
+                          ? evconnlistener_new(loop, on_accept, links, flags, 0, config->socket)
+                          : evconnlistener_new_bind(loop, on_accept, links, flags, -1,
+                                                    (struct sockaddr *)&addr, (int)addr_len);
     if (!links->listener) {
         gw_err_t err = gw_fail(ctx, GW_ERR_IO, "cannot listen for workers on %s port %u: %s", config->host,
                                config->port, strerror(errno));
@@ -277,6 +279,11 @@ void gw_links_destroy(struct gw_links *links)
     evconnlistener_free(links->listener);
     gw_bytes_wipe(links->key, sizeof links->key);
     free(links);
+}
+
+int gw_links_socket(const struct gw_links *links)
+{
+    return evconnlistener_get_fd(links->listener);
 }
 
 uint16_t gw_links_port(const struct gw_links *links)

@@ -28,6 +28,7 @@ struct gw_links;
 struct gw_links_config {
     const char *host; /* numeric address */
     uint16_t port;    /* 0 = any free one */
+    int socket;       /* > 0: a socket that listens already, to be used instead */
     const void *key;  /* the cluster key; copied */
     size_t key_len;
     uint32_t max_links;
@@ -40,6 +41,9 @@ struct gw_links_config {
 gw_err_t gw_links_create(struct event_base *loop, const struct gw_links_config *config, struct gw_links **out,
                          struct gw_err_ctx *ctx) GW_MUST_USE;
 void gw_links_destroy(struct gw_links *links);
+
+/* The socket that it listens on; it stays the links'. */
+int gw_links_socket(const struct gw_links *links);
 
 /* The port that it listens on. */
 uint16_t gw_links_port(const struct gw_links *links);

@@ -467,6 +467,13 @@ uint64_t gw_core_epoch(const struct gw_core *core);
 /* The fleet's number, that of the last GW_ACT_PLAN_WANTED. */
 uint64_t gw_core_fleet(const struct gw_core *core);
 
+/* Shows each live request with its logs and the profile of its records ("" = none yet), so that another controller can
+ * go on with it by RESTORE. What is shown is valid during the call. */
+void gw_core_each_request(const struct gw_core *core,
+                          void (*each)(void *arg, const struct gw_request *request,
+                                       const struct gw_core_restored *branches, const char *profile),
+                          void *arg);
+
 /* The committed log of a live request's branch (tests, simulator, journal); false if unknown. Valid till next
  * step. */
 bool gw_core_log(const struct gw_core *core, uint64_t request, uint32_t branch, struct gw_tokens *out);

@@ -65,3 +65,20 @@ void core_on_restore(struct gw_core *core, int64_t now_us, struct gw_request *re
     core_list_push(&core->retry[r->profile], r);
     core->dispatch_due = true;
 }
+
+void gw_core_each_request(const struct gw_core *core,
+                          void (*each)(void *arg, const struct gw_request *request,
+                                       const struct gw_core_restored *branches, const char *profile),
+                          void *arg)
+{
+    struct gw_core_restored branches[GW_REQUEST_BRANCHES_MAX];
+    for (size_t i = 0; i < core->requests.cap; i++) {
+        const struct core_request *r = core->requests.slots[i].value;
+        if (core->requests.slots[i].id == 0) continue;
+        for (uint32_t b = 0; b < r->request->n; b++)
+            branches[b] = (struct gw_core_restored){
+                core_log_view(&r->logs[b], 0, r->logs[b].len, r->request->sampling.top_logprobs),
+                r->logs[b].done};
+        each(arg, r->request, branches, core->profiles[r->profile]);
+    }
+}

@@ -474,6 +474,12 @@ void gw_completions_fail(struct gw_front *f)
         if (!gw_completion_stream_suspend(c)) gw_completion_fail(c, &error);
 }
 
+void gw_completions_release(struct gw_front *f)
+{
+    for (struct gw_completion *c = LIST_FIRST(&f->completions); c; c = LIST_NEXT(c, all))
+        if (!c->in_job) (void)gw_completion_stream_suspend(c);
+}
+
 void gw_completions_drain(struct gw_front *f)
 {
     for (struct gw_completion *c = LIST_FIRST(&f->completions); c; c = LIST_NEXT(c, all))

@@ -82,8 +82,8 @@ static void on_begun(void *arg, gw_err_t err)
     if (c->state == GW_COMPLETION_DONE) {
         end_entry(c); /* the client left meanwhile */
         gw_completion_mark_dirty(c);
-    } else if (err != GW_OK) {
-        fail_durability(c);
+    } else if (err != GW_OK || c->front->stopping) {
+        fail_durability(c); /* the journal may be another's before the entry could end */
     } else {
         start(c);
     }

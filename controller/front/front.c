@@ -187,6 +187,14 @@ void gw_front_stop(struct gw_front *f, int64_t grace_us, void (*stopped)(void *a
     gw_http_server_drain(f->api);
 }
 
+void gw_front_release(struct gw_front *f, int64_t grace_us, void (*stopped)(void *arg), void *arg)
+{
+    gw_completions_release(f);
+    gw_front_stop(f, grace_us, stopped, arg);
+    gw_http_server_drain(f->admin);
+    gw_completions_flush(f);
+}
+
 /* ---- life ---------------------------------------------------------------------------------------------- */
 
 static struct gw_http_conn_config conn_config(const struct gw_front_config *k)
@@ -206,6 +214,7 @@ static gw_err_t listen_api(struct gw_front *f, struct gw_err_ctx *ctx)
     const struct gw_http_server_config config = {.name = "api",
                                                  .host = f->config.host,
                                                  .port = f->config.port,
+                                                 .socket = f->config.socket,
                                                  .max_connections = (int)f->config.max_connections,
                                                  .max_bodies_bytes = f->config.max_bodies_bytes,
                                                  .conn = conn_config(&f->config),
@@ -222,6 +231,7 @@ static gw_err_t listen_admin(struct gw_front *f, struct gw_err_ctx *ctx)
     struct gw_http_server_config config = {.name = "admin",
                                            .host = f->config.admin_host,
                                            .port = f->config.admin_port,
+                                           .socket = f->config.admin_socket,
                                            .max_connections = ADMIN_CONNECTIONS_MAX,
                                            .max_bodies_bytes = ADMIN_CONNECTIONS_MAX * ADMIN_BODY_BYTES_MAX,
                                            .conn = conn_config(&f->config),
@@ -300,6 +310,16 @@ void gw_front_destroy(struct gw_front *f)
     if (f->flush) event_free(f->flush);
     if (f->tick) event_free(f->tick);
     free(f);
+}
+
+int gw_front_socket(const struct gw_front *f)
+{
+    return gw_http_server_socket(f->api);
+}
+
+int gw_front_admin_socket(const struct gw_front *f)
+{
+    return gw_http_server_socket(f->admin);
 }
 
 uint16_t gw_front_http_port(const struct gw_front *f)

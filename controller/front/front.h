@@ -56,10 +56,11 @@ struct gw_front_journal {
 };
 
 struct gw_front_config {
-    const char *host;       /* of the API; 127.0.0.1 */
-    uint16_t port;          /* 0 = any free one; 8000 */
-    const char *admin_host; /* 127.0.0.1 */
-    uint16_t admin_port;    /* 8001 */
+    const char *host;         /* of the API; 127.0.0.1 */
+    uint16_t port;            /* 0 = any free one; 8000 */
+    const char *admin_host;   /* 127.0.0.1 */
+    uint16_t admin_port;      /* 8001 */
+    int socket, admin_socket; /* > 0: listening sockets to be used instead of hosts and ports */
     const char *model_name;
     const char *version;             /* shown by /version */
     uint32_t vocab, context;         /* of the model; vocab 0 = the tokenizer's */
@@ -107,6 +108,15 @@ void gw_front_on_action(struct gw_front *front, const struct gw_action *action);
 /* A plan for the layout of that ticket, or an earlier one, has become this epoch; 0: it could not be made. Answers those who
  * forced it. */
 void gw_front_on_layout(struct gw_front *front, uint64_t ticket, uint64_t epoch);
+
+/* The listening sockets; they stay the front's. */
+int gw_front_socket(const struct gw_front *front);
+int gw_front_admin_socket(const struct gw_front *front);
+
+/* Another controller has these sockets and the journal now: as gw_front_stop, but the admin listener ends, too, and
+ * streams that were journaled are left at once to the successor, to whom their clients come back. Posts CANCEL for those,
+ * before it returns. */
+void gw_front_release(struct gw_front *front, int64_t grace_us, void (*stopped)(void *arg), void *arg);
 
 /* Graceful end: stops listening, lets requests finish for grace_us, fails the rest with 503, and calls
  * stopped once, from the loop, when nothing is left to send. The front may be destroyed then, but not inside

@@ -92,6 +92,8 @@ void gw_completion_on_action(struct gw_front *f, const struct gw_action *action)
 void gw_completions_flush(struct gw_front *f);
 /* Streams that wait long for their first token get their head, so that pings can follow. */
 void gw_completions_tick(struct gw_front *f, int64_t now_us);
+/* The next controller goes on with all that it can go on with. */
+void gw_completions_release(struct gw_front *f);
 /* Nobody waits for what has no connection: the next controller goes on with it, or it ends. */
 void gw_completions_drain(struct gw_front *f);
 /* Ends all with 503, but those that the next controller goes on with. */

@@ -42,6 +42,11 @@ uint16_t gw_http_server_port(const struct gw_http_server *s)
     return s->port;
 }
 
+int gw_http_server_socket(const struct gw_http_server *s)
+{
+    return s->listener ? evconnlistener_get_fd(s->listener) : -1;
+}
+
 int gw_http_server_connections(const struct gw_http_server *s)
 {
     return s->live_len - s->refused_len;
@@ -275,7 +280,8 @@ static uint16_t bound_port(evutil_socket_t fd)
     return ntohs(((struct sockaddr_in *)&addr)->sin_port);
 }
 
-static gw_err_t listen_on(struct gw_http_server *s, struct event_base *loop, struct gw_err_ctx *ctx)
+static gw_err_t listen_at(struct gw_http_server *s, struct event_base *loop, unsigned flags,
+                          struct gw_err_ctx *ctx)
 {
     const char *host = s->config.host ? s->config.host : "127.0.0.1";
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV},
@@ -285,13 +291,22 @@ static gw_err_t listen_on(struct gw_http_server *s, struct event_base *loop, str
     int rc = getaddrinfo(host, port, &hints, &found);
     if (rc != 0)
         return gw_fail(ctx, GW_ERR_IO, "%s: listen on %s: %s", s->config.name, host, gai_strerror(rc));
-    s->listener = evconnlistener_new_bind(loop, on_accept, s,
-                                          LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE,
-                                          BACKLOG, found->ai_addr, (int)found->ai_addrlen);
+    s->listener =
+        evconnlistener_new_bind(loop, on_accept, s, flags, BACKLOG, found->ai_addr, (int)found->ai_addrlen);
     int why = errno;
     freeaddrinfo(found);
     if (!s->listener)
         return gw_fail(ctx, GW_ERR_IO, "%s: listen on %s:%s: %s", s->config.name, host, port, strerror(why));
+    return GW_OK;
+}
+
+static gw_err_t listen_on(struct gw_http_server *s, struct event_base *loop, struct gw_err_ctx *ctx)
+{
+    const unsigned flags = LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE;
+    if (s->config.socket <= 0) TRY(listen_at(s, loop, flags, ctx));
+    if (s->config.socket > 0)
+        s->listener = evconnlistener_new(loop, on_accept, s, flags, 0, s->config.socket);
+    if (!s->listener) return gw_fail(ctx, GW_ERR_MEMORY, "%s: cannot listen", s->config.name);
     evconnlistener_set_error_cb(s->listener, on_accept_error);
     s->port = bound_port(evconnlistener_get_fd(s->listener));
     return GW_OK;

@@ -28,6 +28,7 @@ struct gw_http_server_config {
     const char *name; /* "api": for log lines */
     const char *host; /* address or name to listen on; NULL = 127.0.0.1 */
     uint16_t port;    /* 0 = any free one */
+    int socket;       /* > 0: a socket that listens already, to be used instead */
     int max_connections;
     size_t max_bodies_bytes; /* of all request bodies that are held at once */
     struct gw_http_conn_config conn;
@@ -47,6 +48,8 @@ gw_err_t gw_http_server_create(struct event_base *loop, struct gw_clock clock,
 void gw_http_server_destroy(struct gw_http_server *server);
 
 uint16_t gw_http_server_port(const struct gw_http_server *server);
+/* The socket that it listens on, -1 once drained; it stays the server's. */
+int gw_http_server_socket(const struct gw_http_server *server);
 int gw_http_server_connections(const struct gw_http_server *server);
 
 /* Stops listening; connections end when they are idle. */
