@@ -1,8 +1,8 @@
 /* Page transfers: `bench <name> ours=<x> ref=<y> ratio=<x/y> unit=<u>`.
  *
- *     peer_tcp, peer_unix    256 MiB of pages of 32 KiB from a server in another process, two streams. ref: the same bytes of
- *                            the same memory by plain senders and receivers over TCP, pieces of 1 MiB, one or two
- *                            connections, whichever is faster. Gate: peer_tcp >= 0.90
+ *     peer_tcp, peer_unix    256 MiB of pages of 32 KiB from a server in another process, two streams (four where there are as
+ *                            many cores). ref: the same bytes of the same memory by plain senders and receivers over TCP,
+ *                            pieces of 1 MiB, as many connections or half as many, whichever is faster. Gate: peer_tcp >= 0.90
  *     reslice_tp4_tp2pp2     four servers that hold two KV heads of all layers each, four fetches of four heads of half of the
  *                            layers each, at once. ref: as above, two or four connections. Gate: >= 0.70
  *     ..._cpu                processor time of both processes for the same, of the turn that took least (lower is better):
@@ -466,11 +466,12 @@ static void bench_peer(const struct side *side)
     const struct gw_fetch_source whole = source_of(side->board->whole, ALL);
     struct rank tcp, local;
     struct cost over_tcp = {0}, over_unix = {0}, plain = {0};
-    open_rank(&tcp, side->arenas, ALL, &whole, 1, 2, false);
-    open_rank(&local, side->arenas, ALL, &whole, 1, 2, true);
+    uint32_t streams = sysconf(_SC_NPROCESSORS_ONLN) >= CONNS_MAX ? CONNS_MAX : 2;
+    open_rank(&tcp, side->arenas, ALL, &whole, 1, streams, false);
+    open_rank(&local, side->arenas, ALL, &whole, 1, streams, true);
     for (uint32_t i = 0; i < 2 * ROUNDS; i++) {
         fetch_all(side, &tcp, 1, &over_tcp);
-        receive_plain(side, 1 + i % 2, &plain);
+        receive_plain(side, i % 2 ? streams : streams / 2, &plain);
         fetch_all(side, &local, 1, &over_unix);
     }
     gw_peer_fetch_destroy(tcp.fetch);
