@@ -267,7 +267,7 @@ unit: $(UNIT:%=build/asan/tests/unit/%) ## build and run the unit tests (ASan + 
 # ---- what is run, and how ----------------------------------------------------------------------------------------
 
 # Unit tests that also run on the -O3 build (bit-exactness); those of the kernels always do.
-EXACT := test_engine_golden test_engine_exact test_engine_exact_branches test_ranks
+EXACT := test_engine_golden test_engine_exact test_engine_exact_branches test_ranks test_sampler test_parts
 # Unit tests that also run under ThreadSanitizer: where threads meet.
 TSAN := test_base_pool test_kernels_device test_coll_failures
 TSAN += test_mesh test_mesh_strangers test_member

@@ -135,17 +135,22 @@ static void test_every_model_gives_the_same_bits(void **state)
         with_reference(models[i], NULL, run_some_layouts);
 }
 
+static void compare_branch_records(const struct fixture_branch *x, const struct fixture_branch *y)
+{
+    assert_int_equal(x->len, y->len);
+    for (uint32_t t = 0; t < x->len; t++) {
+        assert_int_equal(x->records[t].id, y->records[t].id);
+        assert_memory_equal(&x->records[t].logprob, &y->records[t].logprob, sizeof(float));
+        assert_memory_equal(x->records[t].top, y->records[t].top, sizeof x->records[t].top);
+    }
+}
+
 static void compare_records(const struct fixture *want, struct fixture *got, uint32_t requests)
 {
     for (uint32_t i = 0; i < requests; i++) {
-        const struct fixture_branch *x = &want->runs[i].branches[0],
-                                    *y = &fixture_run_of(got, want->runs[i].request)->branches[0];
-        assert_int_equal(x->len, y->len);
-        for (uint32_t t = 0; t < x->len; t++) {
-            assert_int_equal(x->records[t].id, y->records[t].id);
-            assert_memory_equal(&x->records[t].logprob, &y->records[t].logprob, sizeof(float));
-            assert_memory_equal(x->records[t].top, y->records[t].top, sizeof x->records[t].top);
-        }
+        const struct fixture_run *x = &want->runs[i], *y = fixture_run_of(got, x->request);
+        for (uint32_t b = 0; b < FIXTURE_BRANCHES_MAX; b++)
+            compare_branch_records(&x->branches[b], &y->branches[b]);
     }
 }
 
@@ -178,6 +183,7 @@ static void submit_flat(struct fixture *f)
     for (uint32_t i = 0; i < FLAT_REQUESTS; i++) {
         uint32_t prompt[3] = {i, 2 * i, 1000};
         struct gw_request q = fixture_request(i + 1, prompt, 3, 20 + i);
+        q.n = i == 4 ? 3 : 1;
         q.sampling.temperature = i % 2 ? 4 : 1;
         q.sampling.top_p = 0.99f;
         q.sampling.top_k = i == 3 ? 700 : 0;
