@@ -158,6 +158,19 @@ static void end_entry(void *arg, uint64_t entry)
     if (p->journal) gw_journal_end(p->journal, entry);
 }
 
+static void read_journal(void *arg, struct gw_metrics_journal *out)
+{
+    const struct program *p = arg;
+    struct gw_journal_stats s;
+    if (!p->journal) return;
+    gw_journal_stats(p->journal, &s);
+    *out = (struct gw_metrics_journal){.batches = s.batches,
+                                       .bytes = s.bytes,
+                                       .failures = s.failures,
+                                       .refused = s.refused,
+                                       .failing = s.failing};
+}
+
 /* Another controller serves: every word more from here would be one too many. */
 static void on_journal_lost(void *arg, const char *why)
 {
@@ -261,7 +274,8 @@ static gw_err_t create_front(struct program *p, struct gw_err_ctx *ctx)
     config.resume_grace_us = (int64_t)(p->o.resume_grace_s * 1e6);
     memcpy(config.fingerprint, p->core_config.fingerprint, sizeof config.fingerprint);
     if (p->journal)
-        config.journal = (struct gw_front_journal){.append = append_piece, .end = end_entry, .arg = p};
+        config.journal = (struct gw_front_journal){
+            .append = append_piece, .end = end_entry, .stats = read_journal, .arg = p};
     const struct gw_front_port port = {.post = post_from_front,
                                        .stats = read_stats,
                                        .workers = read_workers,

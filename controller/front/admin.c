@@ -192,7 +192,8 @@ void gw_front_handle_metrics(void *arg, struct gw_http_conn *conn, const char *r
     const struct gw_front *f = arg;
     struct gw_metrics_now now = {.model = f->model.name,
                                  .connections = gw_http_server_connections(f->api),
-                                 .requests = f->completions_len};
+                                 .requests = f->completions_len,
+                                 .streams_held = f->held_len};
     struct workers workers;
     struct gw_buf b;
     (void)rest;
@@ -203,6 +204,7 @@ void gw_front_handle_metrics(void *arg, struct gw_http_conn *conn, const char *r
     struct gw_layout_view view = {0};
     f->port.stats(f->port.arg, &now.core);
     f->port.layout(f->port.arg, &view);
+    if (f->config.journal.stats) f->config.journal.stats(f->config.journal.arg, &now.journal);
     count_pipelines(f, &now);
     now.epoch = f->port.epoch(f->port.arg);
     now.plans = view.plans;

@@ -50,6 +50,7 @@ static void attach(struct gw_completion *c, struct gw_http_conn *conn)
         gw_http_conn_close_after(c->conn);
         gw_http_conn_stream_end(c->conn);
     }
+    c->front->metrics.streams_resumed++;
     c->conn = conn;
     c->head_sent = false;
     gw_http_conn_hold(conn, gw_completion_on_gone, c);
@@ -280,6 +281,7 @@ gw_err_t gw_front_restore(struct gw_front *f, uint64_t entry, const void *pieces
     if (err == GW_OK) {
         gw_logf(f->log, GW_LOG_INFO, "stream=%s core=%llu goes on after a restart", c->envelope.id,
                 (unsigned long long)entry);
+        f->metrics.streams_restored++;
         resume_work(c);
         return GW_OK;
     }

@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "base/pool.h"
 #include "controller/core/core.h"
+#include "controller/front/metrics.h"
 #include "controller/layout_view.h"
 #include "controller/text/chat_template.h"
 #include "controller/text/tokenizer.h"
@@ -52,6 +53,7 @@ struct gw_front_journal {
     gw_err_t (*append)(void *arg, uint64_t entry, const void *piece, size_t len,
                        void (*durable)(void *arg, gw_err_t err), void *durable_arg);
     void (*end)(void *arg, uint64_t entry);
+    void (*stats)(void *arg, struct gw_metrics_journal *out); /* NULL: none are shown */
     void *arg;
 };
 

@@ -163,10 +163,29 @@ static void put_godwit(const struct writer *w, const struct gw_metrics *m, const
     put_one(w, "godwit:http_requests", "gauge", "Completion requests being answered.", now->requests);
 }
 
+static void put_streams(const struct writer *w, const struct gw_metrics *m, const struct gw_metrics_now *now)
+{
+    const struct gw_metrics_journal *j = &now->journal;
+    put_one(w, "godwit:streams_resumed_total", "counter", "Streams that a client came back to.",
+            (double)m->streams_resumed);
+    put_one(w, "godwit:streams_restored_total", "counter", "Streams taken from the journal at the start.",
+            (double)m->streams_restored);
+    put_one(w, "godwit:streams_held", "gauge", "Streams that have ended and can still be read.",
+            now->streams_held);
+    put_one(w, "godwit:journal_batches_total", "counter", "Batches made durable.", (double)j->batches);
+    put_one(w, "godwit:journal_bytes_total", "counter", "Bytes made durable.", (double)j->bytes);
+    put_one(w, "godwit:journal_failures_total", "counter", "Batches that could not be made durable.",
+            (double)j->failures);
+    put_one(w, "godwit:journal_refused_total", "counter", "Pieces refused because too much was pending.",
+            (double)j->refused);
+    put_one(w, "godwit:journal_failing", "gauge", "1 while the last batch is not durable.", j->failing);
+}
+
 void gw_metrics_put(const struct gw_metrics *m, const struct gw_metrics_now *now, struct gw_buf *b)
 {
     const struct writer w = {.b = b, .model = now->model};
     put_vllm(&w, m, now);
     put_godwit(&w, m, now);
     put_layout(&w, m, now);
+    put_streams(&w, m, now);
 }

@@ -25,16 +25,25 @@ struct gw_metrics {
     uint64_t finished_stop, finished_length, aborted; /* choices; choices; requests */
     uint64_t failed_4xx, failed_5xx;                  /* requests, after parsing began */
     uint64_t transitions;                             /* pipelines that began to serve */
+    uint64_t streams_resumed, streams_restored;       /* by clients; from the journal */
 };
 
 void gw_metrics_init(struct gw_metrics *m);
 void gw_histogram_add(struct gw_histogram *h, double value);
+
+/* Of the journal, since the start. */
+struct gw_metrics_journal {
+    uint64_t batches, bytes, failures, refused;
+    bool failing; /* the last batch is not durable */
+};
 
 /* What is read at the moment of asking. */
 struct gw_metrics_now {
     const char *model;
     struct gw_core_stats core;
     int connections, requests;                  /* of the front */
+    uint32_t streams_held;                      /* have ended, can still be read */
+    struct gw_metrics_journal journal;          /* zeros without one */
     uint64_t epoch, plans, plans_us;            /* of layouts */
     uint32_t forming, ready, serving, draining; /* pipelines */
     uint64_t kv_used_tokens, kv_total_tokens, preemptions, prefix_hit_tokens, prefix_query_tokens;

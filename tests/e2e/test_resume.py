@@ -108,6 +108,9 @@ def test_killed_controller_streams_go_on(ctx):
             back += run.come_back()
         check(back > STREAMS, f"too few streams were hit: {back}")
         run.finish(ctx.references)
+    check(ctx.c.metric("godwit:streams_restored_total") > 0, "no stream was taken from the journal")
+    check(ctx.c.metric("godwit:streams_resumed_total") > 0, "no stream was come back to")
+    check_equal(ctx.c.metric("godwit:journal_failures_total"), 0, "batches that are not durable")
 
 
 def test_killed_before_the_first_token_goes_on(ctx):
