@@ -61,12 +61,13 @@ WORKER := worker/link.c worker/link_queue.c worker/safetensors.c worker/model_co
           worker/job.c worker/scheduler.c worker/place.c worker/answers.c worker/forward.c worker/step_desc.c worker/rank.c worker/engine.c worker/engine_jobs.c \
           worker/options.c worker/prove.c worker/stop_signals.c worker/member.c worker/serve.c
 WORKER += worker/mesh.c worker/mesh_io.c worker/probe.c
+WORKER += worker/stores.c worker/checkpoint.c worker/store_fetch.c
 CORE := controller/core/core.c controller/core/core_actions.c controller/core/core_workers.c \
         controller/core/core_requests.c controller/core/core_tokens.c controller/core/core_route.c \
         controller/core/core_moves.c controller/core/core_notices.c controller/core/core_log.c \
         controller/core/core_pipelines.c controller/core/core_plan.c controller/core/core_transitions.c \
         controller/core/core_views.c controller/core/core_holders.c controller/core/core_warm.c
-CORE += controller/core/core_restore.c
+CORE += controller/core/core_restore.c controller/core/core_stores.c
 PLAN := controller/plan/cost.c controller/plan/shape.c controller/plan/shape_deal.c \
         controller/plan/shape_ways.c controller/plan/shape_cuts.c controller/plan/shape_front.c \
         controller/plan/shape_polish.c controller/plan/classes.c controller/plan/search.c controller/plan/search_small.c \
@@ -105,7 +106,7 @@ LAYOUT := controller/layout_model.c controller/layout_spec.c controller/layout_l
 SIM := tests/sim/main_sim.c tests/sim/sim_world.c tests/sim/sim_queue.c tests/sim/sim_model.c tests/sim/sim_net.c \
        tests/sim/sim_worker.c tests/sim/sim_ranks.c tests/sim/sim_jobs.c tests/sim/sim_plan.c \
        tests/sim/sim_planner.c tests/sim/sim_front.c tests/sim/sim_check.c tests/sim/sim_pipes.c \
-       tests/sim/sim_faults.c tests/sim/sim_kv.c tests/sim/sim_moves.c
+       tests/sim/sim_faults.c tests/sim/sim_kv.c tests/sim/sim_moves.c tests/sim/sim_stores.c
 CLI := controller/cli/up.c controller/cli/settled.c controller/cli/fleet.c controller/cli/procs.c
 CLI += controller/cli/admin_client.c controller/cli/cluster_view.c controller/cli/canvas.c controller/cli/cluster_picture.c \
        controller/cli/terminal.c controller/cli/signals.c controller/cli/status_cmd.c controller/cli/top_cmd.c controller/cli/drain_cmd.c
@@ -144,6 +145,7 @@ UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safet
                test_block_manager test_rope test_engine_exact_branches test_engine_reference test_scheduler \
                test_engine test_worker_options test_worker_prove test_ranks test_parts test_step_desc test_place test_cell_store test_member
 UNIT_WORKER += test_mesh test_mesh_strangers test_probe test_moves
+UNIT_WORKER += test_stores
 UNIT_CORE := test_core_requests test_core_workers test_core_moves test_core_route test_core_pipelines \
              test_core_plan test_core_transitions test_core_holders test_core_warm
 UNIT_CORE += test_core_restore

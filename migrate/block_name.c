@@ -60,6 +60,7 @@ struct gw_block_name gw_block_name_tail(const struct gw_block_namer *namer,
     p += namer->context_len;
     gw_hmac_sha256(namer->key, namer->key_len, text, (size_t)(p - text), mac);
     memcpy(name.bytes, mac, sizeof name.bytes);
+    if (count < GW_BLOCK_TOKENS) memset(name.bytes + GW_BLOCK_NAME_BYTES - 4, 0, 4);
     return name;
 }
 

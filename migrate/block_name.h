@@ -45,10 +45,16 @@ struct gw_block_name gw_block_name_next(const struct gw_block_namer *namer,
                                         const struct gw_block_name *parent, const uint32_t *ids);
 
 /* The name of a block's first `count` tokens, while it is not full. It is published only when a request is handed over, when
- * nobody will write to that block any more; stores never see it. */
+ * nobody will write to that block any more; stores never see it: its last four bytes are zeros, by which it is known. */
 struct gw_block_name gw_block_name_tail(const struct gw_block_namer *namer,
                                         const uint8_t tenant[GW_REQUEST_TENANT_BYTES],
                                         const struct gw_block_name *parent, const uint32_t *ids,
                                         uint32_t count);
+/* One in 2^32 whole blocks is taken for a tail, and then not stored. */
+static inline bool gw_block_name_is_tail(const struct gw_block_name *name)
+{
+    const uint8_t *end = name->bytes + GW_BLOCK_NAME_BYTES - 4;
+    return !end[0] && !end[1] && !end[2] && !end[3];
+}
 
 #endif

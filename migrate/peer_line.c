@@ -46,7 +46,8 @@ static gw_err_t dial(struct peer_line *line, const struct peer_line_to *to,
                      struct gw_err_ctx *ctx)
 {
     struct gw_shake shake;
-    if (!gw_shake_dial(&shake, addr, len, GW_SHAKE_PAGES, &to->pair, deadline_us))
+    if (!gw_shake_dial(&shake, addr, len, to->for_store ? GW_SHAKE_STORE : GW_SHAKE_PAGES, &to->pair,
+                       deadline_us))
         return gw_fail(ctx, GW_ERR_IO, "%s", shake.why);
     gw_err_t err = show(line, shake.fd) ? shake_hands(&shake, to->key, deadline_us, ctx)
                                         : gw_fail(ctx, GW_ERR_IO, "cancelled");

@@ -1,4 +1,4 @@
-/* Peer line: a connection to another rank's page port, which one thread uses and any other may cut.
+/* Peer line: a connection to another worker's page port, which one thread uses and any other may cut.
  *
  * It is dialed through the abstract unix socket of the address first, where that may be on this host, then over TCP, and
  * proven by the handshake of shake.h. The socket is opened and closed under the owner's lock: who cuts it shuts down no
@@ -26,6 +26,7 @@ struct peer_line_to {
     bool try_unix;
     const struct gw_shake_key *key;
     struct gw_shake_pair pair;
+    bool for_store; /* else for pages */
 };
 
 gw_err_t peer_line_open(struct peer_line *line, const struct peer_line_to *to, int64_t deadline_us,

@@ -113,8 +113,12 @@ static void step_accepted(struct gw_peer_server *s, struct gw_shake *shake)
 {
     enum gw_shake_result result = gw_shake_step(shake, &s->key);
     if (result == GW_SHAKE_MORE) return;
-    if (result == GW_SHAKE_PROVEN && gw_shake_admit(shake, &s->key)) {
-        (void)!gw_peer_server_adopt(s, shake->fd); /* counted */
+    bool store = shake->purpose == GW_SHAKE_STORE;
+    if (result == GW_SHAKE_PROVEN && (!store || s->config.store) && gw_shake_admit(shake, &s->key)) {
+        if (store)
+            s->config.store(s->config.store_arg, shake->fd);
+        else
+            (void)!gw_peer_server_adopt(s, shake->fd); /* counted */
         shake->fd = -1;
         return;
     }

@@ -20,6 +20,7 @@
  *     over
  *     of another model, profile, KV type           DONE(foreign), PULLED(foreign)
  *     a PULL where nobody takes it                 PULLED(refused)
+ *     a handshake for a store where there is none  closed before the proof
  *     a block that was evicted meanwhile           ABSENT: each request looks it up and pins it anew
  *     a peer that takes no bytes                   closed when a batch has not gone within lease_us
  *     a peer that vanishes                         the same, or the socket breaks; its own retries are new requests
@@ -90,7 +91,11 @@ struct gw_peer_server_config {
     struct gw_page_model model;
     struct gw_page_source source;
     struct gw_pull_sink pull; /* no function: pulls are refused */
-    double rate_bytes_s;      /* of all peers together; 0: no limit */
+    /* Takes a socket over whose peer has proven itself, and wants a store of pages (store_peer_server.h); NULL: there is none,
+     * it is closed. On the listening thread. */
+    void (*store)(void *store_arg, int fd);
+    void *store_arg;
+    double rate_bytes_s;     /* of all peers together; 0: no limit */
     uint32_t lend_min_bytes; /* pages of a batch that are as large on average are lent; 0: GW_PEER_LEND_MIN */
     const struct gw_log *log;
     int64_t shake_us, message_us, lease_us, idle_us; /* 0: as above */

@@ -11,7 +11,7 @@
 #include "base/rng.h"
 
 /* HELLO, dialer → listener
- *     0   4  magic       the purpose: "GWM1" mesh, "GWP1" pages
+ *     0   4  magic       the purpose: "GWM1" mesh, "GWP1" pages, "GWS1" store
  *     4   8  term
  *    12   4  pipeline
  *    16   8  generation
@@ -33,6 +33,7 @@ static const struct purpose {
 } purposes[] = {
     [GW_SHAKE_MESH] = {0x314D5747u, "godwit mesh dial", "godwit mesh listen"},
     [GW_SHAKE_PAGES] = {0x31505747u, "godwit pages dial", "godwit pages listen"},
+    [GW_SHAKE_STORE] = {0x31535747u, "godwit store dial", "godwit store listen"},
 };
 
 static void make_proof(const struct gw_shake *s, bool by_dialer, const struct gw_shake_key *key,
@@ -76,6 +77,7 @@ static bool read_hello(struct gw_shake *s)
     s->pair.generation = gw_read_u64(&r);
     s->pair.from = gw_read_u32(&r);
     s->pair.to = gw_read_u32(&r);
+    if (s->purpose == GW_SHAKE_PAGES && magic == purposes[GW_SHAKE_STORE].magic) s->purpose = GW_SHAKE_STORE;
     if (magic != purposes[s->purpose].magic) return false;
     if (s->pair.from >= GW_WIRE_RANKS_MAX || s->pair.to >= GW_WIRE_RANKS_MAX) return false;
     return s->purpose != GW_SHAKE_MESH || s->pair.to < s->pair.from;

@@ -6,8 +6,8 @@
  *     ── PROOF(HMAC(key, "<purpose> dial" ‖ HELLO ‖ nonce')) ──►
  *     ◄──── PROOF(HMAC(key, "<purpose> listen" ‖ HELLO ‖ nonce')) ──   once the listener admits it
  *
- * The purpose says what the socket is for behind the proofs: a collective (worker/mesh.h) or pages
- * (migrate/peer_server.h); a proof for one is none for the other. Byte tables: shake.c. A shake steps whenever its socket
+ * The purpose says what the socket is for behind the proofs: a collective (worker/mesh.h), pages (migrate/peer_server.h) or a
+ * store of pages (migrate/store_peer_server.h); a proof for one is none for the other. One port takes the latter two. Byte tables: shake.c. A shake steps whenever its socket
  * is ready for gw_shake_events; it never blocks, allocates nothing, and reads not one byte behind the handshake.
  *
  * Owner: caller memory; fd is the shake's until it is PROVEN (then the caller takes it) or gw_shake_close. Thread: one at a
@@ -24,7 +24,7 @@
 #define GW_SHAKE_HELLO_BYTES 48
 #define GW_SHAKE_NONCE_BYTES 16
 
-enum gw_shake_purpose { GW_SHAKE_MESH, GW_SHAKE_PAGES };
+enum gw_shake_purpose { GW_SHAKE_MESH, GW_SHAKE_PAGES, GW_SHAKE_STORE };
 
 /* Who asks whom: the dialer's term, pipeline and generation, its rank there, and the rank that it believes to reach: for a
  * mesh one of the same pipeline, to < from; for pages the source's rank, wherever that serves. */
@@ -60,7 +60,8 @@ struct gw_shake {
     int why_errno;       /* 0: none */
 };
 
-/* The listener's end of fd; a HELLO of another purpose fails. */
+/* The listener's end of fd; a HELLO of another purpose fails. A listener for pages takes one for a store, too: s->purpose is
+ * what HELLO said once it is PROVEN. */
 void gw_shake_accept(struct gw_shake *s, int fd, enum gw_shake_purpose purpose, int64_t deadline_us);
 
 /* The dialer's end: opens a TCP or unix socket and begins to connect. False if that cannot work: why says so, fd is -1. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -136,11 +137,21 @@ gw_err_t gw_store_has(struct gw_store *s, const struct gw_block_name *names, uin
     return submit(s, c, names);
 }
 
+static uint64_t cpu_us_of(const struct gw_store *s)
+{
+    clockid_t clock;
+    struct timespec t;
+    if (!s->thread_started || pthread_getcpuclockid(s->thread, &clock) != 0 || clock_gettime(clock, &t) != 0)
+        return 0;
+    return (uint64_t)t.tv_sec * GW_US_PER_S + (uint64_t)t.tv_nsec / 1000;
+}
+
 void gw_store_stats(struct gw_store *s, struct gw_store_stats *out)
 {
     pthread_mutex_lock(&s->lock);
     *out = s->stats;
     pthread_mutex_unlock(&s->lock);
+    out->cpu_us = cpu_us_of(s);
 }
 
 /* ---- making ---- */

@@ -94,6 +94,7 @@ struct gw_store_stats {
     uint64_t busy_us; /* servers owed answers, and gave them: bytes over it is the rate to expect */
     uint32_t servers, servers_up;
     uint64_t waiting_ops, waiting_bytes; /* under way now */
+    uint64_t cpu_us;                     /* of the store's thread: it seals, opens and moves bytes */
 };
 
 void gw_store_stats(struct gw_store *store, struct gw_store_stats *out);

@@ -33,6 +33,7 @@ static const struct codec codecs[] = {
     [GW_MSG_WARM] = {"WARM", wire_put_submit, wire_get_submit, wire_fini_submit},
     [GW_MSG_WARMED] = {"WARMED", wire_put_warmed, wire_get_warmed, NULL},
     [GW_MSG_ORIGIN] = {"ORIGIN", wire_put_origin, wire_get_origin, NULL},
+    [GW_MSG_STORES] = {"STORES", wire_put_stores, wire_get_stores, wire_fini_stores},
 };
 
 /* NULL for numbers that are no type. */

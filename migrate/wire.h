@@ -15,12 +15,13 @@
  *     ── SUBMIT · CANCEL · CUTOVER ─────────────────►          to the leader (rank 0) only
  *     ◄── TOKENS · REJECT · HANDOFF · ORIGIN ──                from the leader only
  *     ── RELEASE ───────────────────────────────────►          leave that pipeline; cells stay until the next ASSIGN
+ *     ── STORES(who keeps pages for others) ────────►          from WELCOME on, and whenever that changes
  *     ◄──── HEARTBEAT · NOTICE · BROKEN · GOODBYE ──
  *     ── PING · GOODBYE ────────────────────────────►
  *
  * Messages about a pipeline carry its number and generation in the frame's head; the others carry zeros. Protocol 1
  * has no ASSIGN … RELEASE: such a worker holds the whole model and is the pipeline of one rank that WELCOME's head
- * names, serving from then on. Protocol 3 adds WARM, WARMED and ORIGIN, and fields at the end of HELLO, ASSIGN, SUBMIT and
+ * names, serving from then on. Protocol 3 adds WARM, WARMED, ORIGIN and STORES, and fields at the end of HELLO, ASSIGN, SUBMIT and
  * HEARTBEAT: a sender leaves those out that its peer does not know (empty address, no holders, zeros), and a reader takes
  * a payload that ends before them for one without.
  *
@@ -56,6 +57,7 @@
 #define GW_WIRE_RANKS_MAX    64   /* of one pipeline */
 #define GW_MACHINE_BYTES     16
 #define GW_WIRE_HOLDERS_MAX  63 /* of one request's pages: GW_FETCH_SOURCES_MAX */
+#define GW_WIRE_STORES_MAX   64 /* of larger fleets some keep pages, and all know which */
 
 enum gw_msg_type {
     GW_MSG_CHALLENGE = 1, /* C→W */
@@ -80,6 +82,7 @@ enum gw_msg_type {
     GW_MSG_WARM, /* C→W a request that runs elsewhere will come here: fetch its sealed pages, run nothing */
     GW_MSG_WARMED, /* W→C what could be fetched of it is here */
     GW_MSG_ORIGIN, /* W→C where the KV of a request that begins came from */
+    GW_MSG_STORES, /* C→W the workers that keep pages for others, all of them anew */
 };
 
 struct gw_msg_challenge {
@@ -112,7 +115,8 @@ struct gw_msg_hello {
     struct gw_cell_rect holds;         /* cells that it has now */
     /* From protocol 3 on: */
     char pages[GW_WIRE_NAME_MAX +
-               1]; /* "address:port", numeric, where its KV pages are served; "" = nowhere */
+               1];        /* "address:port", numeric, where its KV pages are served; "" = nowhere */
+    uint64_t store_bytes; /* of others' pages that it keeps there; 0 = none */
 };
 
 struct gw_msg_welcome {
@@ -175,6 +179,17 @@ struct gw_msg_origin {
     uint32_t stored_tokens; /* fetched from a store for it */
 };
 
+/* A worker that keeps pages for others. */
+struct gw_store_host {
+    char address[GW_WIRE_NAME_MAX + 1]; /* HELLO's pages */
+    char instance[GW_WIRE_NAME_MAX + 1];
+};
+
+struct gw_msg_stores {
+    uint32_t len;
+    struct gw_store_host *hosts; /* [len], no address twice */
+};
+
 #define GW_BRANCH_ALL UINT32_MAX
 
 struct gw_msg_cancel {
@@ -208,6 +223,9 @@ struct gw_msg_heartbeat {
     /* From protocol 3 on: the batch that step_us is of. 0 rows: not known */
     uint32_t step_rows, step_sequences;
     uint64_t step_kv_tokens; /* positions that its attention read, over all rows */
+    /* From protocol 3 on, of a worker that has offered pages to stores: blocks, since the start */
+    uint64_t kv_offered, kv_stored; /* stored: put there, or found there */
+    uint64_t kv_stored_bytes, kv_forged_pages;
 };
 
 struct gw_msg_ping {
@@ -305,6 +323,7 @@ struct gw_msg {
         struct gw_msg_submit warm;
         struct gw_msg_warmed warmed;
         struct gw_msg_origin origin;
+        struct gw_msg_stores stores;
     };
 };
 

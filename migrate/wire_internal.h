@@ -59,12 +59,15 @@ void wire_get_hello_layout(struct gw_reader *r, struct gw_msg_hello *h);
 void wire_put_assign(const struct gw_msg *m, struct gw_buf *b);
 void wire_put_ready(const struct gw_msg *m, struct gw_buf *b);
 void wire_put_broken(const struct gw_msg *m, struct gw_buf *b);
+void wire_put_stores(const struct gw_msg *m, struct gw_buf *b);
 void wire_put_nothing(const struct gw_msg *m, struct gw_buf *b);
 gw_err_t wire_get_assign(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
 gw_err_t wire_get_ready(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
 gw_err_t wire_get_broken(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
+gw_err_t wire_get_stores(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
 gw_err_t wire_get_nothing(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
 void wire_fini_assign(struct gw_msg *m);
+void wire_fini_stores(struct gw_msg *m);
 
 /* Fields that a younger protocol has at a payload's end are there iff bytes are left. */
 static inline bool wire_more(const struct gw_reader *r)

@@ -1,8 +1,10 @@
 #include "migrate/wire_internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define RANK_BYTES_MIN 36 /* an ASSIGN's rank with both names one byte long */
+#define HOST_BYTES_MIN 10 /* a STORES' host, the same */
 
 void wire_put_rect(struct gw_buf *b, struct gw_cell_rect rect)
 {
@@ -32,7 +34,8 @@ struct gw_cell_rect wire_get_rect(struct gw_reader *r)
  *          8  flop_s
  *          8  holds         u16 each: g0, g1, s0, s1
  *             if proto >= 3 and there is one:
- *        4+d  pages         1-64 */
+ *        4+d  pages         1-64
+ *          8  store_bytes */
 void wire_put_hello_layout(const struct gw_msg_hello *h, struct gw_buf *b)
 {
     wire_put_text(b, h->data, GW_WIRE_NAME_MAX);
@@ -43,7 +46,9 @@ void wire_put_hello_layout(const struct gw_msg_hello *h, struct gw_buf *b)
     gw_buf_u64(b, h->bytes_s);
     gw_buf_u64(b, h->flop_s);
     wire_put_rect(b, h->holds);
-    if (h->proto >= 3 && h->pages[0] != '\0') wire_put_text(b, h->pages, GW_WIRE_NAME_MAX);
+    if (h->proto < 3 || h->pages[0] == '\0') return;
+    wire_put_text(b, h->pages, GW_WIRE_NAME_MAX);
+    gw_buf_u64(b, h->store_bytes);
 }
 
 void wire_get_hello_layout(struct gw_reader *r, struct gw_msg_hello *h)
@@ -56,7 +61,9 @@ void wire_get_hello_layout(struct gw_reader *r, struct gw_msg_hello *h)
     h->bytes_s = gw_read_u64(r);
     h->flop_s = gw_read_u64(r);
     h->holds = wire_get_rect(r);
-    if (h->proto >= 3 && wire_more(r)) wire_get_name(r, h->pages, false);
+    if (h->proto < 3 || !wire_more(r)) return;
+    wire_get_name(r, h->pages, false);
+    h->store_bytes = gw_read_u64(r);
 }
 
 static bool have_pages(const struct gw_msg_assign *a)
@@ -160,6 +167,39 @@ gw_err_t wire_get_ready(struct gw_reader *r, struct gw_msg *m)
     y->after_start = after_start == 1;
     bool ok = y->kv_tokens > 0 && y->context > 0 && y->max_sequences > 0 && after_start <= 1;
     return ok ? GW_OK : GW_ERR_PROTO;
+}
+
+/* STORES
+ *     0  4  hosts     0-64
+ *     4     per host  4+a address, 4+b instance (1-64 bytes each, printable ASCII); no address twice */
+void wire_put_stores(const struct gw_msg *m, struct gw_buf *b)
+{
+    gw_buf_u32(b, m->stores.len);
+    for (uint32_t i = 0; i < m->stores.len; i++) {
+        wire_put_text(b, m->stores.hosts[i].address, GW_WIRE_NAME_MAX);
+        wire_put_text(b, m->stores.hosts[i].instance, GW_WIRE_NAME_MAX);
+    }
+}
+
+gw_err_t wire_get_stores(struct gw_reader *r, struct gw_msg *m)
+{
+    struct gw_msg_stores *s = &m->stores;
+    s->len = gw_read_count(r, GW_WIRE_STORES_MAX, HOST_BYTES_MIN);
+    if (s->len == 0) return GW_OK;
+    s->hosts = calloc(s->len, sizeof *s->hosts);
+    if (!s->hosts) return GW_ERR_MEMORY;
+    for (uint32_t i = 0; i < s->len; i++) {
+        wire_get_name(r, s->hosts[i].address, false);
+        wire_get_name(r, s->hosts[i].instance, false);
+        for (uint32_t k = 0; k < i; k++)
+            if (strcmp(s->hosts[k].address, s->hosts[i].address) == 0) return GW_ERR_PROTO;
+    }
+    return GW_OK;
+}
+
+void wire_fini_stores(struct gw_msg *m)
+{
+    free(m->stores.hosts);
 }
 
 /* START and RELEASE are empty: the head says which pipeline and generation. */

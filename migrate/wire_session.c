@@ -207,10 +207,14 @@ gw_err_t wire_get_refuse(struct gw_reader *r, struct gw_msg *m)
  *    32  8  prefix_hit_tokens
  *    40  8  prefix_query_tokens
  *    48  8  preemptions
- *           if known, from protocol 3 on:
- *    56  4  step_rows          >= 1
+ *           from protocol 3 on, unless step_rows and kv_offered are 0:
+ *    56  4  step_rows          0: no step is known; then the next two are 0, too
  *    60  4  step_sequences     1 … step_rows
- *    64  8  step_kv_tokens */
+ *    64  8  step_kv_tokens
+ *    72  8  kv_offered
+ *    80  8  kv_stored          <= kv_offered
+ *    88  8  kv_stored_bytes
+ *    96  8  kv_forged_pages */
 void wire_put_heartbeat(const struct gw_msg *m, struct gw_buf *b)
 {
     const struct gw_msg_heartbeat *h = &m->heartbeat;
@@ -223,10 +227,20 @@ void wire_put_heartbeat(const struct gw_msg *m, struct gw_buf *b)
     gw_buf_u64(b, h->prefix_hit_tokens);
     gw_buf_u64(b, h->prefix_query_tokens);
     gw_buf_u64(b, h->preemptions);
-    if (h->step_rows == 0) return;
+    if (h->step_rows == 0 && h->kv_offered == 0) return;
     gw_buf_u32(b, h->step_rows);
     gw_buf_u32(b, h->step_sequences);
     gw_buf_u64(b, h->step_kv_tokens);
+    gw_buf_u64(b, h->kv_offered);
+    gw_buf_u64(b, h->kv_stored);
+    gw_buf_u64(b, h->kv_stored_bytes);
+    gw_buf_u64(b, h->kv_forged_pages);
+}
+
+static bool steps_ok(const struct gw_msg_heartbeat *h)
+{
+    if (h->step_rows == 0) return h->step_sequences == 0 && h->step_kv_tokens == 0;
+    return h->step_sequences >= 1 && h->step_sequences <= h->step_rows;
 }
 
 gw_err_t wire_get_heartbeat(struct gw_reader *r, struct gw_msg *m)
@@ -245,7 +259,12 @@ gw_err_t wire_get_heartbeat(struct gw_reader *r, struct gw_msg *m)
     h->step_rows = gw_read_u32(r);
     h->step_sequences = gw_read_u32(r);
     h->step_kv_tokens = gw_read_u64(r);
-    return h->step_sequences >= 1 && h->step_sequences <= h->step_rows ? GW_OK : GW_ERR_PROTO;
+    h->kv_offered = gw_read_u64(r);
+    h->kv_stored = gw_read_u64(r);
+    h->kv_stored_bytes = gw_read_u64(r);
+    h->kv_forged_pages = gw_read_u64(r);
+    bool any = h->step_rows > 0 || h->kv_offered > 0;
+    return any && steps_ok(h) && h->kv_stored <= h->kv_offered ? GW_OK : GW_ERR_PROTO;
 }
 
 /* PING

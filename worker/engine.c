@@ -49,6 +49,7 @@ static gw_err_t create_refill(struct gw_engine *e, struct gw_err_ctx *ctx)
         .namer = &e->namer,
         .copier = c->copier,
         .heads = {.share_heads = cells->share_heads, .query_group = cells->query_group},
+        .stores = c->stores,
         .block_bytes = gw_page_pool_slot_bytes(&c->model->config, cells, gw_cells_all(cells), c->ops->kv),
         .always = c->always_fetch};
     if (gw_refill_create(&config, &e->refill) == GW_OK) return GW_OK;

@@ -52,6 +52,7 @@ struct gw_engine_config {
     uint8_t fingerprint[GW_FINGERPRINT_BYTES];
     struct gw_engine_sink sink;
     struct gw_copier *copier; /* gets pages of requests that ran elsewhere; NULL: they are computed again */
+    struct gw_stores *stores; /* may have pages of prompts that ran nowhere near; NULL: there are none */
     bool always_fetch;        /* even where computing is predicted to be faster */
     uint32_t early_slots;     /* so many may be used at first; 0: all */
 };

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/id_map.h"
+#include "worker/store_fetch.h"
 
 /* One pull under way. */
 struct task {
@@ -260,6 +261,32 @@ static void fetch_from_peers(struct task *t)
     free(there);
 }
 
+/* ---- from stores ---- */
+
+static bool task_is_over(void *arg)
+{
+    return is_over(arg);
+}
+
+static void fetch_from_stores(struct task *t)
+{
+    const struct gw_store_fetch fetch = {.stores = t->fetcher->config.stores,
+                                         .pool = t->pool,
+                                         .pull = t->pull,
+                                         .deadline_us = t->deadline_us,
+                                         .is_over = task_is_over,
+                                         .arg = t};
+    bool lost = memchr(t->from, GW_PULL_LOST, t->pull->names_len) != NULL;
+    if (lost && gw_stores_ready(fetch.stores)) gw_store_fetch_run(&fetch, t->from);
+}
+
+static void offer(const struct task *t)
+{
+    struct gw_checkpoint *c = t->fetcher->config.checkpoint;
+    for (uint32_t i = 0; c && i < t->pull->names_len; i++)
+        if (t->from[i] != GW_PULL_LOST) gw_checkpoint_offer(c, t->pool, &t->pull->names[i]);
+}
+
 /* ---- a pull ---- */
 
 static void run(struct task *t)
@@ -269,6 +296,8 @@ static void run(struct task *t)
     if (!gw_shelf_wait_step(t->fetcher->config.shelf, t->pool, pull->after_step, t->deadline_us)) return;
     copy_own(t);
     if (!is_over(t)) fetch_from_peers(t);
+    if (t->fetcher->config.stores && !is_over(t)) fetch_from_stores(t);
+    offer(t);
 }
 
 void gw_fetcher_pull(struct gw_fetcher *f, const struct gw_pull *pull, uint8_t *from)

@@ -8,6 +8,8 @@
  *     lost      the store gave all its pages, seals fit         STORE
  *     lost      the time is up, the pipeline is over            stays lost: the leader has it computed again
  *
+ * What came is offered to the stores: they may have it in this machine's own memory alone, which is no copy any more.
+ *
  * A block that is not lost can be found by its name in this pool when the answer goes out. Nothing is written into a slot
  * before the steps that were led when it was claimed are over here (gw_pull.after_step), nor after the answer.
  *
@@ -18,6 +20,7 @@
 
 #include "migrate/peer_fetch.h"
 #include "migrate/peer_pull.h"
+#include "worker/checkpoint.h"
 #include "worker/shelf.h"
 
 #define GW_FETCHER_PULLS_MAX 64 /* at once: connections of leaders */
@@ -29,8 +32,10 @@ struct gw_fetcher_config {
     const void *key; /* the cluster key; copied */
     size_t key_len;
     struct gw_page_model model;
-    uint32_t streams;    /* per holder, 0: 1 */
-    double rate_bytes_s; /* from peers; 0: no limit */
+    uint32_t streams;                 /* per holder, 0: 1 */
+    double rate_bytes_s;              /* from peers; 0: no limit */
+    struct gw_stores *stores;         /* NULL: there are none */
+    struct gw_checkpoint *checkpoint; /* NULL: what came is offered to nobody */
     const struct gw_log *log;
 };
 

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "worker/cell_store.h"
+#include "worker/checkpoint.h"
 #include "worker/fetcher.h"
 #include "worker/mesh.h"
 
@@ -18,7 +19,9 @@ struct gw_host {
     struct gw_mesh *mesh;
     struct gw_shelf *shelf;
     struct gw_fetcher *fetcher;
-    struct gw_peer_server *pages; /* NULL: nobody can fetch from here */
+    struct gw_peer_server *pages;     /* NULL: nobody can fetch from here */
+    struct gw_stores *stores;         /* NULL: pages are kept nowhere else */
+    struct gw_checkpoint *checkpoint; /* the same */
     struct gw_page_model page_model;
     uint64_t memory_bytes; /* that weights and KV pages may use */
     uint32_t kv_tokens; /* capacity of a page pool; 0: what memory_bytes leaves, GW_HOST_CONTEXTS at most */

@@ -10,6 +10,7 @@
 #include "base/secret.h"
 #include "kernels/digest.h"
 #include "migrate/fingerprint.h"
+#include "migrate/store_peer_server.h"
 #include "worker/block_manager.h"
 #include "worker/options.h"
 #include "worker/page_pool.h"
@@ -18,7 +19,9 @@
 #include "worker/serve.h"
 
 #define DEFAULT_MEMORY_SHARES 4 /* of the machine's memory: four workers fill it */
-#define EXIT_WRONG            1
+#define DEFAULT_STORE_SHARES                                                                                 \
+    8 /* of a worker's memory: what it loses, others have; it is there only as it fills */
+#define EXIT_WRONG 1
 
 /* All that lives as long as the process. */
 struct worker {
@@ -31,6 +34,8 @@ struct worker {
     struct gw_host host;
     struct gw_probe_rates rates;
     struct gw_model *model;
+    struct gw_store_peer_server *store_server; /* NULL: no memory for others' pages */
+    uint64_t store_bytes;
     struct gw_serve *serve;
     struct gw_link *link;
 };
@@ -87,14 +92,66 @@ static struct gw_page_model page_model_of(const struct gw_host *h)
     return model;
 }
 
+/* Where this worker's pages are kept for it. */
+static gw_err_t open_stores(struct worker *w, struct gw_err_ctx *ctx)
+{
+    const struct gw_worker_options *o = &w->options;
+    struct gw_host *h = &w->host;
+    const struct gw_page_seal_config seal = {.key = w->key,
+                                             .key_len = w->key_len,
+                                             .fingerprint = h->fingerprint,
+                                             .fingerprint_len = sizeof h->fingerprint,
+                                             .profile = h->ops->profile,
+                                             .kv_type = gw_dtype_name(h->ops->kv)};
+    const struct gw_stores_config stores = {.seal = &seal,
+                                            .instance = o->instance_name,
+                                            .redis = o->redis,
+                                            .redis_len = o->redis_len,
+                                            .redis_password_file = o->store_password_file,
+                                            .insecure_plaintext = o->insecure_plaintext,
+                                            .log = &w->log};
+    TRY(gw_stores_create(&stores, &h->stores, ctx));
+    if (o->checkpoint_share == 0) return GW_OK;
+    const struct gw_checkpoint_config checkpoint = {.shelf = h->shelf,
+                                                    .stores = h->stores,
+                                                    .share = o->checkpoint_share,
+                                                    .threads = (uint32_t)gw_device_threads(h->device),
+                                                    .bytes_s = o->checkpoint_bytes_s,
+                                                    .log = &w->log};
+    return gw_checkpoint_create(&checkpoint, &h->checkpoint, ctx);
+}
+
+/* Memory in which others' pages are kept: nobody looks there when there is Redis. */
+static gw_err_t open_store_server(struct worker *w, struct gw_err_ctx *ctx)
+{
+    const struct gw_worker_options *o = &w->options;
+    if (o->redis_len > 0 || o->store_memory_bytes == 0) return GW_OK;
+    w->store_bytes = o->store_memory_bytes > 0 ? (uint64_t)o->store_memory_bytes
+                                               : w->host.memory_bytes / DEFAULT_STORE_SHARES;
+    const struct gw_store_peer_server_config config = {.max_bytes = (size_t)w->store_bytes, .log = &w->log};
+    return gw_store_peer_server_create(&config, &w->store_server, ctx);
+}
+
+static void serve_store(void *arg, int fd)
+{
+    gw_store_peer_server_serve(arg, fd);
+}
+
 /* Where others fetch KV pages from, and leaders have them fetched. */
 static gw_err_t open_pages(struct worker *w, const char *host, struct gw_err_ctx *ctx)
 {
     struct gw_host *h = &w->host;
     h->page_model = page_model_of(h);
     if (gw_shelf_create(&h->shelf) != GW_OK) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
-    const struct gw_fetcher_config fetcher = {
-        .shelf = h->shelf, .key = w->key, .key_len = w->key_len, .model = h->page_model, .log = &w->log};
+    TRY(open_stores(w, ctx));
+    TRY(open_store_server(w, ctx));
+    const struct gw_fetcher_config fetcher = {.shelf = h->shelf,
+                                              .key = w->key,
+                                              .key_len = w->key_len,
+                                              .model = h->page_model,
+                                              .stores = h->stores,
+                                              .checkpoint = h->checkpoint,
+                                              .log = &w->log};
     if (gw_fetcher_create(&fetcher, &h->fetcher) != GW_OK)
         return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
     const struct gw_peer_server_config server = {.host = host,
@@ -104,6 +161,8 @@ static gw_err_t open_pages(struct worker *w, const char *host, struct gw_err_ctx
                                                  .model = h->page_model,
                                                  .source = gw_shelf_source(h->shelf),
                                                  .pull = gw_fetcher_sink(h->fetcher),
+                                                 .store = w->store_server ? serve_store : NULL,
+                                                 .store_arg = w->store_server,
                                                  .log = &w->log};
     return gw_peer_server_create(&server, &h->pages, ctx);
 }
@@ -137,9 +196,9 @@ static gw_err_t open_host(struct worker *w, struct gw_err_ctx *ctx)
     struct gw_host *h = &w->host;
     TRY(open_model(w, ctx));
     h->model = w->model;
+    h->memory_bytes = o->memory_limit_bytes > 0 ? (uint64_t)o->memory_limit_bytes : default_memory_bytes();
     TRY(open_mesh(w, ctx));
     name_machine(w);
-    h->memory_bytes = o->memory_limit_bytes > 0 ? (uint64_t)o->memory_limit_bytes : default_memory_bytes();
     h->kv_tokens = (uint32_t)o->kv_tokens;
     h->max_batch_tokens = (uint32_t)o->max_batch_tokens;
     h->max_sequences = (uint32_t)o->max_sequences;
@@ -179,6 +238,7 @@ static gw_err_t fill_hello(struct worker *w, struct gw_msg_hello *hello, struct 
                                    .kv_tokens = kv_tokens_of_all(w),
                                    .max_sequences = h->max_sequences,
                                    .memory_bytes = h->memory_bytes,
+                                   .store_bytes = w->store_bytes,
                                    .bytes_s = w->rates.bytes_s,
                                    .flop_s = w->rates.flop_s};
     snprintf(hello->worker, sizeof hello->worker, "%s", w->options.worker_name);
@@ -220,7 +280,10 @@ static void close_all(struct worker *w)
     gw_serve_destroy(w->serve);
     gw_mesh_destroy(w->host.mesh);
     gw_peer_server_destroy(w->host.pages);
+    gw_store_peer_server_destroy(w->store_server);
     gw_fetcher_destroy(w->host.fetcher);
+    gw_checkpoint_destroy(w->host.checkpoint);
+    gw_stores_destroy(w->host.stores);
     gw_shelf_destroy(w->host.shelf);
     gw_cell_store_destroy(w->host.store);
     if (w->host.device) gw_device_destroy(w->host.device);

@@ -216,6 +216,7 @@ static gw_err_t create_rank(struct gw_member *m, struct gw_err_ctx *ctx)
                                           .room = m->room,
                                           .poison = h->poison,
                                           .pages = m->pages,
+                                          .checkpoint = m->mute ? NULL : h->checkpoint,
                                           .mute = m->mute};
     return gw_rank_create(&config, &m->rank, ctx);
 }
@@ -433,6 +434,7 @@ static gw_err_t create_engine(struct gw_member *m, const struct gw_engine_sink *
                                       .key_len = h->key_len,
                                       .sink = *sink,
                                       .copier = m->copier,
+                                      .stores = h->stores,
                                       .always_fetch = h->always_fetch,
                                       .early_slots = m->room.early_slots};
     memcpy(config.fingerprint, h->fingerprint, sizeof config.fingerprint);

@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -18,6 +19,8 @@ static const struct gw_worker_options defaults = {
     .step_timeout_s = 120, /* a full prefill step of 8 billion weights on one core takes 80 s */
     .zone = "",
     .sums = "auto",
+    .store_memory_bytes = -1,
+    .checkpoint_share = 0.03,
     .kv_restore = "auto",
 };
 
@@ -65,6 +68,21 @@ static gw_err_t parse_flags(int argc, char **argv, struct gw_worker_options *o, 
          (double)UINT32_MAX / 2},
         {"memory-limit", GW_FLAG_INT, &o->memory_limit_bytes, "BYTES",
          "that weights and KV pages may use; 0 = a quarter of the machine's", 0, 0},
+        {"store", GW_FLAG_STRING, &o->store, "URL[,...]",
+         "keep KV pages in Redis, not in other workers' memory: redis://HOST:PORT or redis+unix:PATH; "
+         "several "
+         "servers share them",
+         0, 0},
+        {"store-password-file", GW_FLAG_STRING, &o->store_password_file, "FILE", "of these Redis servers", 0,
+         0},
+        {"store-memory", GW_FLAG_INT, &o->store_memory_bytes, "BYTES",
+         "of other workers' KV pages that this one keeps, beside --memory-limit; 0 = none, -1 = an eighth of "
+         "that",
+         -1, 9e15},
+        {"checkpoint-share", GW_FLAG_DOUBLE, &o->checkpoint_share, "PART",
+         "of the computing threads' time that storing pages may take; 0 = none are stored", 0, 1},
+        {"checkpoint-bytes-s", GW_FLAG_DOUBLE, &o->checkpoint_bytes_s, "BYTES",
+         "per second that are stored at most; 0 = no limit", 0, 1e15},
         {"max-batch-tokens", GW_FLAG_INT, &o->max_batch_tokens, "N", "tokens per step", 1, 65536},
         {"max-sequences", GW_FLAG_INT, &o->max_sequences, "N", "sequences per step", 1, 65536},
         {"profile", GW_FLAG_STRING, &o->profile, "NAME",
@@ -127,6 +145,35 @@ static gw_err_t parse_controllers(struct gw_worker_options *o, struct gw_err_ctx
         at = at[len] ? at + len + 1 : NULL;
     }
     return err == GW_OK ? GW_OK : gw_fail_prefix(ctx, err, "--controller");
+}
+
+/* One store: its address as store_redis.h wants it, "HOST:PORT" or "/path". */
+static gw_err_t parse_store(struct gw_worker_options *o, const char *url, size_t len, struct gw_err_ctx *ctx)
+{
+    static const char tcp[] = "redis://", path[] = "redis+unix:";
+    const char *address = NULL;
+    if (strncmp(url, tcp, sizeof tcp - 1) == 0) address = url + sizeof tcp - 1;
+    if (strncmp(url, path, sizeof path - 1) == 0) address = url + sizeof path - 1;
+    if (!address || address >= url + len || (url[5] == '+' && *address != '/'))
+        return gw_fail(ctx, GW_ERR_INPUT, "%.*s: expected redis://HOST:PORT or redis+unix:/PATH", (int)len,
+                       url);
+    if (o->redis_len == GW_STORES_REDIS_MAX)
+        return gw_fail(ctx, GW_ERR_INPUT, "more than %d servers", GW_STORES_REDIS_MAX);
+    char *copy = strndup(address, (size_t)(url + len - address)); /* lives until exit */
+    if (!copy) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
+    o->redis[o->redis_len++] = copy;
+    return GW_OK;
+}
+
+static gw_err_t parse_stores(struct gw_worker_options *o, struct gw_err_ctx *ctx)
+{
+    gw_err_t err = GW_OK;
+    for (const char *at = o->store; err == GW_OK && at;) {
+        size_t len = strcspn(at, ",");
+        err = parse_store(o, at, len, ctx);
+        at = at[len] ? at + len + 1 : NULL;
+    }
+    return err == GW_OK ? GW_OK : gw_fail_prefix(ctx, err, "--store");
 }
 
 static gw_err_t parse_data_listen(struct gw_worker_options *o, struct gw_err_ctx *ctx)
@@ -206,6 +253,7 @@ static gw_err_t check(struct gw_worker_options *o, struct gw_err_ctx *ctx)
     TRY(parse_kv_restore(o, ctx));
     TRY(parse_controllers(o, ctx));
     TRY(parse_data_listen(o, ctx));
+    TRY(parse_stores(o, ctx));
     return name_it(o, ctx);
 }
 

@@ -9,12 +9,16 @@
 #include "kernels/op.h"
 #include "migrate/wire.h"
 #include "worker/link.h"
+#include "worker/stores.h"
 
 struct gw_worker_options {
     const char *model, *controller, *cluster_key_file, *profile, *isa_name, *log_level_name;
     const char *worker_id, *instance_id, *zone, *data_listen, *sums, *kv_restore;
     int64_t threads, kv_tokens, memory_limit_bytes, max_batch_tokens, max_sequences;
     double term_grace_s, step_timeout_s;
+    const char *store, *store_password_file;
+    int64_t store_memory_bytes; /* -1: a part of memory_limit_bytes */
+    double checkpoint_share, checkpoint_bytes_s;
     bool pin, insecure_plaintext, digest;
     /* what these say, parsed */
     enum gw_isa isa;
@@ -23,7 +27,9 @@ struct gw_worker_options {
     int controllers_len;
     char data_host[64]; /* numeric; empty: the address by which the controller is reached */
     uint16_t data_port;
-    bool shared_memory;             /* sums may go through it */
+    bool shared_memory;                     /* sums may go through it */
+    const char *redis[GW_STORES_REDIS_MAX]; /* as in store_redis.h */
+    uint32_t redis_len;
     bool always_fetch, never_fetch; /* --kv-restore fetch, recompute */
     char worker_name[GW_WIRE_NAME_MAX + 1], instance_name[GW_WIRE_NAME_MAX + 1];
 };

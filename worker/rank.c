@@ -289,12 +289,18 @@ void gw_rank_forget_slot(struct gw_rank *r, uint32_t slot)
     gw_page_pool_forget(r->pool, slot);
 }
 
+static void seal(struct gw_rank *r, uint32_t slot, const struct gw_block_name *name)
+{
+    gw_shelf_seal(r->config.pages, slot, name);
+    if (r->config.checkpoint) gw_checkpoint_offer(r->config.checkpoint, r->config.pages, name);
+}
+
 /* What no longer fits is not told: those blocks are not found at the others, and computed again where they are needed. */
 void gw_rank_seal_slot(struct gw_rank *r, uint32_t slot, const struct gw_block_name *name)
 {
     const struct gw_slot_name sealed = {.slot = slot, .name = *name};
     if (!r->config.pages) return;
-    gw_shelf_seal(r->config.pages, slot, name);
+    seal(r, slot, name);
     if (!r->config.coll || r->config.mute) return;
     if (r->sealed.len / sizeof sealed < GW_STEP_DESC_SEALED_MAX)
         gw_buf_put(&r->sealed, &sealed, sizeof sealed);
@@ -360,7 +366,7 @@ static gw_err_t hear(struct gw_rank *r, int64_t wait_us, bool *did, struct gw_st
     TRY(gw_step_reader_get(r->reader, r->frame, bytes, step, ctx));
     r->steps = number;
     for (uint32_t i = 0; i < step->sealed_len && r->config.pages; i++)
-        gw_shelf_seal(r->config.pages, step->sealed[i].slot, &step->sealed[i].name);
+        seal(r, step->sealed[i].slot, &step->sealed[i].name);
     return GW_OK;
 }
 

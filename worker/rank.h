@@ -25,7 +25,7 @@
 #define GW_WORKER_RANK_H
 
 #include "worker/forward.h"
-#include "worker/shelf.h"
+#include "worker/checkpoint.h"
 #include "worker/step_desc.h"
 
 struct gw_rank;
@@ -48,7 +48,8 @@ struct gw_rank_config {
     bool poison;              /* unused page bytes are NaN */
     struct gw_shelf_pool
         *pages; /* of room.slots; NULL: a pool of its own, where nobody finds anything by name */
-    bool mute;  /* the others do not know of names: they speak protocol 2 */
+    struct gw_checkpoint *checkpoint; /* what is sealed is offered to it; NULL: to nobody */
+    bool mute;                        /* the others do not know of names: they speak protocol 2 */
 };
 
 /* Tells the leader this rank's room; the leader makes *room the least of all. Once, before creation, on any one

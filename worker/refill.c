@@ -150,12 +150,21 @@ static bool pays(const struct gw_refill *r, uint32_t tokens)
     return fetch_us < (double)tokens / r->rows_us;
 }
 
+/* May a store have pages of a prompt that is new here? It is not kept waiting for others' pages. */
+static bool may_be_stored(const struct gw_refill *r, uint32_t missing)
+{
+    const struct gw_refill_config *c = &r->config;
+    return c->stores && missing >= GW_REFILL_NEW_TOKENS && !r->waiting.first &&
+           gw_copier_is_idle(c->copier) && gw_stores_ready(c->stores);
+}
+
 bool gw_refill_wants(struct gw_refill *r, struct gw_job *job, const struct gw_msg_submit *submit, bool warm)
 {
     bool ran = false; /* it ran before: somebody may know it whom nobody knows */
     for (uint32_t i = 0; i < job->request.n; i++) ran |= job->branches[i].output_len > 0;
-    if (submit->holders_len == 0 && !ran) return false;
-    return pays(r, missing_tokens(r, job, warm));
+    uint32_t missing = missing_tokens(r, job, warm);
+    if (submit->holders_len == 0 && !ran && !may_be_stored(r, missing)) return false;
+    return pays(r, missing);
 }
 
 uint32_t gw_refill_have(struct gw_refill *r, struct gw_job *job)

@@ -27,6 +27,8 @@
 #include "worker/copier.h"
 #include "worker/job.h"
 
+#define GW_REFILL_NEW_TOKENS                                                                                 \
+    128 /* missing of a new prompt, for which stores are asked: they have nothing of most prompts */
 #define GW_REFILL_BUDGET_MS 5000 /* for one pull: 10 GB at 2 GB/s; recomputing is what happens then */
 
 struct gw_refill;
@@ -35,6 +37,7 @@ struct gw_refill_config {
     struct gw_blocks *blocks;
     const struct gw_block_namer *namer;
     struct gw_copier *copier;
+    struct gw_stores *stores;       /* NULL: new prompts are nowhere else */
     struct gw_geometry_heads heads; /* of the model: which pages a holder's cells are */
     uint64_t block_bytes;           /* of all its pages, over all ranks */
     bool always;                    /* fetch whatever is missing, whatever is predicted (tests, operators) */

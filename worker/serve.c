@@ -375,6 +375,9 @@ static void on_msg(struct gw_serve *s, struct gw_msg *msg)
     case GW_MSG_ASSIGN: prepare(s, msg, &msg->assign); break;
     case GW_MSG_START: on_start(s, msg); break;
     case GW_MSG_RELEASE: on_release(s, msg); break;
+    case GW_MSG_STORES:
+        if (s->config.host->stores) gw_stores_set_peers(s->config.host->stores, &msg->stores);
+        break;
     case GW_MSG_GOODBYE:
         gw_logf(s->log, GW_LOG_INFO, "the controller says goodbye: %s", msg->goodbye.text);
         if (s->leaving) end(s, GW_SERVE_ENDED);
@@ -479,6 +482,18 @@ static void take_items(struct gw_serve *s, int64_t wait_us)
     }
 }
 
+static void add_checkpoint(const struct gw_host *h, struct gw_msg_heartbeat *progress)
+{
+    struct gw_stores_stats stores;
+    if (!h->checkpoint) return;
+    const struct gw_checkpoint_stats c = gw_checkpoint_stats(h->checkpoint);
+    gw_stores_stats(h->stores, &stores);
+    progress->kv_offered = c.offered;
+    progress->kv_stored = c.stored + c.there;
+    progress->kv_stored_bytes = c.bytes;
+    progress->kv_forged_pages = stores.pages_forged;
+}
+
 static void say_progress(struct gw_serve *s)
 {
     struct gw_msg_heartbeat progress = {0};
@@ -490,6 +505,7 @@ static void say_progress(struct gw_serve *s)
     } else if (s->serving) {
         progress.steps = gw_member_steps(s->serving);
     }
+    if (s->proto >= 3) add_checkpoint(s->config.host, &progress);
     gw_link_set_progress(s->link, &progress);
 }
 

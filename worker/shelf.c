@@ -184,18 +184,28 @@ void gw_shelf_retire(struct gw_shelf *s, struct gw_shelf_pool *p, int64_t lease_
     pthread_mutex_unlock(&s->lock);
 }
 
-struct gw_shelf_pool *gw_shelf_take(struct gw_shelf *s, struct gw_shelf_key key)
+static struct gw_shelf_pool *reference(struct gw_shelf *s, struct gw_shelf_key key, enum state at_most)
 {
     struct gw_shelf_pool *found = NULL;
     pthread_mutex_lock(&s->lock);
     for (uint32_t i = 0; i < GW_SHELF_POOLS_MAX && !found; i++) {
         struct gw_shelf_pool *p = s->pools[i];
-        if (p && p->state == LIVE && p->key.term == key.term && p->key.generation == key.generation)
+        if (p && p->state <= at_most && p->key.term == key.term && p->key.generation == key.generation)
             found = p;
     }
     if (found) found->refs++;
     pthread_mutex_unlock(&s->lock);
     return found;
+}
+
+struct gw_shelf_pool *gw_shelf_take(struct gw_shelf *s, struct gw_shelf_key key)
+{
+    return reference(s, key, LIVE);
+}
+
+struct gw_shelf_pool *gw_shelf_hold(struct gw_shelf *s, struct gw_shelf_key key)
+{
+    return reference(s, key, RETIRED);
 }
 
 void gw_shelf_give(struct gw_shelf *s, struct gw_shelf_pool *p)
@@ -204,6 +214,11 @@ void gw_shelf_give(struct gw_shelf *s, struct gw_shelf_pool *p)
     p->refs--;
     sweep(s, gw_clock_mono_us());
     pthread_mutex_unlock(&s->lock);
+}
+
+struct gw_shelf_key gw_shelf_key_of(const struct gw_shelf_pool *p)
+{
+    return p->key;
 }
 
 struct gw_page_pool *gw_shelf_memory(const struct gw_shelf_pool *p)
@@ -347,6 +362,31 @@ bool gw_shelf_copy(struct gw_shelf *s, struct gw_shelf_pool *to, uint32_t slot,
         gw_shelf_give(s, from);
     }
     return copied;
+}
+
+void gw_shelf_list(const struct gw_shelf_pool *p, uint32_t slot, struct gw_store_page *pages)
+{
+    uint32_t len = gw_page_rect_pages(p->pages), heads = gw_page_rect_heads(p->pages);
+    for (uint32_t i = 0; i < len; i++) {
+        pages[i].id.group = (uint16_t)(p->pages.g0 + i / heads);
+        pages[i].id.head = (uint16_t)(p->pages.h0 + i % heads);
+        pages[i].bytes = gw_page_pool_page(p->pool, slot, i, &pages[i].len);
+    }
+}
+
+bool gw_shelf_read(const struct gw_shelf_pool *p, const struct gw_block_name *name, uint8_t *out)
+{
+    uint32_t slot, bytes, len = gw_page_rect_pages(p->pages);
+    uint64_t *sums = calloc(len, sizeof *sums);
+    bool same = sums && gw_page_dir_find(p->dir, name, &slot, sums);
+    for (uint32_t i = 0; same && i < len; i++) {
+        const uint8_t *page = gw_page_pool_page(p->pool, slot, i, &bytes);
+        memcpy(out, page, bytes);
+        same = gw_checksum(out, bytes) == sums[i];
+        out += bytes;
+    }
+    free(sums);
+    return same;
 }
 
 /* ---- for the peer server: a "slot" is the number of a pin ---- */

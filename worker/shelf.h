@@ -18,6 +18,7 @@
 
 #include "migrate/geometry.h"
 #include "migrate/peer_server.h"
+#include "migrate/store.h"
 #include "worker/page_dir.h"
 #include "worker/page_pool.h"
 
@@ -45,6 +46,10 @@ void gw_shelf_retire(struct gw_shelf *shelf, struct gw_shelf_pool *pool, int64_t
 struct gw_shelf_pool *gw_shelf_take(struct gw_shelf *shelf, struct gw_shelf_key key);
 void gw_shelf_give(struct gw_shelf *shelf, struct gw_shelf_pool *pool);
 
+/* The pool of a pipeline as long as others may read it, with a reference; NULL if there is none. */
+struct gw_shelf_pool *gw_shelf_hold(struct gw_shelf *shelf, struct gw_shelf_key key);
+
+struct gw_shelf_key gw_shelf_key_of(const struct gw_shelf_pool *pool);
 struct gw_page_pool *gw_shelf_memory(const struct gw_shelf_pool *pool);
 struct gw_page_dir *gw_shelf_dir(const struct gw_shelf_pool *pool);
 struct gw_page_rect gw_shelf_pages(const struct gw_shelf_pool *pool);
@@ -61,6 +66,11 @@ bool gw_shelf_wait_step(struct gw_shelf *shelf, struct gw_shelf_pool *pool, uint
 /* Copies a block that another pool of this worker holds whole into a slot of this one, and seals it. False: none has it. */
 bool gw_shelf_copy(struct gw_shelf *shelf, struct gw_shelf_pool *to, uint32_t slot,
                    const struct gw_block_name *name);
+
+/* The pages of a slot, [gw_page_rect_pages] in the order of gw_page_rect_index. */
+void gw_shelf_list(const struct gw_shelf_pool *pool, uint32_t slot, struct gw_store_page *pages);
+/* Copies a block's pages to out, one behind another. False: it is not here (any more). */
+bool gw_shelf_read(const struct gw_shelf_pool *pool, const struct gw_block_name *name, uint8_t *out);
 
 /* For a peer server; the shelf must outlive it. */
 struct gw_page_source gw_shelf_source(struct gw_shelf *shelf);

@@ -139,6 +139,15 @@
  * of a pipeline that has ended; a request of an earlier controller names whoever came with cells. Holders are hints:
  * whoever was wrongly not named costs a recomputation, whoever was wrongly named an answer "I have not".
  *
+ * Stores: which workers keep KV pages for others (worker/stores.h). The list has those that said so in HELLO, speak protocol
+ * 3 and are UP; of more than GW_WIRE_STORES_MAX the same ones for as long as they stay (core_stores.c).
+ *
+ *     event                                      what is done
+ *     ────────────────────────────────────────   ──────────────────────────────────────────────────────────
+ *     a worker comes, is lost, is DOOMED, is     the list is made anew; STORES to all of protocol 3 if it is another one,
+ *      not DOOMED any more                       else to who has just come
+ *     STORES is lost                             with its link: told again when the worker registers
+ *
  * Request states:
  *
  *     state     event                      next      what is done

@@ -5,10 +5,10 @@
 #include <string.h>
 
 /* What one step can say, see core_actions_reserve. Per request: moved, submit, alone, cancel, failed, warm,
- * cancel of a copy. Per worker: lost or left, close, doomed, cancelled, ping, up; as a rank RELEASE (of the prepared and the serving
+ * cancel of a copy. Per worker: lost or left, close, doomed, cancelled, ping, up, STORES; as a rank RELEASE (of the prepared and the serving
  * pipeline), ASSIGN, START; as a leader CUTOVER and the notes of three pipelines. The rest: one frame's own outcome. */
 #define ACTIONS_PER_REQUEST 7
-#define ACTIONS_PER_WORKER  20
+#define ACTIONS_PER_WORKER  21
 #define ACTIONS_PER_STEP    64
 
 struct core_arena_block {

@@ -118,6 +118,7 @@ struct core_worker {
     struct core_pipeline *prepared; /* FORMING or READY, NULL = none; never of a DOOMED one */
     uint64_t epoch;                 /* of the last plan that places it */
     struct gw_cell_rect holds;      /* cells that it has, as far as we know */
+    uint64_t stores_version;        /* of the list that it was told last; 0: the empty one */
     struct gw_msg_heartbeat last;
 };
 
@@ -230,6 +231,11 @@ struct gw_core {
     bool review_due;   /* workers or pipelines came, went, changed: core_transitions_review looks at all */
     bool dispatch_due; /* something was queued, or room has come */
 
+    struct gw_store_host stores[GW_WIRE_STORES_MAX]; /* that keep pages for others, as workers were told */
+    uint32_t stores_len;
+    uint64_t stores_version; /* grows with each change of it */
+    bool stores_due;         /* this step ends with a look at it */
+
     struct core_notice notices[CORE_NOTICES_MAX];
     struct core_affinity affinity[CORE_AFFINITY_CAP];
     struct core_past past[CORE_PAST_MAX]; /* a ring */
@@ -330,6 +336,11 @@ void core_warm_target_lost(struct gw_core *core, const struct core_pipeline *p);
 void core_on_warmed(struct gw_core *core, struct core_pipeline *p, int64_t now_us,
                     const struct gw_msg_warmed *m);
 void core_on_origin(struct gw_core *core, const struct core_pipeline *p, const struct gw_msg_origin *m);
+
+/* ---- core_stores.c ---- */
+
+/* STORES to those who have not been told, if workers came, went or changed. */
+void core_stores_say(struct gw_core *core);
 
 /* ---- core_restore.c ---- */
 

@@ -191,6 +191,7 @@ void core_worker_set_state(struct gw_core *core, struct core_worker *w, enum cor
         core->workers_up--;
     core->review_due = true;
     core->dispatch_due = true;
+    core->stores_due = true;
     if (w->hello.proto >= CORE_PROTO_PIPELINE) core_want_plan(core);
 }
 

@@ -102,10 +102,13 @@ static void put_heartbeat(struct gw_buf *b, const struct gw_msg_heartbeat *h)
     gw_buf_printf(b,
                   "\"heartbeat\":{\"steps\":%llu,\"step_us\":%llu,\"running\":%u,\"waiting\":%u,"
                   "\"kv_used_tokens\":%u,\"kv_total_tokens\":%u,\"prefix_hit_tokens\":%llu,"
-                  "\"prefix_query_tokens\":%llu,\"preemptions\":%llu}",
+                  "\"prefix_query_tokens\":%llu,\"preemptions\":%llu,\"kv_offered\":%llu,\"kv_stored\":%llu,"
+                  "\"kv_stored_bytes\":%llu,\"kv_forged_pages\":%llu}",
                   (unsigned long long)h->steps, (unsigned long long)h->step_us, h->running, h->waiting,
                   h->kv_used_tokens, h->kv_total_tokens, (unsigned long long)h->prefix_hit_tokens,
-                  (unsigned long long)h->prefix_query_tokens, (unsigned long long)h->preemptions);
+                  (unsigned long long)h->prefix_query_tokens, (unsigned long long)h->preemptions,
+                  (unsigned long long)h->kv_offered, (unsigned long long)h->kv_stored,
+                  (unsigned long long)h->kv_stored_bytes, (unsigned long long)h->kv_forged_pages);
 }
 
 static void put_worker(struct gw_buf *b, const struct gw_core_worker_view *w, int64_t now_us)
@@ -216,6 +219,10 @@ void gw_front_handle_metrics(void *arg, struct gw_http_conn *conn, const char *r
         now.preemptions += h->preemptions;
         now.prefix_hit_tokens += h->prefix_hit_tokens;
         now.prefix_query_tokens += h->prefix_query_tokens;
+        now.kv_offered += h->kv_offered;
+        now.kv_stored += h->kv_stored;
+        now.kv_stored_bytes += h->kv_stored_bytes;
+        now.kv_forged_pages += h->kv_forged_pages;
     }
     free(workers.list);
     gw_buf_init(&b, BODY_BYTES_MAX);

@@ -147,6 +147,18 @@ static void put_godwit(const struct writer *w, const struct gw_metrics *m, const
     put_sample(w, "godwit:kv_tokens_total", "from=\"peer\"", (double)s->kv.moved);
     put_sample(w, "godwit:kv_tokens_total", "from=\"store\"", (double)s->kv.stored);
     put_sample(w, "godwit:kv_tokens_total", "from=\"recompute\"", (double)gw_kv_recomputed(&s->kv));
+    put_about(w, "godwit:checkpoint_blocks", "gauge",
+              "Sealed KV blocks of the workers that are there, and those of them that a store has.");
+    put_sample(w, "godwit:checkpoint_blocks", "state=\"sealed\"", (double)now->kv_offered);
+    put_sample(w, "godwit:checkpoint_blocks", "state=\"stored\"", (double)now->kv_stored);
+    put_one(w, "godwit:checkpoint_covered_perc", "gauge", "The part of them that a store has, 1 = all.",
+            now->kv_offered ? (double)now->kv_stored / (double)now->kv_offered : 0);
+    put_one(w, "godwit:checkpoint_bytes", "gauge", "Bytes of KV that these workers have stored.",
+            (double)now->kv_stored_bytes);
+    put_one(w, "godwit:store_pages_forged", "gauge",
+            "Pages in stores that nobody with the cluster key has sealed for their place, found by these "
+            "workers.",
+            (double)now->kv_forged_pages);
     put_one(w, "godwit:warms_total", "counter", "Requests whose KV was copied ahead of a move.",
             (double)s->warms);
     put_one(w, "godwit:stale_frames_total", "counter", "Frames dropped by a fence.", (double)s->stale_frames);

@@ -47,6 +47,8 @@ struct gw_metrics_now {
     uint64_t epoch, plans, plans_us;            /* of layouts */
     uint32_t forming, ready, serving, draining; /* pipelines */
     uint64_t kv_used_tokens, kv_total_tokens, preemptions, prefix_hit_tokens, prefix_query_tokens;
+    uint64_t kv_offered, kv_stored, kv_stored_bytes,
+        kv_forged_pages; /* blocks; of the workers that are there */
 };
 
 void gw_metrics_put(const struct gw_metrics *m, const struct gw_metrics_now *now, struct gw_buf *b);

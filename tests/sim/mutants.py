@@ -21,7 +21,7 @@ SEEDS = "200"
 
 TOKENS, REQUESTS, WORKERS = "core_tokens.c", "core_requests.c", "core_workers.c"
 ROUTE, MOVES, LOG, CORE, NOTICES = "core_route.c", "core_moves.c", "core_log.c", "core.c", "core_notices.c"
-HOLDERS, WARM = "core_holders.c", "core_warm.c"
+HOLDERS, WARM, STORES = "core_holders.c", "core_warm.c", "core_stores.c"
 PIPELINES, PLAN, TRANSITIONS, INTERNAL = "core_pipelines.c", "core_plan.c", "core_transitions.c", "core_internal.h"
 
 MUTANTS = [
@@ -106,6 +106,13 @@ MUTANTS = [
      "core_list_remove(r); core_release(core, r); if (p->moving", "core_list_remove(r); if (p->moving", "sim"),
     ("a pipeline that drains stays reserved", MOVES,
      "if (p->alone && p->alone->state == CORE_QUEUED) core_release(core, p->alone);", "", "unit"),
+    # who keeps pages
+    ("who has just come is not told who keeps pages", STORES, "w->stores_version == core->stores_version) continue;",
+     "w->stores_version != core->stores_version - 1) continue;", "sim"),
+    ("workers that will go are told as keeping pages", STORES, "return w->state == CORE_UP && h->proto", "return h->proto",
+     "sim"),
+    ("a worker that goes stays in the list", STORES, "if (!same) core->stores_version++;",
+     "if (len > core->stores_len) core->stores_version++;", "sim"),
     # queue and routing
     ("doomed pipelines get requests", ROUTE, "return p->stays || !core->stays", "return true || !core->stays", "sim"),
     ("the only pipeline gets no requests when it is doomed", ROUTE, "return p->stays || !core->stays[",

@@ -103,6 +103,7 @@ struct sim_link {
     bool welcomed, doomed;
     bool in_core;               /* welcomed, and no note has said that it is gone */
     uint64_t serving, prepared; /* generations; 0 = none */
+    uint64_t stores;            /* sim_stores.c: whom it was told */
 };
 
 /* Pages of one request: positions from 0 on, of those cells. */
@@ -368,6 +369,14 @@ void sim_jobs_submit(struct sim *sim, struct sim_worker *w, struct gw_msg *m);
 void sim_jobs_cancel(struct sim_worker *w, const struct gw_msg_cancel *c);
 void sim_jobs_cutover(struct sim_worker *w, const struct gw_msg_cutover *c);
 void sim_jobs_step(struct sim *sim, struct sim_worker *w);
+
+/* ---- sim_stores.c ---- */
+
+/* How much of others' pages it says that it keeps. */
+uint64_t sim_stores_bytes(const struct sim_worker *w);
+void sim_stores_told(struct sim *sim, struct sim_link *l, const struct gw_msg_stores *m);
+/* After a step of the core. */
+void sim_stores_check(struct sim *sim);
 
 /* ---- sim_kv.c ---- */
 

@@ -200,6 +200,10 @@ void sim_check_send(struct sim *sim, struct sim_link *l, const struct gw_msg *m)
     case GW_MSG_WARM:
     case GW_MSG_CANCEL:
     case GW_MSG_CUTOVER: check_leader_send(sim, l, m); break;
+    case GW_MSG_STORES:
+        sim_stores_told(sim, l, &m->stores);
+        check_link_send(sim, l, m);
+        break;
     case GW_MSG_WELCOME: sim_pipes_welcome(sim, l, m); __attribute__((fallthrough));
     default: check_link_send(sim, l, m);
     }

@@ -146,6 +146,7 @@ static void say_hello(struct sim *sim, struct sim_worker *w)
     h->flop_s = h->bytes_s * 10;
     h->holds = w->holds;
     if (w->proto > 2) sim_kv_address(w, h->pages);
+    h->store_bytes = sim_stores_bytes(w);
     sim_worker_send(sim, w, &m);
 }
 
@@ -246,6 +247,7 @@ static void on_msg(struct sim *sim, struct sim_worker *w, struct gw_msg *m)
     case GW_MSG_ASSIGN: sim_rank_on_assign(sim, w, m); break;
     case GW_MSG_START: sim_rank_on_start(sim, w, m); break;
     case GW_MSG_RELEASE: sim_rank_on_release(w, m); break;
+    case GW_MSG_STORES:
     case GW_MSG_PING: break;
     default: sim_fail(sim, "a worker was sent a %s", gw_msg_name(m->type));
     }

@@ -152,6 +152,7 @@ static void check(struct sim *sim)
     sim->events++;
     if (sim->failed) return;
     sim_check_totals(sim);
+    sim_stores_check(sim);
     sim_front_check_log(sim, sim->touched);
     if (sim->events % LOGS_EVERY == 0) sim_pipes_check_views(sim);
     if (sim->events % LOGS_EVERY == 0) sim_moves_check(sim);

@@ -112,6 +112,7 @@ static void test_decode_hello_fields_are_the_sender_s(void **state)
     assert_int_equal(out.hello.kv_tokens, 65536);
     assert_int_equal(out.hello.max_sequences, 64);
     assert_string_equal(out.hello.pages, "127.0.0.1:4712");
+    assert_true(out.hello.store_bytes == 1ull << 30);
     gw_msg_fini(&out);
     gw_buf_fini(&b);
 }
@@ -164,6 +165,59 @@ static void test_decode_assign_fields_are_the_sender_s(void **state)
     assert_int_equal(out.assign.ranks_len, 3);
     assert_memory_equal(out.assign.ranks, ranks, sizeof ranks);
     gw_msg_fini(&out);
+    gw_buf_fini(&b);
+}
+
+static void test_decode_stores_fields_are_the_sender_s(void **state)
+{
+    (void)state;
+    struct gw_msg in = sample(GW_MSG_STORES), out;
+    struct gw_buf b;
+    encode(&in, &b);
+    assert_int_equal(decode_exact(GW_MSG_STORES, b.data, b.len, &out), GW_OK);
+    assert_int_equal(out.stores.len, 2);
+    assert_memory_equal(out.stores.hosts, hosts, sizeof hosts);
+    gw_msg_fini(&out);
+    gw_buf_fini(&b);
+}
+
+static void test_decode_stores_of_nobody_is_an_empty_list(void **state)
+{
+    (void)state;
+    struct gw_msg in = {.type = GW_MSG_STORES}, out;
+    struct gw_buf b;
+    encode(&in, &b);
+    assert_int_equal(decode_exact(GW_MSG_STORES, b.data, b.len, &out), GW_OK);
+    assert_int_equal(out.stores.len, 0);
+    gw_msg_fini(&out);
+    gw_buf_fini(&b);
+}
+
+static void test_decode_stores_with_an_address_twice_is_refused(void **state)
+{
+    (void)state;
+    struct gw_store_host twice[2] = {hosts[0], hosts[0]};
+    struct gw_msg in = {.type = GW_MSG_STORES, .stores = {2, twice}}, out;
+    struct gw_buf b;
+    encode(&in, &b);
+    assert_int_equal(decode_exact(GW_MSG_STORES, b.data, b.len, &out), GW_ERR_PROTO);
+    gw_buf_fini(&b);
+}
+
+static void test_decode_heartbeat_of_a_rank_without_steps_keeps_what_it_stored(void **state)
+{
+    (void)state;
+    struct gw_msg in = {.type = GW_MSG_HEARTBEAT, .heartbeat = {.kv_offered = 9, .kv_stored = 8}}, out;
+    struct gw_buf b;
+    encode(&in, &b);
+    assert_int_equal(decode_exact(GW_MSG_HEARTBEAT, b.data, b.len, &out), GW_OK);
+    assert_int_equal(out.heartbeat.kv_offered, 9);
+    assert_int_equal(out.heartbeat.kv_stored, 8);
+    gw_msg_fini(&out);
+    gw_buf_fini(&b);
+    in.heartbeat.kv_stored = 10; /* more than there are */
+    encode(&in, &b);
+    assert_int_equal(decode_exact(GW_MSG_HEARTBEAT, b.data, b.len, &out), GW_ERR_PROTO);
     gw_buf_fini(&b);
 }
 
@@ -327,6 +381,10 @@ int main(void)
         cmocka_unit_test(test_decode_hello_of_protocol_1_has_no_layout),
         cmocka_unit_test(test_decode_hello_of_protocol_2_fields_are_the_sender_s),
         cmocka_unit_test(test_decode_assign_fields_are_the_sender_s),
+        cmocka_unit_test(test_decode_stores_fields_are_the_sender_s),
+        cmocka_unit_test(test_decode_stores_of_nobody_is_an_empty_list),
+        cmocka_unit_test(test_decode_stores_with_an_address_twice_is_refused),
+        cmocka_unit_test(test_decode_heartbeat_of_a_rank_without_steps_keeps_what_it_stored),
         cmocka_unit_test(test_decode_assign_with_ranks_out_of_order_is_refused),
         cmocka_unit_test(test_put_tokens_without_logprobs_carries_zeros),
         cmocka_unit_test(test_decode_without_extension_is_a_message_without),

@@ -16,7 +16,7 @@
 #include "migrate/wire.h"
 
 #define FIRST GW_MSG_CHALLENGE
-#define LAST  GW_MSG_ORIGIN
+#define LAST  GW_MSG_STORES
 
 static uint32_t ids[8] = {1, 2, 3, 70000, 5, 0, UINT32_MAX - 1, 8};
 static float logprobs[3] = {-0.5f, -1.25f, 0};
@@ -31,6 +31,7 @@ static struct gw_assign_rank ranks[3] = {
 };
 static struct gw_page_holder holders[2] = {{"127.0.0.1:5001", {0, 2, 0, 3}},
                                            {"[fd00::1]:5003", {2, 3, 0, 8}}};
+static struct gw_store_host hosts[2] = {{"127.0.0.1:5001", "i-0a"}, {"[fd00::1]:5003", "i-0b"}};
 static struct gw_cutover_item items[3] = {{1, 2}, {3, 4}, {UINT64_MAX, UINT32_MAX}};
 
 static void fill_session(struct gw_msg *m)
@@ -60,12 +61,13 @@ static void fill_session(struct gw_msg *m)
                                          .bytes_s = 1ull << 35,
                                          .flop_s = 1ull << 36,
                                          .holds = {1, 2, 3, 8},
-                                         .pages = "127.0.0.1:4712"};
+                                         .pages = "127.0.0.1:4712",
+                                         .store_bytes = 1ull << 30};
         break;
     case GW_MSG_WELCOME: m->welcome = (struct gw_msg_welcome){"mac", 250, 5000}; break;
     case GW_MSG_REFUSE: m->refuse = (struct gw_msg_refuse){GW_REFUSE_MODEL, "other model"}; break;
     case GW_MSG_HEARTBEAT:
-        m->heartbeat = (struct gw_msg_heartbeat){1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 9, 12};
+        m->heartbeat = (struct gw_msg_heartbeat){1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 9, 12, 14, 13, 15, 16};
         break;
     case GW_MSG_PING: m->ping.sequence = 1ull << 63; break;
     case GW_MSG_NOTICE: m->notice = (struct gw_msg_notice){GW_NOTICE_PREEMPT, 120000}; break;
@@ -116,6 +118,7 @@ static struct gw_msg sample(enum gw_msg_type type)
     case GW_MSG_ASSIGN: m.assign = (struct gw_msg_assign){1ull << 33, 1, 3, ranks}; break;
     case GW_MSG_READY: m.ready = (struct gw_msg_ready){65536, 4096, 64, 1ull << 40, true}; break;
     case GW_MSG_BROKEN: m.broken = (struct gw_msg_broken){2, GW_ERR_IO, "rank 2 is gone"}; break;
+    case GW_MSG_STORES: m.stores = (struct gw_msg_stores){2, hosts}; break;
     case GW_MSG_START:
     case GW_MSG_RELEASE: break;
     case GW_MSG_HANDOFF: m.handoff = (struct gw_msg_handoff){77, 2, 2, ids}; break;
@@ -131,7 +134,10 @@ static bool without_extension(struct gw_msg *m)
 {
     switch (m->type) {
     case GW_MSG_HELLO: m->hello.pages[0] = '\0'; return true;
-    case GW_MSG_HEARTBEAT: m->heartbeat.step_rows = 0; return true;
+    case GW_MSG_HEARTBEAT:
+        m->heartbeat.step_rows = 0;
+        m->heartbeat.kv_offered = 0;
+        return true;
     case GW_MSG_SUBMIT:
     case GW_MSG_WARM: m->submit.holders_len = 0; return true;
     case GW_MSG_ASSIGN:

@@ -1,0 +1,576 @@
+#include "worker/stores.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "migrate/peer_line.h"
+#include "migrate/store_peer.h"
+#include "migrate/store_redis.h"
+
+#define STALL_US (1 * GW_US_PER_S) /* a store that owes pages for so long costs more than computing them */
+
+/* One store: of all Redis servers, or of one buddy. */
+struct place {
+    struct gw_stores *stores;
+    struct gw_store *store;
+    char address[GW_WIRE_NAME_MAX + 1], instance[GW_WIRE_NAME_MAX + 1]; /* of a buddy */
+    uint64_t seed, instance_seed;
+    bool wanted;    /* while the list is changed */
+    bool connected; /* buddy */
+    int64_t dial_us, dial_wait_us;
+    int64_t rest_until_us, rest_us;
+};
+
+struct gw_stores {
+    struct gw_page_seal_config seal;
+    char instance[GW_WIRE_NAME_MAX + 1];
+    bool redis;
+    const struct gw_log *log;
+    struct gw_shake_key key; /* our copy: the seal's */
+    char *profile, *kv_type;
+    uint8_t *fingerprint;
+    pthread_t dialer;
+    bool dialer_started;
+    struct peer_line line; /* what the dialer is at; under the lock */
+
+    pthread_mutex_t lock; /* guards the rest, and of each place all but the store */
+    pthread_cond_t changed;
+    struct place *places[GW_WIRE_STORES_MAX]; /* [places_len] */
+    uint32_t places_len;
+    struct gw_stores_stats past; /* of places that were closed */
+    bool ending;
+};
+
+/* ---- which place ---- */
+
+static uint64_t seed_of(const char *text)
+{
+    return gw_hash64(text, strlen(text), 0);
+}
+
+/* Names are HMACs: eight of their bytes are as good as all. */
+static uint64_t score(uint64_t seed, const struct gw_block_name *name)
+{
+    uint64_t n;
+    memcpy(&n, name->bytes, sizeof n);
+    return gw_mix64(seed ^ n);
+}
+
+/* The best place for a block that is not on the instance `but` (NULL: on any); NULL if there is none. */
+static struct place *best_place(const struct gw_stores *s, const struct gw_block_name *name, const char *but)
+{
+    struct place *best = NULL;
+    uint64_t best_instance = 0, best_own = 0;
+    for (uint32_t i = 0; i < s->places_len; i++) {
+        struct place *p = s->places[i];
+        uint64_t instance = score(p->instance_seed, name), own = score(p->seed, name);
+        if (but && strcmp(p->instance, but) == 0) continue;
+        if (best && (instance < best_instance || (instance == best_instance && own < best_own))) continue;
+        best = p;
+        best_instance = instance;
+        best_own = own;
+    }
+    return best;
+}
+
+static struct place *place_for(const struct gw_stores *s, const struct gw_block_name *name, uint32_t turn)
+{
+    if (s->redis) return turn == 1 ? NULL : s->places[0];
+    if (turn == GW_STORES_OF_PUT) return best_place(s, name, s->instance);
+    struct place *first = best_place(s, name, NULL);
+    return turn == 0 || !first ? first : best_place(s, name, first->instance);
+}
+
+static bool is_up(const struct gw_stores *s, const struct place *p, int64_t now_us)
+{
+    struct gw_store_stats stats;
+    if (now_us < p->rest_until_us) return false;
+    if (!s->redis) return p->connected;
+    gw_store_stats(p->store, &stats);
+    return stats.servers_up > 0;
+}
+
+/* ---- calls ---- */
+
+/* A call under way: its place learns from its outcome. */
+struct call {
+    struct place *place;
+    struct gw_store_then then;
+};
+
+static void note_outcome(struct place *p, enum gw_store_outcome outcome)
+{
+    int64_t now_us = gw_clock_mono_us();
+    pthread_mutex_lock(&p->stores->lock);
+    if (outcome == GW_STORE_OK) p->rest_us = 0;
+    if (outcome == GW_STORE_LATE && now_us >= p->rest_until_us) {
+        int64_t longest_us = GW_STORES_REST_MAX_MS * GW_US_PER_MS;
+        p->rest_us = p->rest_us ? 2 * p->rest_us : GW_STORES_REST_MS * GW_US_PER_MS;
+        if (p->rest_us > longest_us) p->rest_us = longest_us;
+        p->rest_until_us = now_us + p->rest_us;
+    }
+    pthread_mutex_unlock(&p->stores->lock);
+}
+
+static void on_done(void *arg, enum gw_store_outcome outcome, const bool *got, uint32_t got_len)
+{
+    struct call *c = arg;
+    note_outcome(c->place, outcome);
+    c->then.done(c->then.arg, outcome, got, got_len);
+    free(c);
+}
+
+static struct call *call_new(struct place *p, const struct gw_store_then *then, struct gw_store_then *ours)
+{
+    struct call *c = malloc(sizeof *c);
+    if (!c) return NULL;
+    *c = (struct call){.place = p, .then = *then};
+    *ours = (struct gw_store_then){.deadline_us = then->deadline_us, .done = on_done, .arg = c};
+    return c;
+}
+
+/* The lock is held: a place that is in the list is not closed meanwhile. */
+static gw_err_t call_pages(struct place *p, bool put, const struct gw_block_name *name,
+                           const struct gw_store_page *pages, uint32_t pages_len,
+                           const struct gw_store_then *then)
+{
+    struct gw_store_then ours;
+    struct call *c = call_new(p, then, &ours);
+    if (!c) return GW_ERR_MEMORY;
+    gw_err_t err = put ? gw_store_put(p->store, name, pages, pages_len, &ours)
+                       : gw_store_get(p->store, name, pages, pages_len, &ours);
+    if (err != GW_OK) free(c);
+    return err;
+}
+
+static gw_err_t with_place(struct gw_stores *s, uint32_t turn, const struct gw_block_name *name,
+                           const struct gw_store_page *pages, uint32_t pages_len,
+                           const struct gw_store_then *then)
+{
+    gw_err_t err = GW_ERR_NOT_FOUND;
+    pthread_mutex_lock(&s->lock);
+    struct place *p = s->ending ? NULL : place_for(s, name, turn);
+    if (p && is_up(s, p, gw_clock_mono_us()))
+        err = call_pages(p, turn == GW_STORES_OF_PUT, name, pages, pages_len, then);
+    pthread_mutex_unlock(&s->lock);
+    return err;
+}
+
+gw_err_t gw_stores_put(struct gw_stores *s, const struct gw_block_name *name,
+                       const struct gw_store_page *pages, uint32_t pages_len,
+                       const struct gw_store_then *then)
+{
+    return with_place(s, GW_STORES_OF_PUT, name, pages, pages_len, then);
+}
+
+gw_err_t gw_stores_get(struct gw_stores *s, uint32_t turn, const struct gw_block_name *name,
+                       const struct gw_store_page *pages, uint32_t pages_len,
+                       const struct gw_store_then *then)
+{
+    assert(turn < GW_STORES_TURNS);
+    return with_place(s, turn, name, pages, pages_len, then);
+}
+
+uint32_t gw_stores_part(const struct gw_store_page *pages, uint32_t pages_len)
+{
+    uint64_t bytes = 0;
+    uint32_t len = 0;
+    for (; len < pages_len && len < GW_STORE_PAGES_MAX; len++) {
+        bytes += pages[len].len;
+        if (len > 0 && bytes > GW_STORE_CALL_BYTES_MAX) break;
+    }
+    return len;
+}
+
+bool gw_stores_ready(struct gw_stores *s)
+{
+    int64_t now_us = gw_clock_mono_us();
+    bool ready = false;
+    pthread_mutex_lock(&s->lock);
+    for (uint32_t i = 0; i < s->places_len && !ready; i++)
+        ready = is_up(s, s->places[i], now_us) && (s->redis || strcmp(s->places[i]->instance, s->instance));
+    pthread_mutex_unlock(&s->lock);
+    return ready;
+}
+
+/* ---- asking for many names at once ---- */
+
+struct asking {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    uint32_t pending;
+    bool *got;
+};
+
+/* Names of one place. */
+struct question {
+    struct asking *asking;
+    uint32_t len;
+    struct gw_block_name names[GW_STORE_NAMES_MAX];
+    uint32_t at[GW_STORE_NAMES_MAX]; /* where they are in the whole list */
+};
+
+static void end_question(struct question *q)
+{
+    struct asking *a = q->asking;
+    pthread_mutex_lock(&a->lock);
+    if (--a->pending == 0) pthread_cond_signal(&a->changed);
+    pthread_mutex_unlock(&a->lock);
+    free(q);
+}
+
+static void on_answer(void *arg, enum gw_store_outcome outcome, const bool *got, uint32_t got_len)
+{
+    struct question *q = arg;
+    (void)outcome; /* what is said to be there is there */
+    for (uint32_t i = 0; i < got_len; i++)
+        if (got[i]) q->asking->got[q->at[i]] = true; /* nobody else writes at this index */
+    end_question(q);
+}
+
+static void ask(struct gw_stores *s, struct place *p, struct question *q, struct gw_page_id id,
+                int64_t deadline_us)
+{
+    const struct gw_store_then then = {.deadline_us = deadline_us, .done = on_answer, .arg = q};
+    struct gw_store_then ours;
+    struct call *c = q->len > 0 && is_up(s, p, gw_clock_mono_us()) ? call_new(p, &then, &ours) : NULL;
+    if (c && gw_store_has(p->store, q->names, q->len, id, &ours) == GW_OK) return;
+    free(c);
+    end_question(q);
+}
+
+/* Asks a place about those names from *from on that are its. False: there are more. */
+static bool ask_place(struct gw_stores *s, struct place *p, struct asking *a, uint32_t turn,
+                      const struct gw_block_name *names, uint32_t names_len, uint32_t *from,
+                      struct gw_page_id id, int64_t deadline_us)
+{
+    struct question *q = malloc(sizeof *q);
+    if (!q) return true;
+    q->asking = a;
+    q->len = 0;
+    pthread_mutex_lock(&a->lock);
+    a->pending++;
+    pthread_mutex_unlock(&a->lock);
+    for (; *from < names_len && q->len < GW_STORE_NAMES_MAX; (*from)++) {
+        if (place_for(s, &names[*from], turn) != p) continue;
+        q->names[q->len] = names[*from];
+        q->at[q->len++] = *from;
+    }
+    ask(s, p, q, id, deadline_us);
+    return *from == names_len;
+}
+
+void gw_stores_has(struct gw_stores *s, uint32_t turn, const struct gw_block_name *names, uint32_t names_len,
+                   struct gw_page_id id, int64_t deadline_us, bool *got)
+{
+    struct asking a = {.got = got};
+    pthread_mutex_init(&a.lock, NULL);
+    pthread_cond_init(&a.changed, NULL);
+    pthread_mutex_lock(&s->lock);
+    for (uint32_t i = 0; i < s->places_len && !s->ending; i++) {
+        uint32_t from = 0;
+        while (!ask_place(s, s->places[i], &a, turn, names, names_len, &from, id, deadline_us)) continue;
+    }
+    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_lock(&a.lock);
+    while (a.pending > 0) pthread_cond_wait(&a.changed, &a.lock); /* each is answered by its deadline */
+    pthread_mutex_unlock(&a.lock);
+    pthread_cond_destroy(&a.changed);
+    pthread_mutex_destroy(&a.lock);
+}
+
+/* ---- buddies ---- */
+
+static void on_left(void *arg, uint32_t peer)
+{
+    struct place *p = arg;
+    (void)peer;
+    pthread_mutex_lock(&p->stores->lock);
+    p->connected = false;
+    p->dial_us = gw_clock_mono_us() + p->dial_wait_us;
+    pthread_cond_broadcast(&p->stores->changed);
+    pthread_mutex_unlock(&p->stores->lock);
+}
+
+static gw_err_t open_buddy(struct gw_stores *s, const struct gw_store_host *host, struct place **out,
+                           struct gw_err_ctx *ctx)
+{
+    struct place *p = calloc(1, sizeof *p);
+    if (!p) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
+    *p = (struct place){.stores = s, .dial_wait_us = GW_STORES_DIAL_MS * GW_US_PER_MS};
+    snprintf(p->address, sizeof p->address, "%s", host->address);
+    snprintf(p->instance, sizeof p->instance, "%s", host->instance);
+    p->seed = seed_of(p->address);
+    p->instance_seed = seed_of(p->instance);
+    const char *const name = p->address;
+    const struct gw_store_peer_config config = {
+        .common = {.seal = &s->seal, .stall_us = STALL_US, .log = s->log},
+        .peers = &name,
+        .peers_len = 1,
+        .left = on_left,
+        .arg = p};
+    gw_err_t err = gw_store_peer_create(&config, &p->store, ctx);
+    if (err == GW_OK)
+        *out = p;
+    else
+        free(p);
+    return err;
+}
+
+static void add_stats(struct gw_stores_stats *sum, struct gw_store *store)
+{
+    struct gw_store_stats one;
+    gw_store_stats(store, &one);
+    sum->pages_got += one.pages_got;
+    sum->pages_missing += one.pages_missing;
+    sum->pages_forged += one.pages_forged;
+    sum->put_bytes += one.put.bytes;
+    sum->get_bytes += one.get.bytes;
+    sum->cpu_us += one.cpu_us;
+}
+
+/* It is in the list no more; the lock is not held. */
+static void close_place(struct gw_stores *s, struct place *p)
+{
+    pthread_mutex_lock(&s->lock);
+    add_stats(&s->past, p->store);
+    pthread_mutex_unlock(&s->lock);
+    gw_store_destroy(p->store);
+    free(p);
+}
+
+static struct place *find_place(const struct gw_stores *s, const char *address, const char *instance)
+{
+    for (uint32_t i = 0; i < s->places_len; i++)
+        if (strcmp(s->places[i]->address, address) == 0 &&
+            (!instance || strcmp(s->places[i]->instance, instance) == 0))
+            return s->places[i];
+    return NULL;
+}
+
+/* Takes those out of the list that are not wanted. */
+static uint32_t take_out(struct gw_stores *s, struct place **out)
+{
+    uint32_t kept = 0, taken = 0;
+    for (uint32_t i = 0; i < s->places_len; i++) {
+        if (s->places[i]->wanted)
+            s->places[kept++] = s->places[i];
+        else
+            out[taken++] = s->places[i];
+    }
+    s->places_len = kept;
+    return taken;
+}
+
+void gw_stores_set_peers(struct gw_stores *s, const struct gw_msg_stores *peers)
+{
+    struct place *gone[GW_WIRE_STORES_MAX];
+    if (s->redis) return;
+    pthread_mutex_lock(&s->lock);
+    for (uint32_t i = 0; i < s->places_len; i++) s->places[i]->wanted = false;
+    for (uint32_t i = 0; i < peers->len; i++) {
+        struct place *p = find_place(s, peers->hosts[i].address, peers->hosts[i].instance);
+        if (p) p->wanted = true;
+    }
+    uint32_t gone_len = take_out(s, gone);
+    for (uint32_t i = 0; i < peers->len && s->places_len < GW_WIRE_STORES_MAX; i++) {
+        struct place *p = NULL;
+        if (find_place(s, peers->hosts[i].address, NULL)) continue;
+        if (open_buddy(s, &peers->hosts[i], &p, NULL) == GW_OK) s->places[s->places_len++] = p;
+    }
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+    for (uint32_t i = 0; i < gone_len; i++) close_place(s, gone[i]);
+}
+
+/* ---- dialing ---- */
+
+/* Who is due first, or when that will be; the lock is held. */
+static struct place *next_to_dial(const struct gw_stores *s, int64_t now_us, int64_t *due_us)
+{
+    struct place *first = NULL;
+    for (uint32_t i = 0; i < s->places_len; i++) {
+        struct place *p = s->places[i];
+        if (!p->connected && (!first || p->dial_us < first->dial_us)) first = p;
+    }
+    *due_us = first ? first->dial_us : INT64_MAX;
+    return first && first->dial_us <= now_us ? first : NULL;
+}
+
+static void wait_until(struct gw_stores *s, int64_t due_us)
+{
+    const struct timespec t = {due_us / GW_US_PER_S, due_us % GW_US_PER_S * 1000};
+    if (due_us == INT64_MAX)
+        pthread_cond_wait(&s->changed, &s->lock);
+    else
+        pthread_cond_timedwait(&s->changed, &s->lock, &t);
+}
+
+/* Dials whom it was told; the lock is held before and after, not meanwhile. *p may be closed by then. */
+static void dial(struct gw_stores *s, const struct place *p)
+{
+    char address[sizeof p->address];
+    int64_t deadline_us = gw_clock_mono_us() + GW_STORES_DIAL_LIMIT_MS * GW_US_PER_MS;
+    memcpy(address, p->address, sizeof address);
+    pthread_mutex_unlock(&s->lock);
+    const struct peer_line_to to = {.address = address, .try_unix = true, .key = &s->key, .for_store = true};
+    gw_err_t err = peer_line_open(&s->line, &to, deadline_us, NULL);
+    pthread_mutex_lock(&s->lock);
+    struct place *now = find_place(s, address, NULL);
+    if (err == GW_OK && now && !s->ending) {
+        gw_store_peer_attach(now->store, 0, s->line.fd);
+        now->connected = true;
+        s->line.fd = -1;
+    }
+    if (s->line.fd >= 0) close(s->line.fd);
+    s->line.fd = -1;
+    if (!now) return;
+    int64_t wait_us = err == GW_OK ? GW_STORES_DIAL_MS * GW_US_PER_MS : 2 * now->dial_wait_us;
+    int64_t longest_us = GW_STORES_DIAL_MAX_MS * GW_US_PER_MS;
+    now->dial_us = gw_clock_mono_us() + now->dial_wait_us;
+    now->dial_wait_us = wait_us < longest_us ? wait_us : longest_us;
+}
+
+static void *dial_thread(void *arg)
+{
+    struct gw_stores *s = arg;
+    pthread_mutex_lock(&s->lock);
+    while (!s->ending) {
+        int64_t due_us;
+        struct place *p = next_to_dial(s, gw_clock_mono_us(), &due_us);
+        if (p)
+            dial(s, p);
+        else
+            wait_until(s, due_us);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+/* Signals belong to the engine's thread. */
+static gw_err_t start_dialer(struct gw_stores *s, struct gw_err_ctx *ctx)
+{
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int rc = pthread_create(&s->dialer, NULL, dial_thread, s);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    s->dialer_started = rc == 0;
+    return rc == 0 ? GW_OK : gw_fail(ctx, GW_ERR_IO, "no thread to reach stores with");
+}
+
+/* ---- life ---- */
+
+static gw_err_t open_redis(struct gw_stores *s, const struct gw_stores_config *c, struct gw_err_ctx *ctx)
+{
+    struct place *p = calloc(1, sizeof *p);
+    if (!p) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
+    const struct gw_store_redis_config config = {
+        .common = {.seal = &s->seal, .stall_us = STALL_US, .log = s->log},
+        .servers = c->redis,
+        .servers_len = c->redis_len,
+        .password_file = c->redis_password_file,
+        .insecure_plaintext = c->insecure_plaintext};
+    p->stores = s;
+    gw_err_t err = gw_store_redis_create(&config, &p->store, ctx);
+    if (err == GW_OK)
+        s->places[s->places_len++] = p;
+    else
+        free(p);
+    return err;
+}
+
+static gw_err_t copy_seal(struct gw_stores *s, const struct gw_page_seal_config *seal, struct gw_err_ctx *ctx)
+{
+    uint8_t *key = malloc(seal->key_len);
+    s->fingerprint = malloc(seal->fingerprint_len);
+    s->profile = strdup(seal->profile);
+    s->kv_type = strdup(seal->kv_type);
+    s->key = (struct gw_shake_key){key, seal->key_len};
+    if (!key || !s->fingerprint || !s->profile || !s->kv_type)
+        return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
+    memcpy(key, seal->key, seal->key_len);
+    memcpy(s->fingerprint, seal->fingerprint, seal->fingerprint_len);
+    s->seal = (struct gw_page_seal_config){.key = key,
+                                           .key_len = seal->key_len,
+                                           .fingerprint = s->fingerprint,
+                                           .fingerprint_len = seal->fingerprint_len,
+                                           .profile = s->profile,
+                                           .kv_type = s->kv_type};
+    return GW_OK;
+}
+
+static void init_lock(struct gw_stores *s)
+{
+    pthread_condattr_t attr;
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->changed, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
+gw_err_t gw_stores_create(const struct gw_stores_config *config, struct gw_stores **out,
+                          struct gw_err_ctx *ctx)
+{
+    struct gw_stores *s = calloc(1, sizeof *s);
+    if (!s) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
+    init_lock(s);
+    s->line = (struct peer_line){-1, &s->lock, &s->ending};
+    s->redis = config->redis_len > 0;
+    s->log = config->log;
+    snprintf(s->instance, sizeof s->instance, "%s", config->instance);
+    gw_err_t err = copy_seal(s, config->seal, ctx);
+    if (err == GW_OK) err = s->redis ? open_redis(s, config, ctx) : start_dialer(s, ctx);
+    if (err == GW_OK)
+        *out = s;
+    else
+        gw_stores_destroy(s);
+    return err;
+}
+
+static void stop(struct gw_stores *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->ending = true;
+    peer_line_shut(&s->line);
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+    if (s->dialer_started) pthread_join(s->dialer, NULL);
+}
+
+void gw_stores_destroy(struct gw_stores *s)
+{
+    if (!s) return;
+    stop(s);
+    for (uint32_t i = 0; i < s->places_len; i++) close_place(s, s->places[i]);
+    uint8_t *key = (uint8_t *)(uintptr_t)s->key.bytes; /* our own copy */
+    if (key) gw_bytes_wipe(key, s->key.len);
+    free(key);
+    free(s->fingerprint);
+    free(s->profile);
+    free(s->kv_type);
+    pthread_cond_destroy(&s->changed);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+void gw_stores_stats(struct gw_stores *s, struct gw_stores_stats *out)
+{
+    int64_t now_us = gw_clock_mono_us();
+    pthread_mutex_lock(&s->lock);
+    *out = s->past;
+    for (uint32_t i = 0; i < s->places_len; i++) {
+        add_stats(out, s->places[i]->store);
+        out->servers++;
+        out->servers_up += is_up(s, s->places[i], now_us);
+    }
+    pthread_mutex_unlock(&s->lock);
+}
