@@ -50,7 +50,8 @@ KINDS = {
     "worker_refused": "bad",
     "pipeline_serving": "good",
 }
-QUIET = {"epoch", "pipeline_forming", "pipeline_draining", "pipeline_dead"}  # said by what follows from them
+QUIET = {  # said by what follows from them
+    "epoch", "pipeline_forming", "pipeline_warming", "pipeline_draining", "pipeline_dead", "request_origin"}
 
 
 class Show:

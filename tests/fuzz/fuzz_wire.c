@@ -38,8 +38,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     gw_err_t err = gw_msg_decode(&f, &m, NULL);
     assert(err == GW_OK || err == GW_ERR_PROTO || err == GW_ERR_MEMORY);
     if (err != GW_OK) return 0;
-    if (m.type == GW_MSG_SUBMIT)
+    if (m.type == GW_MSG_SUBMIT || m.type == GW_MSG_WARM) {
         assert(gw_request_check(&m.submit.request, UINT32_MAX, UINT32_MAX, NULL) == GW_OK);
+        assert(m.submit.holders_len <= GW_WIRE_HOLDERS_MAX);
+    }
     check_encodes_and_decodes_alike(&m);
     gw_msg_fini(&m);
     return 0;
