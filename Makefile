@@ -275,6 +275,7 @@ TSAN := test_base_pool test_kernels_device test_coll_failures
 TSAN += test_mesh test_mesh_strangers test_member
 TSAN += test_peer test_peer_server test_peer_wrong test_peer_pull
 TSAN += test_layout
+TSAN += test_journal test_handover
 TSAN += test_store_faults test_store_peer test_store_mix
 # End-to-end scripts: PATH[,ARG...][@seconds allowed]. SHORT are part of `make check`, LONG of `make test-full` only.
 E2E_SHORT := tests/lint/test_lint.py@120 tests/e2e/test_harness.py@120 tests/e2e/test_curl.py@120

@@ -124,7 +124,7 @@ static gw_err_t dial(const char *path, int *fd, struct gw_err_ctx *ctx)
 
 gw_err_t gw_handover_take(const char *path, struct gw_taken **out, struct gw_err_ctx *ctx)
 {
-    int fd;
+    int fd = -1;
     *out = NULL;
     TRY(dial(path, &fd, ctx));
     if (fd < 0) return GW_OK;
