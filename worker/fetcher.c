@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/hash.h"
 #include "base/id_map.h"
 #include "worker/store_fetch.h"
@@ -307,6 +308,7 @@ void gw_fetcher_pull(struct gw_fetcher *f, const struct gw_pull *pull, uint8_t *
                      .pull = pull,
                      .from = from,
                      .deadline_us = gw_clock_mono_us() + (int64_t)pull->budget_ms * GW_US_PER_MS};
+    gw_failpoint("pull", "begun");
     if (!enter(f, &t)) return;
     t.pool = gw_shelf_take(f->config.shelf, key);
     if (t.pool) {
@@ -315,6 +317,7 @@ void gw_fetcher_pull(struct gw_fetcher *f, const struct gw_pull *pull, uint8_t *
     }
     gw_id_map_fini(&t.index);
     leave(f, &t);
+    gw_failpoint("pull", "over");
 }
 
 static void pull_for_peer(void *arg, const struct gw_pull *pull, uint8_t *from)

@@ -5,6 +5,7 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "base/hash.h"
 #include "base/rng.h"
 #include "base/secret.h"
@@ -321,6 +322,7 @@ int main(int argc, char **argv)
     } else if (err == GW_OK) {
         snprintf(w->log_name, sizeof w->log_name, "worker %s", w->options.worker_name);
         w->log = (struct gw_log){.fd = STDERR_FILENO, .level = w->options.log_level, .program = w->log_name};
+        gw_failpoint_name(w->options.worker_name);
         status = serve(w, &ctx);
     }
     if (ctx.code != GW_OK) fprintf(stderr, "godwit-worker: %s\n", ctx.text);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "worker/member.h"
 
 #define IDLE_WAIT_US   (50 * GW_US_PER_MS) /* messages end it; signals are looked at that often */
@@ -111,6 +112,7 @@ static void send_for(struct gw_serve *s, uint32_t pipeline, uint64_t generation,
 {
     msg->pipeline = pipeline;
     msg->generation = generation;
+    gw_failpoint("sending", gw_msg_name(msg->type));
     gw_link_send(s->link, s->session, msg);
 }
 
@@ -367,6 +369,7 @@ static void on_request_msg(struct gw_serve *s, struct gw_msg *msg)
 
 static void on_msg(struct gw_serve *s, struct gw_msg *msg)
 {
+    gw_failpoint("received", gw_msg_name(msg->type));
     switch (msg->type) {
     case GW_MSG_SUBMIT:
     case GW_MSG_WARM:

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/id_map.h"
 #include "migrate/checksum.h"
 
@@ -494,6 +495,7 @@ static const uint8_t *pinned_page(void *arg, uint32_t number, struct gw_page_id 
 {
     struct gw_shelf *s = arg;
     const uint8_t *found = NULL;
+    gw_failpoint("page", "served");
     pthread_mutex_lock(&s->lock);
     const struct pin *pin = &s->pins[number];
     for (uint32_t i = 0; i < pin->len && !found; i++) {

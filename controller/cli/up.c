@@ -30,7 +30,7 @@
 #define WORKER_ARGS_MAX 32
 
 struct options {
-    const char *model, *host, *state, *log_dir, *worker_connect, *isa, *api_keys, *layout;
+    const char *model, *host, *state, *log_dir, *worker_connect, *isa, *api_keys, *layout, *kv_restore;
     int64_t workers, port, admin_port, worker_port, threads, kv_tokens, memory_limit;
     double replace_after_s, term_grace_s;
 };
@@ -155,6 +155,8 @@ static gw_err_t start_worker(struct up *up, struct fleet_worker *w, struct gw_er
                                    kv_tokens,
                                    "--memory-limit",
                                    memory,
+                                   "--kv-restore",
+                                   (char *)up->o.kv_restore,
                                    NULL};
     up->fleet.changed = true;
     return gw_proc_start(argv, log, &w->pid, ctx);
@@ -535,6 +537,8 @@ static gw_err_t parse(struct up *up, int argc, char **argv, bool *help, struct g
          "auto, or a "
          "shape such as tp4, 2xtp2, 3+3+2 (godwit-controller --help)",
          0, 0},
+        {"kv-restore", GW_FLAG_STRING, &o->kv_restore, "HOW",
+         "of each worker: auto, fetch or recompute the KV of requests that ran elsewhere", 0, 0},
         {"isa", GW_FLAG_STRING, &o->isa, "ISA", "auto, avx512bf16, avx512, avx2 or c", 0, 0},
         {"api-keys", GW_FLAG_STRING, &o->api_keys, "FILE", "lines tenant:key; without it no key is asked for",
          0, 0},
@@ -564,6 +568,7 @@ int gw_up_main(int argc, char **argv)
                              .replace_after_s = 3,
                              .term_grace_s = 30,
                              .isa = "auto",
+                             .kv_restore = "auto",
                              .layout = "replicas"};
     signal(SIGPIPE, SIG_IGN);
     gw_err_t err = parse(up, argc, argv, &help, &ctx);
