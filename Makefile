@@ -102,7 +102,7 @@ CONTROLLER += controller/journal.c controller/journal_table.c controller/journal
 # What the controller and the operator's tool know of layouts
 LAYOUT := controller/layout_model.c controller/layout_spec.c controller/layout_load.c controller/layout_fleet.c \
           controller/layout_place.c controller/layout_make.c controller/layout_job.c controller/layout.c \
-          controller/layout_rates.c
+          controller/layout_rates.c controller/layout_apart.c
 SIM := tests/sim/main_sim.c tests/sim/sim_world.c tests/sim/sim_queue.c tests/sim/sim_model.c tests/sim/sim_net.c \
        tests/sim/sim_worker.c tests/sim/sim_ranks.c tests/sim/sim_jobs.c tests/sim/sim_plan.c \
        tests/sim/sim_planner.c tests/sim/sim_front.c tests/sim/sim_check.c tests/sim/sim_pipes.c \
@@ -154,7 +154,7 @@ UNIT_TEXT := test_tokenizer test_tokenizer_files test_detok test_stops test_chat
 UNIT_FRONT := test_http_parser test_openai_request test_choice test_front_api test_front_failures test_front_conn test_front_admin
 UNIT_FRONT += test_front_layout
 UNIT_FRONT += test_stream_position test_stream_codec test_front_resume
-UNIT_LAYOUT := test_layout_spec test_layout_load test_layout_fleet test_layout_place test_layout test_layout_rates
+UNIT_LAYOUT := test_layout_spec test_layout_load test_layout_fleet test_layout_place test_layout test_layout_rates test_layout_apart
 UNIT_CLI := test_cli_fleet test_cli_cluster
 UNIT_CONTROLLER := test_worker_links
 UNIT_CONTROLLER += test_journal_segment test_journal

@@ -30,6 +30,8 @@ struct gw_layouts {
     bool ending;
     struct gw_load load;
     struct gw_rates rates;
+    struct gw_aparts aparts;
+    int64_t apart_end_us;        /* the first that the last plan kept apart may meet again */
     struct gw_plan_load planned; /* load of the last plan */
     struct gw_rates planned_rates;
     struct why *whys;
@@ -178,6 +180,8 @@ static gw_err_t begin(struct gw_layouts *l)
     job->model = l->config.model;
     gw_load_read(&l->load, now_us, &job->load);
     job->rates = l->rates;
+    job->aparts = l->aparts;
+    l->apart_end_us = gw_aparts_end_us(&l->aparts, now_us);
     job->load.slo_ttft_s = l->config.slo_ttft_s;
     job->load.slo_tpot_s = l->config.slo_tpot_s;
     l->job = job;
@@ -236,7 +240,7 @@ static void on_sample(evutil_socket_t fd, short what, void *arg)
     l->look = NULL;
 }
 
-/* Only the planner looks at the load, and at how fast devices are. */
+/* Only the planner looks at the load, at how fast devices are, and at who must be apart. */
 static void on_check(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
@@ -245,7 +249,8 @@ static void on_check(evutil_socket_t fd, short what, void *arg)
     if (l->spec.mode != GW_LAYOUT_AUTO || l->job || l->first_want_us || l->view.plans == 0) return;
     gw_load_read(&l->load, now_of(l), &now);
     bool faster = gw_rates_changed(&l->planned_rates, &l->rates);
-    if (!faster && !gw_load_changed(&l->planned, &now)) return;
+    bool mended = l->apart_end_us <= now_of(l);
+    if (!faster && !mended && !gw_load_changed(&l->planned, &now)) return;
     if (faster) log_rates(l);
     l->for_load = true;
     on_due(-1, 0, l);
@@ -280,6 +285,7 @@ gw_err_t gw_layouts_create(struct event_base *loop, const struct gw_layouts_conf
     struct gw_layouts *l = calloc(1, sizeof *l);
     if (!l) return gw_fail(ctx, GW_ERR_MEMORY, "layout service: out of memory");
     l->config = *config;
+    l->apart_end_us = INT64_MAX;
     gw_load_init(&l->load, config->context, now_of(l));
     gw_err_t err = start(l, loop, ctx);
     if (err != GW_OK) {
@@ -316,6 +322,13 @@ void gw_layouts_on_event(struct gw_layouts *l, const struct gw_event *event)
     }
 }
 
+static void keep_apart(struct gw_layouts *l, const char *const worker[2])
+{
+    gw_logf(l->config.log, GW_LOG_WARN, "layout: '%s' does not reach '%s': they are planned apart", worker[0],
+            worker[1]);
+    gw_aparts_add(&l->aparts, worker[0], worker[1], now_of(l));
+}
+
 /* Something has gone or will: what is left must be planned at once. */
 static bool is_loss(enum gw_note_kind kind)
 {
@@ -327,6 +340,7 @@ void gw_layouts_on_action(struct gw_layouts *l, const struct gw_action *a)
     switch (a->type) {
     case GW_ACT_PLAN_WANTED: want(l, false); return;
     case GW_ACT_NOTE:
+        if (a->note.apart[0]) keep_apart(l, a->note.apart);
         if (!is_loss(a->note.kind)) return;
         l->loss_us = now_of(l);
         if (l->first_want_us) arm(l, 0);

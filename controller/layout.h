@@ -4,7 +4,8 @@
  *                                      ▲                                             (layout_make.h)
  *     front ── gw_layouts_force ───────┤
  *     every 10 s: the load has changed ┘
- *       or measured steps say that devices are faster or slower than was thought (layout_rates.h)
+ *       or measured steps say that devices are faster or slower than was thought (layout_rates.h),
+ *       or workers that did not reach each other may be tried together again (layout_apart.h)
  *
  * One plan is made at a time; what changes meanwhile starts the next one. Waiting: workers that come together are planned
  * together, so a plan begins GW_LAYOUTS_QUIET_US after the last of them (GW_LAYOUTS_DELAY_US after the first at most); a

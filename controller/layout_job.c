@@ -1,6 +1,7 @@
 #include "controller/layout_job.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 
@@ -89,6 +90,25 @@ static void add_profiles(struct gw_layout_job *job)
     }
 }
 
+static uint32_t device_of(const struct gw_layout_job *job, const char *worker)
+{
+    for (uint32_t d = 0; d < job->fleet.plan.devices_len; d++)
+        if (strcmp(job->workers[job->fleet.worker_of[d]].worker, worker) == 0) return d;
+    return GW_PLAN_NONE;
+}
+
+/* Pairs that are apart now, as far as both are there. */
+static void add_apart(struct gw_layout_job *job)
+{
+    job->fleet.plan.apart = job->apart;
+    for (uint32_t i = 0; i < job->aparts.len; i++) {
+        const struct gw_apart *p = &job->aparts.pairs[i];
+        struct gw_plan_pair pair = {device_of(job, p->worker[0]), device_of(job, p->worker[1])};
+        if (p->until_us > job->seen.now_us && pair.a != GW_PLAN_NONE && pair.b != GW_PLAN_NONE)
+            job->apart[job->fleet.plan.apart_len++] = pair;
+    }
+}
+
 static gw_err_t make(struct gw_layout_job *job)
 {
     struct gw_err_ctx *ctx = &job->ctx;
@@ -96,6 +116,7 @@ static gw_err_t make(struct gw_layout_job *job)
     gw_err_t err = gw_layout_fleet_make(&job->seen, &job->model, &job->fleet);
     if (err != GW_OK) return gw_fail(ctx, err, "out of memory");
     add_profiles(job);
+    add_apart(job);
     TRY(gw_layout_make(&in, &job->spec, &job->made, ctx));
     return name_links(job);
 }

@@ -5,6 +5,7 @@
 #ifndef GW_CONTROLLER_LAYOUT_JOB_H
 #define GW_CONTROLLER_LAYOUT_JOB_H
 
+#include "controller/layout_apart.h"
 #include "controller/layout_make.h"
 
 struct gw_layout_job {
@@ -19,8 +20,10 @@ struct gw_layout_job {
     struct gw_plan_model model;
     struct gw_plan_load load;
     struct gw_rates rates;
+    struct gw_aparts aparts;
     /* out */
     struct gw_layout_fleet fleet;
+    struct gw_plan_pair apart[GW_PLAN_APART_MAX]; /* the fleet's */
     struct gw_layout_made made;
     struct gw_core_plan_rank *ranks; /* [made.layout.ranks_len] */
     gw_err_t err;
@@ -28,7 +31,7 @@ struct gw_layout_job {
     int64_t took_us;
 };
 
-/* Copies what the core shows; spec, load, model and rates are the caller's to fill in. */
+/* Copies what the core shows; spec, load, model, rates and aparts are the caller's to fill in. */
 gw_err_t gw_layout_job_create(const struct gw_core *core, int64_t now_us,
                               struct gw_layout_job **out) GW_MUST_USE;
 void gw_layout_job_destroy(struct gw_layout_job *job);

@@ -366,6 +366,8 @@ struct gw_note {
     uint64_t
         left; /* REQUEST_MOVED, REQUEST_ORIGIN: generation of the pipeline that it ran on before; 0 = none */
     struct gw_kv_origin origin;
+    /* PIPELINE_DEAD: two of its workers, both up, that do not reach each other; else NULL */
+    const char *apart[2];
 };
 
 struct gw_action {

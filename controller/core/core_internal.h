@@ -162,6 +162,7 @@ struct core_pipeline {
     uint32_t branches;          /* open branches of all of them */
     uint64_t prefill_tokens;    /* of requests whose first step has not begun */
     struct core_request *alone; /* the one request it serves or is being emptied for */
+    const char *apart[2];       /* as it ends, see gw_note */
     uint32_t ranks_len, ready_len;
     struct core_rank ranks[]; /* [ranks_len]; 0 leads */
 };
@@ -385,8 +386,8 @@ void core_pipeline_end(struct gw_core *core, struct core_pipeline *p, int64_t no
                        bool announced);
 void core_on_ready(struct gw_core *core, struct core_pipeline *p, struct core_worker *w,
                    const struct gw_msg_ready *m);
-void core_on_broken(struct gw_core *core, struct core_pipeline *p, int64_t now_us,
-                    const struct gw_msg_broken *m);
+void core_on_broken(struct gw_core *core, struct core_pipeline *p, const struct core_worker *w,
+                    int64_t now_us, const struct gw_msg_broken *m);
 /* FORMING for too long. */
 void core_pipeline_timed_out(struct gw_core *core, struct core_pipeline *p, int64_t now_us);
 static inline struct core_worker *core_leader(const struct core_pipeline *p)

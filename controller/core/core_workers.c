@@ -300,7 +300,7 @@ static void on_rank_msg(struct gw_core *core, struct core_worker *w, struct core
     else if (msg->type == GW_MSG_READY)
         core_on_ready(core, p, w, &msg->ready);
     else
-        core_on_broken(core, p, now_us, &msg->broken);
+        core_on_broken(core, p, w, now_us, &msg->broken);
 }
 
 void core_on_msg(struct gw_core *core, int64_t now_us, uint64_t link, const struct gw_msg *msg)

@@ -340,6 +340,44 @@ static void test_death_of_a_doomed_rank_is_an_announced_loss(void **state)
     fixture_close(&f);
 }
 
+static void broken_by(struct fixture *f, uint64_t link, uint32_t rank)
+{
+    struct gw_msg m = {.type = GW_MSG_BROKEN};
+    m.broken = (struct gw_msg_broken){.rank = rank, .code = GW_ERR_IO, .text = "cannot be reached"};
+    say(f, link, &m);
+}
+
+static void test_broken_by_a_rank_names_the_two_that_must_be_apart(void **state)
+{
+    (void)state;
+    for (uint32_t rank = 0; rank <= 3; rank++) {
+        struct fixture f;
+        open_serving(&f);
+        broken_by(&f, 2, rank == 3 ? GW_RANK_NONE : rank);
+        const struct gw_note *dead = noted(&f, GW_NOTE_PIPELINE_DEAD, 0);
+        assert_non_null(dead);
+        if (rank == 0 || rank == 2) {
+            assert_string_equal(dead->apart[0], "m2");
+            assert_string_equal(dead->apart[1], rank == 0 ? "m1" : "m3");
+        } else { /* itself; nobody */
+            assert_null(dead->apart[0]);
+            assert_null(dead->apart[1]);
+        }
+        fixture_close(&f);
+    }
+}
+
+static void test_broken_by_a_rank_that_is_doomed_names_nobody(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_serving(&f);
+    notice(&f, "i-m1", GW_NOTICE_PREEMPT, 20 * S);
+    broken_by(&f, 2, 0);
+    assert_null(noted(&f, GW_NOTE_PIPELINE_DEAD, 0)->apart[0]);
+    fixture_close(&f);
+}
+
 static void test_broken_ends_the_pipeline_and_plans_after_a_wait(void **state)
 {
     (void)state;
@@ -493,6 +531,8 @@ int main(void)
         cmocka_unit_test(test_death_of_a_rank_ends_the_pipeline_and_keeps_the_log),
         cmocka_unit_test(test_death_of_a_doomed_rank_is_an_announced_loss),
         cmocka_unit_test(test_broken_ends_the_pipeline_and_plans_after_a_wait),
+        cmocka_unit_test(test_broken_by_a_rank_names_the_two_that_must_be_apart),
+        cmocka_unit_test(test_broken_by_a_rank_that_is_doomed_names_nobody),
         cmocka_unit_test(test_broken_while_a_rank_is_doomed_is_an_announced_loss),
         cmocka_unit_test(test_broken_again_and_again_waits_longer_each_time),
         cmocka_unit_test(test_broken_beside_one_that_works_waits_longer_each_time),

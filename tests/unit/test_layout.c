@@ -443,6 +443,38 @@ static void test_profile_that_requests_wait_for_is_planned(void **state)
     }
 }
 
+/* Three workers, of which two can hold the model: two that do not reach each other are not those two. */
+static void test_workers_that_do_not_reach_each_other_are_planned_apart(void **state)
+{
+    (void)state;
+    struct service s;
+    open_service(&s, "auto");
+    for (int i = 1; i <= 3; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "m%d", i);
+        struct gw_msg m = member_msg(name, name);
+        m.hello.memory_bytes = 100 << 20;
+        hello(&s.f, &m);
+        tell(&s);
+    }
+    wait_for_plan(&s);
+    assert_true(s.last.ranks_len >= 2);
+    assert_int_equal(s.ranks[0].pipeline, s.ranks[1].pipeline);
+    uint64_t a = s.ranks[0].link, b = s.ranks[1].link;
+    struct gw_msg broken = {.type = GW_MSG_BROKEN};
+    broken.broken = (struct gw_msg_broken){.rank = 0, .code = GW_ERR_IO, .text = "cannot be reached"};
+    s.f.pipeline[b] = s.f.prepared[b];
+    s.f.generation[b] = s.f.prepared_generation[b];
+    say(&s.f, b, &broken);
+    tell(&s);
+    assert_true(run(&s.f, 2 * S, plan_wanted));
+    tell(&s);
+    wait_for_plan(&s);
+    assert_int_equal(s.last.ranks_len, 2);
+    assert_false(has_rank(&s, a) && has_rank(&s, b));
+    close_service(&s);
+}
+
 static void test_destroy_while_a_plan_is_made_is_quiet(void **state)
 {
     (void)state;
@@ -474,6 +506,7 @@ int main(void)
         cmocka_unit_test(test_changed_load_leaves_forced_layouts_alone),
         cmocka_unit_test(test_measured_steps_are_planned_with),
         cmocka_unit_test(test_profile_that_requests_wait_for_is_planned),
+        cmocka_unit_test(test_workers_that_do_not_reach_each_other_are_planned_apart),
         cmocka_unit_test(test_destroy_while_a_plan_is_made_is_quiet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
