@@ -361,7 +361,7 @@ $(BENCH_DIR)/model.safetensors:
 bench-ranks: $(BENCH_MODEL:%=build/release/tests/bench/%) $(BENCH_DIR)/model.safetensors ## measure ranks on a 1B model of random weights (BENCH_DIR=build/llama-1b, 2.5 GB; wants python3-numpy)
 	@for b in $(BENCH_MODEL); do build/release/tests/bench/$$b $(BENCH_DIR) || exit; done
 
-BENCH_MIGRATE := bench_migrate bench_store
+BENCH_MIGRATE := bench_page bench_migrate bench_store
 $(BENCH_MIGRATE:%=build/release/tests/bench/%): build/release/tests/bench/%: build/release/tests/bench/%.o $(call libs,release,MIGRATE BASE)
 	@echo "  LINK  $@"; $(CC) $^ $(LIBS) -o $@
 .PHONY: bench-migrate
