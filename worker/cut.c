@@ -113,9 +113,7 @@ void gw_cut_row(float *x, uint32_t vocab, const struct gw_cut *cut, const struct
         end = find_end(&h, x, vocab, cut, cut->count, (double)INFINITY, scratch);
         mass = (double)end.mass;
     }
-    if (by_mass) {
-        struct end by_p = find_end(&h, x, vocab, cut, UINT32_MAX, (double)cut->top_p * mass, scratch);
-        if (by_p.word < end.word) end = by_p;
-    }
+    if (by_mass) /* of what the count leaves: never behind its end */
+        end = find_end(&h, x, vocab, cut, UINT32_MAX, (double)cut->top_p * mass, scratch);
     drop(x, vocab, cut, end.word);
 }

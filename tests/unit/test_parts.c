@@ -62,6 +62,7 @@ static void tell(struct test_sampler *t, float *row, const uint16_t *cut, uint32
     gw_part_put(&part, &wish->want, &of, wire);
     memset(out, 0xA5, sizeof *out);
     assert_true(gw_part_get(wire, &wish->want, &of, out));
+    assert_int_equal(out->all, part.all);
 }
 
 /* Draws by parts of that cut; false if they cannot decide. A rank that is alone has the whole row, too. */
@@ -143,6 +144,29 @@ static void test_decide_what_parts_hold_is_always_decided(void **state)
         if (round % 3 == 2) p.top_k = 1 + (uint32_t)gw_rng_below(&r, GW_PICK_KEEP_MAX);
         if (round % 6 == 2) p.top_p = 0.999f;
         assert_true(draw_by_parts(&t, row, cuts[round % CUTS], &in, &out));
+    }
+    test_sampler_close(&t);
+}
+
+/* Logits beside which random numbers vanish. */
+static void test_decide_of_equal_scores_the_lowest_id_wins(void **state)
+{
+    (void)state;
+    static float row[VOCAB];
+    struct test_sampler t = test_sampler_open(VOCAB, GW_ISA_AUTO);
+    for (uint32_t round = 0; round < 4 * CUTS; round++) {
+        struct gw_sampling p = plain_sampling();
+        const struct gw_sample_in in = {.params = &p};
+        struct gw_sample_out out;
+        for (uint32_t i = 0; i < VOCAB; i++) row[i] = -1;
+        row[77] = row[78] = row[VOCAB / 2] = row[VOCAB - 1] = 1e30f;
+        p.temperature = 1;
+        p.top_k = round % 2 ? 9 : 0;
+        p.seed = round;
+        assert_true(draw_by_parts(&t, row, cuts[round % CUTS], &in, &out));
+        assert_int_equal(out.id, 77);
+        gw_sampler_draw(t.sampler, &in, row, NULL, &out);
+        assert_int_equal(out.id, 77);
     }
     test_sampler_close(&t);
 }
@@ -337,6 +361,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_decide_every_cut_gives_the_record_of_the_whole_row),
         cmocka_unit_test(test_decide_what_parts_hold_is_always_decided),
+        cmocka_unit_test(test_decide_of_equal_scores_the_lowest_id_wins),
         cmocka_unit_test(test_make_edits_beyond_the_room_ask_for_the_whole),
         cmocka_unit_test(test_get_returns_what_was_put),
         cmocka_unit_test(test_get_truncated_anywhere_or_without_room_is_refused),
