@@ -86,6 +86,7 @@ void core_stores_say(struct gw_core *core)
     for (uint32_t i = 0; hosts && i < core->workers_end; i++) {
         struct core_worker *w = core->workers[i];
         if (!w || w->hello.proto < CORE_PROTO_KV || w->stores_version == core->stores_version) continue;
+        if (w->stores_version == 0 && core->stores_len == 0) continue; /* it knows of nobody already */
         core->stores_due |= !say_list(core, w, hosts);
     }
 }
