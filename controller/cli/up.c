@@ -21,6 +21,7 @@
 #include "controller/cli/fleet.h"
 #include "controller/cli/procs.h"
 #include "controller/cli/settled.h"
+#include "controller/cli/up_controller.h"
 
 #define POLL_MS         100 /* how stale the state file may be */
 #define START_TIMEOUT_S 120 /* hashing a large model takes long the first time */
@@ -45,7 +46,8 @@ struct up {
     char log_dir[PATH_MAX];
     bool own_log_dir;
     char model_name[128];
-    pid_t controller;
+    struct up_controller controller;
+    char controller_log[PATH_BYTES];
     int port, admin_port, worker_port; /* 0 until the controller is ready */
     cJSON *view;                       /* what the controller last said of its workers */
     struct evhttp_connection *admin;
@@ -87,38 +89,19 @@ static void last_line(const char *path, char *out, size_t size)
 
 static gw_err_t start_controller(struct up *up, struct gw_err_ctx *ctx)
 {
-    char program[PATH_BYTES], key[PATH_BYTES], ready[PATH_BYTES], log[PATH_BYTES];
-    char port[16], admin[80], worker[80];
-    snprintf(program, sizeof program, "%s/godwit-controller", up->bin_dir);
-    snprintf(key, sizeof key, "%s/cluster-key", up->dir);
-    snprintf(ready, sizeof ready, "%s/ready.json", up->dir);
-    snprintf(log, sizeof log, "%s/controller.log", up->log_dir);
-    snprintf(port, sizeof port, "%lld", (long long)up->o.port);
-    snprintf(admin, sizeof admin, "127.0.0.1:%lld", (long long)up->o.admin_port);
-    snprintf(worker, sizeof worker, "127.0.0.1:%lld", (long long)up->o.worker_port);
-    char *argv[] = {program,
-                    "--model",
-                    (char *)up->o.model,
-                    "--host",
-                    (char *)up->o.host,
-                    "--port",
-                    port,
-                    "--admin-listen",
-                    admin,
-                    "--worker-listen",
-                    worker,
-                    "--cluster-key-file",
-                    key,
-                    "--ready-file",
-                    ready,
-                    "--stop-grace-s",
-                    "0",
-                    "--layout",
-                    (char *)up->o.layout,
-                    up->o.api_keys ? "--api-keys" : NULL,
-                    (char *)up->o.api_keys,
-                    NULL};
-    return gw_proc_start(argv, log, &up->controller, ctx);
+    struct up_controller *c = &up->controller;
+    snprintf(up->controller_log, sizeof up->controller_log, "%s/controller.log", up->log_dir);
+    *c = (struct up_controller){.bin_dir = up->bin_dir,
+                                .dir = up->dir,
+                                .log_path = up->controller_log,
+                                .model = up->o.model,
+                                .host = up->o.host,
+                                .layout = up->o.layout,
+                                .api_keys = up->o.api_keys,
+                                .port = up->o.port,
+                                .admin_port = up->o.admin_port,
+                                .worker_port = up->o.worker_port};
+    return up_controller_start(c, ctx);
 }
 
 static gw_err_t start_worker(struct up *up, struct fleet_worker *w, struct gw_err_ctx *ctx)
@@ -173,7 +156,7 @@ static void write_state(struct up *up)
                   up->o.host, up->port, up->admin_port);
     gw_json_put_string(&b, up->model_name, strlen(up->model_name));
     gw_buf_printf(&b, ", \"controller_pid\": %d, \"worker_endpoint\": \"127.0.0.1:%d\", \"log_dir\": ",
-                  (int)up->controller, up->worker_port);
+                  (int)up->controller.pid, up->worker_port);
     gw_json_put_string(&b, up->log_dir, strlen(up->log_dir));
     gw_buf_puts(&b, ", \"workers\": [");
     const char *comma = "";
@@ -288,17 +271,30 @@ static void ask_controller(struct up *up)
         evhttp_make_request(up->admin, req, EVHTTP_REQ_GET, layout ? "/admin/layout" : "/admin/workers") == 0;
 }
 
+/* False: up cannot go on. */
+static bool on_controller_exit(struct up *up, const char *how)
+{
+    char why[400];
+    struct gw_err_ctx ctx = {0};
+    bool again = up_controller_on_exit(&up->controller, strncmp(how, "killed", 6) == 0) && up->announced;
+    if (again && up_controller_start(&up->controller, &ctx) == GW_OK) {
+        printf("  controller          %s, started again as pid %d\n", how, (int)up->controller.pid);
+        up->fleet.changed = true;
+        return true;
+    }
+    last_line(up->controller_log, why, sizeof why);
+    give_up(up, "the controller ended (%s): %s", how, why);
+    return false;
+}
+
 static void reap_children(struct up *up)
 {
     pid_t pid;
     char how[64], why[400], log[PATH_BYTES];
     while (gw_proc_reap(&pid, how, sizeof how)) {
-        if (pid == up->controller) {
-            up->controller = 0;
-            snprintf(log, sizeof log, "%s/controller.log", up->log_dir);
-            last_line(log, why, sizeof why);
-            give_up(up, "the controller ended (%s): %s", how, why);
-            return;
+        if (pid == up->controller.pid) {
+            if (!on_controller_exit(up, how)) return;
+            continue;
         }
         struct fleet_worker *w = fleet_on_exit(&up->fleet, pid, gw_clock_mono_us());
         if (w && w->fast_exits >= FAST_EXITS_MAX) {
@@ -329,6 +325,9 @@ static void look_for_ready(struct up *up)
         up->port = (int)port;
         up->admin_port = (int)admin;
         up->worker_port = (int)worker;
+        up->controller.port = port;
+        up->controller.admin_port = admin;
+        up->controller.worker_port = worker;
     }
     cJSON_Delete(ready);
 }
@@ -447,8 +446,9 @@ static void end_everything(struct up *up)
     size_t len = 0;
     for (size_t i = 0; i < up->fleet.len; i++) pids[len++] = up->fleet.workers[i].pid;
     gw_procs_end(pids, len, SIGINT, END_GRACE_MS);
-    gw_procs_end(&up->controller, 1, SIGTERM, END_GRACE_MS);
+    gw_procs_end(&up->controller.pid, 1, SIGTERM, END_GRACE_MS);
     if (up->o.state) unlink(up->o.state);
+    if (up->controller.dir) up_controller_clean(&up->controller);
     if (up->dir[0]) remove_dir(up);
 }
 

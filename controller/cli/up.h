@@ -16,6 +16,8 @@
  * starting   a new process under the same id starting      process ended FAST_EXITS_MAX times in a row
  * without having come up: up gives up with the log's last line
  *
+ * A controller that is killed is started again on its ports, with its journal (up_controller.h).
+ *
  * Owner: everything it starts: ended on SIGINT, SIGTERM, or when it cannot go on. Thread: main thread.
  * Units: seconds in flags. Errors: exit status 1 with one line. Source: own design. */
 #ifndef GW_CONTROLLER_CLI_UP_H

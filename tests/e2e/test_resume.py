@@ -12,6 +12,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import client  # noqa: E402
+import cluster  # noqa: E402
 import compare  # noqa: E402
 import control  # noqa: E402
 import load  # noqa: E402
@@ -235,6 +236,26 @@ def test_keys_keep_streams_apart(ctx):
         check(all(s.whole() for s in run.latest.values()), [s.error for s in run.latest.values()])
 
 
+def test_up_starts_a_killed_controller_again(ctx):
+    with cluster.Cluster(variant="mixed" if ctx.variant == "mixed" else ctx.variant, workers=2) as up:
+        run = Run(up.http, ctx.requests)
+        run.wait_tokens(10)
+        before = up.state()["controller_pid"]
+        os.kill(before, signal.SIGKILL)
+        run.wait_closed(SOON_S)
+        up.wait(lambda: up.state()["controller_pid"] not in (0, before), SOON_S, "there is a new controller")
+        up.wait(lambda: answers(up), SOON_S, "it answers")
+        check(run.come_back() > 0, "every stream had ended before")
+        run.finish(ctx.references)
+
+
+def answers(up):
+    try:
+        return up.get("/health")[0] == 200
+    except OSError:
+        return False
+
+
 def setup(args):
     return Setup(args)
 
@@ -269,6 +290,7 @@ TESTS = [
     test_two_readers_the_last_one_wins,
     test_bad_requests_are_told,
     test_keys_keep_streams_apart,
+    test_up_starts_a_killed_controller_again,
 ]
 
 if __name__ == "__main__":
