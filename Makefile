@@ -107,7 +107,11 @@ SIM := tests/sim/main_sim.c tests/sim/sim_world.c tests/sim/sim_queue.c tests/si
        tests/sim/sim_worker.c tests/sim/sim_ranks.c tests/sim/sim_jobs.c tests/sim/sim_plan.c \
        tests/sim/sim_planner.c tests/sim/sim_front.c tests/sim/sim_check.c tests/sim/sim_pipes.c \
        tests/sim/sim_faults.c tests/sim/sim_kv.c tests/sim/sim_moves.c tests/sim/sim_stores.c
+<<<<<<< HEAD
 CLI := controller/cli/up.c controller/cli/up_controller.c controller/cli/settled.c controller/cli/fleet.c controller/cli/procs.c
+=======
+CLI := controller/cli/up.c controller/cli/settled.c controller/cli/fleet.c controller/cli/procs.c controller/cli/local_redis.c
+>>>>>>> c32ea38 (wip)
 CLI += controller/cli/admin_client.c controller/cli/cluster_view.c controller/cli/canvas.c controller/cli/cluster_picture.c \
        controller/cli/terminal.c controller/cli/signals.c controller/cli/status_cmd.c controller/cli/top_cmd.c controller/cli/drain_cmd.c
 CLI += controller/cli/plan_cmd.c controller/cli/plan_files.c controller/cli/plan_fleet_file.c controller/cli/plan_json_in.c \
@@ -145,7 +149,7 @@ UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safet
                test_block_manager test_rope test_engine_exact_branches test_engine_reference test_scheduler \
                test_engine test_worker_options test_worker_prove test_ranks test_parts test_step_desc test_place test_cell_store test_member
 UNIT_WORKER += test_mesh test_mesh_strangers test_probe test_moves
-UNIT_WORKER += test_stores
+UNIT_WORKER += test_stores test_checkpoint
 UNIT_CORE := test_core_requests test_core_workers test_core_moves test_core_route test_core_pipelines \
              test_core_plan test_core_transitions test_core_holders test_core_warm
 UNIT_CORE += test_core_restore

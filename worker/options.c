@@ -19,6 +19,7 @@ static const struct gw_worker_options defaults = {
     .step_timeout_s = 120, /* a full prefill step of 8 billion weights on one core takes 80 s */
     .zone = "",
     .sums = "auto",
+    .store = "peers",
     .store_memory_bytes = -1,
     .checkpoint_share = 0.03,
     .kv_restore = "auto",
@@ -69,9 +70,9 @@ static gw_err_t parse_flags(int argc, char **argv, struct gw_worker_options *o, 
         {"memory-limit", GW_FLAG_INT, &o->memory_limit_bytes, "BYTES",
          "that weights and KV pages may use; 0 = a quarter of the machine's", 0, 0},
         {"store", GW_FLAG_STRING, &o->store, "URL[,...]",
-         "keep KV pages in Redis, not in other workers' memory: redis://HOST:PORT or redis+unix:PATH; "
-         "several "
-         "servers share them",
+         "where KV pages are kept: peers (other workers' memory), or Redis: redis://HOST:PORT, "
+         "redis+unix:PATH; "
+         "several servers share them",
          0, 0},
         {"store-password-file", GW_FLAG_STRING, &o->store_password_file, "FILE", "of these Redis servers", 0,
          0},
@@ -168,6 +169,7 @@ static gw_err_t parse_store(struct gw_worker_options *o, const char *url, size_t
 static gw_err_t parse_stores(struct gw_worker_options *o, struct gw_err_ctx *ctx)
 {
     gw_err_t err = GW_OK;
+    if (strcmp(o->store, "peers") == 0) return GW_OK;
     for (const char *at = o->store; err == GW_OK && at;) {
         size_t len = strcspn(at, ",");
         err = parse_store(o, at, len, ctx);

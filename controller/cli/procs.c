@@ -2,15 +2,20 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/file.h"
+
 #define END_POLL_MS 10
+#define LOG_MAX     (16u << 20)
 
 /* In the child, between fork and exec: async-signal-safe calls only. */
 static void become(char *const *argv, int log_fd, pid_t parent)
@@ -54,6 +59,27 @@ bool gw_proc_reap(pid_t *pid, char *how, size_t how_size)
     else
         snprintf(how, how_size, "exit status %d", WEXITSTATUS(status));
     return true;
+}
+
+gw_err_t gw_proc_own_dir(char *out, struct gw_err_ctx *ctx)
+{
+    ssize_t n = readlink("/proc/self/exe", out, PATH_MAX - 1);
+    if (n <= 0) return gw_fail(ctx, GW_ERR_IO, "/proc/self/exe: %s", strerror(errno));
+    out[n] = '\0';
+    *strrchr(out, '/') = '\0';
+    return GW_OK;
+}
+
+void gw_proc_last_line(const char *log_path, char *out, size_t size)
+{
+    char *text = NULL;
+    size_t len = 0;
+    out[0] = '\0';
+    if (gw_file_read(log_path, LOG_MAX, &text, &len, NULL) != GW_OK) return;
+    while (len > 0 && text[len - 1] == '\n') text[--len] = '\0';
+    const char *line = strrchr(text, '\n');
+    snprintf(out, size, "%s", line ? line + 1 : text);
+    free(text);
 }
 
 static void sleep_ms(int ms)

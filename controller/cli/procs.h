@@ -21,6 +21,12 @@ gw_err_t gw_proc_start(char *const *argv, const char *log_path, pid_t *pid,
  * false if none. */
 bool gw_proc_reap(pid_t *pid, char *how, size_t how_size);
 
+/* The directory of this program: out[PATH_MAX]. */
+gw_err_t gw_proc_own_dir(char *out, struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* The last line of a child's log: why it ended, most likely. "" if there is none. */
+void gw_proc_last_line(const char *log_path, char *out, size_t size);
+
 /* Sends SIGCONT and `signal` to each live pid (0 entries are skipped), waits at most grace_ms, then SIGKILLs
  * and reaps what is left. */
 void gw_procs_end(pid_t *pids, size_t len, int signal, int grace_ms);

@@ -19,6 +19,7 @@
 #include "base/json.h"
 #include "base/rng.h"
 #include "controller/cli/fleet.h"
+#include "controller/cli/local_redis.h"
 #include "controller/cli/procs.h"
 #include "controller/cli/settled.h"
 #include "controller/cli/up_controller.h"
@@ -34,10 +35,14 @@ struct options {
     const char *model, *host, *state, *log_dir, *worker_connect, *isa, *api_keys, *layout, *kv_restore;
     int64_t workers, port, admin_port, worker_port, threads, kv_tokens, memory_limit;
     double replace_after_s, term_grace_s;
+    const char *store;
+    bool redis;
 };
 
 struct up {
     struct options o;
+    struct local_redis redis;
+    char store[160]; /* what workers are told */
     struct event_base *loop;
     struct event *tick;
     struct fleet fleet;
@@ -70,19 +75,6 @@ static void give_up(struct up *up, const char *fmt, ...)
     va_end(ap);
     up->exit_status = 1;
     event_base_loopbreak(up->loop);
-}
-
-/* The last line of a child's log: why it ended, most likely. */
-static void last_line(const char *path, char *out, size_t size)
-{
-    char *text = NULL;
-    size_t len = 0;
-    out[0] = '\0';
-    if (gw_file_read(path, 16u << 20, &text, &len, NULL) != GW_OK) return;
-    while (len > 0 && text[len - 1] == '\n') text[--len] = '\0';
-    const char *line = strrchr(text, '\n');
-    snprintf(out, size, "%s", line ? line + 1 : text);
-    free(text);
 }
 
 /* ---- what it starts ---- */
@@ -130,6 +122,8 @@ static gw_err_t start_worker(struct up *up, struct fleet_worker *w, struct gw_er
                                    key,
                                    "--threads",
                                    threads,
+                                   "--store",
+                                   up->store,
                                    "--term-grace-s",
                                    grace,
                                    "--isa",
@@ -155,8 +149,15 @@ static void write_state(struct up *up)
     gw_buf_printf(&b, "{\"url\": \"http://%s:%d\", \"admin_url\": \"http://127.0.0.1:%d\", \"model\": ",
                   up->o.host, up->port, up->admin_port);
     gw_json_put_string(&b, up->model_name, strlen(up->model_name));
+<<<<<<< HEAD
     gw_buf_printf(&b, ", \"controller_pid\": %d, \"worker_endpoint\": \"127.0.0.1:%d\", \"log_dir\": ",
                   (int)up->controller.pid, up->worker_port);
+=======
+    gw_buf_printf(
+        &b,
+        ", \"controller_pid\": %d, \"worker_endpoint\": \"127.0.0.1:%d\", \"redis_pid\": %d, \"log_dir\": ",
+        (int)up->controller, up->worker_port, (int)up->redis.pid);
+>>>>>>> c32ea38 (wip)
     gw_json_put_string(&b, up->log_dir, strlen(up->log_dir));
     gw_buf_puts(&b, ", \"workers\": [");
     const char *comma = "";
@@ -292,14 +293,25 @@ static void reap_children(struct up *up)
     pid_t pid;
     char how[64], why[400], log[PATH_BYTES];
     while (gw_proc_reap(&pid, how, sizeof how)) {
+<<<<<<< HEAD
         if (pid == up->controller.pid) {
             if (!on_controller_exit(up, how)) return;
             continue;
+=======
+        if (pid == up->controller) {
+            up->controller = 0;
+            snprintf(log, sizeof log, "%s/controller.log", up->log_dir);
+            gw_proc_last_line(log, why, sizeof why);
+            give_up(up, "the controller ended (%s): %s", how, why);
+            return;
+>>>>>>> c32ea38 (wip)
         }
+        if (local_redis_on_exit(&up->redis, pid, gw_clock_mono_us(), (int64_t)(up->o.replace_after_s * 1e6)))
+            continue;
         struct fleet_worker *w = fleet_on_exit(&up->fleet, pid, gw_clock_mono_us());
         if (w && w->fast_exits >= FAST_EXITS_MAX) {
             snprintf(log, sizeof log, "%s/%s.log", up->log_dir, w->id);
-            last_line(log, why, sizeof why);
+            gw_proc_last_line(log, why, sizeof why);
             give_up(up, "worker %s does not come up (%s): %s", w->id, how, why);
             return;
         }
@@ -336,6 +348,9 @@ static void start_due_workers(struct up *up)
 {
     struct fleet_worker *w;
     struct gw_err_ctx ctx = {0};
+    pid_t redis = up->redis.pid;
+    if (local_redis_tend(&up->redis, gw_clock_mono_us(), &ctx) != GW_OK) give_up(up, "%s", ctx.text);
+    up->fleet.changed |= up->redis.pid != redis;
     while ((w = fleet_next_start(&up->fleet, gw_clock_mono_us()))) {
         if (start_worker(up, w, &ctx) == GW_OK) continue;
         give_up(up, "cannot start worker %s: %s", w->id, ctx.text);
@@ -379,15 +394,6 @@ static void on_end_signal(evutil_socket_t sig, short what, void *arg)
 
 /* ---- start and end ---- */
 
-static gw_err_t find_bin_dir(struct up *up, struct gw_err_ctx *ctx)
-{
-    ssize_t n = readlink("/proc/self/exe", up->bin_dir, sizeof up->bin_dir - 1);
-    if (n <= 0) return gw_fail(ctx, GW_ERR_IO, "/proc/self/exe: %s", strerror(errno));
-    up->bin_dir[n] = '\0';
-    *strrchr(up->bin_dir, '/') = '\0';
-    return GW_OK;
-}
-
 static gw_err_t write_cluster_key(struct up *up, struct gw_err_ctx *ctx)
 {
     uint8_t key[32];
@@ -424,9 +430,10 @@ static void name_model(struct up *up)
 static void remove_dir(struct up *up)
 {
     char path[PATH_BYTES];
-    const char *const files[] = {"cluster-key", "ready.json", "controller.log"};
+    const char *const files[] = {"cluster-key", "ready.json", LOCAL_REDIS_SOCKET, "controller.log",
+                                 LOCAL_REDIS_LOG};
     bool keep_logs = up->own_log_dir && up->exit_status != 0;
-    for (size_t i = 0; i < sizeof files / sizeof *files - (keep_logs ? 1 : 0); i++) {
+    for (size_t i = 0; i < sizeof files / sizeof *files - (keep_logs ? 2 : 0); i++) {
         snprintf(path, sizeof path, "%s/%s", up->dir, files[i]);
         unlink(path);
     }
@@ -446,7 +453,12 @@ static void end_everything(struct up *up)
     size_t len = 0;
     for (size_t i = 0; i < up->fleet.len; i++) pids[len++] = up->fleet.workers[i].pid;
     gw_procs_end(pids, len, SIGINT, END_GRACE_MS);
+<<<<<<< HEAD
     gw_procs_end(&up->controller.pid, 1, SIGTERM, END_GRACE_MS);
+=======
+    gw_procs_end(&up->controller, 1, SIGTERM, END_GRACE_MS);
+    gw_procs_end(&up->redis.pid, 1, SIGTERM, END_GRACE_MS);
+>>>>>>> c32ea38 (wip)
     if (up->o.state) unlink(up->o.state);
     if (up->controller.dir) up_controller_clean(&up->controller);
     if (up->dir[0]) remove_dir(up);
@@ -484,6 +496,16 @@ static gw_err_t run(struct up *up, struct gw_err_ctx *ctx)
     return err;
 }
 
+/* Where workers keep their KV pages. */
+static gw_err_t open_store(struct up *up, struct gw_err_ctx *ctx)
+{
+    snprintf(up->store, sizeof up->store, "%s", up->o.store);
+    if (!up->o.redis) return GW_OK;
+    TRY(local_redis_start(&up->redis, up->dir, up->log_dir, ctx));
+    snprintf(up->store, sizeof up->store, "redis+unix:%s", up->redis.socket);
+    return GW_OK;
+}
+
 static gw_err_t up_start(struct up *up, struct gw_err_ctx *ctx)
 {
     if (!up->o.model)
@@ -492,8 +514,9 @@ static gw_err_t up_start(struct up *up, struct gw_err_ctx *ctx)
     up->started_us = gw_clock_mono_us();
     fleet_init(&up->fleet, (int64_t)(up->o.replace_after_s * 1e6));
     TRY(add_workers(up, ctx));
-    TRY(find_bin_dir(up, ctx));
+    TRY(gw_proc_own_dir(up->bin_dir, ctx));
     TRY(make_dirs(up, ctx));
+    TRY(open_store(up, ctx));
     up->loop = event_base_new();
     if (!up->loop) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
     up->tick = event_new(up->loop, -1, EV_PERSIST, on_tick, up);
@@ -539,6 +562,10 @@ static gw_err_t parse(struct up *up, int argc, char **argv, bool *help, struct g
          0, 0},
         {"kv-restore", GW_FLAG_STRING, &o->kv_restore, "HOW",
          "of each worker: auto, fetch or recompute the KV of requests that ran elsewhere", 0, 0},
+        {"redis", GW_FLAG_BOOL, &o->redis, NULL,
+         "start a redis-server as the workers' store of KV pages, instead of their own memory", 0, 0},
+        {"store", GW_FLAG_STRING, &o->store, "URL[,...]", "a Redis that is there (godwit-worker --help)", 0,
+         0},
         {"isa", GW_FLAG_STRING, &o->isa, "ISA", "auto, avx512bf16, avx512, avx2 or c", 0, 0},
         {"api-keys", GW_FLAG_STRING, &o->api_keys, "FILE", "lines tenant:key; without it no key is asked for",
          0, 0},
@@ -569,6 +596,7 @@ int gw_up_main(int argc, char **argv)
                              .term_grace_s = 30,
                              .isa = "auto",
                              .kv_restore = "auto",
+                             .store = "peers",
                              .layout = "replicas"};
     signal(SIGPIPE, SIG_IGN);
     gw_err_t err = parse(up, argc, argv, &help, &ctx);
