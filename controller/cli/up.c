@@ -149,15 +149,10 @@ static void write_state(struct up *up)
     gw_buf_printf(&b, "{\"url\": \"http://%s:%d\", \"admin_url\": \"http://127.0.0.1:%d\", \"model\": ",
                   up->o.host, up->port, up->admin_port);
     gw_json_put_string(&b, up->model_name, strlen(up->model_name));
-<<<<<<< HEAD
-    gw_buf_printf(&b, ", \"controller_pid\": %d, \"worker_endpoint\": \"127.0.0.1:%d\", \"log_dir\": ",
-                  (int)up->controller.pid, up->worker_port);
-=======
     gw_buf_printf(
         &b,
         ", \"controller_pid\": %d, \"worker_endpoint\": \"127.0.0.1:%d\", \"redis_pid\": %d, \"log_dir\": ",
-        (int)up->controller, up->worker_port, (int)up->redis.pid);
->>>>>>> c32ea38 (wip)
+        (int)up->controller.pid, up->worker_port, (int)up->redis.pid);
     gw_json_put_string(&b, up->log_dir, strlen(up->log_dir));
     gw_buf_puts(&b, ", \"workers\": [");
     const char *comma = "";
@@ -283,7 +278,7 @@ static bool on_controller_exit(struct up *up, const char *how)
         up->fleet.changed = true;
         return true;
     }
-    last_line(up->controller_log, why, sizeof why);
+    gw_proc_last_line(up->controller_log, why, sizeof why);
     give_up(up, "the controller ended (%s): %s", how, why);
     return false;
 }
@@ -293,18 +288,9 @@ static void reap_children(struct up *up)
     pid_t pid;
     char how[64], why[400], log[PATH_BYTES];
     while (gw_proc_reap(&pid, how, sizeof how)) {
-<<<<<<< HEAD
         if (pid == up->controller.pid) {
             if (!on_controller_exit(up, how)) return;
             continue;
-=======
-        if (pid == up->controller) {
-            up->controller = 0;
-            snprintf(log, sizeof log, "%s/controller.log", up->log_dir);
-            gw_proc_last_line(log, why, sizeof why);
-            give_up(up, "the controller ended (%s): %s", how, why);
-            return;
->>>>>>> c32ea38 (wip)
         }
         if (local_redis_on_exit(&up->redis, pid, gw_clock_mono_us(), (int64_t)(up->o.replace_after_s * 1e6)))
             continue;
@@ -453,12 +439,8 @@ static void end_everything(struct up *up)
     size_t len = 0;
     for (size_t i = 0; i < up->fleet.len; i++) pids[len++] = up->fleet.workers[i].pid;
     gw_procs_end(pids, len, SIGINT, END_GRACE_MS);
-<<<<<<< HEAD
     gw_procs_end(&up->controller.pid, 1, SIGTERM, END_GRACE_MS);
-=======
-    gw_procs_end(&up->controller, 1, SIGTERM, END_GRACE_MS);
     gw_procs_end(&up->redis.pid, 1, SIGTERM, END_GRACE_MS);
->>>>>>> c32ea38 (wip)
     if (up->o.state) unlink(up->o.state);
     if (up->controller.dir) up_controller_clean(&up->controller);
     if (up->dir[0]) remove_dir(up);
