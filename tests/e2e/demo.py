@@ -263,14 +263,28 @@ class Demo:
         return found[-1][1], found[-1][0]
 
     def table(self):
-        """Per fault and change of layout: what happened, how many requests moved, the longest gap of the streams that were open."""
-        lines = [f"{'worker':<8}{'what happened':<46}{'requests moved':>15}{'longest gap':>14}"]
+        """Per fault and change of layout: what happened, how many requests moved, where their KV came from, the longest gap."""
+        lines = [
+            f"{'':<54}{'requests':>10}   {'KV of these, in tokens':^31}{'longest':>11}",
+            f"{'worker':<8}{'what happened':<46}{'moved':>10}{'copied':>12}{'from store':>12}{'computed':>10}{'gap':>11}",
+        ]
         after = [(at_s - PAUSE_S / 2, first) for _, _, at_s, first in self.report[1:]] + [(float("inf"), None)]
         for (who, what, at_s, first), (until_s, last) in zip(self.report, after):
             moved = sum(e["kind"] == "request_moved" for e in self.up.events.list[first:last])
             gap = max((s.longest_gap_s(at_s, until_s) for _, s in self.work.streams), default=0.0)
-            lines.append(f"{who:<8}{what:<46}{moved:>15}{gap * 1000:>11.0f} ms")
+            copied, stored, computed = self.kv_from(first, last)
+            lines.append(
+                f"{who:<8}{what:<46}{moved:>10}{copied:>12}{stored:>12}{computed:>10}{gap * 1000:>8.0f} ms"
+            )
         return lines
+
+    def kv_from(self, first, last):
+        """Tokens of KV of the requests that went on elsewhere: copied from workers (ahead of the move or at it), fetched from
+        the store, computed again."""
+        found = [e for e in self.up.events.list[first:last] if e["kind"] == "request_origin"]
+        total, stored = (sum(e["kv_tokens"][k] for e in found) for k in ("total", "store"))
+        computed = sum(e["kv_tokens"]["recompute"] for e in found)
+        return total - stored - computed, stored, computed
 
 
 def closing_line(v):
@@ -288,7 +302,12 @@ def run(args):
         show.say(f"starting a controller and {args.workers} workers")
         godwit = os.path.abspath(os.path.join(args.build, "godwit"))
         with cluster.Cluster(
-            variant="release", workers=args.workers, model=args.model, term_grace_s=GRACE_S, godwit=godwit
+            variant="release",
+            workers=args.workers,
+            model=args.model,
+            term_grace_s=GRACE_S,
+            godwit=godwit,
+            extra=["--kv-restore", "fetch"],  # the model is so small that computing would often be as fast
         ) as up:
             show.say(f"serving at http://{up.host}:{up.port}/v1", "good")
             demo = Demo(args, show, up)

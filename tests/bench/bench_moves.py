@@ -1,0 +1,200 @@
+#!/usr/bin/env python3
+"""The gap that a client sees when its request loses its worker, by where the request's KV is then.
+
+Real processes: a controller, workers of all cores each, a Redis for the way `store`; one stream. For each length of
+context the prompt is computed once; then the stream goes on from worker to worker, each new one with an empty pool:
+
+    precopy    announced; pages flow while the old worker decodes
+    peer       announced; pages flow at the cutover (--warm-timeout 0)
+    store      kill -9; pages come from the store. The detection of the loss (1 s of silence, less when sockets close) is in it
+    recompute  announced; the new worker computes everything again
+
+Added gap = the gap around the move less the median gap between tokens before it. Prints a `bench` line each (the reference
+is that median), and with --out a JSON file that tests/bench/chart_moves.py draws.
+usage: bench_moves.py MODEL [--contexts 1024,8192] [--rounds N] [--out FILE]
+MODEL: a directory of tests/bench/make_model.py, to which it adds a tokenizer, or any other model
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
+import client  # noqa: E402
+from cluster import MODEL, program  # noqa: E402
+
+WAYS = ["precopy", "peer", "store", "recompute"]
+TOKENS = 64  # of a stream
+BEFORE = 24  # tokens before its worker goes
+AFTER = 6  # tokens after
+WAIT_S = 1800.0  # computing 8k tokens of a 1B model takes minutes
+GRACE_S = 120
+PROMPT_IDS = 400  # small ids: any tokenizer knows them
+
+
+def free_port():
+    import socket
+
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def with_tokenizer(model, work):
+    """The model's directory, or one like it with the shipped model's tokenizer: ids are all that is looked at."""
+    if os.path.exists(os.path.join(model, "tokenizer.json")):
+        return model
+    out = os.path.join(work, "model")
+    os.makedirs(out)
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        shutil.copy(os.path.join(MODEL, name), out)
+    for name in os.listdir(model):
+        os.symlink(os.path.join(os.path.abspath(model), name), os.path.join(out, name))
+    return out
+
+
+class Bench:
+    def __init__(self, args, stack, way):
+        self.args, self.stack, self.way = args, stack, way
+        self.work = stack.enter_context(tempfile.TemporaryDirectory(prefix="godwit-moves-"))
+        self.model = with_tokenizer(args.model, self.work)
+        self.key = os.path.join(self.work, "key")
+        with open(self.key, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as f:
+            f.write("a cluster key for the bench of moves")
+        self.port, self.admin, self.links = free_port(), free_port(), free_port()
+        self.workers, self.count, self.redis = {}, 0, None
+        if way == "store":
+            self.start_redis()
+        self.run(
+            "controller", "godwit-controller", "--model", self.model, "--port", self.port,
+            "--admin-listen", f"127.0.0.1:{self.admin}", "--worker-listen", f"127.0.0.1:{self.links}",
+            "--cluster-key-file", self.key, "--layout", "replicas", "--journal", "none",
+            "--warm-timeout", 60 if way == "precopy" else 0,
+        )  # fmt: skip
+        self.wait(self.listens, "the controller listens")
+        self.http = stack.enter_context(client.Client("127.0.0.1", self.port))
+
+    def start_redis(self):
+        self.redis = os.path.join(self.work, "redis.sock")
+        self.process("redis", ["redis-server", "--port", "0", "--unixsocket", self.redis, "--save", "", "--appendonly", "no"])
+        self.wait(lambda: os.path.exists(self.redis), "redis-server listens")
+
+    def process(self, name, argv):
+        log = self.stack.enter_context(open(os.path.join(self.work, name + ".log"), "wb"))
+        p = subprocess.Popen([str(a) for a in argv], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        self.stack.callback(lambda: (p.kill(), p.wait()))
+        return p
+
+    def run(self, name, what, *flags):
+        return self.process(name, [program(what, "release"), *flags])
+
+    def wait(self, condition, what):
+        end = time.monotonic() + WAIT_S
+        while not condition():
+            if time.monotonic() > end:
+                raise TimeoutError(f"after {WAIT_S:.0f} s it does not hold that {what}")
+            time.sleep(0.02)
+
+    def ask(self, path):
+        return client.call("127.0.0.1", self.admin, "GET", path)[2]
+
+    def listens(self):
+        with contextlib.suppress(OSError):
+            return bool(self.ask("/admin/workers"))
+
+    def serving(self):
+        """Workers that lead a pipeline that serves."""
+        layout = self.ask("/admin/layout")
+        return [p["ranks"][0]["worker"] for p in layout["pipelines"] if p["state"] == "serving" and p["ranks"]]
+
+    def add_worker(self):
+        name = f"w{self.count}"
+        self.count += 1
+        store = ["--store", f"redis+unix:{self.redis}"] if self.redis else ["--store-memory", 0]
+        self.workers[name] = self.run(
+            name, "godwit-worker", "--model", self.model, "--cluster-key-file", self.key,
+            "--controller", f"127.0.0.1:{self.links}", "--worker-id", name, "--instance-id", f"i-{name}",
+            "--threads", self.args.threads, "--kv-tokens", self.args.kv_tokens, "--term-grace-s", GRACE_S,
+            "--kv-restore", "recompute" if self.way == "recompute" else "fetch", *store,
+        )  # fmt: skip
+        self.wait(lambda: name in self.serving(), f"{name} serves")
+        return name
+
+    def stored_all(self):
+        """Has the store everything that was offered?"""
+        text = self.ask("/metrics")
+        found = dict(re.findall(r"^godwit:checkpoint_blocks_total\{[^}]*state=\"(\w+)\"\} (\d+)", text, re.M))
+        return not found or int(found.get("offered", 0)) <= sum(int(v) for k, v in found.items() if k != "offered")
+
+    def one_stream(self, tokens, old):
+        """(added gap, median gap before), ms, of a stream that `old` has begun and loses."""
+        prompt = [3 + i * 7 % PROMPT_IDS for i in range(tokens)]
+        body = {"model": "m", "prompt": prompt, "max_tokens": TOKENS, "temperature": 0, "ignore_eos": True,
+                "logprobs": 0, "stream": True, "stream_options": {"include_usage": True}}  # fmt: skip
+        stream = self.http.submit(client.Completion("/v1/completions", body))
+        self.http.wait_for(lambda: stream.closed or stream.tokens() >= BEFORE, WAIT_S)
+        new = self.add_worker()
+        if self.way == "store":
+            time.sleep(self.args.settle_s)
+        at = len(stream.times)
+        self.workers[old].send_signal(signal.SIGKILL if self.way == "store" else signal.SIGTERM)
+        went_s = time.monotonic()
+        self.http.wait_for(lambda: stream.closed or self.moved(stream, at, old), WAIT_S)
+        self.http.wait([stream], WAIT_S)
+        if not stream.whole():
+            raise AssertionError(f"the stream is not whole: {stream.error}")
+        before = statistics.median(b - a for a, b in zip(stream.times[4:at], stream.times[5:at]))
+        gap = stream.longest_gap_s(went_s)
+        self.workers[old].wait(GRACE_S)
+        return new, (gap - before) * 1e3, before * 1e3
+
+    def moved(self, stream, at, old):
+        return len(stream.times) >= at + AFTER and self.workers[old].poll() is not None
+
+    def context(self, tokens):
+        """Medians of added gap and of gaps before, over rounds."""
+        worker, gaps, befores = self.add_worker() if not self.workers else self.last, [], []
+        for _ in range(1 if self.way == "recompute" else self.args.rounds):
+            worker, gap, before = self.one_stream(tokens, worker)
+            gaps.append(gap)
+            befores.append(before)
+        self.last = worker
+        return statistics.median(gaps), statistics.median(befores)
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("model")
+    ap.add_argument("--contexts", default="1024,8192")
+    ap.add_argument("--ways", default=",".join(WAYS))
+    ap.add_argument("--rounds", type=int, default=3)
+    ap.add_argument("--threads", type=int, default=0)
+    ap.add_argument("--kv-tokens", type=int, default=20000)
+    ap.add_argument("--settle-s", type=float, default=5.0, help="before a kill: what was sealed may reach the store")
+    ap.add_argument("--out")
+    args = ap.parse_args()
+    results = []
+    for way in args.ways.split(","):
+        with contextlib.ExitStack() as stack:
+            bench = Bench(args, stack, way)
+            for tokens in map(int, args.contexts.split(",")):
+                gap, before = bench.context(tokens)
+                results.append({"way": way, "tokens": tokens, "added_ms": gap, "step_ms": before})
+                print(f"bench client_gap_{way}_{tokens} ours={gap:.1f} ref={before:.1f} ratio={gap / before:.3f} unit=ms", flush=True)
+    if args.out:
+        with open(args.out, "w") as f:
+            json.dump(results, f, indent=1)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
