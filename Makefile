@@ -286,6 +286,7 @@ E2E += tests/e2e/test_cloud_watch.py@300 tests/e2e/test_cloud_aws.py@300 tests/e
 E2E += tests/e2e/test_netns.py@120 tests/e2e/test_hosts.py@300
 E2E += tests/e2e/test_layout_cli.py@300
 E2E += tests/e2e/test_resume.py@300 tests/e2e/test_standby.py@300 tests/e2e/test_handover.py@300
+E2E += tests/e2e/test_controller_deaths.py@300
 E2E_LONG :=
 # Programs that print `bench` lines: C ones (tests/bench/<name>.c, run on the release build) and scripts.
 BENCH := bench_kernels bench_coll bench_engine bench_sampler bench_plan

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "base/rng.h"
 
 #define NAME_BYTES   64
@@ -204,7 +205,9 @@ static gw_err_t install(struct file *f, const struct copying *c, struct gw_err_c
     segment_name(old, f->head.number, false);
     segment_name(temp, c->head.number, true);
     segment_name(name, c->head.number, false);
+    gw_failpoint("segment", "written");
     if (renameat(f->dir, temp, f->dir, name) != 0) return fail_io(ctx, "rename");
+    gw_failpoint("segment", "renamed");
     if (fsync(f->dir) != 0) return fail_io(ctx, "fsync of the directory");
     if (f->head.number > 0) unlinkat(f->dir, old, 0);
     if (f->fd >= 0) close(f->fd);
@@ -227,6 +230,7 @@ static gw_err_t begin_segment(struct file *f, const struct gw_journal_table *tab
     segment_name(temp, c.head.number, true);
     c.fd = openat(f->dir, temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (c.fd < 0) return fail_io(ctx, temp);
+    gw_failpoint("segment", "begun");
     gw_buf_init(&c.batch, GW_SEGMENT_FRAME_MAX);
     gw_buf_init(&c.frame, (size_t)GW_SEGMENT_FRAME_MAX + GW_SEGMENT_FRAME_BYTES);
     gw_err_t err = copy_all(&c, table);
@@ -263,8 +267,12 @@ static gw_err_t compact(struct file *f, struct gw_err_ctx *ctx)
 
 static gw_err_t append_frame(struct file *f, const struct gw_buf *frame, struct gw_err_ctx *ctx)
 {
+    gw_failpoint("batch", "sealed");
     TRY(write_all(f->fd, frame->data, frame->len, ctx));
-    return fdatasync(f->fd) == 0 ? GW_OK : fail_io(ctx, "fdatasync");
+    gw_failpoint("batch", "written");
+    if (fdatasync(f->fd) != 0) return fail_io(ctx, "fdatasync");
+    gw_failpoint("batch", "durable");
+    return GW_OK;
 }
 
 /* Half a frame must not stay: a whole one behind it would make it look like damage. */

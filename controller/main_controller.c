@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/pool.h"
 #include "base/secret.h"
@@ -400,7 +401,9 @@ static gw_err_t restore_entry(void *arg, uint64_t entry, const void *pieces, siz
 static gw_err_t restore(struct program *p, struct gw_err_ctx *ctx)
 {
     if (!p->journal) return GW_OK;
+    gw_failpoint("journal", "opened");
     gw_err_t err = gw_journal_replay(p->journal, restore_entry, p);
+    gw_failpoint("streams", "restored");
     return err == GW_OK ? GW_OK : gw_fail(ctx, err, "the journal's streams do not fit into memory");
 }
 
@@ -427,6 +430,7 @@ static void on_given(void *arg)
     gw_front_release(p->front, GIVEN_GRACE_US, on_stopped, p);
     gw_journal_close(p->journal);
     p->journal = NULL;
+    gw_failpoint("place", "half given");
     gw_core_each_request(gw_hub_core(p->hub), give_request, p->giver);
     p->given = true;
     p->stopping = true; /* a signal ends us at once */
@@ -535,6 +539,7 @@ int main(int argc, char **argv)
         return 0;
     }
     signal(SIGPIPE, SIG_IGN);
+    gw_failpoint_name("controller");
     gw_err_t err = gw_controller_options_parse(argc, argv, &p.o, &help, &ctx);
     if (err == GW_OK && help) return 0;
     if (err == GW_OK) {

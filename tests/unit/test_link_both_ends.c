@@ -67,13 +67,19 @@ static void start_controller(struct fixture *f, uint16_t port)
     if (gw_links_create(f->loop, &config, &f->links, &ctx) != GW_OK) fail_msg("%s", ctx.text);
 }
 
-static void start_worker(struct fixture *f, const char *key)
+static void add_controller(struct gw_link_config *config, uint16_t port)
 {
-    struct gw_link_config config = {.controllers_len = 1, .key = key, .key_len = strlen(key)};
+    struct gw_link_endpoint *e = &config->controllers[config->controllers_len++];
+    assert_int_equal(gw_sockaddr_parse("127.0.0.1", port, &e->addr, &e->len, NULL), GW_OK);
+}
+
+/* standby: a port that comes first in its list; 0 = none. */
+static void start_worker_behind(struct fixture *f, const char *key, uint16_t standby)
+{
+    struct gw_link_config config = {.key = key, .key_len = strlen(key)};
     struct gw_err_ctx ctx = {0};
-    assert_int_equal(gw_sockaddr_parse("127.0.0.1", gw_links_port(f->links), &config.controllers[0].addr,
-                                       &config.controllers[0].len, &ctx),
-                     GW_OK);
+    if (standby) add_controller(&config, standby);
+    add_controller(&config, gw_links_port(f->links));
     strcpy(config.hello.worker, "w0");
     strcpy(config.hello.instance, "i0");
     strcpy(config.hello.build, "test");
@@ -82,6 +88,11 @@ static void start_worker(struct fixture *f, const char *key)
     strcpy(config.hello.device, "test");
     config.hello.vocab = config.hello.context = config.hello.kv_tokens = config.hello.max_sequences = 16;
     assert_int_equal(gw_link_create(&config, &f->link, &ctx), GW_OK);
+}
+
+static void start_worker(struct fixture *f, const char *key)
+{
+    start_worker_behind(f, key, 0);
 }
 
 static int set_up(void **state)
@@ -260,6 +271,19 @@ static void test_controller_that_comes_later_is_found(void **state)
     begin_session(f, 6, 1);
 }
 
+/* Nobody listens at the first one's port: it stands by. */
+static void test_next_controller_of_the_list_is_tried(void **state)
+{
+    struct fixture *f = *state;
+    struct gw_links *links = f->links;
+    start_controller(f, 0);
+    uint16_t nobody = gw_links_port(f->links);
+    gw_links_destroy(f->links);
+    f->links = links;
+    start_worker_behind(f, "key", nobody);
+    begin_session(f, 5, 9);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -271,6 +295,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_silent_controller_is_lost_after_its_timeout, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_wrong_key_is_refused_for_good, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_controller_that_comes_later_is_found, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_next_controller_of_the_list_is_tried, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

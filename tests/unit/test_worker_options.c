@@ -85,6 +85,19 @@ static void test_parse_controller_off_loopback_needs_a_word(void **state)
     assert_int_equal(parse(WORDS(NEEDED, "--controller", "localhost:8002"), &o, NULL), GW_OK);
 }
 
+static void test_parse_controllers_are_taken_in_order(void **state)
+{
+    (void)state;
+    struct gw_worker_options o;
+    assert_int_equal(parse(WORDS(NEEDED, "--controller", "127.0.0.1:1,[::1]:2"), &o, NULL), GW_OK);
+    assert_int_equal(o.controllers_len, 2);
+    assert_int_equal(o.controllers[0].addr.ss_family, AF_INET);
+    assert_int_equal(o.controllers[1].addr.ss_family, AF_INET6);
+    expect_refused(WORDS(NEEDED, "--controller", "127.0.0.1:1,"), "--controller");
+    expect_refused(WORDS(NEEDED, "--controller", "127.0.0.1:1,10.0.0.1:2"), "10.0.0.1:2");
+    expect_refused(WORDS(NEEDED, "--controller", "[::1]:1,[::1]:2,[::1]:3,[::1]:4,[::1]:5"), "more than 4");
+}
+
 static void test_parse_digest_needs_no_model(void **state)
 {
     (void)state;
@@ -100,6 +113,7 @@ int main(void)
         cmocka_unit_test(test_parse_names_and_isa_are_taken),
         cmocka_unit_test(test_parse_wrong_values_are_refused_by_name),
         cmocka_unit_test(test_parse_controller_off_loopback_needs_a_word),
+        cmocka_unit_test(test_parse_controllers_are_taken_in_order),
         cmocka_unit_test(test_parse_digest_needs_no_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
