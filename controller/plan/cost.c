@@ -12,7 +12,7 @@
 struct stage {
     const struct gw_layout_rank *ranks;
     uint32_t n, layers, subtrees;
-    struct gw_plan_link link; /* among its ranks */
+    struct gw_plan_link link; /* among its ranks; unset, as subtrees, for a single one */
     struct gw_plan_link next; /* to the stage after it; unset for the last one */
     bool first, last;
 };
@@ -100,10 +100,14 @@ static struct gw_plan_link stage_link(const struct gw_plan_fleet *f, const struc
 static struct gw_plan_link next_link(const struct gw_plan_fleet *f, const struct gw_layout_rank *ranks,
                                      uint32_t n, const struct gw_layout_rank *next, uint32_t next_n)
 {
-    struct gw_plan_link worst = gw_cost_link(f, instance_of(f, ranks), instance_of(f, next));
-    for (uint32_t i = 1; i < next_n; i++) {
-        uint32_t from = instance_of(f, &ranks[i % n]), to = instance_of(f, &next[i]);
-        if (from == instance_of(f, &ranks[(i - 1) % n]) && to == instance_of(f, &next[i - 1])) continue;
+    uint32_t from = instance_of(f, ranks), to = instance_of(f, next);
+    struct gw_plan_link worst = gw_cost_link(f, from, to);
+    for (uint32_t i = 1, sender = 1; i < next_n; i++, sender++) {
+        uint32_t from_before = from, to_before = to;
+        if (sender >= n) sender = 0;
+        from = instance_of(f, &ranks[sender]);
+        to = instance_of(f, &next[i]);
+        if (from == from_before && to == to_before) continue;
         struct gw_plan_link l = gw_cost_link(f, from, to);
         worst.bytes_s = smaller(worst.bytes_s, l.bytes_s);
         worst.latency_s = larger(worst.latency_s, l.latency_s);
@@ -119,8 +123,8 @@ static struct stage stage_of(const struct gw_plan_input *in, const struct gw_lay
     struct gw_cell_rect c = ranks[0].cells;
     struct stage s = {.ranks = ranks, .n = n, .first = c.g0 == 0, .last = c.g1 == in->model->groups};
     s.layers = gw_plan_layers(in->model, c.g0, c.g1);
-    s.link = stage_link(in->fleet, ranks, n);
-    for (uint32_t i = 0; i < n; i++) {
+    if (n > 1) s.link = stage_link(in->fleet, ranks, n);
+    for (uint32_t i = 0; i < n && n > 1; i++) {
         uint32_t u = subtrees_of(ranks[i].cells.s0, ranks[i].cells.s1);
         if (u > s.subtrees) s.subtrees = u;
     }

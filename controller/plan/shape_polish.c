@@ -47,6 +47,23 @@ static bool exchange(struct shaping *s, uint32_t a, uint32_t b)
     return zones_hold(s);
 }
 
+/* Ranks a < b of a stage change places with their widths: others send to the next stage then, and sums are cut otherwise. */
+static bool reorder(struct shaping *s, uint32_t a, uint32_t b)
+{
+    struct gw_layout_rank *r = s->now.ranks;
+    if (a >= b || r[a].stage != r[b].stage) return false;
+    uint32_t device = r[a].device;
+    int by = (r[b].cells.s1 - r[b].cells.s0) - (r[a].cells.s1 - r[a].cells.s0);
+    if (by == 0) return false; /* that is an exchange */
+    r[a].device = r[b].device;
+    r[b].device = device;
+    for (uint32_t i = a; i < b; i++) { /* the cuts between them move */
+        r[i].cells.s1 = (uint16_t)(r[i].cells.s1 + by);
+        r[i + 1].cells.s0 = (uint16_t)(r[i + 1].cells.s0 + by);
+    }
+    return true;
+}
+
 /* One round of all steps from one shape. */
 static void step_from(struct shaping *s, const struct gw_shape *shape)
 {
@@ -58,6 +75,8 @@ static void step_from(struct shaping *s, const struct gw_shape *shape)
             if (shift_share(s, a, b)) shaping_evaluate(s);
             s->now = from;
             if (exchange(s, a, b)) shaping_evaluate(s);
+            s->now = from;
+            if (reorder(s, a, b)) shaping_evaluate(s);
         }
     for (uint32_t a = 0; a < from.stages; a++)
         for (uint32_t b = 0; b < from.stages; b++) {
