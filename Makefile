@@ -18,7 +18,7 @@ WARN     := -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Ws
             -Wvla -Wno-format-truncation -Wno-missing-field-initializers -Wpointer-arith -Wcast-align=strict -Wundef
 CPPFLAGS := -I. -D_GNU_SOURCE
 CFLAGS_release := -O3 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2
-CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+CFLAGS_asan    := -DGW_FAILPOINTS -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 LDFLAGS_asan   := -fsanitize=address,undefined
 CFLAGS_tsan    := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
 LDFLAGS_tsan   := -fsanitize=thread
@@ -33,7 +33,7 @@ LIBS     := -lhiredis -levent_openssl -levent_pthreads -levent -lcjson -lssl -lc
 
 # ---- sources, a list per folder ------------------------------------------------------------------------------
 
-BASE := base/err.c base/log.c base/clock.c base/buf.c base/utf8.c base/file.c base/json.c base/json_lex.c base/hash.c base/rng.c \
+BASE := base/err.c base/failpoint.c base/log.c base/clock.c base/buf.c base/utf8.c base/file.c base/json.c base/json_lex.c base/hash.c base/rng.c \
         base/args.c base/frame.c base/pool.c base/sockaddr.c base/secret.c base/id_map.c
 MIGRATE := migrate/request.c migrate/wire.c migrate/wire_session.c migrate/wire_request.c migrate/wire_layout.c
 MIGRATE += migrate/profile.c migrate/block_name.c migrate/model_files.c migrate/fingerprint.c
@@ -284,7 +284,7 @@ E2E := tests/e2e/test_install.py@600 tests/e2e/test_openai.py@300 tests/e2e/test
 E2E += tests/e2e/test_plan.py@300 tests/e2e/test_layouts.py@600
 E2E += tests/e2e/test_cloud_watch.py@300 tests/e2e/test_cloud_aws.py@300 tests/e2e/test_cloud_groups.py@300 tests/e2e/test_terraform.py@300
 E2E += tests/e2e/test_netns.py@120 tests/e2e/test_hosts.py@300
-E2E += tests/e2e/test_layout_cli.py@300
+E2E += tests/e2e/test_layout_cli.py@300 tests/e2e/test_failpoints.py@400
 E2E += tests/e2e/test_resume.py@300 tests/e2e/test_standby.py@300 tests/e2e/test_handover.py@300
 E2E += tests/e2e/test_controller_deaths.py@300
 E2E_LONG :=
