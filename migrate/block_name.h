@@ -12,6 +12,8 @@
 #ifndef GW_MIGRATE_BLOCK_NAME_H
 #define GW_MIGRATE_BLOCK_NAME_H
 
+#include <string.h>
+
 #include "migrate/request.h"
 
 #define GW_BLOCK_TOKENS     16 /* B: tokens per block */
@@ -24,6 +26,14 @@
 struct gw_block_name {
     uint8_t bytes[GW_BLOCK_NAME_BYTES];
 };
+
+/* Eight bytes of it for tables: names are HMACs, so these are as good as all where nobody can choose them. Never 0. */
+static inline uint64_t gw_block_name_id(const struct gw_block_name *name)
+{
+    uint64_t id;
+    memcpy(&id, name->bytes, sizeof id);
+    return id ? id : 1;
+}
 
 /* Key and context of one (model, profile, KV type); the tenant comes with each name. */
 struct gw_block_namer {

@@ -108,18 +108,10 @@ static bool is_over(struct task *t)
 
 /* ---- where a block goes ---- */
 
-/* Names are HMACs: eight of their bytes are as good as all. */
-static uint64_t id_of(const struct gw_block_name *name)
-{
-    uint64_t id;
-    memcpy(&id, name->bytes, sizeof id);
-    return id ? id : 1;
-}
-
 static bool build_index(struct task *t)
 {
     for (uint32_t i = 0; i < t->pull->names_len; i++) {
-        uint64_t id = id_of(&t->pull->names[i]);
+        uint64_t id = gw_block_name_id(&t->pull->names[i]);
         if (gw_id_map_get(&t->index, id)) return false;
         if (gw_id_map_put(&t->index, id, (void *)(uintptr_t)(i + 1)) != GW_OK) return false;
     }
@@ -128,7 +120,7 @@ static bool build_index(struct task *t)
 
 static uint32_t place_of(const struct task *t, const struct gw_block_name *name)
 {
-    return (uint32_t)(uintptr_t)gw_id_map_get(&t->index, id_of(name)) - 1;
+    return (uint32_t)(uintptr_t)gw_id_map_get(&t->index, gw_block_name_id(name)) - 1;
 }
 
 static bool slots_exist(const struct task *t)

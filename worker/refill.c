@@ -237,22 +237,14 @@ static bool keep(struct gw_refill *r, uint32_t slot)
     return true;
 }
 
-/* Names are HMACs: eight of their bytes are as good as all. */
-static uint64_t id_of(const struct gw_block_name *name)
-{
-    uint64_t id;
-    memcpy(&id, name->bytes, sizeof id);
-    return id ? id : 1;
-}
-
 /* False: the pull is full, or the pool is. */
 static bool claim(struct gw_refill *r, struct item *it, const struct gw_block_name *name,
                   struct gw_branch *tail_of, struct gw_id_map *claimed)
 {
     uint32_t slot;
-    if (gw_id_map_get(claimed, id_of(name))) return true; /* for another request */
+    if (gw_id_map_get(claimed, gw_block_name_id(name))) return true; /* for another request */
     if (r->len == GW_PULL_NAMES_MAX || gw_blocks_take(r->config.blocks, &slot) != GW_OK) return false;
-    if (gw_id_map_put(claimed, id_of(name), it) != GW_OK) {
+    if (gw_id_map_put(claimed, gw_block_name_id(name), it) != GW_OK) {
         gw_blocks_unref(r->config.blocks, slot);
         return false;
     }

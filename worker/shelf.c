@@ -410,18 +410,10 @@ static bool take_pin(struct gw_shelf *s, uint32_t *out)
     return true;
 }
 
-/* Names are HMACs: eight of their bytes are as good as all. */
-static uint64_t id_of(const struct gw_block_name *name)
-{
-    uint64_t id;
-    memcpy(&id, name->bytes, sizeof id);
-    return id ? id : 1;
-}
-
 /* The block's newest pin, if what it found is still so. */
 static bool pin_again(struct gw_shelf *s, const struct gw_block_name *name, uint32_t *out)
 {
-    uint32_t number = (uint32_t)(uintptr_t)gw_id_map_get(&s->pinned, id_of(name)) - 1, slot;
+    uint32_t number = (uint32_t)(uintptr_t)gw_id_map_get(&s->pinned, gw_block_name_id(name)) - 1, slot;
     if (number == NONE) return false;
     struct pin *pin = &s->pins[number];
     for (uint32_t i = 0; i < pin->len; i++)
@@ -452,8 +444,8 @@ static void free_pin(struct gw_shelf *s, uint32_t number)
 {
     struct pin *pin = &s->pins[number];
     for (uint32_t i = 0; i < pin->len; i++) pin->at[i].pool->refs--;
-    if ((uintptr_t)gw_id_map_get(&s->pinned, id_of(&pin->name)) == (uintptr_t)number + 1)
-        gw_id_map_remove(&s->pinned, id_of(&pin->name));
+    if ((uintptr_t)gw_id_map_get(&s->pinned, gw_block_name_id(&pin->name)) == (uintptr_t)number + 1)
+        gw_id_map_remove(&s->pinned, gw_block_name_id(&pin->name));
     pin->next_free = s->free_pin;
     s->free_pin = number;
 }
@@ -462,9 +454,9 @@ static bool pin_new(struct gw_shelf *s, const struct gw_block_name *name, uint32
 {
     if (!take_pin(s, out)) return false;
     fill_pin(s, &s->pins[*out], name);
-    gw_id_map_remove(&s->pinned, id_of(name));
+    gw_id_map_remove(&s->pinned, gw_block_name_id(name));
     if (s->pins[*out].len > 0 &&
-        gw_id_map_put(&s->pinned, id_of(name), (void *)((uintptr_t)*out + 1)) == GW_OK)
+        gw_id_map_put(&s->pinned, gw_block_name_id(name), (void *)((uintptr_t)*out + 1)) == GW_OK)
         return true;
     free_pin(s, *out);
     return false;
