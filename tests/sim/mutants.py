@@ -8,7 +8,7 @@ old text is not there any more fails, so that this list follows the code.
 
 usage: tests/sim/mutants.py [WORD...]   only mutants whose description holds one of the words
 """
-import os, re, shutil, subprocess, sys
+import filecmp, os, re, shutil, subprocess, sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TREE = os.path.join(ROOT, "build", "mutants")
@@ -335,13 +335,24 @@ def make(targets):
     return run(["make", "-s", "WARN=-w", *targets])  # a planted bug may leave something unused
 
 
+def copy_changed(source, target):
+    """What differs is new, whatever its time was: make goes by that."""
+    if not os.path.exists(target) or not filecmp.cmp(source, target, shallow=False):
+        shutil.copy(source, target)
+
+
 def prepare():
     for folder in FOLDERS:
-        shutil.copytree(os.path.join(ROOT, folder), os.path.join(TREE, folder), dirs_exist_ok=True)
+        shutil.copytree(os.path.join(ROOT, folder), os.path.join(TREE, folder), dirs_exist_ok=True,
+                        copy_function=copy_changed)
     shutil.copy(os.path.join(ROOT, "Makefile"), TREE)
     p = make([SIM, *UNIT])
     if p.returncode:
         sys.exit("Bail out! the tree does not build:\n" + p.stderr[-2000:])
+    for who in ("unit", "sim", "sessions"):
+        why = found_by(who)
+        if why:
+            sys.exit(f"Bail out! {who} fails without any bug: {why}")
 
 
 def mutate(text, old, new):
@@ -362,7 +373,7 @@ def found_by(who):
         except subprocess.TimeoutExpired:
             return "no end"
         if p.returncode:
-            said = re.findall(r"^# (seed .*)|(Assertion .*)|(ERROR: .*)|FAILED  \] (test_\w+)", p.stdout + p.stderr,
+            said = re.findall(r"^# (seed .*)|(Assertion .*)|(ERROR: .*)|FAILED  \] (test_\w+)|(\S+: runtime error: .*)", p.stdout + p.stderr,
                               re.M)
             return next((w for words in said for w in words if w), f"exit status {p.returncode}")[:100]
     return None
