@@ -300,7 +300,10 @@ static void on_beat(evutil_socket_t fd, short what, void *arg)
     pthread_mutex_lock(&l->lock);
     msg.heartbeat = l->progress;
     pthread_mutex_unlock(&l->lock);
-    if (l->proto < 3) msg.heartbeat.step_rows = 0; /* its payload ends before the batch */
+    if (l->proto < 3) { /* its payload ends before the batch and the stores */
+        msg.heartbeat.step_rows = 0;
+        msg.heartbeat.kv_offered = 0;
+    }
     write_msg(l, &msg);
 }
 

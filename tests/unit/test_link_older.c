@@ -123,10 +123,15 @@ static void test_session_of_each_protocol_says_what_that_knows(void **state)
         uint16_t min, max, chosen;
         bool pages;
         uint32_t beat_bytes;
-    } cases[] = {{1, 1, 1, false, 56}, {1, 2, 2, false, 56}, {1, 3, 3, true, 72}, {2, 9, 3, true, 72}};
+    } cases[] = {{1, 1, 1, false, 56}, {1, 2, 2, false, 56}, {1, 3, 3, true, 104}, {2, 9, 3, true, 104}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const struct gw_msg_heartbeat progress = {
-            .steps = 7, .step_us = 900, .step_rows = 4, .step_sequences = 3, .step_kv_tokens = 100};
+        const struct gw_msg_heartbeat progress = {.steps = 7,
+                                                  .step_us = 900,
+                                                  .step_rows = 4,
+                                                  .step_sequences = 3,
+                                                  .step_kv_tokens = 100,
+                                                  .kv_offered = 6,
+                                                  .kv_stored = 5};
         struct controller c;
         struct gw_link_item item;
         struct gw_msg_heartbeat beat;
