@@ -27,6 +27,8 @@ WORKERS = 4
 STREAMS, TOKENS = 8, 200
 STEP_TIMEOUT_S = 1  # of a rank that says nothing: short, so that a partition is noticed while the test looks
 SETTLE_S = 40.0
+APART_S = 60.0  # a gather gives up after 20 s (worker/mesh.h), and the next plan forms
+LIMIT = "12000000"  # bytes of a worker; weights and one long request need 19.3 MB
 DRAIN_S = 120.0
 PORT, ADMIN_PORT, WORKER_PORT = 8000, 8001, 8002
 
@@ -34,16 +36,22 @@ PORT, ADMIN_PORT, WORKER_PORT = 8000, 8001, 8002
 class Hosts:
     """Host 0 has the controller, host i worker i - 1. The block's thread is on host 0."""
 
-    def __init__(self, stack):
+    def __init__(
+        self, stack, workers=WORKERS, layout="replicas", worker_flags=(), step_timeout_s=STEP_TIMEOUT_S, cut=()
+    ):  # fmt: skip
+        self.initial = layout
+        self.worker_flags = ["--step-timeout-s", str(step_timeout_s), *worker_flags]
         self.dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="godwit-hosts-"))
-        self.net = stack.enter_context(netns.create(WORKERS + 1))
+        self.net = stack.enter_context(netns.create(workers + 1))
         self.key = os.path.join(self.dir, "key")
         with open(self.key, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as f:
             f.write("a cluster key for the test of hosts")
         self.address = self.net.hosts[0].address
         self.workers = {}
+        if cut:
+            self.net.partition(*(self.net.hosts[host] for host in cut))
         self._run(0, "godwit-controller", self.controller_flags())
-        for i in range(WORKERS):
+        for i in range(workers):
             self.start(i)
         stack.enter_context(self.net.hosts[0].inside())
         self._wait_until_it_listens()
@@ -52,7 +60,7 @@ class Hosts:
     def controller_flags(self):
         return [
             "--host", self.address, "--port", str(PORT), "--admin-listen", f"127.0.0.1:{ADMIN_PORT}",
-            "--worker-listen", f"{self.address}:{WORKER_PORT}", "--layout", "replicas",
+            "--worker-listen", f"{self.address}:{WORKER_PORT}", "--layout", self.initial,
         ]  # fmt: skip
 
     def start(self, i):
@@ -61,7 +69,7 @@ class Hosts:
             "godwit-worker",
             [
                 "--controller", f"{self.address}:{WORKER_PORT}", "--worker-id", f"w{i}", "--instance-id", f"i{i}",
-                "--threads", "1", "--step-timeout-s", str(STEP_TIMEOUT_S),
+                "--threads", "1", *self.worker_flags,
             ],
         )  # fmt: skip
 
@@ -94,11 +102,11 @@ class Hosts:
         self.admin("/admin/layout", {"layout": shape})
         self.wait(lambda: [len(p) for p in self.layout()] == ranks, f"{shape} serves")
 
-    def wait(self, condition, what):
-        end = time.monotonic() + SETTLE_S
+    def wait(self, condition, what, settle_s=SETTLE_S):
+        end = time.monotonic() + settle_s
         while not condition():
             if time.monotonic() > end:
-                raise TimeoutError(f"after {SETTLE_S:.0f} s it does not hold that {what}\n{self.tails()}")
+                raise TimeoutError(f"after {settle_s:.0f} s it does not hold that {what}\n{self.tails()}")
             time.sleep(0.05)
 
     def tails(self):
@@ -171,6 +179,19 @@ def test_partition_between_two_workers_is_survived(args):
         expect_identical(hosts, work, references, "a partition between two workers")
 
 
+def test_workers_that_do_not_reach_each_other_are_planned_apart(args):
+    """No worker can hold the model, any two can: two that never reach each other do not get it together."""
+    with contextlib.ExitStack() as stack:
+        hosts = Hosts(stack, 3, "auto", ["--memory-limit", LIMIT], step_timeout_s=60, cut=(1, 2))
+        hosts.wait(hosts.layout, "one of the two serves with the third", APART_S)
+        check_equal(len(hosts.layout()[0]), 2, "ranks")
+        check("w2" in hosts.layout()[0], f"{hosts.layout()} serve, w0 and w1 must be apart")
+        stream = client.Completion(*workload.mixed(1, args.seed + 3, TOKENS)[0])
+        hosts.http.submit(stream)
+        hosts.wait(lambda: stream.closed, "the stream has ended")
+        check(stream.ended, f"the stream has not ended well\n{hosts.tails()}")
+
+
 def arguments(ap):
     ap.add_argument("--seed", type=int, default=1, help="of the requests")
 
@@ -190,6 +211,7 @@ if __name__ == "__main__":
                 test_pipelines_over_hosts_give_the_same_streams,
                 test_host_that_vanishes_is_survived,
                 test_partition_between_two_workers_is_survived,
+                test_workers_that_do_not_reach_each_other_are_planned_apart,
             ],
             arguments,
             setup,
