@@ -148,7 +148,7 @@ UNIT_WORKER += test_mesh test_mesh_strangers test_probe test_moves test_shelf
 UNIT_WORKER += test_stores test_checkpoint
 UNIT_CORE := test_core_requests test_core_workers test_core_moves test_core_route test_core_pipelines \
              test_core_plan test_core_transitions test_core_holders test_core_warm
-UNIT_CORE += test_core_restore
+UNIT_CORE += test_core_restore test_core_stores
 UNIT_PLAN := test_plan_search test_plan_rules test_plan_assign test_plan_move test_plan_planner
 UNIT_TEXT := test_tokenizer test_tokenizer_files test_detok test_stops test_chat_template test_chat_template_bounds
 UNIT_FRONT := test_http_parser test_openai_request test_choice test_front_api test_front_failures test_front_conn test_front_admin
@@ -287,6 +287,7 @@ E2E += tests/e2e/test_netns.py@120 tests/e2e/test_hosts.py@300
 E2E += tests/e2e/test_layout_cli.py@300 tests/e2e/test_failpoints.py@400
 E2E += tests/e2e/test_resume.py@300 tests/e2e/test_standby.py@300 tests/e2e/test_handover.py@300
 E2E += tests/e2e/test_controller_deaths.py@300
+E2E += tests/e2e/test_stores.py@400
 E2E_LONG :=
 # Programs that print `bench` lines: C ones (tests/bench/<name>.c, run on the release build) and scripts.
 BENCH := bench_kernels bench_coll bench_engine bench_sampler bench_plan

@@ -12,7 +12,8 @@
 #include "base/clock.h"
 #include "migrate/rate.h"
 
-#define AGENT_NICE 10 /* what serves comes first */
+#define AGENT_NICE    10                  /* what serves comes first */
+#define READY_POLL_US (50 * GW_US_PER_MS) /* how stale "no store is up" may be */
 
 struct offer {
     struct gw_shelf_key key;
@@ -141,6 +142,23 @@ static bool wait_for_budget(struct gw_checkpoint *c)
     return go;
 }
 
+/* False: nobody can be asked. */
+static bool wait_for_stores(struct gw_checkpoint *c)
+{
+    int64_t deadline_us = gw_clock_mono_us() + GW_CHECKPOINT_WAIT_MS * GW_US_PER_MS, now_us;
+    bool ready, stop = false;
+    while (!(ready = gw_stores_ready(c->config.stores)) && !stop &&
+           (now_us = gw_clock_mono_us()) < deadline_us) {
+        int64_t next_us = now_us + READY_POLL_US;
+        const struct timespec t = {next_us / GW_US_PER_S, next_us % GW_US_PER_S * 1000};
+        pthread_mutex_lock(&c->lock);
+        if (!c->stop) pthread_cond_timedwait(&c->changed, &c->lock, &t);
+        stop = c->stop;
+        pthread_mutex_unlock(&c->lock);
+    }
+    return ready;
+}
+
 /* ---- one block ---- */
 
 /* A part of the block, or the putting of its parts, is over. */
@@ -261,7 +279,7 @@ static void put_batch(struct gw_checkpoint *c, const struct gw_shelf_pool *pool)
 {
     bool there[GW_CHECKPOINT_BATCH] = {0};
     uint32_t pages_len = gw_page_rect_pages(gw_shelf_pages(pool)), i;
-    if (!gw_stores_ready(c->config.stores) || !reserve_pages(c, pages_len)) {
+    if (!wait_for_stores(c) || !reserve_pages(c, pages_len)) {
         count(c, &c->stats.refused, c->batch_len);
         return;
     }

@@ -4,7 +4,8 @@
  *     ─────────   ───────────────────────────────────────────────────   ──────────
  *     -           offered: its name is queued                           offered
  *     offered     the queue is full                                     dropped
- *     queued      no store can be asked now, or it does not take it     refused
+ *     queued      no store can be asked for GW_CHECKPOINT_WAIT_MS, or    refused
+ *                 it does not take it
  *     queued      its pool is gone, or its slot was given to another    gone
  *     queued      the store has it                                      there
  *     queued      its pages were copied, and put                        stored
@@ -31,6 +32,7 @@
 #define GW_CHECKPOINT_STAGES      16                 /* blocks on their way */
 #define GW_CHECKPOINT_STAGE_BYTES ((size_t)64 << 20) /* of them all, if one alone is not larger */
 #define GW_CHECKPOINT_HAS_MS      500
+#define GW_CHECKPOINT_WAIT_MS     2000 /* for stores to come (back): a restart, a worker that registers */
 #define GW_CHECKPOINT_PUT_MS      5000
 
 struct gw_checkpoint;

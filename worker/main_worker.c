@@ -104,9 +104,11 @@ static gw_err_t open_stores(struct worker *w, struct gw_err_ctx *ctx)
                                              .fingerprint_len = sizeof h->fingerprint,
                                              .profile = h->ops->profile,
                                              .kv_type = gw_dtype_name(h->ops->kv)};
+    const char *redis[GW_STORES_REDIS_MAX];
+    for (uint32_t i = 0; i < o->redis_len; i++) redis[i] = o->redis[i];
     const struct gw_stores_config stores = {.seal = &seal,
                                             .instance = o->instance_name,
-                                            .redis = o->redis,
+                                            .redis = redis,
                                             .redis_len = o->redis_len,
                                             .redis_password_file = o->store_password_file,
                                             .insecure_plaintext = o->insecure_plaintext,

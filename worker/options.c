@@ -2,7 +2,6 @@
 
 #include <ctype.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -160,9 +159,11 @@ static gw_err_t parse_store(struct gw_worker_options *o, const char *url, size_t
                        url);
     if (o->redis_len == GW_STORES_REDIS_MAX)
         return gw_fail(ctx, GW_ERR_INPUT, "more than %d servers", GW_STORES_REDIS_MAX);
-    char *copy = strndup(address, (size_t)(url + len - address)); /* lives until exit */
-    if (!copy) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
-    o->redis[o->redis_len++] = copy;
+    size_t address_len = (size_t)(url + len - address);
+    if (address_len >= GW_STORES_ADDRESS_BYTES)
+        return gw_fail(ctx, GW_ERR_INPUT, "%.*s is too long", (int)len, url);
+    memcpy(o->redis[o->redis_len], address, address_len);
+    o->redis[o->redis_len++][address_len] = '\0';
     return GW_OK;
 }
 

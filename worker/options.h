@@ -27,8 +27,8 @@ struct gw_worker_options {
     int controllers_len;
     char data_host[64]; /* numeric; empty: the address by which the controller is reached */
     uint16_t data_port;
-    bool shared_memory;                     /* sums may go through it */
-    const char *redis[GW_STORES_REDIS_MAX]; /* as in store_redis.h */
+    bool shared_memory;                                       /* sums may go through it */
+    char redis[GW_STORES_REDIS_MAX][GW_STORES_ADDRESS_BYTES]; /* as in store_redis.h */
     uint32_t redis_len;
     bool always_fetch, never_fetch; /* --kv-restore fetch, recompute */
     char worker_name[GW_WIRE_NAME_MAX + 1], instance_name[GW_WIRE_NAME_MAX + 1];

@@ -26,7 +26,8 @@
 #include "migrate/store.h"
 #include "migrate/wire.h"
 
-#define GW_STORES_REDIS_MAX     16 /* servers on the command line: store.h shares names among so many */
+#define GW_STORES_REDIS_MAX     16  /* servers on the command line: store.h shares names among so many */
+#define GW_STORES_ADDRESS_BYTES 112 /* a unix socket's path and a bit */
 #define GW_STORES_TURNS         2
 #define GW_STORES_REST_MS       500 /* a pause of a server that swaps or forks */
 #define GW_STORES_REST_MAX_MS   30000

@@ -55,6 +55,7 @@ gw_err_t local_redis_start(struct local_redis *r, const char *dir, const char *l
     if (len > UNIX_PATH_MAX_BYTES)
         return gw_fail(ctx, GW_ERR_INPUT, "--redis: %s is too long for a socket: choose another $TMPDIR",
                        dir);
+    snprintf(r->url, sizeof r->url, "redis+unix:%s", r->socket);
     snprintf(r->log, sizeof r->log, "%s/%s", log_dir, LOCAL_REDIS_LOG);
     TRY(find_program(r, ctx));
     return start(r, ctx);

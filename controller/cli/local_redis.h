@@ -21,8 +21,8 @@
 #define LOCAL_REDIS_LOG    "redis.log"
 
 struct local_redis {
-    char program[PATH_MAX], socket[128], log[PATH_MAX + 64];
-    pid_t pid; /* 0: none */
+    char program[PATH_MAX], socket[128], url[160], log[PATH_MAX + 64]; /* url: as workers want it */
+    pid_t pid;                                                         /* 0: none */
     int64_t start_us;
 };
 

@@ -42,7 +42,7 @@ struct options {
 struct up {
     struct options o;
     struct local_redis redis;
-    char store[160]; /* what workers are told */
+    const char *store; /* what workers are told */
     struct event_base *loop;
     struct event *tick;
     struct fleet fleet;
@@ -123,7 +123,7 @@ static gw_err_t start_worker(struct up *up, struct fleet_worker *w, struct gw_er
                                    "--threads",
                                    threads,
                                    "--store",
-                                   up->store,
+                                   (char *)up->store,
                                    "--term-grace-s",
                                    grace,
                                    "--isa",
@@ -481,11 +481,8 @@ static gw_err_t run(struct up *up, struct gw_err_ctx *ctx)
 /* Where workers keep their KV pages. */
 static gw_err_t open_store(struct up *up, struct gw_err_ctx *ctx)
 {
-    snprintf(up->store, sizeof up->store, "%s", up->o.store);
-    if (!up->o.redis) return GW_OK;
-    TRY(local_redis_start(&up->redis, up->dir, up->log_dir, ctx));
-    snprintf(up->store, sizeof up->store, "redis+unix:%s", up->redis.socket);
-    return GW_OK;
+    up->store = up->o.redis ? up->redis.url : up->o.store;
+    return up->o.redis ? local_redis_start(&up->redis, up->dir, up->log_dir, ctx) : GW_OK;
 }
 
 static gw_err_t up_start(struct up *up, struct gw_err_ctx *ctx)

@@ -57,6 +57,24 @@ static void test_parse_names_and_isa_are_taken(void **state)
     assert_int_equal(o.isa, GW_ISA_C);
 }
 
+static void test_parse_stores_are_peers_or_redis(void **state)
+{
+    (void)state;
+    struct gw_worker_options o;
+    assert_int_equal(parse(WORDS(NEEDED), &o, NULL), GW_OK);
+    assert_int_equal(o.redis_len, 0);
+    assert_true(o.checkpoint_share == 0.03 && o.store_memory_bytes == -1);
+    assert_int_equal(parse(WORDS(NEEDED, "--store", "redis://127.0.0.1:6379,redis+unix:/run/r"), &o, NULL),
+                     GW_OK);
+    assert_int_equal(o.redis_len, 2);
+    assert_string_equal(o.redis[0], "127.0.0.1:6379");
+    assert_string_equal(o.redis[1], "/run/r");
+    expect_refused(WORDS(NEEDED, "--store", "http://127.0.0.1:6379"), "--store");
+    expect_refused(WORDS(NEEDED, "--store", "redis://"), "--store");
+    expect_refused(WORDS(NEEDED, "--store", "redis+unix:relative"), "--store");
+    expect_refused(WORDS(NEEDED, "--checkpoint-share", "1.5"), "checkpoint-share");
+}
+
 static void test_parse_wrong_values_are_refused_by_name(void **state)
 {
     (void)state;
@@ -111,6 +129,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parse_needed_flags_alone_give_defaults),
         cmocka_unit_test(test_parse_names_and_isa_are_taken),
+        cmocka_unit_test(test_parse_stores_are_peers_or_redis),
         cmocka_unit_test(test_parse_wrong_values_are_refused_by_name),
         cmocka_unit_test(test_parse_controller_off_loopback_needs_a_word),
         cmocka_unit_test(test_parse_controllers_are_taken_in_order),
