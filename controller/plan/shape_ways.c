@@ -66,14 +66,14 @@ static uint64_t ways_to_cut(uint32_t units, uint32_t n, uint64_t enough)
     return ways;
 }
 
-/* Are all ways to deal shares and groups few enough to try each? */
-static bool few_ways(const struct shaping *s, const struct cut *cut)
+/* Ways to deal shares and groups, counted up to s->ways + 1. */
+static uint64_t ways_of(const struct shaping *s, const struct cut *cut)
 {
     const struct gw_plan_model *m = s->in->model;
     uint64_t ways = ways_to_cut(m->groups, cut->stages, s->ways + 1);
     for (uint32_t k = 0; k < cut->stages && ways <= s->ways; k++)
         ways *= ways_to_cut(m->shares, stage_ranks(s, cut, k), s->ways + 1);
-    return ways <= s->ways;
+    return ways;
 }
 
 /* Every way to deal groups to the stages from `stage` on; `left` of them. */
@@ -126,12 +126,29 @@ bool shaping_cut_holds(const struct shaping *s, const struct cut *cut)
     return true;
 }
 
+/* The ranks of each stage in the other order; false if that is the same. */
+static bool turn_around(const struct shaping *s, const struct cut *cut, struct cut *turned)
+{
+    bool differs = false;
+    *turned = *cut;
+    for (uint32_t k = 0; k < cut->stages; k++)
+        for (uint32_t i = cut->begin[k], j = cut->begin[k + 1] - 1; i < cut->begin[k + 1]; i++, j--) {
+            turned->slot[i] = cut->slot[j];
+            differs |= s->alike[cut->slot[i]] != s->alike[cut->slot[j]];
+        }
+    return differs;
+}
+
 void shaping_try_cut(struct shaping *s, const struct cut *cut)
 {
     uint16_t width[GW_SHAPE_RANKS_MAX];
-    s->all_groups = s->thorough && few_ways(s, cut);
+    struct cut turned;
+    uint64_t ways = s->thorough ? ways_of(s, cut) : 0;
+    s->all_groups = s->thorough && ways <= s->ways;
     if (s->all_widths || s->all_groups)
         try_widths(s, cut, 0, 0, s->in->model->shares, width, 0);
     else
         for (enum balance by = 0; by < (s->uniform ? 1 : BALANCES); by++) try_balance(s, cut, by);
+    if (s->all_groups && 2 * ways <= s->ways && turn_around(s, cut, &turned))
+        try_widths(s, &turned, 0, 0, s->in->model->shares, width, 0);
 }
