@@ -277,6 +277,7 @@ TSAN += test_peer test_peer_server test_peer_wrong test_peer_pull
 TSAN += test_layout
 TSAN += test_journal test_handover
 TSAN += test_store_faults test_store_peer test_store_mix
+TSAN += test_stores test_checkpoint
 # End-to-end scripts: PATH[,ARG...][@seconds allowed]. SHORT are part of `make check`, LONG of `make test-full` only.
 E2E_SHORT := tests/lint/test_lint.py@120 tests/e2e/test_harness.py@120 tests/e2e/test_curl.py@120
 E2E := tests/e2e/test_install.py@600 tests/e2e/test_openai.py@300 tests/e2e/test_bad_input.py@300 \

@@ -246,8 +246,8 @@ static void ask(struct gw_stores *s, struct place *p, struct question *q, struct
     end_question(q);
 }
 
-/* Asks a place about those names from *from on that are its. False: there are more. */
-static bool ask_place(struct gw_stores *s, struct place *p, struct asking *a, uint32_t turn,
+/* Asks a place about those names from *from on that are its (places[]). False: there are more. */
+static bool ask_place(struct gw_stores *s, struct place *p, struct asking *a, struct place *const *places,
                       const struct gw_block_name *names, uint32_t names_len, uint32_t *from,
                       struct gw_page_id id, int64_t deadline_us)
 {
@@ -259,7 +259,7 @@ static bool ask_place(struct gw_stores *s, struct place *p, struct asking *a, ui
     a->pending++;
     pthread_mutex_unlock(&a->lock);
     for (; *from < names_len && q->len < GW_STORE_NAMES_MAX; (*from)++) {
-        if (place_for(s, &names[*from], turn) != p) continue;
+        if (places[*from] != p) continue;
         q->names[q->len] = names[*from];
         q->at[q->len++] = *from;
     }
@@ -271,14 +271,18 @@ void gw_stores_has(struct gw_stores *s, uint32_t turn, const struct gw_block_nam
                    struct gw_page_id id, int64_t deadline_us, bool *got)
 {
     struct asking a = {.got = got};
+    struct place **places = calloc(names_len, sizeof *places);
+    if (!places) return;
     pthread_mutex_init(&a.lock, NULL);
     pthread_cond_init(&a.changed, NULL);
     pthread_mutex_lock(&s->lock);
+    for (uint32_t i = 0; i < names_len; i++) places[i] = place_for(s, &names[i], turn);
     for (uint32_t i = 0; i < s->places_len && !s->ending; i++) {
         uint32_t from = 0;
-        while (!ask_place(s, s->places[i], &a, turn, names, names_len, &from, id, deadline_us)) continue;
+        while (!ask_place(s, s->places[i], &a, places, names, names_len, &from, id, deadline_us)) continue;
     }
     pthread_mutex_unlock(&s->lock);
+    free(places);
     pthread_mutex_lock(&a.lock);
     while (a.pending > 0) pthread_cond_wait(&a.changed, &a.lock); /* each is answered by its deadline */
     pthread_mutex_unlock(&a.lock);
