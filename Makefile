@@ -144,7 +144,7 @@ UNIT_KERNELS += test_share_tree test_coll test_coll_frames test_coll_failures
 UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safetensors test_sampler \
                test_block_manager test_rope test_engine_exact_branches test_engine_reference test_scheduler \
                test_engine test_worker_options test_worker_prove test_ranks test_parts test_step_desc test_place test_cell_store test_member
-UNIT_WORKER += test_mesh test_mesh_strangers test_probe test_moves test_shelf
+UNIT_WORKER += test_mesh test_mesh_strangers test_probe test_moves test_shelf test_refill
 UNIT_WORKER += test_stores test_checkpoint
 UNIT_CORE := test_core_requests test_core_workers test_core_moves test_core_route test_core_pipelines \
              test_core_plan test_core_transitions test_core_holders test_core_warm

@@ -39,7 +39,8 @@ struct gw_refill {
     struct gw_block_name *names; /* [GW_PULL_NAMES_MAX] */
     uint32_t *slots;             /* [GW_PULL_NAMES_MAX] */
     struct claim *claims;        /* [GW_PULL_NAMES_MAX] */
-    uint32_t len;
+    uint32_t len, cap;
+    uint32_t tokens;    /* that whoever waits for it would compute else; 0: nobody waits */
     struct gw_buf kept; /* u32 slots of blocks that are here, so that no claim evicts them */
     int64_t begun_us;
     double pull_bytes_us, pull_us, rows_us; /* measured; 0: not yet */
@@ -56,6 +57,16 @@ static void list_push(struct list *l, struct item *it)
     it->next = NULL;
     *l->end = it;
     l->end = &it->next;
+}
+
+/* Before those that nobody waits for, but for what is being pulled. */
+static void list_insert(struct list *l, struct item *it)
+{
+    struct item **at = &l->first;
+    while (*at && ((*at)->pulled || !(*at)->warm || it->warm)) at = &(*at)->next;
+    it->next = *at;
+    *at = it;
+    if (!it->next) l->end = &it->next;
 }
 
 static struct item *list_pop(struct list *l)
@@ -188,7 +199,7 @@ gw_err_t gw_refill_add(struct gw_refill *r, struct gw_job *job, const struct gw_
     it->warm = warm;
     it->holders_len = holders_len;
     if (holders_len) memcpy(it->holders, holders, holders_len * sizeof *holders);
-    list_push(&r->waiting, it);
+    list_insert(&r->waiting, it);
     return GW_OK;
 }
 
@@ -243,7 +254,7 @@ static bool claim(struct gw_refill *r, struct item *it, const struct gw_block_na
 {
     uint32_t slot;
     if (gw_id_map_get(claimed, gw_block_name_id(name))) return true; /* for another request */
-    if (r->len == GW_PULL_NAMES_MAX || gw_blocks_take(r->config.blocks, &slot) != GW_OK) return false;
+    if (r->len == r->cap || gw_blocks_take(r->config.blocks, &slot) != GW_OK) return false;
     if (gw_id_map_put(claimed, gw_block_name_id(name), it) != GW_OK) {
         gw_blocks_unref(r->config.blocks, slot);
         return false;
@@ -286,9 +297,15 @@ static void claim_some(struct gw_refill *r)
     struct gw_id_map claimed = {0};
     const struct item *first = r->waiting.first;
     bool room = true;
-    for (struct item *it = r->waiting.first; it && room && same_holders(it, first); it = it->next) {
+    r->cap = first->warm ? GW_REFILL_WARM_BLOCKS : GW_PULL_NAMES_MAX;
+    r->tokens = 0;
+    for (struct item *it = r->waiting.first; it && room && it->warm == first->warm && same_holders(it, first);
+         it = it->next) {
+        uint32_t missing = it->job ? missing_tokens(r, it->job, it->warm) : 0;
         it->pulled = true;
-        if (it->job && pays(r, missing_tokens(r, it->job, it->warm))) room = claim_item(r, it, &claimed);
+        if (!pays(r, missing)) continue;
+        if (!it->warm) r->tokens += missing;
+        room = claim_item(r, it, &claimed);
     }
     gw_id_map_fini(&claimed);
 }
@@ -307,6 +324,14 @@ static void make_ready(struct gw_refill *r)
     while (r->waiting.first && r->waiting.first->pulled) list_push(&r->ready, list_pop(&r->waiting));
 }
 
+static uint32_t budget_ms(const struct gw_refill *r)
+{
+    if (r->tokens == 0 || r->config.always || r->rows_us == 0) return GW_REFILL_BUDGET_MS;
+    double compute_ms = (double)r->tokens / r->rows_us / 1000;
+    if (compute_ms < GW_REFILL_BUDGET_MIN_MS) return GW_REFILL_BUDGET_MIN_MS;
+    return compute_ms < GW_REFILL_BUDGET_MS ? (uint32_t)compute_ms : GW_REFILL_BUDGET_MS;
+}
+
 static void begin(struct gw_refill *r, uint64_t after_step)
 {
     struct gw_fetch_source holders[GW_FETCH_SOURCES_MAX] = {0};
@@ -322,7 +347,7 @@ static void begin(struct gw_refill *r, uint64_t after_step)
                                  .holders_len = first->holders_len,
                                  .holders = holders,
                                  .after_step = after_step,
-                                 .budget_ms = GW_REFILL_BUDGET_MS};
+                                 .budget_ms = budget_ms(r)};
     r->begun_us = gw_clock_mono_us();
     gw_copier_begin(r->config.copier, &pull);
 }
@@ -390,7 +415,17 @@ static void count(struct gw_refill *r, const uint8_t *from, uint32_t *came)
 /* More is missing than the pull could hold, and what it held came: again, first in line. */
 static bool goes_on(struct gw_refill *r, uint32_t came)
 {
-    return came == GW_PULL_NAMES_MAX && r->len == GW_PULL_NAMES_MAX;
+    return came == r->cap && r->len == r->cap;
+}
+
+/* What was pulled waits for its rest, behind those that somebody waits for. */
+static void put_back(struct gw_refill *r)
+{
+    struct list waiting = r->waiting;
+    struct item *it;
+    list_init(&r->waiting);
+    for (it = waiting.first; it; it = it->next) it->pulled = false;
+    while ((it = list_pop(&waiting))) list_insert(&r->waiting, it);
 }
 
 static void finish(struct gw_refill *r, const uint8_t *from, bool in_doubt)
@@ -400,7 +435,7 @@ static void finish(struct gw_refill *r, const uint8_t *from, bool in_doubt)
     measure(r, came, gw_clock_mono_us() - r->begun_us);
     if (!in_doubt) adopt(r, from);
     if (goes_on(r, came)) {
-        for (struct item *it = r->waiting.first; it; it = it->next) it->pulled = false;
+        put_back(r);
     } else {
         make_ready(r);
     }

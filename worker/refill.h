@@ -5,7 +5,8 @@
  *     -           add                                            WAITING    -
  *     WAITING     the copier is idle                             FETCHED    what this pool does not have of it is claimed
  *                                                                           and pulled, with that of others who name the
- *                                                                           same holders
+ *                                                                           same holders; those that somebody waits for
+ *                                                                           before those that are only warmed
  *     WAITING     nothing is missing, or computing it is         READY      -
  *                  predicted to be faster
  *     FETCHED     all ranks have answered                        READY      what came is adopted under its name, cached
@@ -29,7 +30,11 @@
 
 #define GW_REFILL_NEW_TOKENS                                                                                 \
     128 /* missing of a new prompt, for which stores are asked: they have nothing of most prompts */
-#define GW_REFILL_BUDGET_MS 5000 /* for one pull: 10 GB at 2 GB/s; recomputing is what happens then */
+#define GW_REFILL_BUDGET_MS                                                                                  \
+    5000 /* for one pull at most. While a request waits for it, as long as computing is predicted to take: so a holder that
+            hangs costs twice that, no more */
+#define GW_REFILL_BUDGET_MIN_MS 300 /* a rank that is short of cores answers by then */
+#define GW_REFILL_WARM_BLOCKS   512 /* of one pull for nobody: those who wait come in between */
 
 struct gw_refill;
 
