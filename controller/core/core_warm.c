@@ -100,16 +100,28 @@ static uint32_t list_wanting(struct gw_core *core, struct core_pipeline *p, stru
     return len;
 }
 
-/* What each pipeline has to hold already: what runs on it, and what is being copied there. */
+/* Adds what is being copied for those of list, which run on p, or on nothing. */
+static void sum_up_copies(struct gw_core *core, const struct core_list *list, const struct core_pipeline *p)
+{
+    for (const struct core_request *r = list->first; r; r = r->next) {
+        struct core_pipeline *target = core_warm_target(core, r);
+        if (target && target != p) target->warm_tokens += core_request_kv_tokens(r);
+    }
+}
+
+/* What each pipeline has to hold already: what runs on it, and what is being copied there, be it for one whose own
+ * pipeline has ended since and that waits for a place. */
 static void sum_up_targets(struct gw_core *core)
 {
-    for (struct core_pipeline *p = core->pipelines; p; p = p->next) p->warm_tokens = 0;
-    for (struct core_pipeline *p = core->pipelines; p; p = p->next)
-        for (const struct core_request *r = p->requests.first; r; r = r->next) {
-            struct core_pipeline *target = core_warm_target(core, r);
+    for (struct core_pipeline *p = core->pipelines; p; p = p->next) {
+        p->warm_tokens = 0;
+        for (const struct core_request *r = p->requests.first; r; r = r->next)
             p->warm_tokens += core_request_kv_tokens(r);
-            if (target && target != p) target->warm_tokens += core_request_kv_tokens(r);
-        }
+    }
+    for (struct core_pipeline *p = core->pipelines; p; p = p->next) sum_up_copies(core, &p->requests, p);
+    sum_up_copies(core, &core->alone, NULL);
+    sum_up_copies(core, &core->held, NULL);
+    for (uint32_t i = 0; i <= core->profiles_len; i++) sum_up_copies(core, &core->retry[i], NULL);
 }
 
 static struct core_pipeline *choose(const struct gw_core *core, struct core_pipeline *p, uint32_t tokens)
