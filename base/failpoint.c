@@ -17,9 +17,17 @@ static char wanted[POINT_MAX];
 void gw_failpoint_name(const char *who)
 {
     const char *spec = getenv("GODWIT_FAILPOINT");
+    const char *point = spec ? strchr(spec, ' ') : NULL;
     size_t len = strlen(who);
-    if (spec && strncmp(spec, who, len) == 0 && spec[len] == ' ')
-        snprintf(wanted, sizeof wanted, "%s", spec + len + 1);
+    for (const char *name = spec; point && name < point; name += strcspn(name, ", ") + 1)
+        if (strncmp(name, who, len) == 0 && strcspn(name, ", ") == len)
+            snprintf(wanted, sizeof wanted, "%s", point + 1);
+}
+
+static bool is_armed(void)
+{
+    const char *from = getenv("GODWIT_FAILPOINT_FROM");
+    return !from || access(from, F_OK) == 0;
 }
 
 static bool is_first(void)
@@ -35,6 +43,6 @@ void gw_failpoint(const char *what, const char *object)
     char point[POINT_MAX];
     if (!wanted[0]) return;
     snprintf(point, sizeof point, "%s %s", what, object);
-    if (strcmp(point, wanted) == 0 && is_first()) kill(getpid(), SIGKILL);
+    if (strcmp(point, wanted) == 0 && is_armed() && is_first()) kill(getpid(), SIGKILL);
 }
 #endif

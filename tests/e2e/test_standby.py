@@ -26,7 +26,7 @@ import workload  # noqa: E402
 from tap import Skip, check, check_equal  # noqa: E402
 
 STREAMS = 8
-TOKENS = 200
+TOKENS = 600  # at least a third of them: no stream is at its end before anything happens
 STREAMS_S = 120.0
 SOON_S = 30.0
 LEASE_S = 2
