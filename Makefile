@@ -65,7 +65,7 @@ WORKER += worker/stores.c worker/checkpoint.c worker/store_fetch.c
 CORE := controller/core/core.c controller/core/core_actions.c controller/core/core_workers.c \
         controller/core/core_requests.c controller/core/core_tokens.c controller/core/core_route.c \
         controller/core/core_moves.c controller/core/core_notices.c controller/core/core_log.c \
-        controller/core/core_pipelines.c controller/core/core_plan.c controller/core/core_transitions.c \
+        controller/core/core_pipelines.c controller/core/core_apart.c controller/core/core_plan.c controller/core/core_transitions.c \
         controller/core/core_views.c controller/core/core_holders.c controller/core/core_warm.c
 CORE += controller/core/core_restore.c controller/core/core_stores.c
 PLAN := controller/plan/cost.c controller/plan/shape.c controller/plan/shape_deal.c \

@@ -48,6 +48,7 @@ static void log_note(const struct gw_hub *hub, const struct gw_note *n)
         [GW_NOTE_PIPELINE_FORMING] = "pipeline forming",
         [GW_NOTE_PIPELINE_SERVING] = "pipeline serving",
         [GW_NOTE_PIPELINE_DRAINING] = "pipeline draining",
+        [GW_NOTE_WORKERS_APART] = "workers apart",
         [GW_NOTE_PIPELINE_DEAD] = "pipeline dead",
         [GW_NOTE_WORKER_ADVISED] = "worker advised to leave",
         [GW_NOTE_PIPELINE_WARMING] = "pipeline warming",

@@ -322,11 +322,11 @@ void gw_layouts_on_event(struct gw_layouts *l, const struct gw_event *event)
     }
 }
 
-static void keep_apart(struct gw_layouts *l, const char *const worker[2])
+static void keep_apart(struct gw_layouts *l, const char *worker, const char *other)
 {
-    gw_logf(l->config.log, GW_LOG_WARN, "layout: '%s' does not reach '%s': they are planned apart", worker[0],
-            worker[1]);
-    gw_aparts_add(&l->aparts, worker[0], worker[1], now_of(l));
+    gw_logf(l->config.log, GW_LOG_WARN, "layout: '%s' does not reach '%s': they are planned apart", worker,
+            other);
+    gw_aparts_add(&l->aparts, worker, other, now_of(l));
 }
 
 /* Something has gone or will: what is left must be planned at once. */
@@ -340,7 +340,7 @@ void gw_layouts_on_action(struct gw_layouts *l, const struct gw_action *a)
     switch (a->type) {
     case GW_ACT_PLAN_WANTED: want(l, false); return;
     case GW_ACT_NOTE:
-        if (a->note.apart[0]) keep_apart(l, a->note.apart);
+        if (a->note.kind == GW_NOTE_WORKERS_APART) keep_apart(l, a->note.worker, a->note.text);
         if (!is_loss(a->note.kind)) return;
         l->loss_us = now_of(l);
         if (l->first_want_us) arm(l, 0);

@@ -340,6 +340,7 @@ enum gw_note_kind {
     GW_NOTE_WORKER_ADVISED,   /* text: what was recommended */
     GW_NOTE_PIPELINE_WARMING, /* KV of its requests is copied ahead, count: requests */
     GW_NOTE_REQUEST_ORIGIN, /* where the KV of an attempt came from: `origin`, in tokens; generation: its pipeline's */
+    GW_NOTE_WORKERS_APART, /* worker could not reach the worker that text names; both are up */
     GW_NOTE_PIPELINE_DEAD, /* text: why; announced: it was told to end; count: requests on it. generation 0: planned,
                               but ignored */
 };
@@ -366,8 +367,6 @@ struct gw_note {
     uint64_t
         left; /* REQUEST_MOVED, REQUEST_ORIGIN: generation of the pipeline that it ran on before; 0 = none */
     struct gw_kv_origin origin;
-    /* PIPELINE_DEAD: two of its workers, both up, that do not reach each other; else NULL */
-    const char *apart[2];
 };
 
 struct gw_action {

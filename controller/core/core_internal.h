@@ -40,6 +40,7 @@
 #define CORE_PROFILE_NONE   0 /* a request that no pipeline has generated for */
 #define CORE_PROTO_PIPELINE 2 /* the first protocol whose workers can be one rank of several */
 #define CORE_PROTO_KV       3 /* the first protocol whose workers serve and fetch pages */
+#define CORE_FALLEN_MAX     4 /* pipelines that break at once: one partition of the fleet breaks about so many */
 #define CORE_PAST_MAX                                                                                        \
     32 /* pipelines that have ended and whose ranks are still known: 33 KiB; layouts change rarely */
 
@@ -162,7 +163,6 @@ struct core_pipeline {
     uint32_t branches;          /* open branches of all of them */
     uint64_t prefill_tokens;    /* of requests whose first step has not begun */
     struct core_request *alone; /* the one request it serves or is being emptied for */
-    const char *apart[2];       /* as it ends, see gw_note */
     uint32_t ranks_len, ready_len;
     struct core_rank ranks[]; /* [ranks_len]; 0 leads */
 };
@@ -186,6 +186,13 @@ struct core_past {
     uint64_t generation; /* 0 = free entry */
     uint32_t len;
     struct core_holder holders[GW_WIRE_HOLDERS_MAX];
+};
+
+/* A pipeline that BROKEN ended: who of it is to blame may be said later. */
+struct core_fallen {
+    uint64_t generation; /* 0 = free entry */
+    uint64_t links[GW_WIRE_RANKS_MAX];
+    uint32_t len;
 };
 
 struct core_arena_block;
@@ -241,6 +248,8 @@ struct gw_core {
     struct core_affinity affinity[CORE_AFFINITY_CAP];
     struct core_past past[CORE_PAST_MAX]; /* a ring */
     uint32_t past_next;
+    struct core_fallen fallen[CORE_FALLEN_MAX]; /* a ring */
+    uint32_t fallen_next;
 
     /* Lower bounds of when something falls due; the scans that they start make them exact again. */
     int64_t silence_due_us, moves_due_us, ping_due_us;
@@ -337,6 +346,15 @@ void core_warm_target_lost(struct gw_core *core, const struct core_pipeline *p);
 void core_on_warmed(struct gw_core *core, struct core_pipeline *p, int64_t now_us,
                     const struct gw_msg_warmed *m);
 void core_on_origin(struct gw_core *core, const struct core_pipeline *p, const struct gw_msg_origin *m);
+
+/* ---- core_apart.c ---- */
+
+/* p ends because of what w said in BROKEN, which blames that rank (GW_RANK_NONE: none). */
+void core_apart_blame(struct gw_core *core, const struct core_pipeline *p, const struct core_worker *w,
+                      uint32_t rank);
+/* BROKEN of w, about a pipeline that has ended. */
+void core_apart_late(struct gw_core *core, int64_t now_us, const struct core_worker *w,
+                     const struct gw_msg *msg);
 
 /* ---- core_stores.c ---- */
 

@@ -155,7 +155,6 @@ void core_pipeline_end(struct gw_core *core, struct core_pipeline *p, int64_t no
         struct gw_note *n = core_note_pipeline(core, GW_NOTE_PIPELINE_DEAD, p, why);
         n->announced = announced;
         n->count = p->requests.len;
-        memcpy(n->apart, p->apart, sizeof n->apart);
     }
     release_ranks(core, p);
     pipeline_remove(core, p);
@@ -167,16 +166,6 @@ void core_pipeline_end(struct gw_core *core, struct core_pipeline *p, int64_t no
     core->dispatch_due = true;
 }
 
-/* w blames another rank: remembers who does not reach whom. One that will go is no news. */
-static void blame(struct core_pipeline *p, const struct core_worker *w, uint32_t rank)
-{
-    if (rank >= p->ranks_len) return;
-    const struct core_worker *other = p->ranks[rank].worker;
-    if (other == w || other->state != CORE_UP || w->state != CORE_UP) return;
-    p->apart[0] = w->hello.worker;
-    p->apart[1] = other->hello.worker;
-}
-
 void core_on_broken(struct gw_core *core, struct core_pipeline *p, const struct core_worker *w,
                     int64_t now_us, const struct gw_msg_broken *m)
 {
@@ -184,7 +173,7 @@ void core_on_broken(struct gw_core *core, struct core_pipeline *p, const struct 
     if (text) memcpy(text, m->text, sizeof m->text);
     /* Of a doomed one it is most likely that worker's end, seen by its peers first. */
     bool announced = core_pipeline_deadline_us(p) != INT64_MAX;
-    blame(p, w, m->rank);
+    core_apart_blame(core, p, w, m->rank);
     core_pipeline_end(core, p, now_us, text ? text : "broken", announced);
     core_want_plan_later(core, now_us);
 }

@@ -313,6 +313,8 @@ void core_on_msg(struct gw_core *core, int64_t now_us, uint64_t link, const stru
         heard(core, w, now_us);
     if (!good) {
         core->stats.stale_frames++;
+        if (w && msg->term == core->config.term && msg->type == GW_MSG_BROKEN)
+            core_apart_late(core, now_us, w, msg);
         return;
     }
     bool of_kv = msg->type == GW_MSG_WARMED || msg->type == GW_MSG_ORIGIN;

@@ -38,6 +38,7 @@ static const char *const kind_names[] = {
     [GW_NOTE_PIPELINE_FORMING] = "pipeline_forming",
     [GW_NOTE_PIPELINE_SERVING] = "pipeline_serving",
     [GW_NOTE_PIPELINE_DRAINING] = "pipeline_draining",
+    [GW_NOTE_WORKERS_APART] = "workers_apart",
     [GW_NOTE_PIPELINE_DEAD] = "pipeline_dead",
     [GW_NOTE_WORKER_ADVISED] = "worker_advised",
     [GW_NOTE_PIPELINE_WARMING] = "pipeline_warming",

@@ -354,17 +354,38 @@ static void test_broken_by_a_rank_names_the_two_that_must_be_apart(void **state)
         struct fixture f;
         open_serving(&f);
         broken_by(&f, 2, rank == 3 ? GW_RANK_NONE : rank);
-        const struct gw_note *dead = noted(&f, GW_NOTE_PIPELINE_DEAD, 0);
-        assert_non_null(dead);
+        const struct gw_note *apart = noted(&f, GW_NOTE_WORKERS_APART, 0);
+        assert_non_null(noted(&f, GW_NOTE_PIPELINE_DEAD, 0));
         if (rank == 0 || rank == 2) {
-            assert_string_equal(dead->apart[0], "m2");
-            assert_string_equal(dead->apart[1], rank == 0 ? "m1" : "m3");
+            assert_string_equal(apart->worker, "m2");
+            assert_string_equal(apart->text, rank == 0 ? "m1" : "m3");
         } else { /* itself; nobody */
-            assert_null(dead->apart[0]);
-            assert_null(dead->apart[1]);
+            assert_null(apart);
         }
         fixture_close(&f);
     }
+}
+
+/* m3 sees m2's sockets close, and is heard first. */
+static void test_broken_that_comes_late_names_the_two_as_well(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_serving(&f);
+    uint64_t generation = f.generation[2];
+    broken_by(&f, 3, GW_RANK_NONE);
+    assert_null(noted(&f, GW_NOTE_WORKERS_APART, 0));
+    f.generation[2] = generation;
+    broken_by(&f, 2, 3); /* none of its ranks */
+    assert_null(noted(&f, GW_NOTE_WORKERS_APART, 0));
+    broken_by(&f, 2, 0);
+    assert_string_equal(noted(&f, GW_NOTE_WORKERS_APART, 0)->worker, "m2");
+    assert_string_equal(noted(&f, GW_NOTE_WORKERS_APART, 0)->text, "m1");
+    assert_true(run(&f, 60 * S, plan_wanted));
+    link_down(&f, 1);
+    broken_by(&f, 2, 0);
+    assert_null(noted(&f, GW_NOTE_WORKERS_APART, 0));
+    fixture_close(&f);
 }
 
 static void test_broken_by_a_rank_that_is_doomed_names_nobody(void **state)
@@ -374,7 +395,7 @@ static void test_broken_by_a_rank_that_is_doomed_names_nobody(void **state)
     open_serving(&f);
     notice(&f, "i-m1", GW_NOTICE_PREEMPT, 20 * S);
     broken_by(&f, 2, 0);
-    assert_null(noted(&f, GW_NOTE_PIPELINE_DEAD, 0)->apart[0]);
+    assert_null(noted(&f, GW_NOTE_WORKERS_APART, 0));
     fixture_close(&f);
 }
 
@@ -532,6 +553,7 @@ int main(void)
         cmocka_unit_test(test_death_of_a_doomed_rank_is_an_announced_loss),
         cmocka_unit_test(test_broken_ends_the_pipeline_and_plans_after_a_wait),
         cmocka_unit_test(test_broken_by_a_rank_names_the_two_that_must_be_apart),
+        cmocka_unit_test(test_broken_that_comes_late_names_the_two_as_well),
         cmocka_unit_test(test_broken_by_a_rank_that_is_doomed_names_nobody),
         cmocka_unit_test(test_broken_while_a_rank_is_doomed_is_an_announced_loss),
         cmocka_unit_test(test_broken_again_and_again_waits_longer_each_time),

@@ -203,6 +203,7 @@ static void test_timeline_names_what_pipelines_do(void **state)
                  {GW_NOTE_PIPELINE_FORMING, "\"kind\":\"pipeline_forming\""},
                  {GW_NOTE_PIPELINE_SERVING, "\"kind\":\"pipeline_serving\""},
                  {GW_NOTE_PIPELINE_DRAINING, "\"kind\":\"pipeline_draining\""},
+                 {GW_NOTE_WORKERS_APART, "\"kind\":\"workers_apart\""},
                  {GW_NOTE_PIPELINE_DEAD, "\"kind\":\"pipeline_dead\""},
                  {GW_NOTE_PIPELINE_WARMING, "\"kind\":\"pipeline_warming\""},
                  {GW_NOTE_WORKER_ADVISED, "\"kind\":\"worker_advised\""}};
