@@ -34,7 +34,7 @@ LIBS     := -lhiredis -levent_openssl -levent_pthreads -levent -lcjson -lssl -lc
 # ---- sources, a list per folder ------------------------------------------------------------------------------
 
 BASE := base/err.c base/failpoint.c base/log.c base/clock.c base/buf.c base/utf8.c base/file.c base/json.c base/json_lex.c base/hash.c base/rng.c \
-        base/args.c base/frame.c base/pool.c base/sockaddr.c base/secret.c base/id_map.c
+        base/args.c base/frame.c base/pool.c base/sockaddr.c base/secret.c base/id_map.c base/tls.c base/socket.c
 MIGRATE := migrate/request.c migrate/wire.c migrate/wire_session.c migrate/wire_request.c migrate/wire_layout.c
 MIGRATE += migrate/profile.c migrate/block_name.c migrate/model_files.c migrate/fingerprint.c
 MIGRATE += migrate/plan.c
@@ -142,6 +142,7 @@ UNIT_MIGRATE += test_page_seal test_store_redis test_store_faults test_store_pee
 UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_kernels_rows test_kernels_attention test_kernels_digest test_kernels_pick
 UNIT_KERNELS += test_share_tree test_coll test_coll_frames test_coll_failures
 UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safetensors test_sampler \
+UNIT_BASE += test_base_tls test_base_socket
                test_block_manager test_rope test_engine_exact_branches test_engine_reference test_scheduler \
                test_engine test_worker_options test_worker_prove test_ranks test_parts test_step_desc test_place test_cell_store test_member
 UNIT_WORKER += test_mesh test_mesh_strangers test_probe test_moves test_shelf test_refill

@@ -54,7 +54,10 @@ bool gw_sockaddr_is_loopback(const struct sockaddr_storage *addr)
     }
     struct sockaddr_in6 v6;
     memcpy(&v6, addr, sizeof v6);
-    return addr->ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&v6.sin6_addr);
+    if (addr->ss_family != AF_INET6) return false;
+    /* A listener on :: sees peers of IPv4 as ::ffff:a.b.c.d. */
+    if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) return v6.sin6_addr.s6_addr[12] == 127;
+    return IN6_IS_ADDR_LOOPBACK(&v6.sin6_addr);
 }
 
 uint16_t gw_sockaddr_local_port(int fd)

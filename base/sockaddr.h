@@ -17,7 +17,7 @@ gw_err_t gw_sockaddr_parse(const char *host, uint16_t port, struct sockaddr_stor
 gw_err_t gw_sockaddr_split(const char *text, char *host, size_t host_size, uint16_t *port,
                            struct gw_err_ctx *ctx) GW_MUST_USE;
 
-/* Is it 127.0.0.0/8 or ::1? */
+/* Is it 127.0.0.0/8, also as ::ffff:127.0.0.0/104, or ::1? */
 bool gw_sockaddr_is_loopback(const struct sockaddr_storage *addr);
 
 /* The port a bound socket has; 0 if it has none. */
