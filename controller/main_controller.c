@@ -44,6 +44,7 @@ struct program {
     struct gw_hub *hub;
     struct gw_links *links;
     struct gw_layouts *layouts;
+    struct gw_tls *tls; /* NULL: --insecure-plaintext */
     struct gw_front *front;
     struct gw_journal *journal; /* NULL: none */
     struct gw_taken *taken;     /* what a predecessor gave us, NULL: there was none */
@@ -231,11 +232,14 @@ static gw_err_t create_links(struct program *p, struct gw_err_ctx *ctx)
                                            .log = &p->log,
                                            .event = post_event,
                                            .arg = p->hub};
+    const struct gw_tls_config tls = {.key = key, .key_len = key_len};
+    gw_err_t err = p->o.insecure_plaintext ? GW_OK : gw_tls_create(&tls, &p->tls, ctx);
     gw_err_t err = gw_links_create(p->loop, &config, &p->links, ctx);
     gw_secret_free(key, key_len);
     return err;
 }
 
+                                           .tls = p->tls,
 static gw_err_t create_layouts(struct program *p, struct gw_err_ctx *ctx)
 {
     const struct gw_layouts_config config = {.layout = p->o.layout,
@@ -555,6 +559,7 @@ int main(int argc, char **argv)
         event_base_dispatch(p.loop);
     }
     stop(&p);
+    gw_tls_destroy(p->tls);
     if (err != GW_OK) fprintf(stderr, "godwit-controller: %s\n", ctx.text);
     return err == GW_OK ? p.status : 1;
 }

@@ -39,7 +39,7 @@ struct gw_links {
     uint8_t key[KEY_MAX];
     struct evconnlistener *listener;
     struct link *first;
-    uint64_t next_id;
+    uint64_t next_id, turned_away;
     uint32_t count;
 };
 
@@ -77,6 +77,13 @@ static void link_down(struct link *l, const char *why)
     if (known) links->config.event(links->config.arg, &event);
 }
 
+/* It is none of ours, or has another --insecure-plaintext. */
+static void turn_away(struct link *l, const char *why)
+{
+    l->links->turned_away++;
+    link_down(l, why);
+}
+
 static bool hello_is_authentic(const struct link *l, const struct gw_msg_hello *hello)
 {
     uint8_t mac[GW_WIRE_MAC_BYTES];
@@ -90,6 +97,7 @@ static void refuse_auth(struct link *l)
                          .refuse = {.code = GW_REFUSE_AUTH, .text = "wrong cluster key"}};
     gw_logf(l->links->config.log, GW_LOG_WARN, "link=%llu refused: wrong cluster key",
             (unsigned long long)l->id);
+    l->links->turned_away++;
     gw_links_send(l->links, l->id, &msg);
     gw_links_close(l->links, l->id, "wrong cluster key");
 }
@@ -123,10 +131,21 @@ static bool on_message(struct link *l, const struct gw_msg *msg)
     return l && l->state == LINK_OPEN;
 }
 
+static bool begins_tls(const struct link *l, struct evbuffer *in)
+{
+    uint8_t first[2];
+    ev_ssize_t n = l->state == LINK_HELLO ? evbuffer_copyout(in, first, sizeof first) : 0;
+    return n > 0 && gw_tls_is_record(first, (size_t)n);
+}
+
 /* Takes one frame off the input; false when there is none or the link is over. */
 static bool read_one(struct link *l)
 {
     struct evbuffer *in = bufferevent_get_input(l->bev);
+    if (begins_tls(l, in)) {
+        turn_away(l, GW_TLS_NOT_DUE);
+        return false;
+    }
     struct gw_err_ctx ctx = {0};
     struct gw_frame frame;
     struct gw_msg msg;
@@ -163,13 +182,15 @@ static void on_written(struct bufferevent *bev, void *arg)
 
 static void on_link_event(struct bufferevent *bev, short what, void *arg)
 {
-    (void)bev;
     struct link *l = arg;
     if (l->state == LINK_CLOSING) {
         link_free(l);
         return;
     }
-    if (what & BEV_EVENT_TIMEOUT)
+    const char *tls_why = what & (BEV_EVENT_TIMEOUT | BEV_EVENT_ERROR) ? gw_tls_bufferevent_why(bev) : NULL;
+    if (tls_why && l->state == LINK_HELLO)
+        turn_away(l, tls_why);
+    else if (what & BEV_EVENT_TIMEOUT)
         link_down(l, "no HELLO in time");
     else if (what & BEV_EVENT_EOF)
         link_down(l, "closed by the worker");
@@ -184,13 +205,21 @@ static void on_failed(evutil_socket_t fd, short what, void *arg)
     link_down(arg, "the worker does not read, or memory ran out");
 }
 
+static struct bufferevent *bufferevent_of(struct gw_links *links, evutil_socket_t fd)
+{
+    const int options = BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS;
+    const struct gw_tls *tls = links->config.tls;
+    if (gw_tls_is_due_at(tls, fd)) return gw_tls_bufferevent(tls, links->loop, fd, false, options);
+    return bufferevent_socket_new(links->loop, fd, options);
+}
+
 static struct link *link_create(struct gw_links *links, evutil_socket_t fd)
 {
     struct link *l = calloc(1, sizeof *l);
     if (!l) return NULL;
     l->links = links;
     l->id = ++links->next_id;
-    l->bev = bufferevent_socket_new(links->loop, fd, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
+    l->bev = bufferevent_of(links, fd);
     l->failed = event_new(links->loop, -1, 0, on_failed, l);
     if (!l->bev || !l->failed) {
         if (l->failed) event_free(l->failed);
@@ -289,6 +318,11 @@ int gw_links_socket(const struct gw_links *links)
 uint16_t gw_links_port(const struct gw_links *links)
 {
     return gw_sockaddr_local_port(evconnlistener_get_fd(links->listener));
+}
+
+uint64_t gw_links_turned_away(const struct gw_links *links)
+{
+    return links->turned_away;
 }
 
 void gw_links_send(struct gw_links *links, uint64_t link, struct gw_msg *msg)

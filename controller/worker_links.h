@@ -8,6 +8,8 @@
  *     -            accept                        HELLO?     CHALLENGE(nonce) is sent
  *     HELLO?       HELLO with the right mac      OPEN       GW_EV_HELLO (core answers WELCOME or REFUSE)
  *     HELLO?       anything else, or 5 s         -          closed; the core never hears of it
+ *     HELLO?       no TLS where it is due, TLS   -          the same; counted
+ *                  where it is not, wrong key
  *     OPEN         good frame                    OPEN       GW_EV_MSG
  *     OPEN         bad frame, EOF, error         -          GW_EV_LINK_DOWN, closed
  *     OPEN         more than OUT_MAX queued      -          the worker does not read: GW_EV_LINK_DOWN, closed
@@ -21,6 +23,7 @@
 #include <event2/event.h>
 
 #include "base/log.h"
+#include "base/tls.h"
 #include "controller/core/core.h"
 
 struct gw_links;
@@ -31,6 +34,7 @@ struct gw_links_config {
     int socket;       /* > 0: a socket that listens already, to be used instead */
     const void *key;  /* the cluster key; copied */
     size_t key_len;
+    const struct gw_tls *tls; /* borrowed; NULL: plaintext from everywhere */
     uint32_t max_links;
     const struct gw_log *log;
     /* Takes each event; called from the loop, never from inside gw_links_send or gw_links_close. */
@@ -47,6 +51,9 @@ int gw_links_socket(const struct gw_links *links);
 
 /* The port that it listens on. */
 uint16_t gw_links_port(const struct gw_links *links);
+
+/* How many dialers were turned away because they do not hold the cluster key, or one side alone spoke TLS. */
+uint64_t gw_links_turned_away(const struct gw_links *links);
 
 /* Queues msg. Unknown links are ignored (they have just died). A WELCOME gets its mac here. */
 void gw_links_send(struct gw_links *links, uint64_t link, struct gw_msg *msg);

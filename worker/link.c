@@ -39,9 +39,11 @@ struct gw_link {
     uint32_t pipeline;
     uint16_t proto;
     uint64_t max_term;
+    const char *told; /* static text: why there is no session, as far as the log has it */
     int backoff_ms;
-    int controller; /* of config.controllers */
-    int64_t heard_us, controller_timeout_us;
+    int controller;   /* of config.controllers */
+    int64_t heard_us; /* 0: on this connection nothing yet */
+    int64_t controller_timeout_us;
     pthread_t thread;
     bool thread_started;
     int wake_fd;
@@ -124,6 +126,26 @@ static void connection_over(struct gw_link *l, const char *why)
     l->backoff_ms = l->backoff_ms * 2 < BACKOFF_MAX_MS ? l->backoff_ms * 2 : BACKOFF_MAX_MS;
 }
 
+/* Both sides must be told the same: somebody has to do something about it. */
+static void tell_once(struct gw_link *l, const char *why)
+{
+    if (l->told != why) gw_logf(l->config.log, GW_LOG_WARN, "the controller cannot be spoken to: %s", why);
+    l->told = why;
+    connection_over(l, why);
+}
+
+/* Nothing came in time, or before the end. A controller speaks first, but where it waits for TLS. */
+static void on_silence(struct gw_link *l, const char *why)
+{
+    const struct sockaddr_storage *addr = &l->config.controllers[l->controller].addr;
+    if (l->state == SHAKING && l->heard_us == 0 && !gw_tls_is_due(l->config.tls, addr))
+        tell_once(
+            l, "it says nothing, so it may speak TLS and this worker plaintext: --insecure-plaintext must be "
+               "given to both or to none");
+    else
+        connection_over(l, why);
+}
+
 /* ---- I/O thread: handshake ---- */
 
 static bool on_challenge(struct gw_link *l, const struct gw_msg *msg)
@@ -157,6 +179,7 @@ static void begin_session(struct gw_link *l, const struct gw_msg *msg)
     l->pipeline = msg->pipeline;
     l->generation = msg->generation;
     l->backoff_ms = BACKOFF_MIN_MS;
+    l->told = NULL;
     l->controller_timeout_us = msg->welcome.controller_timeout_ms * GW_US_PER_MS;
     pthread_mutex_lock(&l->lock);
     item.session = l->session = ++l->sessions_begun;
@@ -273,7 +296,6 @@ static void on_readable(struct bufferevent *bev, void *arg)
 
 static void on_connection_event(struct bufferevent *bev, short what, void *arg)
 {
-    (void)bev;
     struct gw_link *l = arg;
     int one = 1;
     if (what & BEV_EVENT_CONNECTED) {
@@ -281,9 +303,14 @@ static void on_connection_event(struct bufferevent *bev, short what, void *arg)
         l->state = SHAKING;
         set_timer(l, SHAKE_TIMEOUT_S * 1000);
     } else if (what & BEV_EVENT_EOF) {
-        connection_over(l, "closed by the controller");
+        on_silence(l, "closed by the controller");
     } else if (what & (BEV_EVENT_ERROR | BEV_EVENT_TIMEOUT)) {
-        connection_over(l, evutil_socket_error_to_string(EVUTIL_SOCKET_ERROR()));
+        int error = EVUTIL_SOCKET_ERROR();
+        const char *tls_why = l->state == DIALING ? gw_tls_bufferevent_why(bev) : NULL;
+        if (tls_why)
+            tell_once(l, tls_why);
+        else
+            connection_over(l, evutil_socket_error_to_string(error));
     }
 }
 
@@ -309,13 +336,16 @@ static void on_beat(evutil_socket_t fd, short what, void *arg)
 
 static void dial(struct gw_link *l)
 {
+    struct gw_link_endpoint *to = &l->config.controllers[l->controller];
+    const struct gw_tls *tls = l->config.tls;
     l->state = DIALING;
-    l->bev = bufferevent_socket_new(l->loop, -1, BEV_OPT_CLOSE_ON_FREE);
+    l->heard_us = 0;
+    l->bev = gw_tls_is_due(tls, &to->addr) ? gw_tls_bufferevent(tls, l->loop, -1, true, BEV_OPT_CLOSE_ON_FREE)
+                                           : bufferevent_socket_new(l->loop, -1, BEV_OPT_CLOSE_ON_FREE);
     set_timer(l, SHAKE_TIMEOUT_S * 1000);
     if (!l->bev) return; /* the timer tries again */
     bufferevent_setcb(l->bev, on_readable, NULL, on_connection_event, l);
     bufferevent_enable(l->bev, EV_READ | EV_WRITE);
-    struct gw_link_endpoint *to = &l->config.controllers[l->controller];
     if (bufferevent_socket_connect(l->bev, (struct sockaddr *)&to->addr, (int)to->len) != 0)
         connection_over(l, strerror(errno));
 }
@@ -329,7 +359,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     if (l->state == WAITING)
         dial(l);
     else if (l->state == DIALING || l->state == SHAKING)
-        connection_over(l, "no answer in time");
+        on_silence(l, "no answer in time");
 }
 
 /* Moves the engine's messages to the socket. */

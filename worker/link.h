@@ -5,12 +5,13 @@
  *
  *     link state   event                              next       what is done
  *     ──────────   ────────────────────────────────   ────────   ──────────────────────────────────────────
- *     DIALING      connected                          SHAKING    wait for CHALLENGE (5 s)
+ *     DIALING      connected, TLS where it is due     SHAKING    wait for CHALLENGE (5 s)
  *     SHAKING      CHALLENGE with a common protocol   SHAKING    HELLO(mac over its nonce)
  *     SHAKING      WELCOME, right mac, term >= ours   UP         new session: GW_LINK_UP; heartbeats start
  *     SHAKING      REFUSE, hopeless code              ENDED      GW_LINK_REFUSED: the process should end
  *     SHAKING      REFUSE, other                      WAITING    (name still taken, too many workers)
  *     SHAKING      anything else, EOF, 5 s            WAITING    -
+ *     either       TLS on one side alone, other key   WAITING    told once
  *     UP           message of this term               UP         GW_LINK_MSG (protocol 1: and generation)
  *     UP           message of another                 UP         dropped
  *     UP           EOF, error, bad frame, silence for controller_timeout, either queue full
@@ -29,6 +30,7 @@
 #include <sys/socket.h>
 
 #include "base/log.h"
+#include "base/tls.h"
 #include "migrate/wire.h"
 
 struct gw_link;
@@ -45,6 +47,7 @@ struct gw_link_config {
     int controllers_len; /* >= 1 */
     const void *key;     /* the cluster key; copied */
     size_t key_len;
+    const struct gw_tls *tls;  /* borrowed; NULL: plaintext to everywhere */
     struct gw_msg_hello hello; /* all but mac, proto, nonce and max_term, which are the link's affair */
     const struct gw_log *log;
     /* Called on the I/O thread, NULL if nobody wants to know: */

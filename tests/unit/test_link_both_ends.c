@@ -1,5 +1,5 @@
 /* worker/link and controller/worker_links against each other, over loopback: sessions begin, end, and begin
- * anew. */
+ * anew; with TLS and without. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #include <string.h>
 
@@ -22,6 +23,8 @@ struct fixture {
     struct event_base *loop;
     struct gw_links *links;
     struct gw_link *link;
+    struct gw_tls *controller_tls, *worker_tls; /* NULL: plaintext */
+    struct gw_log controller_log, worker_log;
     uint64_t id; /* the controller's name of the link */
     int hellos, heartbeats, tokens, downs;
     uint64_t last_max_term, last_steps, last_generation;
@@ -60,7 +63,9 @@ static void start_controller(struct fixture *f, uint16_t port)
                                            .port = port,
                                            .key = "key",
                                            .key_len = 3,
+                                           .tls = f->controller_tls,
                                            .max_links = 8,
+                                           .log = &f->controller_log,
                                            .event = on_event,
                                            .arg = f};
     struct gw_err_ctx ctx = {0};
@@ -76,7 +81,8 @@ static void add_controller(struct gw_link_config *config, uint16_t port)
 /* standby: a port that comes first in its list; 0 = none. */
 static void start_worker_behind(struct fixture *f, const char *key, uint16_t standby)
 {
-    struct gw_link_config config = {.key = key, .key_len = strlen(key)};
+    struct gw_link_config config = {
+        .key = key, .key_len = strlen(key), .tls = f->worker_tls, .log = &f->worker_log};
     struct gw_err_ctx ctx = {0};
     if (standby) add_controller(&config, standby);
     add_controller(&config, gw_links_port(f->links));
@@ -95,13 +101,58 @@ static void start_worker(struct fixture *f, const char *key)
     start_worker_behind(f, key, 0);
 }
 
-static int set_up(void **state)
+static struct gw_log log_to_memory(const char *program)
+{
+    return (struct gw_log){
+        .fd = memfd_create(program, MFD_CLOEXEC), .level = GW_LOG_WARN, .program = program};
+}
+
+static struct gw_tls *tls_of(const char *key)
+{
+    struct gw_tls *tls = NULL;
+    if (!key) return NULL;
+    const struct gw_tls_config config = {.key = key, .key_len = strlen(key), .everywhere = true};
+    assert_int_equal(gw_tls_create(&config, &tls, NULL), GW_OK);
+    return tls;
+}
+
+/* Keys of TLS; NULL: plaintext. */
+static int set_up_with(void **state, const char *controller_key, const char *worker_key)
 {
     struct fixture *f = calloc(1, sizeof *f);
     f->loop = event_base_new();
+    f->controller_log = log_to_memory("controller");
+    f->worker_log = log_to_memory("worker");
+    f->controller_tls = tls_of(controller_key);
+    f->worker_tls = tls_of(worker_key);
     start_controller(f, 0);
     *state = f;
     return 0;
+}
+
+static int set_up(void **state)
+{
+    return set_up_with(state, NULL, NULL);
+}
+
+static int set_up_tls(void **state)
+{
+    return set_up_with(state, "key", "key");
+}
+
+static int set_up_tls_worker(void **state)
+{
+    return set_up_with(state, NULL, "key");
+}
+
+static int set_up_tls_controller(void **state)
+{
+    return set_up_with(state, "key", NULL);
+}
+
+static int set_up_wrong_key(void **state)
+{
+    return set_up_with(state, "key", "another key");
 }
 
 static int tear_down(void **state)
@@ -110,6 +161,10 @@ static int tear_down(void **state)
     gw_link_destroy(f->link);
     gw_links_destroy(f->links);
     event_base_free(f->loop);
+    gw_tls_destroy(f->controller_tls);
+    gw_tls_destroy(f->worker_tls);
+    close(f->controller_log.fd);
+    close(f->worker_log.fd);
     free(f);
     return 0;
 }
@@ -125,6 +180,18 @@ static void until_at_least(struct fixture *f, const int *counter, int value)
     int64_t deadline = gw_clock_mono_us() + DEADLINE_US;
     while (*counter < value && gw_clock_mono_us() < deadline) spin(f);
     assert_true(*counter >= value);
+}
+
+static void until_logged(struct fixture *f, const struct gw_log *log, const char *text)
+{
+    char all[8192] = "";
+    int64_t deadline = gw_clock_mono_us() + DEADLINE_US;
+    while (!strstr(all, text)) {
+        if (gw_clock_mono_us() > deadline) fail_msg("'%s' was not logged, but: %s", text, all);
+        spin(f);
+        ssize_t n = pread(log->fd, all, sizeof all - 1, 0);
+        all[n > 0 ? n : 0] = '\0';
+    }
 }
 
 static struct gw_link_item next_item(struct fixture *f)
@@ -284,6 +351,39 @@ static void test_next_controller_of_the_list_is_tried(void **state)
     begin_session(f, 5, 9);
 }
 
+/* One side has --insecure-plaintext, or another key: both say it, and go on trying. */
+static void test_tls_of_the_worker_alone_is_told_by_both(void **state)
+{
+    struct fixture *f = *state;
+    start_worker(f, "key");
+    until_logged(f, &f->controller_log, "the other side speaks TLS and this one plaintext");
+    until_logged(f, &f->worker_log, "the other side speaks plaintext");
+    assert_true(gw_links_turned_away(f->links) >= 1);
+    assert_int_equal(f->hellos, 0);
+}
+
+static void test_tls_of_the_controller_alone_is_told_by_both(void **state)
+{
+    struct fixture *f = *state;
+    start_worker(f, "key");
+    until_logged(f, &f->controller_log, "does not hold the cluster key or speaks plaintext");
+    until_logged(f, &f->worker_log, "it may speak TLS and this worker plaintext");
+    assert_true(gw_links_turned_away(f->links) >= 1);
+    assert_int_equal(f->hellos, 0);
+}
+
+static void test_tls_of_another_key_is_told_by_both(void **state)
+{
+    struct fixture *f = *state;
+    start_worker(f, "another key");
+    until_logged(f, &f->controller_log, "does not hold the cluster key");
+    until_logged(f, &f->worker_log, "does not hold the cluster key");
+    assert_true(gw_links_turned_away(f->links) >= 1);
+    assert_int_equal(f->hellos, 0);
+}
+
+#define WITH_TLS(test) cmocka_unit_test_setup_teardown(test, set_up_tls, tear_down)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -296,6 +396,17 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_wrong_key_is_refused_for_good, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_controller_that_comes_later_is_found, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_next_controller_of_the_list_is_tried, set_up, tear_down),
+        WITH_TLS(test_session_carries_messages_both_ways_and_beats),
+        WITH_TLS(test_lost_controller_is_redialled_and_old_sessions_messages_are_dropped),
+        WITH_TLS(test_silent_controller_is_lost_after_its_timeout),
+        WITH_TLS(test_wrong_key_is_refused_for_good), /* of the hello's proof */
+        WITH_TLS(test_controller_that_comes_later_is_found),
+        WITH_TLS(test_next_controller_of_the_list_is_tried),
+        cmocka_unit_test_setup_teardown(test_tls_of_the_worker_alone_is_told_by_both, set_up_tls_worker,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_tls_of_the_controller_alone_is_told_by_both,
+                                        set_up_tls_controller, tear_down),
+        cmocka_unit_test_setup_teardown(test_tls_of_another_key_is_told_by_both, set_up_wrong_key, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
