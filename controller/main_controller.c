@@ -232,9 +232,7 @@ static gw_err_t create_links(struct program *p, struct gw_err_ctx *ctx)
                                            .log = &p->log,
                                            .event = post_event,
                                            .arg = p->hub};
-    const struct gw_tls_config tls = {.key = key, .key_len = key_len};
-    gw_err_t err = p->o.insecure_plaintext ? GW_OK : gw_tls_create(&tls, &p->tls, ctx);
-    gw_err_t err = gw_links_create(p->loop, &config, &p->links, ctx);
+    if (err == GW_OK) err = gw_links_create(p->loop, &config, &p->links, ctx);
     gw_secret_free(key, key_len);
     return err;
 }
