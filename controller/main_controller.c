@@ -43,8 +43,8 @@ struct program {
     struct gw_pool *pool;
     struct gw_hub *hub;
     struct gw_links *links;
-    struct gw_layouts *layouts;
     struct gw_tls *tls; /* NULL: --insecure-plaintext */
+    struct gw_layouts *layouts;
     struct gw_front *front;
     struct gw_journal *journal; /* NULL: none */
     struct gw_taken *taken;     /* what a predecessor gave us, NULL: there was none */
@@ -223,11 +223,14 @@ static gw_err_t create_links(struct program *p, struct gw_err_ctx *ctx)
     char *key;
     size_t key_len;
     TRY(gw_secret_read(p->o.cluster_key_file, &key, &key_len, ctx));
+    const struct gw_tls_config tls = {.key = key, .key_len = key_len};
+    gw_err_t err = p->o.insecure_plaintext ? GW_OK : gw_tls_create(&tls, &p->tls, ctx);
     const struct gw_links_config config = {.host = p->o.worker.host,
                                            .port = p->o.worker.port,
                                            .socket = p->taken ? gw_taken_socket(p->taken, 2) : 0,
                                            .key = key,
                                            .key_len = key_len,
+                                           .tls = p->tls,
                                            .max_links = LINKS_MAX,
                                            .log = &p->log,
                                            .event = post_event,
@@ -237,7 +240,6 @@ static gw_err_t create_links(struct program *p, struct gw_err_ctx *ctx)
     return err;
 }
 
-                                           .tls = p->tls,
 static gw_err_t create_layouts(struct program *p, struct gw_err_ctx *ctx)
 {
     const struct gw_layouts_config config = {.layout = p->o.layout,
@@ -527,6 +529,7 @@ static void stop(struct program *p)
     /* A connection that was freed while a callback of it was due is freed by that callback. */
     if (p->loop) event_base_loop(p->loop, EVLOOP_NONBLOCK);
     if (p->loop) event_base_free(p->loop);
+    gw_tls_destroy(p->tls);
     gw_chat_template_destroy(p->chat);
     gw_tokenizer_close(p->tokenizer);
 }
@@ -557,7 +560,6 @@ int main(int argc, char **argv)
         event_base_dispatch(p.loop);
     }
     stop(&p);
-    gw_tls_destroy(p->tls);
     if (err != GW_OK) fprintf(stderr, "godwit-controller: %s\n", ctx.text);
     return err == GW_OK ? p.status : 1;
 }
