@@ -97,6 +97,10 @@ FRONT += controller/front/stream_position.c controller/front/stream_log.c contro
 FRONT_TEST := tests/lib/fake_core.c tests/lib/http_client.c tests/lib/front_fixture.c
 CONTROLLER := controller/worker_links.c controller/hub.c controller/model_info.c controller/options.c
 CONTROLLER += controller/journal_redis.c
+# What it has to do with its cloud
+CAPACITY := controller/capacity_options.c controller/capacity_wish.c controller/capacity_churn.c controller/capacity_fleet.c \
+            controller/capacity_intent.c controller/capacity_need.c controller/capacity_prices.c controller/capacity_carry.c \
+            controller/capacity.c controller/notice_queue.c controller/clouds.c
 CONTROLLER += controller/handover_wire.c controller/handover_give.c controller/handover_take.c
 CONTROLLER += controller/journal.c controller/journal_table.c controller/journal_segment.c controller/journal_file.c
 # What the controller and the operator's tool know of layouts
@@ -117,7 +121,7 @@ CLOUD := cloud/web.c cloud/times.c cloud/source.c cloud/source_aws.c cloud/sourc
          cloud/source_sim.c cloud/watch.c cloud/report.c cloud/detect.c cloud/watch_options.c \
          cloud/cloud.c cloud/xml.c cloud/auth_aws.c cloud/calls.c cloud/aws_write.c cloud/aws_read.c \
          cloud/aws_event.c cloud/queue.c cloud/auth_token.c cloud/answer.c cloud/gcp.c cloud/azure.c \
-         cloud/capacity.c
+         cloud/capacity.c cloud/sim.c cloud/auth_none.c cloud/backend.c
 # godwit-watch is on every instance for as long as that lives: it links what it needs, and no more.
 WATCH_LIBS := -levent_core -lcjson -lcurl -lcrypto -lm -pthread
 # What else the calls to clouds' APIs need: AWS answers in XML.
@@ -136,13 +140,13 @@ $(foreach v,release asan tsan fuzz,build/$(v)/%_avx2.o): ISA := -mavx2 -mfma
 
 UNIT_BASE := test_base_frame test_base_buf test_base_json test_base_args test_base_pool test_base_utf8 test_base_hash \
              test_base_file test_base_sockaddr test_base_err test_base_log test_base_rng test_base_id_map
+UNIT_BASE += test_base_tls test_base_socket
 UNIT_MIGRATE := test_request test_wire test_wire_wrong test_block_name test_fingerprint
 UNIT_MIGRATE += test_geometry test_page_codec test_peer test_peer_server test_peer_wrong test_peer_pull test_peer_pull_wrong test_rate test_peer_zombie test_pull_mix
 UNIT_MIGRATE += test_page_seal test_store_redis test_store_faults test_store_peer test_store_memory test_store_mix
 UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_kernels_rows test_kernels_attention test_kernels_digest test_kernels_pick
 UNIT_KERNELS += test_share_tree test_coll test_coll_frames test_coll_failures
 UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safetensors test_sampler \
-UNIT_BASE += test_base_tls test_base_socket
                test_block_manager test_rope test_engine_exact_branches test_engine_reference test_scheduler \
                test_engine test_worker_options test_worker_prove test_ranks test_parts test_step_desc test_place test_cell_store test_member
 UNIT_WORKER += test_mesh test_mesh_strangers test_probe test_moves test_shelf test_refill
@@ -176,7 +180,7 @@ FUZZ += fuzz_cloud_metadata fuzz_cloud_api
 
 # ---- rules -----------------------------------------------------------------------------------------------------
 
-FOLDERS := BASE MIGRATE KERNELS WORKER CORE PLAN LAYOUT TEXT FRONT FRONT_TEST CONTROLLER CLI CLOUD
+FOLDERS := BASE MIGRATE KERNELS WORKER CORE PLAN LAYOUT TEXT FRONT FRONT_TEST CONTROLLER CAPACITY CLI CLOUD
 PROGRAMS := godwit $(if $(wildcard controller/main_controller.c),godwit-controller) $(if $(wildcard worker/main_worker.c),godwit-worker)
 PROGRAMS += godwit-watch
 
@@ -205,8 +209,8 @@ build/$(1)/lib$(f).a: $($(f):%.c=build/$(1)/%.o) build/$(1)/$(f).list
 
 build/$(1)/godwit: build/$(1)/controller/cli/main_godwit.o $(call libs,$(1),CLI LAYOUT PLAN MIGRATE BASE)
 	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -o $$@
-build/$(1)/godwit-controller: build/$(1)/controller/main_controller.o $(call libs,$(1),CONTROLLER FRONT LAYOUT TEXT PLAN CORE MIGRATE BASE)
-	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -o $$@
+build/$(1)/godwit-controller: build/$(1)/controller/main_controller.o $(call libs,$(1),CONTROLLER CAPACITY FRONT LAYOUT TEXT PLAN CORE CLOUD MIGRATE BASE)
+	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -lexpat -o $$@
 build/$(1)/godwit-worker: build/$(1)/worker/main_worker.o $(call libs,$(1),WORKER KERNELS MIGRATE BASE)
 	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -o $$@
 build/$(1)/godwit-watch: build/$(1)/cloud/main_watch.o $(call libs,$(1),CLOUD BASE)
@@ -285,6 +289,7 @@ E2E := tests/e2e/test_install.py@600 tests/e2e/test_openai.py@300 tests/e2e/test
        tests/e2e/test_bad_model.py@300 tests/e2e/test_recovery.py@300 tests/e2e/test_churn.py@600
 E2E += tests/e2e/test_plan.py@300 tests/e2e/test_layouts.py@600
 E2E += tests/e2e/test_cloud_watch.py@300 tests/e2e/test_cloud_aws.py@300 tests/e2e/test_cloud_groups.py@300 tests/e2e/test_terraform.py@300
+E2E += tests/e2e/test_capacity.py@300
 E2E += tests/e2e/test_netns.py@120 tests/e2e/test_hosts.py@300
 E2E += tests/e2e/test_layout_cli.py@300 tests/e2e/test_failpoints.py@400
 E2E += tests/e2e/test_resume.py@300 tests/e2e/test_standby.py@300 tests/e2e/test_handover.py@300

@@ -9,6 +9,7 @@
  *             the instance's role, by IMDSv2
  *     gcp     the instance's service account, by its metadata server
  *     azure   the instance's managed identity, by its metadata service
+ *     none    nobody in particular: a simulated cloud does not ask
  *
  * Credentials are renewed GW_AUTH_EARLY_US before they end; what is there serves meanwhile.
  *
@@ -42,6 +43,6 @@ struct gw_auth_ops {
     void (*expired)(void *auth);
 };
 
-extern const struct gw_auth_ops gw_auth_aws, gw_auth_gcp, gw_auth_azure;
+extern const struct gw_auth_ops gw_auth_aws, gw_auth_gcp, gw_auth_azure, gw_auth_none;
 
 #endif

@@ -116,6 +116,8 @@ static void read_work(void *arg)
     gw_err_reset(&c->ctx);
     c->verdict =
         c->calls->config.provider->read(c->ask, c->status, c->body, c->body_len, &c->answer, &c->ctx);
+    free(c->body); /* here, because giving megabytes back to the kernel takes the loop's millisecond */
+    c->body = NULL;
 }
 
 static void read_done(void *arg, bool skipped)
@@ -173,12 +175,30 @@ static gw_err_t ask(struct call *c, const struct gw_cloud_credentials *credentia
     return err == GW_OK ? GW_OK : gw_fail(&c->ctx, err, "no room for a request");
 }
 
+static bool changes_something(enum gw_cloud_question q)
+{
+    return q == GW_CLOUD_SET_DESIRED || q == GW_CLOUD_DELETE_INSTANCE || q == GW_CLOUD_COMPLETE_LIFECYCLE;
+}
+
+static bool may_ask(const struct call *c)
+{
+    const struct gw_calls_config *config = &c->calls->config;
+    return !config->may_write || !changes_something(c->ask->question) ||
+           config->may_write(config->may_write_arg);
+}
+
 static void on_turn(evutil_socket_t fd, short what, void *arg)
 {
     struct call *c = arg;
     struct gw_calls *calls = c->calls;
     (void)fd;
     (void)what;
+    if (!may_ask(c)) {
+        gw_err_reset(&c->ctx);
+        finish(c, gw_fail(&c->ctx, GW_ERR_CLOUD, "%s: %s: this is another controller's to decide now",
+                          calls->config.provider->name, gw_cloud_question_name(c->ask->question)));
+        return;
+    }
     const struct gw_cloud_credentials *credentials = calls->config.auth->get(calls->auth, now_of());
     c->starved = !credentials;
     if (!credentials) {

@@ -36,6 +36,10 @@ struct gw_calls_config {
     struct gw_auth_config auth_config;
     struct gw_cloud_place place;
     uint64_t seed; /* of the jitter */
+    /* Asked before each attempt of a question that changes something: may this program still? NULL: it may. A program that
+     * was frozen between two attempts must not go on with what has become another's to decide. */
+    bool (*may_write)(void *arg);
+    void *may_write_arg;
 };
 
 typedef void (*gw_calls_done)(void *arg, gw_err_t err, const char *text, struct gw_cloud_answer *answer);

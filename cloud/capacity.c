@@ -11,12 +11,11 @@ enum phase { PHASE_IDLE, PHASE_READING, PHASE_DRAINING, PHASE_DRAINED, PHASE_STO
 
 struct group {
     enum phase phase;
-    int64_t phase_us;                /* when it began */
-    int64_t seen_us;                 /* of the description; -1: there is none */
-    int64_t quiet_until_us;          /* cool-down */
-    uint32_t desired, running, live; /* as described: running; running or on their way */
-    struct gw_cloud_instance victim; /* the first that may go */
-    bool has_victim, asked;          /* asked: PHASE_DRAINED has asked for a description */
+    int64_t phase_us;       /* when it began */
+    int64_t seen_us;        /* of the description; -1: there is none */
+    int64_t quiet_until_us; /* cool-down */
+    struct gw_capacity_seen seen;
+    bool asked;                      /* PHASE_DRAINED has asked for a description */
     struct gw_capacity_action write; /* what is drained for, stored, written */
 };
 
@@ -48,7 +47,10 @@ void gw_capacity_config_default(struct gw_capacity_config *c)
 
 static uint32_t clamp(const struct gw_capacity *c, enum gw_capacity_group g, uint32_t n)
 {
-    return n < c->config.min[g] ? c->config.min[g] : n > c->config.max[g] ? c->config.max[g] : n;
+    uint32_t max = c->config.max[g], own = c->groups[g].seen.max;
+    if (own && own < max) max = own; /* a size beyond it would be refused again and again */
+    if (n < c->config.min[g]) n = c->config.min[g];
+    return n > max ? max : n;
 }
 
 uint32_t gw_capacity_target(const struct gw_capacity *c, enum gw_capacity_group g)
@@ -60,7 +62,7 @@ uint32_t gw_capacity_target(const struct gw_capacity *c, enum gw_capacity_group 
 /* How many of the wished-for instances spot does not give, now. */
 static uint32_t missing(const struct gw_capacity *c)
 {
-    uint32_t running = c->groups[GW_CAPACITY_SPOT].running;
+    uint32_t running = c->groups[GW_CAPACITY_SPOT].seen.running;
     return c->wish > running ? c->wish - running : 0;
 }
 
@@ -131,8 +133,8 @@ static void drain(struct gw_capacity *c, enum gw_capacity_group which)
 {
     struct group *g = &c->groups[which];
     g->write = (struct gw_capacity_action){.group = which};
-    memcpy(g->write.instance, g->victim.id, sizeof g->write.instance);
-    memcpy(g->write.handle, g->victim.handle, sizeof g->write.handle);
+    memcpy(g->write.instance, g->seen.victim.id, sizeof g->write.instance);
+    memcpy(g->write.handle, g->seen.victim.handle, sizeof g->write.handle);
     enter(c, g, PHASE_DRAINING);
     act(c, GW_CAPACITY_DRAIN, &g->write);
 }
@@ -142,13 +144,14 @@ static bool may_shrink(const struct gw_capacity *c, enum gw_capacity_group which
 {
     const struct group *g = &c->groups[which];
     uint32_t target = gw_capacity_target(c, which);
-    return g->has_victim && g->desired > target && g->desired > c->config.min[which] && g->live > target;
+    return g->seen.has_victim && g->seen.desired > target && g->seen.desired > c->config.min[which] &&
+           g->seen.live > target;
 }
 
 static void decide_idle(struct gw_capacity *c, enum gw_capacity_group which)
 {
     struct group *g = &c->groups[which];
-    bool wants = c->wished && (g->desired < gw_capacity_target(c, which) || may_shrink(c, which));
+    bool wants = c->wished && (g->seen.desired < gw_capacity_target(c, which) || may_shrink(c, which));
     bool due = g->seen_us < 0 || c->now_us - g->seen_us >= c->config.read_us;
     if (c->now_us < g->quiet_until_us) return;
     if (due || (wants && !fresh(c, g))) {
@@ -156,7 +159,7 @@ static void decide_idle(struct gw_capacity *c, enum gw_capacity_group which)
         return;
     }
     if (!wants || c->config.dry_run) return;
-    if (g->desired < gw_capacity_target(c, which))
+    if (g->seen.desired < gw_capacity_target(c, which))
         grow(c, which);
     else
         drain(c, which);
@@ -179,7 +182,7 @@ static void decide_drained(struct gw_capacity *c, enum gw_capacity_group which)
     } else if (!fresh(c, g)) {
         if (!g->asked) act(c, GW_CAPACITY_READ, &read);
         g->asked = true;
-    } else if (g->desired > gw_capacity_target(c, which) && g->desired > c->config.min[which]) {
+    } else if (g->seen.desired > gw_capacity_target(c, which) && g->seen.desired > c->config.min[which]) {
         intend(c, g);
     } else {
         spare(c, g);
@@ -198,26 +201,38 @@ static void decide_group(struct gw_capacity *c, enum gw_capacity_group which)
 
 /* ---- events -------------------------------------------------------------------------------------------- */
 
-static void take_description(struct gw_capacity *c, struct group *g, const struct gw_cloud_answer *a)
+void gw_capacity_look(const struct gw_cloud_answer *a,
+                      int (*rank)(void *arg, const struct gw_cloud_instance *instance), void *arg,
+                      struct gw_capacity_seen *out)
+{
+    struct gw_capacity_seen seen = {.max = a->max, .desired = a->desired};
+    const struct gw_cloud_instance *victim = NULL;
+    int lowest = 0;
+    for (size_t i = 0; i < a->instances_len; i++) {
+        const struct gw_cloud_instance *in = &a->instances[i];
+        seen.running += in->state == GW_CLOUD_RUNNING;
+        seen.live += in->state != GW_CLOUD_ENDING;
+        if (in->state == GW_CLOUD_ENDING) continue;
+        int r = rank ? rank(arg, in) : 0;
+        if (victim && r >= lowest) continue;
+        victim = in;
+        lowest = r;
+    }
+    seen.has_victim = victim != NULL;
+    if (victim) seen.victim = *victim;
+    *out = seen;
+}
+
+static void take_description(struct gw_capacity *c, struct group *g, const struct gw_capacity_seen *seen)
 {
     if (g->phase == PHASE_READING) enter(c, g, PHASE_IDLE);
     g->asked = false;
-    if (!a) {
+    if (!seen) {
         g->quiet_until_us = c->now_us + c->config.cooldown_us;
         return;
     }
     g->seen_us = c->now_us;
-    g->desired = a->desired;
-    g->running = g->live = 0;
-    g->has_victim = false;
-    for (size_t i = 0; i < a->instances_len; i++) {
-        const struct gw_cloud_instance *in = &a->instances[i];
-        g->running += in->state == GW_CLOUD_RUNNING;
-        g->live += in->state != GW_CLOUD_ENDING;
-        if (in->state == GW_CLOUD_ENDING || g->has_victim) continue;
-        g->victim = *in;
-        g->has_victim = true;
-    }
+    g->seen = *seen;
 }
 
 static void write_ended(struct gw_capacity *c, struct group *g, bool failed)
@@ -260,7 +275,7 @@ static void take_event(struct gw_capacity *c, const struct gw_capacity_event *e)
         c->wish = e->count;
         c->wished = true;
         break;
-    case GW_CAPACITY_EV_GROUP: take_description(c, g, e->answer); break;
+    case GW_CAPACITY_EV_GROUP: take_description(c, g, e->seen); break;
     case GW_CAPACITY_EV_STORED: stored(c, g); break;
     case GW_CAPACITY_EV_DONE: write_ended(c, g, false); break;
     case GW_CAPACITY_EV_FAILED: write_ended(c, g, true); break;

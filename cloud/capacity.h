@@ -45,11 +45,25 @@ struct gw_capacity_config {
 
 void gw_capacity_config_default(struct gw_capacity_config *config);
 
+/* A description of a group, as far as decisions need it. */
+struct gw_capacity_seen {
+    uint32_t max, desired;           /* max: the group's own bound; 0: it has none */
+    uint32_t running, live;          /* live: running, or on their way */
+    struct gw_cloud_instance victim; /* who may go first */
+    bool has_victim;
+};
+
+/* May run on any thread: ten thousand instances are no matter for a loop. rank: the lowest may go first, of equals the
+ * first; NULL: all are equal. */
+void gw_capacity_look(const struct gw_cloud_answer *answer,
+                      int (*rank)(void *arg, const struct gw_cloud_instance *instance), void *arg,
+                      struct gw_capacity_seen *out);
+
 enum gw_capacity_event_type {
     GW_CAPACITY_EV_TICK,
     GW_CAPACITY_EV_LEASE,   /* term: held from now on; 0: lost */
     GW_CAPACITY_EV_WISH,    /* count */
-    GW_CAPACITY_EV_GROUP,   /* answer: a description of the group, or NULL: it could not be read */
+    GW_CAPACITY_EV_GROUP,   /* seen: a description of the group, or NULL: it could not be read */
     GW_CAPACITY_EV_STORED,  /* the intent is stored */
     GW_CAPACITY_EV_DONE,    /* the write was accepted */
     GW_CAPACITY_EV_FAILED,  /* the write, or storing its intent, was not */
@@ -61,7 +75,7 @@ struct gw_capacity_event {
     enum gw_capacity_group group; /* GROUP, STORED, DONE, FAILED, DRAINED */
     uint64_t term;
     uint32_t count;
-    const struct gw_cloud_answer *answer; /* instances in the order in which they may go */
+    const struct gw_capacity_seen *seen;
     const char *instance;
 };
 

@@ -5,15 +5,15 @@
  *
  *     gw_calls_start(ask) ─► provider->write ─► HTTP ─► provider->read ─► done(answer)
  *
- *     question             what it means                                        aws                 gcp        azure
- *     ──────────────────   ──────────────────────────────────────────────────   ─────────────────   ────────   ─────
- *     DESCRIBE_GROUP       sizes and instances of a group                       yes                 yes        yes
- *     DESCRIBE_INSTANCE    one instance                                         yes                 -          -
- *     SET_DESIRED          absolute; raised only after the group was re-read    yes                 yes        yes
- *     DELETE_INSTANCE      this one, and the group's size with it               yes                 yes        yes
- *     COMPLETE_LIFECYCLE   the instance may go now; done if nobody waits        yes                 -          -
- *     SPOT_PRICES          what spot instances of these types cost, by zone     yes                 -          -
- *     RECEIVE, FORGET      messages of the notice queue                         yes                 -          -
+ *     question             what it means                                        aws    gcp    azure   sim
+ *     ──────────────────   ──────────────────────────────────────────────────   ────   ────   ─────   ────
+ *     DESCRIBE_GROUP       sizes and instances of a group                       yes    yes    yes     yes
+ *     DESCRIBE_INSTANCE    one instance                                         yes    -      -       -
+ *     SET_DESIRED          absolute; raised only after the group was re-read    yes    yes    yes     yes
+ *     DELETE_INSTANCE      this one, and the group's size with it               yes    yes    yes     yes
+ *     COMPLETE_LIFECYCLE   the instance may go now; done if nobody waits        yes    -      -       -
+ *     SPOT_PRICES          what spot instances of these types cost, by zone     yes    -      -       yes
+ *     RECEIVE, FORGET      messages of the notice queue                         yes    -      -       -
  *
  * Instances are named by the cloud's id, never by a name that the next one may get again.
  *
@@ -129,7 +129,7 @@ struct gw_cloud_provider {
                                   size_t body_len, struct gw_cloud_answer *answer, struct gw_err_ctx *ctx);
 };
 
-extern const struct gw_cloud_provider gw_provider_aws, gw_provider_gcp, gw_provider_azure;
+extern const struct gw_cloud_provider gw_provider_aws, gw_provider_gcp, gw_provider_azure, gw_provider_sim;
 
 /* "DescribeAutoScalingGroups"-like names are the providers'; this is ours: "describe group", for messages. */
 const char *gw_cloud_question_name(enum gw_cloud_question question);

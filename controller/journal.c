@@ -10,6 +10,7 @@
 #define WAITERS_FIRST_CAP 64
 #define BATCH_KEPT_BYTES  ((size_t)4 << 20)
 #define RETRY_US          GW_US_PER_S
+#define KEEPS_PER_LEASE   3  /* as often as a lease is renewed */
 #define CHANGE_BYTES      13 /* what a change adds to its piece */
 /* Ends are always taken: a lost one keeps its entry until the next start. */
 #define END_SLACK ((size_t)1 << 20)
@@ -46,6 +47,8 @@ struct gw_journal {
     bool keeping, fenced, closing;
     int64_t due_us; /* when flush fires; 0 = it is not set */
     int64_t began_us;
+    int64_t asked_us; /* the last write or renewal began … */
+    int64_t held_us;  /* … and the last that succeeded */
     struct gw_journal_stats stats;
     /* the thread's results */
     gw_err_t err;
@@ -98,6 +101,12 @@ static void keep_work(void *arg)
 }
 
 /* ---- its end, on the loop ---- */
+
+/* From its beginning on: the answer may have been under way for long. */
+static void note_held(struct gw_journal *j)
+{
+    if (j->err == GW_OK) j->held_us = j->asked_us;
+}
 
 static void count_batch(struct gw_journal *j)
 {
@@ -156,6 +165,7 @@ static void write_done(void *arg, bool skipped)
     struct batch *b = j->writing;
     if (skipped) write_work(j); /* the thread has ended before its turn */
     gw_err_t err = j->err;
+    note_held(j);
     count_batch(j);
     j->writing = NULL;
     if (j->now_fenced) fence(j);
@@ -170,6 +180,7 @@ static void keep_done(void *arg, bool skipped)
     struct gw_journal *j = arg;
     j->keeping = false;
     if (skipped) return;
+    note_held(j);
     if (j->err != GW_OK && !j->now_fenced) gw_logf(j->log, GW_LOG_WARN, "journal: %s", j->ctx.text);
     if (j->now_fenced) fence(j);
     if (!j->closing) go_on(j);
@@ -186,7 +197,7 @@ static void swap_batches(struct gw_journal *j)
 {
     j->writing = j->pending;
     j->pending = j->pending == &j->batches[0] ? &j->batches[1] : &j->batches[0];
-    j->began_us = gw_clock_mono_us();
+    j->asked_us = j->began_us = gw_clock_mono_us();
 }
 
 static void write_pending(struct gw_journal *j)
@@ -219,6 +230,7 @@ static void on_keep(evutil_socket_t fd, short what, void *arg)
     struct gw_journal *j = arg;
     const struct gw_job job = {.work = keep_work, .done = keep_done, .arg = j};
     if (thread_is_busy(j) || j->fenced) return; /* a write keeps it, too; its end sets the timer again */
+    j->asked_us = gw_clock_mono_us();
     j->keeping = gw_pool_submit(j->pool, job) == GW_OK;
 }
 
@@ -295,6 +307,7 @@ static gw_err_t set_up(struct gw_journal *j, const struct gw_journal_config *con
     j->keep = evtimer_new(j->loop, on_keep, j);
     if (!j->loaded || !j->flush || !j->keep) return gw_fail(ctx, GW_ERR_MEMORY, "journal: out of memory");
     TRY(gw_pool_create(j->loop, 1, 2, &j->pool, ctx));
+    j->held_us = gw_clock_mono_us();
     return j->ops->open(config, j->loaded, &j->term, &j->state, ctx);
 }
 
@@ -348,6 +361,13 @@ void gw_journal_close(struct gw_journal *j)
 uint64_t gw_journal_term(const struct gw_journal *j)
 {
     return j->term;
+}
+
+bool gw_journal_held(const struct gw_journal *j)
+{
+    int64_t keep_us = j->ops->keep_us ? j->ops->keep_us(j->state) : 0;
+    if (j->fenced || j->closing) return false;
+    return keep_us == 0 || gw_clock_mono_us() - j->held_us < KEEPS_PER_LEASE * keep_us;
 }
 
 gw_err_t gw_journal_replay(struct gw_journal *j,

@@ -67,6 +67,10 @@ void gw_journal_close(struct gw_journal *journal);
 
 uint64_t gw_journal_term(const struct gw_journal *journal);
 
+/* Is it ours for sure, as far as can be known without asking? Not when it is lost, nor when nothing has renewed the lease for as
+ * long as it lasts: another controller may have it then, and this one was frozen. */
+bool gw_journal_held(const struct gw_journal *journal);
+
 /* The entries that were live at the opening, the oldest first; once, then they are forgotten. Pieces as in
  * journal_table.h. each may append and end. */
 gw_err_t gw_journal_replay(struct gw_journal *journal,

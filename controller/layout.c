@@ -172,18 +172,11 @@ static void on_work(void *arg)
 static gw_err_t begin(struct gw_layouts *l)
 {
     struct gw_layout_job *job;
-    int64_t now_us = now_of(l);
-    TRY(gw_layout_job_create(l->config.core, now_us, &job));
+    TRY(gw_layouts_look(l, &job));
     job->version = l->version;
     job->for_load = l->for_load;
-    job->spec = l->spec;
-    job->model = l->config.model;
-    gw_load_read(&l->load, now_us, &job->load);
-    job->rates = l->rates;
     job->aparts = l->aparts;
-    l->apart_end_us = gw_aparts_end_us(&l->aparts, now_us);
-    job->load.slo_ttft_s = l->config.slo_ttft_s;
-    job->load.slo_tpot_s = l->config.slo_tpot_s;
+    l->apart_end_us = gw_aparts_end_us(&l->aparts, now_of(l));
     l->job = job;
     gw_err_t err = gw_pool_submit(l->pool, (struct gw_job){.work = on_work, .done = on_made, .arg = l});
     if (err == GW_OK) return GW_OK;
@@ -379,6 +372,21 @@ void gw_layouts_view(struct gw_layouts *l, struct gw_layout_view *out)
     out->load.slo_tpot_s = l->config.slo_tpot_s;
     out->measured_rps = gw_load_rps(&l->load, now_us);
     out->tokens_s = gw_load_tokens_s(&l->load, now_us);
+}
+
+gw_err_t gw_layouts_look(struct gw_layouts *l, struct gw_layout_job **out)
+{
+    struct gw_layout_job *job;
+    int64_t now_us = now_of(l);
+    TRY(gw_layout_job_create(l->config.core, now_us, &job));
+    job->spec = l->spec;
+    job->model = l->config.model;
+    job->rates = l->rates;
+    gw_load_read(&l->load, now_us, &job->load);
+    job->load.slo_ttft_s = l->config.slo_ttft_s;
+    job->load.slo_tpot_s = l->config.slo_tpot_s;
+    *out = job;
+    return GW_OK;
 }
 
 const char *gw_layouts_why(const struct gw_layouts *l, const char *worker)

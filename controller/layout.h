@@ -71,6 +71,11 @@ gw_err_t gw_layouts_force(struct gw_layouts *layouts, const char *layout, uint64
                           struct gw_err_ctx *ctx) GW_MUST_USE;
 
 void gw_layouts_view(struct gw_layouts *layouts, struct gw_layout_view *out);
+/* A job (layout_job.h) that sees what a plan would be made of now: fleet, model, load, measured rates, what was asked for. For
+ * other services; the caller owns it. */
+struct gw_layout_job;
+gw_err_t gw_layouts_look(struct gw_layouts *layouts, struct gw_layout_job **out) GW_MUST_USE;
+
 /* Why the worker has no rank in the last plan. */
 const char *gw_layouts_why(const struct gw_layouts *layouts, const char *worker);
 

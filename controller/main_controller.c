@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/pool.h"
 #include "base/secret.h"
+#include "controller/clouds.h"
 #include "controller/front/front.h"
 #include "controller/handover_give.h"
 #include "controller/handover_take.h"
@@ -47,6 +48,7 @@ struct program {
     struct gw_layouts *layouts;
     struct gw_front *front;
     struct gw_journal *journal; /* NULL: none */
+    struct gw_clouds *clouds;   /* NULL: no cloud is asked */
     struct gw_taken *taken;     /* what a predecessor gave us, NULL: there was none */
     struct gw_giver *giver;     /* for a successor */
     bool given;                 /* it has everything but our clients' connections … */
@@ -89,6 +91,7 @@ static void tell_front(void *arg, const struct gw_action *action)
 {
     const struct program *p = arg;
     gw_layouts_on_action(p->layouts, action);
+    gw_clouds_on_action(p->clouds, action);
     if (!p->taken || !gw_taken_on_action(p->taken, action)) gw_front_on_action(p->front, action);
 }
 
@@ -138,6 +141,12 @@ static const char *read_why(void *arg, const char *worker)
 {
     const struct program *p = arg;
     return gw_layouts_why(p->layouts, worker);
+}
+
+static void read_capacity(void *arg, struct gw_capacity_view *out)
+{
+    const struct program *p = arg;
+    gw_clouds_view(p->clouds, out);
 }
 
 static gw_err_t force_layout(void *arg, const char *layout, uint64_t *ticket, struct gw_err_ctx *ctx)
@@ -289,9 +298,25 @@ static gw_err_t create_front(struct program *p, struct gw_err_ctx *ctx)
                                        .layout = read_layout,
                                        .why = read_why,
                                        .force = force_layout,
+                                       .capacity = read_capacity,
                                        .arg = p};
     const struct gw_front_text text = {.tokenizer = p->tokenizer, .chat = p->chat};
     return gw_front_create(p->loop, p->pool, &text, &config, &port, &p->log, &p->front, ctx);
+}
+
+static gw_err_t create_clouds(struct program *p, struct gw_err_ctx *ctx)
+{
+    const struct gw_clouds_config config = {.loop = p->loop,
+                                            .options = &p->o.capacity,
+                                            .core = gw_hub_core(p->hub),
+                                            .layouts = p->layouts,
+                                            .journal = p->journal,
+                                            .term = p->core_config.term,
+                                            .log = &p->log,
+                                            .clock = gw_clock_mono(),
+                                            .post = post_event,
+                                            .arg = p->hub};
+    return gw_clouds_create(&config, &p->clouds, ctx);
 }
 
 static gw_err_t write_ready_file(const struct program *p, struct gw_err_ctx *ctx)
@@ -399,6 +424,7 @@ static gw_err_t open_journal(struct program *p, struct gw_err_ctx *ctx)
 static gw_err_t restore_entry(void *arg, uint64_t entry, const void *pieces, size_t len)
 {
     const struct program *p = arg;
+    if (gw_clouds_restore(p->clouds, p->journal, entry, pieces, len)) return GW_OK;
     return gw_front_restore(p->front, entry, pieces, len);
 }
 
@@ -432,6 +458,7 @@ static void on_given(void *arg)
 {
     struct program *p = arg;
     gw_front_release(p->front, GIVEN_GRACE_US, on_stopped, p);
+    gw_clouds_stop(p->clouds);
     gw_journal_close(p->journal);
     p->journal = NULL;
     gw_failpoint("place", "half given");
@@ -508,6 +535,7 @@ static gw_err_t start(struct program *p, struct gw_err_ctx *ctx)
     const struct gw_hub_sinks sinks = {
         .send = send_to_link, .close = close_link, .links = p->links, .front = tell_front, .front_arg = p};
     gw_hub_set_sinks(p->hub, &sinks);
+    TRY(create_clouds(p, ctx));
     TRY(restore(p, ctx));
     TRY(begin_taken(p, ctx));
     TRY(listen_for_successor(p, ctx));
@@ -517,7 +545,9 @@ static gw_err_t start(struct program *p, struct gw_err_ctx *ctx)
 static void stop(struct program *p)
 {
     gw_pool_destroy(p->pool);     /* first: its jobs end in the front */
+    gw_clouds_stop(p->clouds);
     gw_journal_close(p->journal); /* the same of its writes */
+    gw_clouds_destroy(p->clouds);
     gw_giver_destroy(p->giver);
     gw_taken_destroy(p->taken);
     gw_layouts_destroy(p->layouts);

@@ -6,6 +6,8 @@
 #include "base/log.h"
 #include "base/sockaddr.h"
 
+#define OWN_FLAGS_MAX 64
+
 static const struct gw_controller_options defaults = {
     .host = "127.0.0.1",
     .port = 8000,
@@ -31,7 +33,7 @@ static const struct gw_controller_options defaults = {
 static gw_err_t parse_flags(int argc, char **argv, struct gw_controller_options *o, bool *help,
                             struct gw_err_ctx *ctx)
 {
-    const struct gw_flag flags[] = {
+    struct gw_flag flags[OWN_FLAGS_MAX + GW_CAPACITY_FLAGS + 1] = {
         {"model", GW_FLAG_STRING, &o->model, "DIR", "model directory in Hugging Face form (needed)", 0, 0},
         {"model-name", GW_FLAG_STRING, &o->model_name, "NAME", "name in the API (default: the directory's)",
          0, 0},
@@ -92,6 +94,9 @@ static gw_err_t parse_flags(int argc, char **argv, struct gw_controller_options 
          0, 0},
         {"log-level", GW_FLAG_STRING, &o->log_level, "LEVEL", "debug, info, warn, error or none", 0, 0},
         {0}};
+    int own = 0;
+    while (flags[own].name) own++;
+    (void)gw_capacity_options_flags(&o->capacity, &flags[own]);
     TRY(gw_args_parse(argc, argv, flags, NULL, 0, NULL, help, ctx));
     if (*help)
         gw_args_help("godwit-controller --model DIR --cluster-key-file FILE [flags]",
@@ -136,13 +141,14 @@ static gw_err_t check(struct gw_controller_options *o, struct gw_err_ctx *ctx)
             "--worker-listen %s is not loopback and TLS is not there yet: listen on 127.0.0.1, or say "
             "--insecure-plaintext on a network that you trust",
             o->worker_listen);
-    return GW_OK;
+    return gw_capacity_options_check(&o->capacity, strcmp(o->journal, "none") != 0, ctx);
 }
 
 gw_err_t gw_controller_options_parse(int argc, char **argv, struct gw_controller_options *out, bool *help,
                                      struct gw_err_ctx *ctx)
 {
     struct gw_controller_options o = defaults;
+    gw_capacity_options_default(&o.capacity);
     TRY(parse_flags(argc, argv, &o, help, ctx));
     if (!*help) TRY(check(&o, ctx));
     *out = o;

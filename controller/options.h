@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#include "base/err.h"
+#include "controller/capacity_options.h"
 
 struct gw_endpoint {
     char host[64];
@@ -23,6 +23,7 @@ struct gw_controller_options {
         warm_timeout_s;
     bool insecure_plaintext, standby;
     struct gw_endpoint admin, worker; /* parsed from admin_listen, worker_listen */
+    struct gw_capacity_options capacity;
 };
 
 /* Defaults, then --config, then argv. *help: the text has been printed, exit 0. */

@@ -34,6 +34,23 @@ static uint32_t draw_kv(struct canvas *c, uint32_t y, const struct cluster_view 
     return y + 1;
 }
 
+/* The cloud's groups; nothing where their sizes are nobody's matter. */
+static uint32_t draw_capacity(struct canvas *c, uint32_t y, const struct view_capacity *v)
+{
+    double usd_h = v->spot.usd_h + v->on_demand.usd_h;
+    if (!v->on) return y;
+    uint32_t x = canvas_printf(c, 0, y, CANVAS_PLAIN, "%u instance%s wished for · spot %u of %u", v->wish,
+                               s_of(v->wish), v->spot.running, v->spot.target);
+    if (v->on_demand.there)
+        x += canvas_printf(c, x, y, v->on_demand.target ? CANVAS_YELLOW : CANVAS_PLAIN,
+                           " · on demand %u of %u", v->on_demand.running, v->on_demand.target);
+    if (usd_h > 0) x += canvas_printf(c, x, y, CANVAS_PLAIN, " · %.2f USD/h", usd_h);
+    if (v->draining[0]) x += canvas_printf(c, x, y, CANVAS_CYAN, " · %s is drained", v->draining);
+    if (v->dry_run) canvas_printf(c, x, y, CANVAS_YELLOW, " · dry run");
+    if (v->trouble[0]) canvas_printf(c, 0, ++y, CANVAS_RED, "%s", v->trouble);
+    return y + 1;
+}
+
 uint32_t cluster_picture_head(struct canvas *c, uint32_t y, const struct cluster_view *v,
                               const struct cluster_rates *rates)
 {
@@ -53,7 +70,8 @@ uint32_t cluster_picture_head(struct canvas *c, uint32_t y, const struct cluster
                        rates->measured ? rates->requests_s : v->requests_s);
     canvas_printf(c, x, y, CANVAS_DIM, " · %llu failed, %llu worker%s lost", (unsigned long long)v->failed,
                   (unsigned long long)v->losses, v->losses == 1 ? "" : "s");
-    y = draw_kv(c, y + 1, v);
+    y = draw_capacity(c, y + 1, &v->capacity);
+    y = draw_kv(c, y, v);
     if (v->reason[0])
         canvas_printf(c, 0, y++, v->plan_pipelines || serving ? CANVAS_DIM : CANVAS_RED, "%s%s", v->reason,
                       v->planning ? " (being planned anew)" : "");

@@ -171,6 +171,26 @@ static gw_err_t read_unplaced(const cJSON *j, struct cluster_view *v, struct gw_
     return GW_OK;
 }
 
+static gw_err_t read_group(const cJSON *j, struct view_group *g, struct gw_err_ctx *ctx)
+{
+    g->there = cJSON_IsObject(j);
+    TRY(read_u32(j, "target", UINT32_MAX, &g->target, ctx));
+    TRY(read_u32(j, "desired", UINT32_MAX, &g->desired, ctx));
+    TRY(read_u32(j, "running", UINT32_MAX, &g->running, ctx));
+    return gw_json_double(j, "usd_h", 0, 1e12, &g->usd_h, ctx);
+}
+
+static gw_err_t read_capacity(const cJSON *j, struct view_capacity *c, struct gw_err_ctx *ctx)
+{
+    c->on = cJSON_IsObject(j);
+    TRY(gw_json_bool(j, "dry_run", &c->dry_run, ctx));
+    TRY(read_u32(j, "wish", UINT32_MAX, &c->wish, ctx));
+    TRY(read_text(j, "draining", c->draining, sizeof c->draining, ctx));
+    TRY(read_text(j, "trouble", c->trouble, sizeof c->trouble, ctx));
+    TRY(read_group(cJSON_GetObjectItemCaseSensitive(j, "spot"), &c->spot, ctx));
+    return read_group(cJSON_GetObjectItemCaseSensitive(j, "on_demand"), &c->on_demand, ctx);
+}
+
 static gw_err_t read_stats(const cJSON *j, struct cluster_view *v, struct gw_err_ctx *ctx)
 {
     TRY(read_u32(j, "queued", UINT32_MAX, &v->queued, ctx));
@@ -179,6 +199,7 @@ static gw_err_t read_stats(const cJSON *j, struct cluster_view *v, struct gw_err
     TRY(read_u64(j, "accepted", &v->accepted, ctx));
     TRY(read_u64(j, "failed", &v->failed, ctx));
     TRY(read_u64(j, "losses", &v->losses, ctx));
+    TRY(read_capacity(cJSON_GetObjectItemCaseSensitive(j, "capacity"), &v->capacity, ctx));
     const cJSON *kv = cJSON_GetObjectItemCaseSensitive(j, "kv_tokens");
     TRY(read_u64(kv, "cache", &v->kv_cached, ctx));
     TRY(read_u64(kv, "peer", &v->kv_moved, ctx));

@@ -45,6 +45,20 @@ struct view_worker {
     uint64_t step_us, steps;
 };
 
+/* A group of the cloud whose size is the controller's. */
+struct view_group {
+    bool there;
+    uint32_t target, desired, running;
+    double usd_h;
+};
+
+struct view_capacity {
+    bool on, dry_run;
+    uint32_t wish;
+    struct view_group spot, on_demand;
+    char draining[VIEW_TEXT_MAX], trouble[VIEW_TEXT_MAX];
+};
+
 struct cluster_view {
     char model[VIEW_TEXT_MAX], layout[VIEW_TEXT_MAX], reason[VIEW_TEXT_MAX];
     uint64_t epoch;
@@ -56,6 +70,7 @@ struct cluster_view {
     uint64_t tokens, accepted, failed, losses; /* since the controller's start */
     /* Tokens of KV that moved requests began with, since then, by where it came from; zeros from an older controller */
     uint64_t kv_cached, kv_moved, kv_stored, kv_recomputed;
+    struct view_capacity capacity;
     struct view_pipeline *pipelines;
     struct view_worker *workers;
     uint32_t pipelines_len, workers_len;

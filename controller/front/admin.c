@@ -150,6 +150,45 @@ void gw_front_handle_workers(void *arg, struct gw_http_conn *conn, const char *r
     gw_front_respond_json(conn, 200, &b);
 }
 
+static void put_group(struct gw_buf *b, const char *name, const struct gw_capacity_view_group *g)
+{
+    gw_buf_printf(b, "\"%s\":{", name);
+    put_string(b, "group", g->name);
+    gw_buf_printf(b,
+                  "\"seen\":%s,\"min\":%u,\"max\":%u,\"target\":%u,\"desired\":%u,\"running\":%u,\"live\":%u,"
+                  "\"usd_h\":%.6f},",
+                  g->seen ? "true" : "false", g->min, g->max, g->target, g->desired, g->running, g->live,
+                  g->usd_h);
+}
+
+/* "capacity" and "notice_queue", where the controller has them. */
+static void put_clouds(const struct gw_front *f, struct gw_buf *b)
+{
+    struct gw_capacity_view v = {0};
+    const struct gw_notice_queue_view *q = &v.queue;
+    if (f->port.capacity) f->port.capacity(f->port.arg, &v);
+    if (v.on) {
+        gw_buf_puts(b, "\"capacity\":{");
+        put_string(b, "cloud", v.cloud);
+        put_group(b, "spot", &v.groups[0]);
+        if (v.groups[1].name[0]) put_group(b, "on_demand", &v.groups[1]);
+        put_string(b, "draining", v.draining);
+        put_string(b, "trouble", v.trouble);
+        gw_buf_printf(b,
+                      "\"dry_run\":%s,\"need\":%u,\"wish\":%u,\"writes\":%llu,\"deletions\":%llu,"
+                      "\"failures\":%llu},",
+                      v.dry_run ? "true" : "false", v.need, v.wish, (unsigned long long)v.writes,
+                      (unsigned long long)v.deletions, (unsigned long long)v.failures);
+    }
+    if (q->on)
+        gw_buf_printf(b,
+                      "\"notice_queue\":{\"received\":%llu,\"taken\":%llu,\"unknown\":%llu,\"odd\":%llu,"
+                      "\"completed\":%llu},",
+                      (unsigned long long)q->received, (unsigned long long)q->taken,
+                      (unsigned long long)q->unknown, (unsigned long long)q->odd,
+                      (unsigned long long)q->completed);
+}
+
 void gw_front_handle_stats(void *arg, struct gw_http_conn *conn, const char *rest)
 {
     const struct gw_front *f = arg;
@@ -174,6 +213,7 @@ void gw_front_handle_stats(void *arg, struct gw_http_conn *conn, const char *res
                   (unsigned long long)s.warms, (unsigned long long)s.warmed, (unsigned long long)s.kv.cached,
                   (unsigned long long)s.kv.moved, (unsigned long long)s.kv.stored,
                   (unsigned long long)gw_kv_recomputed(&s.kv));
+    put_clouds(f, &b);
     gw_buf_printf(&b, "\"connections\":%d,\"requests\":%d}", gw_http_server_connections(f->api),
                   f->completions_len);
     gw_front_respond_json(conn, 200, &b);
@@ -208,6 +248,7 @@ void gw_front_handle_metrics(void *arg, struct gw_http_conn *conn, const char *r
     f->port.stats(f->port.arg, &now.core);
     f->port.layout(f->port.arg, &view);
     if (f->config.journal.stats) f->config.journal.stats(f->config.journal.arg, &now.journal);
+    if (f->port.capacity) f->port.capacity(f->port.arg, &now.capacity);
     count_pipelines(f, &now);
     now.epoch = f->port.epoch(f->port.arg);
     now.plans = view.plans;

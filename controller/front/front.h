@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/pool.h"
+#include "controller/capacity_view.h"
 #include "controller/core/core.h"
 #include "controller/front/metrics.h"
 #include "controller/layout_view.h"
@@ -40,6 +41,8 @@ struct gw_front_port {
     void (*layout)(void *arg, struct gw_layout_view *out);
     const char *(*why)(void *arg, const char *worker);
     gw_err_t (*force)(void *arg, const char *layout, uint64_t *ticket, struct gw_err_ctx *ctx);
+    /* The cloud's groups and queue (controller/clouds.h); NULL: there are none. */
+    void (*capacity)(void *arg, struct gw_capacity_view *out);
     void *arg;
 };
 

@@ -193,6 +193,51 @@ static void put_streams(const struct writer *w, const struct gw_metrics *m, cons
     put_one(w, "godwit:journal_failing", "gauge", "1 while the last batch is not durable.", j->failing);
 }
 
+static void put_group(const struct writer *w, const struct gw_capacity_view_group *g, const char *label)
+{
+    const struct {
+        const char *kind;
+        double value;
+    } all[] = {{"target", g->target}, {"desired", g->desired}, {"running", g->running}, {"live", g->live}};
+    char text[64];
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        snprintf(text, sizeof text, "market=\"%s\",kind=\"%s\"", label, all[i].kind);
+        put_sample(w, "godwit:capacity_instances", text, all[i].value);
+    }
+}
+
+static void put_capacity(const struct writer *w, const struct gw_capacity_view *v)
+{
+    if (!v->on) return;
+    put_one(w, "godwit:capacity_wish", "gauge", "Instances that are wished for.", v->wish);
+    put_one(w, "godwit:capacity_need", "gauge", "Instances that the load needs; 0: not known.", v->need);
+    put_about(
+        w, "godwit:capacity_instances", "gauge",
+        "Instances of the cloud's groups: that should be, that were asked for, that run, that run or come.");
+    put_group(w, &v->groups[0], "spot");
+    if (v->groups[1].name[0]) put_group(w, &v->groups[1], "on-demand");
+    put_about(w, "godwit:cost_usd_per_hour", "gauge", "What these instances cost; 0: no price is known.");
+    put_sample(w, "godwit:cost_usd_per_hour", "market=\"spot\"", v->groups[0].usd_h);
+    put_sample(w, "godwit:cost_usd_per_hour", "market=\"on-demand\"", v->groups[1].usd_h);
+    put_about(w, "godwit:capacity_writes_total", "counter", "What was asked of the cloud and accepted.");
+    put_sample(w, "godwit:capacity_writes_total", "kind=\"size\"", (double)v->writes);
+    put_sample(w, "godwit:capacity_writes_total", "kind=\"delete\"", (double)v->deletions);
+    put_one(w, "godwit:capacity_failures_total", "counter", "Calls to the cloud that failed in the end.",
+            (double)v->failures);
+}
+
+static void put_queue(const struct writer *w, const struct gw_notice_queue_view *q)
+{
+    if (!q->on) return;
+    put_about(w, "godwit:notice_queue_messages_total", "counter",
+              "Messages of the cloud's queue, by what they were.");
+    put_sample(w, "godwit:notice_queue_messages_total", "kind=\"taken\"", (double)q->taken);
+    put_sample(w, "godwit:notice_queue_messages_total", "kind=\"unknown\"", (double)q->unknown);
+    put_sample(w, "godwit:notice_queue_messages_total", "kind=\"odd\"", (double)q->odd);
+    put_one(w, "godwit:lifecycles_completed_total", "counter",
+            "Instances whose group was told that they may go.", (double)q->completed);
+}
+
 void gw_metrics_put(const struct gw_metrics *m, const struct gw_metrics_now *now, struct gw_buf *b)
 {
     const struct writer w = {.b = b, .model = now->model};
@@ -200,4 +245,6 @@ void gw_metrics_put(const struct gw_metrics *m, const struct gw_metrics_now *now
     put_godwit(&w, m, now);
     put_layout(&w, m, now);
     put_streams(&w, m, now);
+    put_capacity(&w, &now->capacity);
+    put_queue(&w, &now->capacity.queue);
 }

@@ -8,6 +8,7 @@
 #define GW_CONTROLLER_METRICS_H
 
 #include "base/buf.h"
+#include "controller/capacity_view.h"
 #include "controller/core/core.h"
 
 #define GW_HISTOGRAM_BUCKETS_MAX 24
@@ -45,6 +46,7 @@ struct gw_metrics_now {
     uint32_t streams_held;                      /* have ended, can still be read */
     struct gw_metrics_journal journal;          /* zeros without one */
     uint64_t epoch, plans, plans_us;            /* of layouts */
+    struct gw_capacity_view capacity;           /* of the cloud's groups */
     uint32_t forming, ready, serving, draining; /* pipelines */
     uint64_t kv_used_tokens, kv_total_tokens, preemptions, prefix_hit_tokens, prefix_query_tokens;
     uint64_t kv_offered, kv_stored, kv_stored_bytes,

@@ -138,11 +138,18 @@ class Control:
     # ---- workers
 
     def start_workers(self, count, controllers=("c0",)):
-        endpoints = ",".join(f"127.0.0.1:{self.controllers[n].worker_port}" for n in controllers)
         for i in range(len(self.workers), len(self.workers) + count):
-            argv = [self._program("godwit-worker"), "--model", self.model, "--controller", endpoints]
-            argv += ["--worker-id", f"w{i}", "--instance-id", f"i{i}", "--cluster-key-file", self.key, "--threads", "1"]
-            self.workers[f"w{i}"] = self._spawn(f"w{i}", argv)
+            self.workers[f"w{i}"] = self._start_worker(f"w{i}", f"i{i}", controllers)
+
+    def start_instance(self, instance, controllers=("c0",)):
+        """A worker that is named as its instance is; its process is the caller's."""
+        return self._start_worker(instance, instance, controllers)
+
+    def _start_worker(self, worker, instance, controllers):
+        endpoints = ",".join(f"127.0.0.1:{self.controllers[n].worker_port}" for n in controllers if n in self.controllers)
+        argv = [self._program("godwit-worker"), "--model", self.model, "--controller", endpoints]
+        argv += ["--worker-id", worker, "--instance-id", instance, "--cluster-key-file", self.key, "--threads", "1"]
+        return self._spawn(worker, argv)
 
     def wait_workers(self, count, name="c0"):
         def up():

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "cloud/backend.h"
 #include "cloud/queue.h"
 
 struct program {
@@ -152,19 +153,11 @@ static const char *env(const char *name)
 
 static gw_err_t open_all(struct program *p, const char *provider, struct gw_err_ctx *ctx)
 {
-    static const struct {
-        const struct gw_cloud_provider *provider;
-        const struct gw_auth_ops *auth;
-    } all[] = {{&gw_provider_aws, &gw_auth_aws},
-               {&gw_provider_gcp, &gw_auth_gcp},
-               {&gw_provider_azure, &gw_auth_azure}};
     struct gw_calls_config config = {0};
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-        if (strcmp(all[i].provider->name, provider) != 0) continue;
-        config.provider = all[i].provider;
-        config.auth = all[i].auth;
-    }
-    if (!config.provider) return gw_fail(ctx, GW_ERR_INPUT, "no provider is named '%s'", provider);
+    const struct gw_cloud_backend *backend = gw_cloud_backend_find(provider);
+    if (!backend) return gw_fail(ctx, GW_ERR_INPUT, "no provider is named '%s'", provider);
+    config.provider = backend->provider;
+    config.auth = backend->auth;
     p->loop = event_base_new();
     TRY(gw_pool_create(p->loop, 1, GW_CALLS_MAX, &p->pool, ctx));
     TRY(gw_web_client_create(p->loop, &p->fetch, ctx));

@@ -79,8 +79,10 @@ static const struct gw_capacity_action *describe(struct fixture *f, enum gw_capa
     }
     const struct gw_cloud_answer answer = {
         .desired = desired, .instances = f->instances, .instances_len = running};
-    return step(
-        f, (struct gw_capacity_event){.type = GW_CAPACITY_EV_GROUP, .group = group, .answer = &answer}, want);
+    struct gw_capacity_seen seen;
+    gw_capacity_look(&answer, NULL, NULL, &seen);
+    return step(f, (struct gw_capacity_event){.type = GW_CAPACITY_EV_GROUP, .group = group, .seen = &seen},
+                want);
 }
 
 static void begin(struct fixture *f, uint32_t wish)
@@ -387,7 +389,9 @@ static void feed_description(struct world *w, int controller, struct gw_capacity
     struct gw_cloud_answer answer = {.desired = w->desired[e.group], .instances = views};
     for (size_t i = 0; i < w->all_len; i++)
         if (w->all[i].there && w->all[i].group == e.group) views[answer.instances_len++] = w->all[i].view;
-    e.answer = chance(w, 20) ? NULL : &answer; /* throttled */
+    struct gw_capacity_seen seen;
+    gw_capacity_look(&answer, NULL, NULL, &seen);
+    e.seen = chance(w, 20) ? NULL : &seen; /* throttled */
     feed(w, controller, &e);
 }
 

@@ -1,0 +1,257 @@
+#!/usr/bin/env python3
+"""The controller sets the sizes of its cloud's groups, and hears its queue: against a simulated cloud whose instances are real
+workers, against a fake of AWS's API, and against moto (skipped where it is not installed).
+
+What is wished for is made sure of by a layout: `2x8` needs two workers, whatever the load.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
+import client  # noqa: E402
+import control  # noqa: E402
+import load  # noqa: E402
+import tap  # noqa: E402
+import workload  # noqa: E402
+from fake_aws_api import FakeAwsApi  # noqa: E402
+from sim_cloud import SimCloud  # noqa: E402
+from tap import check, check_equal, note  # noqa: E402
+
+SOON_S = 90.0
+STREAMS, TOKENS = 6, 500
+FAST = [
+    "--capacity-cooldown", "1", "--capacity-read", "1", "--capacity-shrink", "1", "--capacity-drain", "30",
+    "--capacity-short", "3", "--capacity-whole", "2",
+]  # fmt: skip
+GROUPS = ["--spot-group", "spot", "--spot-max", "5", "--on-demand-group", "on-demand", "--on-demand-price", "1"]
+KEYS = {"AWS_ACCESS_KEY_ID": "AKTEST", "AWS_SECRET_ACCESS_KEY": "x"}
+
+
+class Setting:
+    """A controller and a simulated cloud that starts its workers."""
+
+    def __init__(self, args, sizes, layout, extra=(), journal="file"):
+        self.c = control.Control(variant=args.variant, journal=journal)
+        self.cloud = SimCloud(self.start_worker, sizes, self.look)
+        self.flags = ["--cloud", "sim", "--cloud-endpoint", self.cloud.url, *FAST, *GROUPS, "--layout", layout, *extra]
+        self.layout, self.violations, self.names = layout, [], ("c0",)
+
+    def __enter__(self):
+        self.c.__enter__()
+        try:
+            self.c.start_controller(extra=self.flags)
+            self.cloud.__enter__()
+        except BaseException:
+            self.c.__exit__(*sys.exc_info())
+            raise
+        return self
+
+    def __exit__(self, *exc):
+        self.cloud.__exit__(*exc)
+        self.c.__exit__(*exc)
+        if exc[0] is None:
+            undrained = [d for d in self.cloud.deleted if d[1] is None or not drained(d[1])]
+            check_equal(undrained, [], "instances that were deleted though something ran there")
+
+    def start_worker(self, instance):
+        return self.c.start_instance(instance, self.names)
+
+    def look(self, instance):
+        """What the controller says of the instance's workers, or None if it says nothing."""
+        for name in self.names:
+            with contextlib.suppress(OSError):
+                return [w for w in self.c.admin("/admin/workers", name=name)["workers"] if w["instance"] == instance]
+        return None
+
+    def capacity(self):
+        return self.c.admin("/admin/stats")["capacity"]
+
+    def wait(self, condition, what, deadline_s=SOON_S):
+        self.c.wait(condition, deadline_s, what)
+
+    def running(self, group):
+        return len(self.cloud.of(group, "running"))
+
+    def force(self, layout):
+        self.c.admin("/admin/layout", {"layout": layout})
+
+
+def drained(workers):
+    """Nothing runs on an instance without workers; on one with workers, when they are under notice and have no request."""
+    return all(w["state"] == "doomed" and w["requests"] == 0 for w in workers)
+
+
+def test_sim_group_grows_to_what_the_layout_needs_and_shrinks_while_streams_run(args):
+    with Setting(args, {"spot": 1, "on-demand": 0}, "2x8") as s:
+        s.wait(lambda: s.running("spot") == 2, "two spot instances run")
+        check_equal(s.cloud.sizes, [("spot", 2)], "sizes that were set")
+        s.c.wait_workers(2)
+        requests = workload.mixed(STREAMS, 7, TOKENS)
+        with client.Client("127.0.0.1", s.c.controllers["c0"].port) as http:
+            references = load.run_once(http, requests, STREAMS, SOON_S)
+            running = load.Load(http, requests, STREAMS).start()
+            s.force("1x8")
+            s.wait(lambda: s.cloud.deleted, "one instance is deleted")
+            running.finish(SOON_S)
+            verdict = running.judge(references)
+        check(verdict.good(), f"{verdict.first_trouble}")
+        s.wait(lambda: s.running("spot") == 1, "one is left")
+        check_equal(s.cloud.desired["spot"], 1, "the group's size")
+        s.wait(lambda: s.capacity()["spot"]["usd_h"] == 0.25, "the price of one is shown")
+        check_equal(s.c.metric("godwit:cost_usd_per_hour"), 0.25, "cost per hour")
+
+
+def test_sim_on_demand_makes_up_for_spot_and_is_given_back(args):
+    with Setting(args, {"spot": 1, "on-demand": 0}, "2x8") as s:
+        s.cloud.supply = 1
+        s.wait(lambda: s.running("on-demand") == 1, "one on demand runs")
+        check(("on-demand", 1) in s.cloud.sizes, f"sizes that were set: {s.cloud.sizes}")
+        s.wait(lambda: s.capacity()["on_demand"]["usd_h"] == 1, "what it costs is shown")
+        s.cloud.supply = 5
+        s.wait(lambda: s.running("spot") == 2, "spot is whole again")
+        s.wait(lambda: s.running("on-demand") == 0, "on demand is given back")
+        check([d[0] for d in s.cloud.deleted][0].startswith("i-on-demand"), f"deleted: {s.cloud.deleted}")
+
+
+def test_sim_doomed_instance_is_replaced_before_it_goes(args):
+    with Setting(args, {"spot": 2, "on-demand": 0}, "2x8") as s:
+        s.c.wait_workers(2)
+        s.wait(lambda: s.capacity()["wish"] == 2, "two are wished for")
+        doomed = s.cloud.of("spot")[0].name
+        s.c.admin("/admin/notice", {"instance": doomed, "kind": "preempt", "deadline_s": 120})
+        s.wait(lambda: s.running("spot") == 3, "its replacement runs beside it")
+        s.wait(lambda: doomed in [d[0] for d in s.cloud.deleted], "it is deleted by its name once the other serves")
+        s.wait(lambda: s.cloud.desired["spot"] == 2, "the group has its size again")
+
+
+def test_sim_throttled_and_refused_calls_are_made_up_for(args):
+    with Setting(args, {"spot": 1, "on-demand": 0}, "3x8") as s:
+        s.cloud.fault(path="/desired", status=429, times=2)
+        s.cloud.fault(path="/v1/groups/spot", status=200, body="<html>", times=2)
+        s.wait(lambda: s.running("spot") == 3, "three spot instances run")
+        check_equal(set(s.cloud.sizes), {("spot", 3)}, "sizes that were set")
+
+
+def test_sim_standby_writes_nothing_until_it_holds_the_journal(args):
+    with Setting(args, {"spot": 1, "on-demand": 0}, "1x8") as s:
+        s.names = ("c0", "c1")
+        s.c.start_controller("c1", extra=[*s.flags, "--standby", "--layout", "3x8"], wait=False)
+        s.c.wait_workers(1)
+        time.sleep(14)  # the first has settled, and has nothing to do
+        check_equal((s.cloud.sizes, s.cloud.deleted), ([], []), "what was asked for while the first controller is content")
+        s.c.kill_controller("c0", signal.SIGKILL)
+        s.wait(lambda: s.running("spot") == 3, "the standby has taken over, and wishes for three")
+        check_equal(s.cloud.sizes, [("spot", 3)], "sizes that were set")
+
+
+def test_sim_dry_run_shows_and_does_nothing(args):
+    with Setting(args, {"spot": 1, "on-demand": 0}, "3x8", ["--capacity-dry-run"], journal="none") as s:
+        s.wait(lambda: s.capacity()["spot"]["target"] == 3, "three are shown as wished for")
+        time.sleep(3)
+        check_equal((s.cloud.sizes, s.cloud.deleted), ([], []), "what was asked for")
+
+
+# ---- AWS
+
+
+def warning(instance, age_s=0.0):
+    return {
+        "version": "0", "id": "1", "detail-type": "EC2 Spot Instance Interruption Warning", "source": "aws.ec2",
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - age_s)),
+        "detail": {"instance-id": instance, "instance-action": "terminate"},
+    }  # fmt: skip
+
+
+def lifecycle(instance):
+    return {
+        "source": "aws.autoscaling", "detail-type": "EC2 Instance-terminate Lifecycle Action",
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "detail": {
+            "LifecycleActionToken": "87654321-4321-4321-4321-210987654321", "AutoScalingGroupName": "g",
+            "LifecycleHookName": "h", "EC2InstanceId": instance, "LifecycleTransition": "autoscaling:EC2_INSTANCE_TERMINATING",
+        },
+    }  # fmt: skip
+
+
+@contextlib.contextmanager
+def aws(args, url, *more, workers=()):
+    """A controller that is told of AWS at `url`, and workers on instances of these names."""
+    saved = {k: os.environ.get(k) for k in KEYS}
+    os.environ.update(KEYS)
+    flags = ["--cloud", "aws", "--cloud-region", "eu-central-1", "--cloud-endpoint", url, *FAST, *more]
+    try:
+        with control.Control(variant=args.variant) as c:
+            c.start_controller(extra=flags)
+            for instance in workers:
+                c.workers[instance] = c.start_instance(instance)
+            c.wait_workers(len(workers))
+            yield c
+    finally:
+        for k, v in saved.items():
+            os.environ.pop(k) if v is None else os.environ.update({k: v})
+
+
+def state_of(c, instance):
+    return [w["state"] for w in c.admin("/admin/workers")["workers"] if w["instance"] == instance]
+
+
+def test_aws_queue_is_heard_by_the_core_and_forgotten_after_it(args):
+    with FakeAwsApi() as api, aws(args, api.url, "--notice-queue", "q", workers=("i-0a", "i-0b")) as c:
+        api.put_message("known", warning("i-0a"))
+        api.put_message("again", warning("i-0a"))
+        api.put_message("unknown", warning("i-0c"))
+        api.put_message("unknown and old", warning("i-0c", age_s=400))
+        c.wait(lambda: state_of(c, "i-0a") == ["doomed"], SOON_S, "i-0a is doomed")
+        deadline_s = next(w["deadline_in_s"] for w in c.admin("/admin/workers")["workers"] if w["instance"] == "i-0a")
+        check(90 < deadline_s <= 121, f"its deadline is {deadline_s} s away")
+        c.wait(lambda: len(api.forgotten) == 3, SOON_S, "three messages are forgotten")
+        check_equal(sorted(api.forgotten), ["again", "known", "unknown and old"], "forgotten")
+        check_equal(state_of(c, "i-0b"), ["up"], "the other instance")
+        c.workers["i-0c"] = c.start_instance("i-0c")
+        c.wait(lambda: state_of(c, "i-0c") == ["doomed"], SOON_S, "the late instance is doomed when its message comes again")
+        check(c.metric("godwit:notice_queue_messages_total") >= 4, "messages are counted")
+
+
+def test_aws_lifecycle_is_completed_once_nothing_runs_there(args):
+    with FakeAwsApi() as api, aws(args, api.url, "--notice-queue", "q", workers=("i-0a", "i-0b")) as c:
+        api.put_message("hook", lifecycle("i-0a"))
+        c.wait(lambda: not api.lifecycle_active, SOON_S, "the lifecycle is completed")
+        asked = [fields for op, fields, _ in api.calls if op == "CompleteLifecycleAction"]
+        check_equal((asked[0]["InstanceId"], asked[0]["LifecycleActionResult"]), ("i-0a", "CONTINUE"), "what was completed")
+        check_equal(api.forgotten, ["hook"], "forgotten")
+
+
+def test_aws_group_is_raised_once_though_calls_are_busy(args):
+    with FakeAwsApi() as api, aws(args, api.url, "--spot-group", "g", "--spot-min", "5") as c:
+        api.refuse_next("SetDesiredCapacity", 400, "ScalingActivityInProgress")
+        c.wait(lambda: api.desired == 5, SOON_S, "the group's size is 5")
+        sizes = [fields["DesiredCapacity"] for op, fields, _ in api.calls if op == "SetDesiredCapacity"]
+        check_equal(sizes, ["5", "5"], "sizes that were asked for: one was refused as busy")
+        operations = [op for op, _, _ in api.calls]
+        first = operations.index("SetDesiredCapacity")
+        check("DescribeAutoScalingGroups" in operations[:first], "the group was described before")
+
+
+def test_aws_moto_group_is_raised(args):
+    from test_cloud_aws import GROUP, Context, make_group, moto  # its tests are about the calls; here the controller makes them
+
+    with control.Control(variant=args.variant) as scratch, moto(Context(scratch.dir, "asan")) as (url, make_client):
+        make_group(make_client)
+        with aws(args, url, "--spot-group", GROUP, "--spot-min", "5") as c:
+            def size():
+                return make_client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"][0]["DesiredCapacity"]
+
+            c.wait(lambda: size() == 5, SOON_S, "the group's size is 5")
+            c.wait(lambda: c.admin("/admin/stats")["capacity"]["spot"]["desired"] == 5, SOON_S, "it shows")
+            c.wait(lambda: c.admin("/admin/stats")["capacity"]["spot"]["usd_h"] > 0, SOON_S, "what they cost shows")
+            note(f"shown: {json.dumps(c.admin('/admin/stats')['capacity'])}")
+
+
+if __name__ == "__main__":
+    tests = [f for name, f in list(globals().items()) if name.startswith("test_")]
+    sys.exit(tap.main(__doc__, tests))
