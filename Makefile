@@ -55,11 +55,13 @@ KERNELS += kernels/cpu/rmsnorm_avx2.c kernels/cpu/matmul_avx2.c kernels/cpu/rope
            kernels/cpu/silu_mul_avx2.c
 KERNELS += kernels/cpu/coll.c kernels/cpu/coll_tcp.c kernels/cpu/coll_shm.c kernels/cpu/coll_frame.c kernels/cpu/coll_in.c kernels/cpu/coll_out.c \
            kernels/cpu/coll_sum.c
+KERNELS += kernels/cpu/route.c kernels/cpu/gather.c kernels/cpu/scatter_add.c kernels/cpu/tree_add.c
 KERNELS += kernels/pick.c kernels/cpu/pick.c kernels/cpu/pick_c.c kernels/cpu/pick_avx2.c kernels/cpu/pick_avx512.c
-WORKER := worker/link.c worker/link_queue.c worker/safetensors.c worker/model_config.c worker/cells.c worker/model.c worker/cell_store.c worker/weights.c worker/rope.c \
+WORKER := worker/link.c worker/link_queue.c worker/safetensors.c worker/model_config.c worker/rope_config.c worker/cells.c worker/model.c worker/cell_store.c worker/weights.c worker/rope.c \
           worker/page_pool.c worker/page_dir.c worker/shelf.c worker/fetcher.c worker/copier.c worker/refill.c worker/block_manager.c worker/wish.c worker/part.c worker/cut.c worker/candidates.c worker/sampler.c \
           worker/job.c worker/scheduler.c worker/place.c worker/answers.c worker/forward.c worker/step_desc.c worker/rank.c worker/engine.c worker/engine_jobs.c \
           worker/options.c worker/prove.c worker/stop_signals.c worker/member.c worker/serve.c
+WORKER += worker/moe.c
 WORKER += worker/mesh.c worker/mesh_io.c worker/probe.c
 WORKER += worker/stores.c worker/checkpoint.c worker/store_fetch.c
 CORE := controller/core/core.c controller/core/core_actions.c controller/core/core_workers.c \

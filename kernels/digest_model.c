@@ -101,7 +101,8 @@ static void run_layer(struct gw_digest *d, struct model *m, const struct layer *
                                    .block_tokens = BLOCK_TOKENS};
     ops->rmsnorm(d->dev, m->act, m->residual, l->norm_attn, 1e-5f, seq.rows, HIDDEN);
     ops->matmul(d->dev, m->qkv, QKV_COLS, m->act, HIDDEN, &l->qkv, &first_col, 1, seq.rows);
-    ops->rope_append(d->dev, m->qkv, QKV_COLS, 0, Q_COLS, Q_COLS + KV_COLS, HEADS, &kv, m->cos_sin, &seq, 1);
+    ops->rope_append(d->dev, m->qkv, QKV_COLS, 0, Q_COLS, Q_COLS + KV_COLS, HEADS, NULL, &kv, m->cos_sin,
+                     &seq, 1);
     ops->attention(d->dev, m->act, m->qkv, QKV_COLS, 0, HEADS, &kv, 0.2f, &seq, 1);
     ops->matmul_tree_add(d->dev, m->residual, m->act, l->o, SHARES, seq.rows, m->scratch);
     ops->rmsnorm(d->dev, m->act, m->residual, l->norm_ffn, 1e-5f, seq.rows, HIDDEN);

@@ -59,6 +59,14 @@ struct gw_kv_layer {
     /* Query head h of this rank reads its KV head (h + query_shift) / query_group. query_group = 0: h * KV heads /
      * query heads. */
     uint32_t query_group, query_shift;
+    uint32_t window; /* a row at position p sees positions p - window + 1 .. p; 0: all up to its own */
+};
+
+/* What is done to rows of qkv before RoPE; a NULL in place of one: nothing of that. */
+struct gw_qkv_prep {
+    const float *bias;            /* [a row of qkv] added to q, k and v */
+    const float *q_norm, *k_norm; /* [head_dim] weights of an RMSNorm of each head's elements */
+    float eps;
 };
 
 /* Consecutive rows of a batch that belong to one sequence. */
@@ -68,8 +76,9 @@ struct gw_seq_rows {
     const uint32_t *blocks; /* slot of each block, from position 0; covers position + rows */
 };
 
-#define GW_ATTN_CHUNK 256 /* KV positions per partial softmax; enters the model fingerprint */
-#define GW_SHARES_MAX 128 /* shares of a tree; 128 query heads are the most that models have */
+#define GW_ATTN_CHUNK  256  /* KV positions per partial softmax; enters the model fingerprint */
+#define GW_SHARES_MAX  128  /* shares of a tree; 128 query heads are the most that models have */
+#define GW_EXPERTS_MAX 1024 /* of a layer; twice what the largest published model has */
 
 struct gw_ops {
     const char *name;    /* e.g. "cpu-avx512" */
@@ -109,17 +118,19 @@ struct gw_ops {
     void (*matmul_tree_add)(struct gw_device *dev, float *residual, const void *x, const struct gw_weight *w,
                             uint32_t shares, uint32_t m, float *scratch);
 
-    /* RoPE on q[m, heads, head_dim] in place and on k, then k, v (as stored: rounded to kv type) into their
-     * pages. Half-split form (Hugging Face Llama). qkv: f32 rows of stride qkv_stride holding q | k | v at
-     * the three offsets. cos_sin: [context][head_dim/2][2] f32, cos then sin. */
+    /* What `prep` says (NULL: nothing), then RoPE on q[m, heads, head_dim] in place and on k, then k, v (as stored:
+     * rounded to kv type) into their pages. Half-split form (Hugging Face Llama). qkv: f32 rows of stride qkv_stride
+     * holding q | k | v at the three offsets; k and v are junk afterwards. cos_sin: [context][head_dim/2][2] f32, cos
+     * then sin. */
     void (*rope_append)(struct gw_device *dev, float *qkv, size_t qkv_stride, size_t q_at, size_t k_at,
-                        size_t v_at, uint32_t heads, const struct gw_kv_layer *kv, const float *cos_sin,
-                        const struct gw_seq_rows *seqs, uint32_t seqs_len);
+                        size_t v_at, uint32_t heads, const struct gw_qkv_prep *prep,
+                        const struct gw_kv_layer *kv, const float *cos_sin, const struct gw_seq_rows *seqs,
+                        uint32_t seqs_len);
 
     /* Causal attention over pages: out[m, heads * head_dim] act. q as rope_append left it; which KV
      * head a query head reads: gw_kv_layer. Chunks of GW_ATTN_CHUNK from position 0; a row's partial (max, sum,
-     * output) of a chunk is computed the same way whatever M is; chunks merge ascending; positions behind the
-     * row's own are never loaded. */
+     * output) of a chunk is computed the same way whatever M is; chunks merge ascending; positions that a row does not
+     * see (behind its own, before its window) are never loaded for it, nor for others that do not see them. */
     void (*attention)(struct gw_device *dev, void *out, const float *qkv, size_t qkv_stride, size_t q_at,
                       uint32_t heads, const struct gw_kv_layer *kv, float scale,
                       const struct gw_seq_rows *seqs, uint32_t seqs_len);
@@ -128,6 +139,24 @@ struct gw_ops {
      * columns of the share (share_cols each), shares in order; f = shares * share_cols. */
     void (*silu_mul)(struct gw_device *dev, void *y, const float *gate_up, uint32_t m, uint32_t shares,
                      uint32_t share_cols);
+
+    /* Mixture of experts: which `top` of the experts take each row of logits[m, experts] (the largest; of equal ones the
+     * lower id), in ascending order: ids[m, top], and by what weights[m, top]: e^logit over the sum of that over all
+     * experts, or over those taken. */
+    void (*route)(struct gw_device *dev, uint32_t *ids, float *weights, const float *logits, uint32_t m,
+                  uint32_t experts, uint32_t top, bool over_taken);
+
+    /* y[m, k] = x[rows[i], k], of f32 or bf16 */
+    void (*gather)(struct gw_device *dev, void *y, const void *x, enum gw_dtype type, const uint32_t *rows,
+                   uint32_t m, uint32_t k);
+
+    /* y[shares][y_rows, n], row rows[i] of each share += weights[i] · x[shares][m, n]'s row i; no row is there twice. */
+    void (*scatter_add)(struct gw_device *dev, float *y, uint32_t y_rows, const float *x,
+                        const uint32_t *rows, const float *weights, uint32_t shares, uint32_t m, uint32_t n);
+
+    /* residual[elems] += the fixed binary tree over partials[shares][elems] (as matmul_tree_add's). */
+    void (*tree_add)(struct gw_device *dev, float *residual, const float *partials, uint32_t shares,
+                     size_t elems);
 
     /* What each of rows[count] says about its next token (kernels/pick.h); rows are spread over the threads. */
     void (*pick)(struct gw_device *dev, const struct gw_pick_row *rows, uint32_t count);

@@ -22,7 +22,8 @@ struct part {
     void *memory; /* NULL: not here */
     size_t bytes;
     uint32_t refs;
-    struct gw_weight *matrices; /* NULL: norms */
+    struct gw_weight *matrices; /* NULL: none */
+    float *vectors;             /* norms and biases, behind them */
 };
 
 struct gw_cell_store {
@@ -103,8 +104,9 @@ static uint32_t head_rows(const struct gw_model *m, uint32_t share, uint32_t *fi
 static uint32_t matrices_of(const struct gw_model *m, struct key k)
 {
     switch (k.kind) {
-    case SHARE: return group_layers(&m->cells, k.group) * GW_SHARE_MATRICES;
+    case SHARE: return group_layers(&m->cells, k.group) * gw_share_matrices(&m->config);
     case KV: return group_layers(&m->cells, k.group) * GW_KV_HEAD_MATRICES;
+    case NORMS: return m->config.experts ? group_layers(&m->cells, k.group) : 0;
     case HEAD: return 1;
     default: return 0;
     }
@@ -117,17 +119,19 @@ static struct shape share_shape(const struct gw_model *m, uint32_t matrix)
     switch (matrix) {
     case GW_SHARE_Q: return (struct shape){heads, c->hidden};
     case GW_SHARE_O: return (struct shape){c->hidden, heads};
-    case GW_SHARE_GATE_UP: return (struct shape){2 * cols, c->hidden};
-    default: return (struct shape){c->hidden, cols};
+    default: break;
     }
+    bool is_down = (matrix - GW_SHARE_GATE_UP) % GW_SHARE_FFN_MATRICES;
+    return is_down ? (struct shape){c->hidden, cols} : (struct shape){2 * cols, c->hidden};
 }
 
 static struct shape matrix_shape(const struct gw_model *m, struct key k, uint32_t i)
 {
     uint32_t first;
     switch (k.kind) {
-    case SHARE: return share_shape(m, i % GW_SHARE_MATRICES);
+    case SHARE: return share_shape(m, i % gw_share_matrices(&m->config));
     case KV: return (struct shape){m->config.head_dim, m->config.hidden};
+    case NORMS: return (struct shape){m->config.experts, m->config.hidden};
     default: return (struct shape){head_rows(m, k.index, &first), m->config.hidden};
     }
 }
@@ -137,11 +141,23 @@ static size_t padded(size_t bytes)
     return (bytes + PACK_ALIGN - 1) / PACK_ALIGN * PACK_ALIGN;
 }
 
+/* f32 numbers of a part: norms, biases. */
+static size_t vector_floats(const struct gw_model *m, struct key k)
+{
+    const struct gw_model_config *c = &m->config;
+    size_t layers = k.kind == FINAL || k.kind == HEAD ? 0 : group_layers(&m->cells, k.group);
+    switch (k.kind) {
+    case NORMS: return layers * gw_cell_store_norm_floats(c);
+    case FINAL: return c->hidden;
+    case SHARE: return c->qkv_bias ? layers * m->cells.share_heads * c->head_dim : 0;
+    case KV: return c->qkv_bias ? layers * GW_KV_HEAD_MATRICES * c->head_dim : 0;
+    default: return 0;
+    }
+}
+
 static size_t part_bytes(const struct gw_model *m, const struct gw_ops *ops, struct key k)
 {
-    size_t bytes = 0, norm = m->config.hidden * sizeof(float);
-    if (k.kind == NORMS) return 2 * norm * group_layers(&m->cells, k.group);
-    if (k.kind == FINAL) return norm;
+    size_t bytes = vector_floats(m, k) * sizeof(float);
     for (uint32_t i = 0; i < matrices_of(m, k); i++) {
         struct shape s = matrix_shape(m, k, i);
         bytes += padded(ops->pack_bytes(s.n, s.k));
@@ -151,18 +167,45 @@ static size_t part_bytes(const struct gw_model *m, const struct gw_ops *ops, str
 
 /* ---- loading a part ---- */
 
-static void load_norm(float *to, const struct gw_tensor *t)
+/* Numbers [first, first + count) of a vector; returns the end of what was written. */
+static float *load_some(float *to, const struct gw_tensor *t, size_t first, size_t count)
 {
-    for (uint64_t i = 0; i < t->shape[0]; i++) to[i] = gw_f32_at(t->data, t->type, i);
+    for (size_t i = 0; i < count; i++) to[i] = gw_f32_at(t->data, t->type, first + i);
+    return to + count;
 }
 
-static void load_norms(const struct gw_model *m, uint32_t group, float *to)
+static float *load_whole(float *to, const struct gw_tensor *t)
 {
-    for (uint32_t l = gw_cells_layer(&m->cells, group); l < gw_cells_layer(&m->cells, group + 1); l++) {
-        load_norm(to, m->layers[l].norm_attn);
-        load_norm(to + m->config.hidden, m->layers[l].norm_ffn);
-        to += 2 * (size_t)m->config.hidden;
+    return load_some(to, t, 0, t->shape[0]);
+}
+
+/* What a layer adds to the part's vectors; returns their end. */
+static float *load_layer_vectors(const struct gw_model *m, struct key k, const struct gw_model_layer *l,
+                                 float *to)
+{
+    const struct gw_model_config *c = &m->config;
+    size_t head_dim = c->head_dim, share_floats = m->cells.share_heads * head_dim;
+    if (k.kind == NORMS) {
+        to = load_whole(load_whole(to, l->norm_attn), l->norm_ffn);
+        if (c->qk_norm) to = load_whole(load_whole(to, l->q_norm), l->k_norm);
+    } else if (k.kind == SHARE && c->qkv_bias) {
+        to = load_some(to, l->q_bias, k.index * share_floats, share_floats);
+    } else if (k.kind == KV && c->qkv_bias) {
+        to = load_some(to, l->k_bias, k.index * head_dim, head_dim);
+        to = load_some(to, l->v_bias, k.index * head_dim, head_dim);
     }
+    return to;
+}
+
+static void load_vectors(const struct gw_model *m, struct key k, float *to)
+{
+    if (vector_floats(m, k) == 0) return;
+    if (k.kind == FINAL) {
+        load_whole(to, m->norm_final);
+        return;
+    }
+    for (uint32_t l = gw_cells_layer(&m->cells, k.group); l < gw_cells_layer(&m->cells, k.group + 1); l++)
+        to = load_layer_vectors(m, k, &m->layers[l], to);
 }
 
 /* Rows [first, first + w->n) of a tensor of w->k columns. */
@@ -181,7 +224,7 @@ static uint32_t ffn_columns(const struct gw_model *m, uint32_t share, uint32_t *
     return (end - begin) * GW_CELLS_FFN_UNIT;
 }
 
-static void pack_gate_up(struct gw_cell_store *s, const struct gw_model_layer *src, uint32_t share,
+static void pack_gate_up(struct gw_cell_store *s, const struct gw_model_ffn *src, uint32_t share,
                          struct gw_weight *w)
 {
     uint32_t first, count = ffn_columns(s->model, share, &first);
@@ -210,14 +253,19 @@ static void pack_share(struct gw_cell_store *s, uint32_t layer, uint32_t share, 
 {
     const struct gw_model_layer *src = &s->model->layers[layer];
     const struct gw_model_config *c = &s->model->config;
+    uint32_t in_ffns = matrix < GW_SHARE_GATE_UP ? 0 : matrix - GW_SHARE_GATE_UP;
+    const struct gw_model_ffn *ffn = &src->ffn[in_ffns / GW_SHARE_FFN_MATRICES];
     switch (matrix) {
     case GW_SHARE_Q: pack_rows(s->ops, src->q, (size_t)share * w->n, w); break;
     case GW_SHARE_O:
         s->ops->pack(w->data, (const uint8_t *)src->o->data + gw_dtype_bytes(src->o->type) * share * w->k,
                      src->o->type, w->n, w->k, (size_t)c->heads * c->head_dim);
         break;
-    case GW_SHARE_GATE_UP: pack_gate_up(s, src, share, w); break;
-    default: pack_down(s, src->down, share, w); break;
+    default:
+        if (in_ffns % GW_SHARE_FFN_MATRICES == 0)
+            pack_gate_up(s, ffn, share, w);
+        else
+            pack_down(s, ffn->down, share, w);
     }
 }
 
@@ -226,11 +274,14 @@ static void pack_matrix(struct gw_cell_store *s, struct key k, uint32_t i, struc
     const struct gw_model *m = s->model;
     uint32_t layer = gw_cells_layer(&m->cells, k.group), first;
     if (k.kind == SHARE) {
-        pack_share(s, layer + i / GW_SHARE_MATRICES, k.index, i % GW_SHARE_MATRICES, w);
+        uint32_t per_layer = gw_share_matrices(&m->config);
+        pack_share(s, layer + i / per_layer, k.index, i % per_layer, w);
     } else if (k.kind == KV) {
         const struct gw_model_layer *src = &m->layers[layer + i / GW_KV_HEAD_MATRICES];
         pack_rows(s->ops, i % GW_KV_HEAD_MATRICES == GW_KV_HEAD_K ? src->k : src->v, (size_t)k.index * w->n,
                   w);
+    } else if (k.kind == NORMS) {
+        pack_rows(s->ops, m->layers[layer + i].router, 0, w);
     } else {
         head_rows(m, k.index, &first);
         pack_rows(s->ops, m->head, first, w);
@@ -254,11 +305,8 @@ static gw_err_t load_part(struct gw_cell_store *s, struct key k, struct part *ou
     uint32_t count = matrices_of(s->model, k);
     *out = (struct part){.bytes = part_bytes(s->model, s->ops, k)};
     TRY(map_part(out, ctx));
-    if (k.kind == NORMS) load_norms(s->model, k.group, out->memory);
-    if (k.kind == FINAL) load_norm(out->memory, s->model->norm_final);
-    if (count == 0) return GW_OK;
-    out->matrices = calloc(count, sizeof *out->matrices);
-    if (!out->matrices) {
+    if (count > 0) out->matrices = calloc(count, sizeof *out->matrices);
+    if (count > 0 && !out->matrices) {
         munmap(out->memory, out->bytes);
         return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
     }
@@ -269,6 +317,8 @@ static gw_err_t load_part(struct gw_cell_store *s, struct key k, struct part *ou
         pack_matrix(s, k, i, &out->matrices[i]);
         at += padded(s->ops->pack_bytes(shape.n, shape.k));
     }
+    out->vectors = (float *)(void *)at;
+    load_vectors(s->model, k, out->vectors);
     return GW_OK;
 }
 
@@ -432,9 +482,24 @@ const struct gw_weight *gw_cell_store_kv(const struct gw_cell_store *s, uint32_t
     return part_at(s, KV, group, kv_head)->matrices;
 }
 
+const struct gw_weight *gw_cell_store_routers(const struct gw_cell_store *s, uint32_t group)
+{
+    return part_at(s, NORMS, group, 0)->matrices;
+}
+
+const float *gw_cell_store_share_bias(const struct gw_cell_store *s, uint32_t group, uint32_t share)
+{
+    return part_at(s, SHARE, group, share)->vectors;
+}
+
+const float *gw_cell_store_kv_bias(const struct gw_cell_store *s, uint32_t group, uint32_t kv_head)
+{
+    return part_at(s, KV, group, kv_head)->vectors;
+}
+
 const float *gw_cell_store_norms(const struct gw_cell_store *s, uint32_t group)
 {
-    return part_at(s, NORMS, group, 0)->memory;
+    return part_at(s, NORMS, group, 0)->vectors;
 }
 
 const struct gw_weight *gw_cell_store_head(const struct gw_cell_store *s, uint32_t share)
@@ -444,5 +509,5 @@ const struct gw_weight *gw_cell_store_head(const struct gw_cell_store *s, uint32
 
 const float *gw_cell_store_final(const struct gw_cell_store *s)
 {
-    return part_at(s, FINAL, 0, 0)->memory;
+    return part_at(s, FINAL, 0, 0)->vectors;
 }

@@ -3,11 +3,15 @@
  * A part is what is loaded and dropped at once, in a mapping of its own:
  *
  *     part              matrices, per layer of the group                                   one for each
- *     share (g, s)      Q, O, GATE_UP (gate rows | up rows), DOWN of the share             cell
- *     KV    (g, h)      K, V of KV head h                                                   layer group, KV head
- *     norms (g)         attention norm, FFN norm (f32)                                      layer group
+ *     share (g, s)      Q, O, and of each FFN (there is one, or as many as experts)         cell
+ *                       GATE_UP (gate rows | up rows), DOWN of the share; bias of Q
+ *     KV    (g, h)      K, V of KV head h; their biases                                     layer group, KV head
+ *     norms (g)         router of the experts; attention norm, FFN norm, norms of q and k   layer group
  *     head  (s)         rows of the output table                                            share (with the last group)
  *     final             the final norm                                                      model (with the last group)
+ *
+ * Matrices are packed and come first, one after the other; norms and biases are f32 behind them, layer after layer. What
+ * a model does not have is left out.
  *
  * The embedding is not among them: its rows are read from the mapped files. A rectangle's parts are counted by
  * acquire and release; a part that nobody counts stays until trim, because the next pipeline may want it.
@@ -25,7 +29,9 @@
 
 struct gw_cell_store;
 
-enum gw_share_matrix { GW_SHARE_Q, GW_SHARE_O, GW_SHARE_GATE_UP, GW_SHARE_DOWN, GW_SHARE_MATRICES };
+/* GATE_UP and DOWN: of the first FFN, GW_SHARE_FFN_MATRICES before those of the next. */
+enum gw_share_matrix { GW_SHARE_Q, GW_SHARE_O, GW_SHARE_GATE_UP, GW_SHARE_DOWN };
+#define GW_SHARE_FFN_MATRICES 2
 enum gw_kv_matrix { GW_KV_HEAD_K, GW_KV_HEAD_V, GW_KV_HEAD_MATRICES };
 
 gw_err_t gw_cell_store_create(const struct gw_model *model, const struct gw_ops *ops,
@@ -47,11 +53,27 @@ void gw_cell_store_release(struct gw_cell_store *store, struct gw_cell_rect r);
 /* Drops parts that nobody counts and that keep does not have. */
 void gw_cell_store_trim(struct gw_cell_store *store, struct gw_cell_rect keep);
 
+/* Matrices of a share, per layer. */
+static inline uint32_t gw_share_matrices(const struct gw_model_config *c)
+{
+    return GW_SHARE_GATE_UP + GW_SHARE_FFN_MATRICES * gw_model_ffns(c);
+}
+
 /* Of acquired parts: [layers of the group][matrices]. */
 const struct gw_weight *gw_cell_store_share(const struct gw_cell_store *store, uint32_t group,
                                             uint32_t share);
 const struct gw_weight *gw_cell_store_kv(const struct gw_cell_store *store, uint32_t group, uint32_t kv_head);
-/* [layers of the group][2][hidden] */
+/* [layers of the group]; of models with experts. */
+const struct gw_weight *gw_cell_store_routers(const struct gw_cell_store *store, uint32_t group);
+/* Of models with biases: [layers of the group][share_heads · head_dim], [layers of the group][2][head_dim]. */
+const float *gw_cell_store_share_bias(const struct gw_cell_store *store, uint32_t group, uint32_t share);
+const float *gw_cell_store_kv_bias(const struct gw_cell_store *store, uint32_t group, uint32_t kv_head);
+/* [layers of the group], gw_cell_store_norm_floats apart: attention [hidden], FFN [hidden], q [head_dim], k [head_dim]; the
+ * last two of models that have them. */
+static inline size_t gw_cell_store_norm_floats(const struct gw_model_config *c)
+{
+    return 2 * (size_t)c->hidden + (c->qk_norm ? 2 * (size_t)c->head_dim : 0);
+}
 const float *gw_cell_store_norms(const struct gw_cell_store *store, uint32_t group);
 const struct gw_weight *gw_cell_store_head(const struct gw_cell_store *store, uint32_t share);
 const float *gw_cell_store_final(const struct gw_cell_store *store); /* [hidden] */

@@ -50,6 +50,7 @@ static gw_err_t create_refill(struct gw_engine *e, struct gw_err_ctx *ctx)
         .copier = c->copier,
         .heads = {.share_heads = cells->share_heads, .query_group = cells->query_group},
         .stores = c->stores,
+        .horizon = gw_model_horizon(&c->model->config),
         .block_bytes = gw_page_pool_slot_bytes(&c->model->config, cells, gw_cells_all(cells), c->ops->kv),
         .always = c->always_fetch};
     if (gw_refill_create(&config, &e->refill) == GW_OK) return GW_OK;
@@ -65,6 +66,7 @@ static gw_err_t create_parts(struct gw_engine *e, struct gw_err_ctx *ctx)
     const struct gw_scheduler_config scheduler = {.max_batch_tokens = c->room.max_rows,
                                                   .max_sequences = c->room.max_sequences,
                                                   .max_chunk = c->max_chunk,
+                                                  .horizon = gw_model_horizon(&c->model->config),
                                                   .depth = e->depth};
     const struct gw_sampler_config sampler = {.vocab = c->model->config.vocab,
                                               .shares = c->model->cells.shares,
@@ -205,12 +207,13 @@ static void describe(struct gw_engine *e, const struct gw_step *step, struct gw_
                                   .samples = e->samples};
 }
 
-static uint64_t kv_tokens_of(const struct gw_step_desc *desc)
+/* Positions that attention reads, over all rows. */
+static uint64_t kv_tokens_of(const struct gw_step_desc *desc, uint32_t horizon)
 {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < desc->seqs_len; i++) {
-        const uint64_t rows = desc->seqs[i].rows;
-        sum += rows * desc->seqs[i].position + rows * (rows + 1) / 2;
+        const uint64_t rows = desc->seqs[i].rows, all = rows * desc->seqs[i].position + rows * (rows + 1) / 2;
+        sum += horizon && all > rows * horizon ? rows * horizon : all;
     }
     return sum;
 }
@@ -264,7 +267,7 @@ static gw_err_t begin_step(struct gw_engine *e, bool *did, struct gw_err_ctx *ct
     f->start_us = start_us;
     memcpy(f->items, step->items, step->items_len * sizeof *f->items);
     describe(e, step, &f->room, &desc);
-    f->kv_tokens = kv_tokens_of(&desc);
+    f->kv_tokens = kv_tokens_of(&desc, gw_model_horizon(&e->config.model->config));
     announce(e, step);
     int64_t lead_us = gw_clock_mono_us();
     TRY(gw_rank_lead(e->config.rank, &desc, ctx));

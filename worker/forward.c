@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "worker/moe.h"
 #include "worker/rope.h"
 
 #define ALIGN 64
@@ -21,8 +22,9 @@ struct gw_forward {
     void *normed;               /* [max_rows or GW_ANSWERS_ROWS, hidden] act */
     float *qkv;                 /* [max_rows, (heads + 2 kv_heads) · head_dim] */
     void *attended;             /* [max_rows, heads · head_dim] act */
-    float *gate_up;             /* [max_rows, 2 · shares · share_cols] */
-    void *ffn;                  /* [max_rows, shares · share_cols] act */
+    float *gate_up;             /* [max_rows, 2 · shares · share_cols]; not with experts */
+    void *ffn;                  /* [max_rows, shares · share_cols] act; not with experts */
+    struct gw_moe *moe;         /* with experts */
     float *partial;             /* [shares, max_rows, hidden]; only where this rank has all shares */
     float *picked;              /* [GW_ANSWERS_ROWS, hidden] */
     float *logits;              /* [GW_ANSWERS_ROWS, vocab] */
@@ -53,8 +55,10 @@ static size_t place_layers(struct gw_forward *f, uint8_t *base)
     f->normed = take(base, &used, normed_rows * c->hidden, act);
     f->qkv = take(base, &used, rows * w->layers[0].qkv.columns, sizeof(float));
     f->attended = take(base, &used, rows * w->heads * c->head_dim, act);
-    f->gate_up = take(base, &used, rows * 2 * ffn_cols, sizeof(float));
-    f->ffn = take(base, &used, rows * ffn_cols, act);
+    if (c->experts == 0) {
+        f->gate_up = take(base, &used, rows * 2 * ffn_cols, sizeof(float));
+        f->ffn = take(base, &used, rows * ffn_cols, act);
+    }
     if (has_all_shares(f)) f->partial = take(base, &used, w->shares * rows * c->hidden, sizeof(float));
     return used;
 }
@@ -91,6 +95,14 @@ static gw_err_t create_answers(struct gw_forward *f, struct gw_err_ctx *ctx)
     return err == GW_OK ? GW_OK : gw_fail(ctx, err, "no memory for what logit rows are asked");
 }
 
+static gw_err_t create_moe(struct gw_forward *f, struct gw_err_ctx *ctx)
+{
+    const struct gw_forward_config *c = &f->config;
+    const struct gw_moe_config moe = {
+        .weights = c->weights, .ops = c->ops, .device = c->device, .max_rows = c->max_rows};
+    return c->model->config.experts ? gw_moe_create(&moe, &f->moe, ctx) : GW_OK;
+}
+
 gw_err_t gw_forward_create(const struct gw_forward_config *config, struct gw_forward **out,
                            struct gw_err_ctx *ctx)
 {
@@ -105,6 +117,7 @@ gw_err_t gw_forward_create(const struct gw_forward_config *config, struct gw_for
         gw_fail(ctx, err, "no memory for RoPE tables of %u positions", config->positions);
     else
         err = map_memory(f, ctx);
+    if (err == GW_OK) err = create_moe(f, ctx);
     if (err == GW_OK) err = create_answers(f, ctx);
     if (err == GW_OK)
         *out = f;
@@ -117,6 +130,7 @@ void gw_forward_destroy(struct gw_forward *f)
 {
     if (!f) return;
     if (f->memory) munmap(f->memory, f->memory_bytes);
+    gw_moe_destroy(f->moe);
     gw_answers_destroy(f->answers);
     free(f->rope);
     free(f);
@@ -158,9 +172,24 @@ static gw_err_t run_attention(struct gw_forward *f, uint32_t layer, uint32_t row
     struct gw_device *dev = f->config.device;
     ops->rmsnorm(dev, f->normed, f->x, l->norm_attn, (float)c->rms_eps, rows, c->hidden);
     multiply(f, f->qkv, stride, &l->qkv, rows);
-    ops->rope_append(dev, f->qkv, stride, 0, k_at, v_at, w->heads, kv, f->rope, seqs, seqs_len);
+    ops->rope_append(dev, f->qkv, stride, 0, k_at, v_at, w->heads, &l->prep, kv, f->rope, seqs, seqs_len);
     ops->attention(dev, f->attended, f->qkv, stride, 0, w->heads, kv, f->attention_scale, seqs, seqs_len);
     return add_shares(f, f->attended, l->o, rows, ctx);
+}
+
+/* x += the tree over all ranks' shares of what experts make of f->normed. */
+static gw_err_t run_experts(struct gw_forward *f, const struct gw_layer_weights *l, uint32_t rows,
+                            struct gw_err_ctx *ctx)
+{
+    const struct gw_forward_config *c = &f->config;
+    size_t elems = (size_t)rows * c->model->config.hidden;
+    if (has_all_shares(f)) {
+        gw_moe_run(f->moe, l, f->normed, rows, f->partial);
+        c->ops->tree_add(c->device, f->x, f->partial, c->weights->shares, elems);
+        return GW_OK;
+    }
+    gw_moe_run(f->moe, l, f->normed, rows, gw_coll_partials(c->coll, elems));
+    return gw_coll_tree_add(c->coll, c->device, f->x, elems, ctx);
 }
 
 static gw_err_t run_ffn(struct gw_forward *f, uint32_t layer, uint32_t rows, struct gw_err_ctx *ctx)
@@ -170,9 +199,10 @@ static gw_err_t run_ffn(struct gw_forward *f, uint32_t layer, uint32_t rows, str
     const struct gw_layer_weights *l = &f->config.weights->layers[layer];
     struct gw_device *dev = f->config.device;
     ops->rmsnorm(dev, f->normed, f->x, l->norm_ffn, (float)m->config.rms_eps, rows, m->config.hidden);
-    multiply(f, f->gate_up, l->gate_up.columns, &l->gate_up, rows);
+    if (f->moe) return run_experts(f, l, rows, ctx);
+    multiply(f, f->gate_up, l->ffn->gate_up.columns, &l->ffn->gate_up, rows);
     ops->silu_mul(dev, f->ffn, f->gate_up, rows, f->config.weights->shares, m->cells.share_cols);
-    return add_shares(f, f->ffn, l->down, rows, ctx);
+    return add_shares(f, f->ffn, l->ffn->down, rows, ctx);
 }
 
 static gw_err_t get_input(struct gw_forward *f, const uint32_t *ids, uint32_t rows, struct gw_err_ctx *ctx)

@@ -1,8 +1,8 @@
 /* Forward pass: what one rank computes of a step; every number by the table of operations.
  *
  *     x = embed(ids), or what the stage before sends
- *     per layer   x += tree over shares of o(attention(rope(qkv(rmsnorm(x)))))
- *                 x += tree over shares of down(silu(gate) · up), gate|up of rmsnorm(x)
+ *     per layer   x += tree over shares of o(attention(rope(qkv(rmsnorm(x))))); biases and norms of q and k before RoPE
+ *                 x += tree over shares of down(silu(gate) · up), gate|up of rmsnorm(x); or of experts (worker/moe.h)
  *     x to the next stage; in the last one: logits = head(rmsnorm(x)), only of the rows that are asked for
  *
  * Every rank of a stage has the whole residual stream x; the trees are finished by kernels/coll.h, or by one operation

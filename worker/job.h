@@ -31,6 +31,8 @@ struct gw_branch {
     uint32_t output_len; /* [max_tokens] allocated */
     uint32_t computed;   /* positions whose KV is there */
     uint32_t *blocks;    /* slot of each block, blocks_len <= blocks_max */
+    uint32_t
+        dead; /* blocks[0 .. dead) are behind the model's horizon: given back, their slots are anybody's */
     uint32_t blocks_len, blocks_max;
     uint32_t sealed;             /* blocks[0 .. sealed) have names: never written again */
     struct gw_block_name *names; /* of the first names_len blocks; kept over preemption */
@@ -65,6 +67,13 @@ struct gw_job {
 static inline uint32_t gw_blocks_for(uint32_t tokens)
 {
     return (tokens + GW_BLOCK_TOKENS - 1) / GW_BLOCK_TOKENS;
+}
+
+/* Blocks from the first on that neither `position` nor a later one sees anything of, if rows see `horizon` positions
+ * back, their own among them; 0: all. */
+static inline uint32_t gw_blocks_behind(uint32_t horizon, uint32_t position)
+{
+    return horizon && position >= horizon ? (position + 1 - horizon) / GW_BLOCK_TOKENS : 0;
 }
 
 /* Most positions that a branch ever needs KV for: the last token's is never computed. */

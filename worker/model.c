@@ -3,7 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define TENSOR_NAME_MAX 96 /* "model.layers.1023.post_attention_layernorm.weight" has 49 */
+#define TENSOR_NAME_MAX 96 /* "model.layers.1023.block_sparse_moe.experts.1023.w1.weight" has 57 */
+#define PART_NAME_MAX   48
 
 /* Finds a tensor and checks its shape; rows = 0 stands for a vector [columns]. */
 static gw_err_t need(struct gw_model *m, const char *name, uint32_t rows, uint32_t columns,
@@ -26,7 +27,7 @@ static gw_err_t need_layer(struct gw_model *m, uint32_t layer, const char *part,
                            uint32_t columns, const struct gw_tensor **out, struct gw_err_ctx *ctx)
 {
     char name[TENSOR_NAME_MAX];
-    snprintf(name, sizeof name, "model.layers.%u.%s.weight", layer, part);
+    snprintf(name, sizeof name, "model.layers.%u.%s", layer, part);
     return need(m, name, rows, columns, out, ctx);
 }
 
@@ -37,23 +38,72 @@ static gw_err_t same_type(const struct gw_tensor *a, const struct gw_tensor *b, 
     return gw_fail(ctx, GW_ERR_INPUT, "tensors '%s' and '%s' are of different types", a->name, b->name);
 }
 
-static gw_err_t find_layer(struct gw_model *m, uint32_t i, struct gw_err_ctx *ctx)
+static gw_err_t find_attention(struct gw_model *m, uint32_t i, struct gw_err_ctx *ctx)
 {
     const struct gw_model_config *c = &m->config;
     struct gw_model_layer *l = &m->layers[i];
     uint32_t q_rows = c->heads * c->head_dim, kv_rows = c->kv_heads * c->head_dim;
-    TRY(need_layer(m, i, "input_layernorm", 0, c->hidden, &l->norm_attn, ctx));
-    TRY(need_layer(m, i, "post_attention_layernorm", 0, c->hidden, &l->norm_ffn, ctx));
-    TRY(need_layer(m, i, "self_attn.q_proj", q_rows, c->hidden, &l->q, ctx));
-    TRY(need_layer(m, i, "self_attn.k_proj", kv_rows, c->hidden, &l->k, ctx));
-    TRY(need_layer(m, i, "self_attn.v_proj", kv_rows, c->hidden, &l->v, ctx));
-    TRY(need_layer(m, i, "self_attn.o_proj", c->hidden, q_rows, &l->o, ctx));
-    TRY(need_layer(m, i, "mlp.gate_proj", c->intermediate, c->hidden, &l->gate, ctx));
-    TRY(need_layer(m, i, "mlp.up_proj", c->intermediate, c->hidden, &l->up, ctx));
-    TRY(need_layer(m, i, "mlp.down_proj", c->hidden, c->intermediate, &l->down, ctx));
+    TRY(need_layer(m, i, "self_attn.q_proj.weight", q_rows, c->hidden, &l->q, ctx));
+    TRY(need_layer(m, i, "self_attn.k_proj.weight", kv_rows, c->hidden, &l->k, ctx));
+    TRY(need_layer(m, i, "self_attn.v_proj.weight", kv_rows, c->hidden, &l->v, ctx));
+    TRY(need_layer(m, i, "self_attn.o_proj.weight", c->hidden, q_rows, &l->o, ctx));
     TRY(same_type(l->q, l->k, ctx));
     TRY(same_type(l->q, l->v, ctx));
-    return same_type(l->gate, l->up, ctx);
+    if (c->qkv_bias) {
+        TRY(need_layer(m, i, "self_attn.q_proj.bias", 0, q_rows, &l->q_bias, ctx));
+        TRY(need_layer(m, i, "self_attn.k_proj.bias", 0, kv_rows, &l->k_bias, ctx));
+        TRY(need_layer(m, i, "self_attn.v_proj.bias", 0, kv_rows, &l->v_bias, ctx));
+    }
+    if (!c->qk_norm) return GW_OK;
+    TRY(need_layer(m, i, "self_attn.q_norm.weight", 0, c->head_dim, &l->q_norm, ctx));
+    return need_layer(m, i, "self_attn.k_norm.weight", 0, c->head_dim, &l->k_norm, ctx);
+}
+
+/* What the three matrices of an FFN are called: in Mixtral by number. */
+static const struct ffn_names {
+    const char *gate, *up, *down;
+} plain_names = {"gate_proj", "up_proj", "down_proj"}, mixtral_names = {"w1", "w3", "w2"};
+
+/* prefix: what comes before their names. */
+static gw_err_t find_ffn(struct gw_model *m, uint32_t i, const char *prefix, struct gw_model_ffn *f,
+                         struct gw_err_ctx *ctx)
+{
+    const struct gw_model_config *c = &m->config;
+    const struct ffn_names *names = c->family == GW_MODEL_MIXTRAL ? &mixtral_names : &plain_names;
+    char name[PART_NAME_MAX];
+    snprintf(name, sizeof name, "%s%s.weight", prefix, names->gate);
+    TRY(need_layer(m, i, name, c->intermediate, c->hidden, &f->gate, ctx));
+    snprintf(name, sizeof name, "%s%s.weight", prefix, names->up);
+    TRY(need_layer(m, i, name, c->intermediate, c->hidden, &f->up, ctx));
+    snprintf(name, sizeof name, "%s%s.weight", prefix, names->down);
+    TRY(need_layer(m, i, name, c->hidden, c->intermediate, &f->down, ctx));
+    return same_type(f->gate, f->up, ctx);
+}
+
+static gw_err_t find_experts(struct gw_model *m, uint32_t i, struct gw_err_ctx *ctx)
+{
+    const struct gw_model_config *c = &m->config;
+    struct gw_model_layer *l = &m->layers[i];
+    const char *block = c->family == GW_MODEL_MIXTRAL ? "block_sparse_moe" : "mlp";
+    char name[PART_NAME_MAX];
+    snprintf(name, sizeof name, "%s.gate.weight", block);
+    TRY(need_layer(m, i, name, c->experts, c->hidden, &l->router, ctx));
+    for (uint32_t e = 0; e < c->experts; e++) {
+        snprintf(name, sizeof name, "%s.experts.%u.", block, e);
+        TRY(find_ffn(m, i, name, &l->ffn[e], ctx));
+    }
+    return GW_OK;
+}
+
+static gw_err_t find_layer(struct gw_model *m, uint32_t i, struct gw_err_ctx *ctx)
+{
+    const struct gw_model_config *c = &m->config;
+    struct gw_model_layer *l = &m->layers[i];
+    l->ffn = m->ffns + (size_t)i * gw_model_ffns(c);
+    TRY(need_layer(m, i, "input_layernorm.weight", 0, c->hidden, &l->norm_attn, ctx));
+    TRY(need_layer(m, i, "post_attention_layernorm.weight", 0, c->hidden, &l->norm_ffn, ctx));
+    TRY(find_attention(m, i, ctx));
+    return c->experts ? find_experts(m, i, ctx) : find_ffn(m, i, "mlp.", &l->ffn[0], ctx);
 }
 
 static gw_err_t find_tensors(struct gw_model *m, struct gw_err_ctx *ctx)
@@ -61,7 +111,8 @@ static gw_err_t find_tensors(struct gw_model *m, struct gw_err_ctx *ctx)
     const struct gw_model_config *c = &m->config;
     m->all_bf16 = true;
     m->layers = calloc(c->layers, sizeof *m->layers);
-    if (!m->layers) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
+    m->ffns = calloc((size_t)c->layers * gw_model_ffns(c), sizeof *m->ffns);
+    if (!m->layers || !m->ffns) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
     TRY(need(m, "model.embed_tokens.weight", c->vocab, c->hidden, &m->embed, ctx));
     TRY(need(m, "model.norm.weight", 0, c->hidden, &m->norm_final, ctx));
     m->head = m->embed;
@@ -95,6 +146,7 @@ void gw_model_close(struct gw_model *m)
     if (!m) return;
     gw_safetensors_close(m->files);
     free(m->layers);
+    free(m->ffns);
     free(m);
 }
 

@@ -2,21 +2,28 @@
  *
  * Owner: gw_model_close frees; tensors live in the mapped files until then. Thread: const after open.
  * Units: elements. Errors: GW_ERR_INPUT, GW_ERR_NOT_FOUND, GW_ERR_IO, GW_ERR_LIMIT, one line that names the
- * file or tensor; on error *out is unchanged. Source: own design; tensor names of Hugging Face Llama. */
+ * file or tensor; on error *out is unchanged. Source: own design; tensor names of Hugging Face. */
 #ifndef GW_WORKER_MODEL_H
 #define GW_WORKER_MODEL_H
 
 #include "worker/cells.h"
 #include "worker/safetensors.h"
 
-/* Row-major [rows, columns] as in the file; norms are [columns]. */
+/* Row-major [rows, columns] as in the file; norms and biases are [columns]. */
+struct gw_model_ffn {
+    const struct gw_tensor *gate, *up; /* [intermediate, hidden] */
+    const struct gw_tensor *down;      /* [hidden, intermediate] */
+};
+
 struct gw_model_layer {
     const struct gw_tensor *norm_attn, *norm_ffn; /* [hidden] */
     const struct gw_tensor *q, *k,
         *v;                    /* [heads · head_dim, hidden], k and v: [kv_heads · head_dim, hidden] */
     const struct gw_tensor *o; /* [hidden, heads · head_dim] */
-    const struct gw_tensor *gate, *up; /* [intermediate, hidden] */
-    const struct gw_tensor *down;      /* [hidden, intermediate] */
+    const struct gw_tensor *q_bias, *k_bias, *v_bias; /* with config.qkv_bias */
+    const struct gw_tensor *q_norm, *k_norm;          /* [head_dim]; with config.qk_norm */
+    const struct gw_tensor *router;                   /* [experts, hidden]; with experts */
+    struct gw_model_ffn *ffn;                         /* [gw_model_ffns] */
 };
 
 struct gw_model {
@@ -26,8 +33,15 @@ struct gw_model {
     const struct gw_tensor *embed, *head; /* [vocab, hidden]; the same tensor if tied */
     const struct gw_tensor *norm_final;   /* [hidden] */
     struct gw_model_layer *layers;        /* [config.layers] */
+    struct gw_model_ffn *ffns;            /* [config.layers][gw_model_ffns], what layers point into */
     bool all_bf16;                        /* every matrix is bf16 */
 };
+
+/* FFNs of a layer: its experts, or the one for all. */
+static inline uint32_t gw_model_ffns(const struct gw_model_config *c)
+{
+    return c->experts ? c->experts : 1;
+}
 
 gw_err_t gw_model_open(const char *dir, struct gw_model **out, struct gw_err_ctx *ctx) GW_MUST_USE;
 void gw_model_close(struct gw_model *model);

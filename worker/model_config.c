@@ -8,9 +8,41 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "worker/rope_config.h"
 
-#define ROPE_THETA_MAX  1e12
-#define ROPE_FACTOR_MAX 1e6
+/* Which layers slide, where the file has no layer_types. */
+enum window_rule {
+    NO_WINDOW,
+    EVERY_LAYER,          /* if there is a window */
+    EVERY_LAYER_IF_USED,  /* use_sliding_window */
+    UPPER_LAYERS_IF_USED, /* the same, from max_window_layers on */
+};
+
+/* What the config does not say, or need not. */
+static const struct family {
+    const char *architecture, *type;
+    enum gw_model_family family;
+    enum window_rule window_rule;
+    uint32_t window;             /* where the file is silent; 0: none */
+    uint32_t kv_heads, head_dim; /* where the file is silent; 0: as many as query heads; hidden / heads */
+    double rms_eps, rope_theta;
+    bool qkv_bias, qk_norm;
+    const char *experts; /* field that has their number; NULL: there are none */
+} families[] = {
+    {"LlamaForCausalLM", "llama", GW_MODEL_LLAMA, NO_WINDOW, 0, 0, 0, 1e-6, 1e4, false, false, NULL},
+    {"MistralForCausalLM", "mistral", GW_MODEL_MISTRAL, EVERY_LAYER, 4096, 8, 0, 1e-6, 1e4, false, false,
+     NULL},
+    {"Qwen2ForCausalLM", "qwen2", GW_MODEL_QWEN2, UPPER_LAYERS_IF_USED, 4096, 32, 0, 1e-6, 1e4, true, false,
+     NULL},
+    {"Qwen3ForCausalLM", "qwen3", GW_MODEL_QWEN3, UPPER_LAYERS_IF_USED, 4096, 32, 128, 1e-6, 1e4, false, true,
+     NULL},
+    {"MixtralForCausalLM", "mixtral", GW_MODEL_MIXTRAL, EVERY_LAYER, 0, 8, 0, 1e-5, 1e6, false, false,
+     "num_local_experts"},
+    {"Qwen3MoeForCausalLM", "qwen3_moe", GW_MODEL_QWEN3_MOE, EVERY_LAYER_IF_USED, 4096, 4, 0, 1e-6, 1e4,
+     false, true, "num_experts"},
+};
+
+#define MAX_WINDOW_LAYERS 28 /* Qwen2Config's and Qwen3Config's default */
 
 /* A size that must be there. */
 static gw_err_t need_size(const cJSON *c, const char *field, uint32_t max, uint32_t *out,
@@ -23,14 +55,21 @@ static gw_err_t need_size(const cJSON *c, const char *field, uint32_t max, uint3
     return GW_OK;
 }
 
-static gw_err_t check_family(const cJSON *c, struct gw_err_ctx *ctx)
+static gw_err_t find_family(const cJSON *c, const struct family **out, struct gw_err_ctx *ctx)
 {
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(c, "architectures");
     const cJSON *first = cJSON_IsArray(list) ? cJSON_GetArrayItem(list, 0) : NULL;
     const char *type = "", *arch = cJSON_IsString(first) ? first->valuestring : "";
     TRY(gw_json_string(c, "model_type", &type, ctx));
-    if (strcmp(arch, "LlamaForCausalLM") == 0 || (!list && strcmp(type, "llama") == 0)) return GW_OK;
-    return gw_fail(ctx, GW_ERR_INPUT, "architecture '%.64s' is not supported, only LlamaForCausalLM is",
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
+        const struct family *f = &families[i];
+        if (strcmp(arch, f->architecture) != 0 && (list || strcmp(type, f->type) != 0)) continue;
+        *out = f;
+        return GW_OK;
+    }
+    return gw_fail(ctx, GW_ERR_INPUT,
+                   "architecture '%.64s' is not supported, only Llama, Mistral, Qwen2, Qwen3, Mixtral and "
+                   "Qwen3Moe (ForCausalLM) are",
                    *arch ? arch : type);
 }
 
@@ -55,28 +94,38 @@ static gw_err_t check_features(const cJSON *c, struct gw_err_ctx *ctx)
     return refuse_true(c, "mlp_bias", ctx);
 }
 
-static gw_err_t read_shape(const cJSON *c, struct gw_model_config *m, struct gw_err_ctx *ctx)
+/* ---- shape ---- */
+
+static gw_err_t read_heads(const cJSON *c, const struct family *f, struct gw_model_config *m,
+                           struct gw_err_ctx *ctx)
 {
-    TRY(need_size(c, "hidden_size", GW_MODEL_HIDDEN_MAX, &m->hidden, ctx));
-    TRY(need_size(c, "num_hidden_layers", GW_MODEL_LAYERS_MAX, &m->layers, ctx));
-    TRY(need_size(c, "num_attention_heads", GW_MODEL_HEADS_MAX, &m->heads, ctx));
-    TRY(need_size(c, "intermediate_size", GW_MODEL_INTERMEDIATE_MAX, &m->intermediate, ctx));
-    TRY(need_size(c, "vocab_size", GW_MODEL_VOCAB_MAX, &m->vocab, ctx));
-    TRY(need_size(c, "max_position_embeddings", GW_MODEL_CONTEXT_MAX, &m->context, ctx));
-    int64_t kv_heads = m->heads, head_dim = m->hidden / m->heads;
+    int64_t kv_heads = f->kv_heads ? f->kv_heads : m->heads,
+            head_dim = f->head_dim ? f->head_dim : m->hidden / m->heads;
+    const cJSON *given = cJSON_GetObjectItemCaseSensitive(c, "head_dim");
     TRY(gw_json_int(c, "num_key_value_heads", 1, m->heads, &kv_heads, ctx));
     if (kv_heads > GW_MODEL_KV_HEADS_MAX)
         return gw_fail(ctx, GW_ERR_INPUT, "more than %d key-value heads are not supported",
                        GW_MODEL_KV_HEADS_MAX);
-    bool derived = m->hidden % m->heads == 0;
-    const cJSON *given = cJSON_GetObjectItemCaseSensitive(c, "head_dim");
-    if (!derived && (!given || cJSON_IsNull(given)))
+    if (m->hidden % m->heads != 0 && !f->head_dim && (!given || cJSON_IsNull(given)))
         return gw_fail(ctx, GW_ERR_INPUT, "'hidden_size' %u is no multiple of 'num_attention_heads' %u",
                        m->hidden, m->heads);
     TRY(gw_json_int(c, "head_dim", 1, GW_MODEL_HIDDEN_MAX, &head_dim, ctx));
     m->kv_heads = (uint32_t)kv_heads;
     m->head_dim = (uint32_t)head_dim;
     return GW_OK;
+}
+
+static gw_err_t read_shape(const cJSON *c, const struct family *f, struct gw_model_config *m,
+                           struct gw_err_ctx *ctx)
+{
+    TRY(need_size(c, "hidden_size", GW_MODEL_HIDDEN_MAX, &m->hidden, ctx));
+    TRY(need_size(c, "num_hidden_layers", GW_MODEL_LAYERS_MAX, &m->layers, ctx));
+    TRY(need_size(c, "num_attention_heads", GW_MODEL_HEADS_MAX, &m->heads, ctx));
+    TRY(need_size(c, f->family == GW_MODEL_QWEN3_MOE ? "moe_intermediate_size" : "intermediate_size",
+                  GW_MODEL_INTERMEDIATE_MAX, &m->intermediate, ctx));
+    TRY(need_size(c, "vocab_size", GW_MODEL_VOCAB_MAX, &m->vocab, ctx));
+    TRY(need_size(c, "max_position_embeddings", GW_MODEL_CONTEXT_MAX, &m->context, ctx));
+    return read_heads(c, f, m, ctx);
 }
 
 static gw_err_t check_shape(const struct gw_model_config *m, struct gw_err_ctx *ctx)
@@ -93,60 +142,108 @@ static gw_err_t check_shape(const struct gw_model_config *m, struct gw_err_ctx *
     return GW_OK;
 }
 
-static gw_err_t read_llama3(const cJSON *r, struct gw_model_config *m, struct gw_err_ctx *ctx)
+/* ---- windows ---- */
+
+/* *out = 0: none. null says so; a missing field does not. */
+static gw_err_t read_window(const cJSON *c, const struct family *f, uint32_t *out, struct gw_err_ctx *ctx)
 {
-    struct gw_rope_scaling *s = &m->rope;
-    s->llama3 = true;
-    TRY(gw_json_double(r, "factor", 1, ROPE_FACTOR_MAX, &s->factor, ctx));
-    TRY(gw_json_double(r, "low_freq_factor", 1e-3, ROPE_FACTOR_MAX, &s->low_freq_factor, ctx));
-    TRY(gw_json_double(r, "high_freq_factor", 1e-3, ROPE_FACTOR_MAX, &s->high_freq_factor, ctx));
-    TRY(gw_json_double(r, "original_max_position_embeddings", 1, GW_MODEL_CONTEXT_MAX, &s->original_context,
-                       ctx));
-    if (s->factor == 0 || s->low_freq_factor == 0 || s->original_context == 0 ||
-        s->high_freq_factor <= s->low_freq_factor)
-        return gw_fail(ctx, GW_ERR_INPUT,
-                       "llama3 RoPE needs factor, original_max_position_embeddings, and low_freq_factor < "
-                       "high_freq_factor");
+    const cJSON *given = cJSON_GetObjectItemCaseSensitive(c, "sliding_window");
+    int64_t window = given ? 0 : f->window;
+    bool used = f->window_rule == EVERY_LAYER;
+    TRY(gw_json_int(c, "sliding_window", 1, INT32_MAX, &window, ctx));
+    if (f->window_rule >= EVERY_LAYER_IF_USED) TRY(gw_json_bool(c, "use_sliding_window", &used, ctx));
+    *out = used ? (uint32_t)window : 0;
     return GW_OK;
 }
 
-/* r: rope_scaling or rope_parameters; NULL for plain. */
-static gw_err_t read_rope_object(const cJSON *r, struct gw_model_config *m, struct gw_err_ctx *ctx)
+static gw_err_t read_layer_types(const cJSON *list, struct gw_model_config *m, struct gw_err_ctx *ctx)
 {
-    if (!r || cJSON_IsNull(r)) return GW_OK;
-    const char *type = "default";
-    if (!cJSON_IsObject(r)) return gw_fail(ctx, GW_ERR_INPUT, "RoPE parameters are no JSON object");
-    TRY(gw_json_double(r, "rope_theta", 1, ROPE_THETA_MAX, &m->rope_theta, ctx));
-    TRY(gw_json_string(r, "type", &type, ctx));
-    TRY(gw_json_string(r, "rope_type", &type, ctx));
-    if (strcmp(type, "llama3") == 0) return read_llama3(r, m, ctx);
-    if (strcmp(type, "default") == 0) return GW_OK;
-    return gw_fail(ctx, GW_ERR_INPUT, "RoPE type '%.32s' is not supported, only default and llama3 are",
-                   type);
+    const cJSON *item;
+    uint32_t layer = 0;
+    if (!cJSON_IsArray(list) || cJSON_GetArraySize(list) != (int)m->layers)
+        return gw_fail(ctx, GW_ERR_INPUT, "'layer_types' must name the types of %u layers", m->layers);
+    cJSON_ArrayForEach(item, list)
+    {
+        const char *type = cJSON_IsString(item) ? item->valuestring : "";
+        m->slides[layer] = strcmp(type, "sliding_attention") == 0;
+        if (!m->slides[layer] && strcmp(type, "full_attention") != 0)
+            return gw_fail(
+                ctx, GW_ERR_INPUT,
+                "layer type '%.32s' is not supported, only full_attention and sliding_attention are", type);
+        if (m->slides[layer] && m->window == 0)
+            return gw_fail(ctx, GW_ERR_INPUT, "'layer_types' has layers that slide, and there is no window");
+        layer++;
+    }
+    return GW_OK;
 }
 
-static gw_err_t read_rope(const cJSON *c, struct gw_model_config *m, struct gw_err_ctx *ctx)
+static gw_err_t read_windows(const cJSON *c, const struct family *f, struct gw_model_config *m,
+                             struct gw_err_ctx *ctx)
 {
-    double partial = 1;
-    m->rope_theta = 10000;
-    TRY(gw_json_double(c, "rope_theta", 1, ROPE_THETA_MAX, &m->rope_theta, ctx));
-    TRY(gw_json_double(c, "partial_rotary_factor", 0, 1, &partial, ctx));
-    if (partial != 1) return gw_fail(ctx, GW_ERR_INPUT, "'partial_rotary_factor' is not supported");
-    TRY(read_rope_object(cJSON_GetObjectItemCaseSensitive(c, "rope_scaling"), m, ctx));
-    return read_rope_object(cJSON_GetObjectItemCaseSensitive(c, "rope_parameters"), m, ctx);
+    const cJSON *types = cJSON_GetObjectItemCaseSensitive(c, "layer_types");
+    int64_t first = f->window_rule == UPPER_LAYERS_IF_USED ? MAX_WINDOW_LAYERS : 0;
+    if (f->window_rule == UPPER_LAYERS_IF_USED)
+        TRY(gw_json_int(c, "max_window_layers", 0, INT32_MAX, &first, ctx));
+    TRY(read_window(c, f, &m->window, ctx));
+    for (uint32_t i = 0; i < m->layers; i++) m->slides[i] = m->window > 0 && i >= first;
+    if (types && !cJSON_IsNull(types)) TRY(read_layer_types(types, m, ctx));
+    if (m->window >= m->context) m->window = 0; /* no row is without any other's sight */
+    return GW_OK;
 }
+
+uint32_t gw_model_horizon(const struct gw_model_config *c)
+{
+    for (uint32_t i = 0; i < c->layers; i++)
+        if (!c->slides[i]) return 0;
+    return c->window;
+}
+
+/* ---- experts ---- */
+
+/* Qwen3Moe's: some layers could have one FFN for all. */
+static gw_err_t check_sparse_everywhere(const cJSON *c, struct gw_err_ctx *ctx)
+{
+    const cJSON *dense = cJSON_GetObjectItemCaseSensitive(c, "mlp_only_layers");
+    int64_t step = 1;
+    TRY(gw_json_int(c, "decoder_sparse_step", 1, GW_MODEL_LAYERS_MAX, &step, ctx));
+    if (step != 1 || (dense && !cJSON_IsNull(dense) && cJSON_GetArraySize(dense) != 0))
+        return gw_fail(ctx, GW_ERR_INPUT,
+                       "'mlp_only_layers', 'decoder_sparse_step': layers without experts are not supported");
+    return GW_OK;
+}
+
+static gw_err_t read_experts(const cJSON *c, const struct family *f, struct gw_model_config *m,
+                             struct gw_err_ctx *ctx)
+{
+    if (!f->experts) return GW_OK;
+    TRY(need_size(c, f->experts, GW_MODEL_EXPERTS_MAX, &m->experts, ctx));
+    TRY(need_size(c, "num_experts_per_tok", m->experts, &m->experts_taken, ctx));
+    m->weigh_taken = f->family == GW_MODEL_MIXTRAL;
+    if (f->family != GW_MODEL_QWEN3_MOE) return GW_OK;
+    TRY(gw_json_bool(c, "norm_topk_prob", &m->weigh_taken, ctx));
+    return check_sparse_everywhere(c, ctx);
+}
+
+/* ---- all ---- */
 
 static gw_err_t read_all(const cJSON *c, struct gw_model_config *m, struct gw_err_ctx *ctx)
 {
+    const struct family *f = NULL;
     if (!cJSON_IsObject(c)) return gw_fail(ctx, GW_ERR_INPUT, "not a JSON object");
-    TRY(check_family(c, ctx));
+    TRY(find_family(c, &f, ctx));
     TRY(check_features(c, ctx));
-    TRY(read_shape(c, m, ctx));
+    TRY(read_shape(c, f, m, ctx));
     TRY(check_shape(m, ctx));
-    m->rms_eps = 1e-6; /* LlamaConfig's default */
+    m->family = f->family;
+    m->qkv_bias = f->qkv_bias;
+    m->qk_norm = f->qk_norm;
+    m->rms_eps = f->rms_eps;
+    m->rope_theta = f->rope_theta;
     TRY(gw_json_double(c, "rms_norm_eps", 0, 1, &m->rms_eps, ctx));
     TRY(gw_json_bool(c, "tie_word_embeddings", &m->tied, ctx));
-    return read_rope(c, m, ctx);
+    TRY(read_windows(c, f, m, ctx));
+    TRY(read_experts(c, f, m, ctx));
+    return gw_rope_config_read(c, m, ctx);
 }
 
 gw_err_t gw_model_config_parse(const char *text, size_t len, struct gw_model_config *out,

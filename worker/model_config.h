@@ -1,11 +1,19 @@
-/* Model config: config.json of a Llama-family model, read, bounded and checked against itself.
+/* Model config: config.json of a supported model, read, bounded and checked against itself.
+ *
+ *     architecture           of its own, beside what Llama has
+ *     LlamaForCausalLM       -
+ *     MistralForCausalLM     sliding window in every layer
+ *     Qwen2ForCausalLM       biases of q, k, v; a sliding window in some layers, if use_sliding_window
+ *     Qwen3ForCausalLM       RMSNorm of each head's q and k; head_dim of its own; window as Qwen2
+ *     MixtralForCausalLM     experts, weighted among those taken
+ *     Qwen3MoeForCausalLM    as Qwen3, and experts; weighted among those taken if norm_topk_prob, else among all
  *
  * What the engine cannot compute exactly as the model's makers meant is refused in one clear line: other
- * architectures, biases, quantized weights, RoPE forms other than plain and llama3. Both forms of the RoPE
- * fields are read: rope_theta + rope_scaling, and the newer rope_parameters.
+ * architectures, other biases, quantized weights, RoPE forms that it does not know. Where a file is silent, the
+ * architecture's own default counts.
  *
  * Owner: plain data. Thread: any. Units: elements, tokens. Errors: GW_ERR_INPUT, GW_ERR_NOT_FOUND,
- * GW_ERR_IO; on error *out is unchanged. Source: Hugging Face transformers, LlamaConfig. */
+ * GW_ERR_IO; on error *out is unchanged. Source: Hugging Face transformers, the architectures' configurations. */
 #ifndef GW_WORKER_MODEL_CONFIG_H
 #define GW_WORKER_MODEL_CONFIG_H
 
@@ -22,21 +30,57 @@
 #define GW_MODEL_HEAD_DIM_UNIT    8
 #define GW_MODEL_KV_HEADS_MAX     128 /* shares of a tree, GW_SHARES_MAX */
 #define GW_MODEL_INTERMEDIATE_MAX (1u << 20)
+#define GW_MODEL_EXPERTS_MAX      1024 /* GW_EXPERTS_MAX */
 #define GW_MODEL_VOCAB_MAX        (1u << 20)
 #define GW_MODEL_CONTEXT_MAX      (1u << 20)
 #define GW_MODEL_CONFIG_BYTES_MAX (1u << 20)
 
+enum gw_model_family {
+    GW_MODEL_LLAMA,
+    GW_MODEL_MISTRAL,
+    GW_MODEL_QWEN2,
+    GW_MODEL_QWEN3,
+    GW_MODEL_MIXTRAL,
+    GW_MODEL_QWEN3_MOE
+};
+
+/* Formulas: worker/rope.h. */
+enum gw_rope_kind { GW_ROPE_PLAIN, GW_ROPE_LINEAR, GW_ROPE_LLAMA3, GW_ROPE_YARN, GW_ROPE_LONG };
+
 struct gw_rope_scaling {
-    bool llama3; /* false: plain */
-    double factor, low_freq_factor, high_freq_factor, original_context;
+    enum gw_rope_kind kind;
+    double factor, original_context;
+    double low_freq_factor, high_freq_factor;  /* llama3 */
+    double beta_fast, beta_slow;               /* yarn */
+    bool truncate;                             /* yarn */
+    double magnitude;                          /* cos and sin are multiplied by it */
+    float divisors[GW_MODEL_HEAD_DIM_MAX / 2]; /* longrope */
 };
 
 struct gw_model_config {
-    uint32_t hidden, layers, heads, kv_heads, head_dim, intermediate, vocab, context;
+    enum gw_model_family family;
+    uint32_t hidden, layers, heads, kv_heads, head_dim, vocab, context;
+    uint32_t intermediate; /* of the FFN, or of each expert */
     double rms_eps, rope_theta;
     struct gw_rope_scaling rope;
-    bool tied; /* the head's weights are the embedding's */
+    bool tied;     /* the head's weights are the embedding's */
+    bool qkv_bias; /* q, k and v have biases */
+    bool qk_norm;  /* q and k of each head are normed before RoPE */
+    uint32_t
+        window; /* positions that a row of a sliding layer sees; 0: no layer slides, or none before the context's end */
+    bool slides[GW_MODEL_LAYERS_MAX]; /* [layers] */
+    uint32_t experts, experts_taken;  /* 0: one FFN for all */
+    bool weigh_taken;                 /* experts are weighted among those taken, else among all */
 };
+
+/* Positions that a row of this layer sees; 0: all. */
+static inline uint32_t gw_model_window(const struct gw_model_config *c, uint32_t layer)
+{
+    return c->slides[layer] ? c->window : 0;
+}
+
+/* Positions behind which no layer sees anything: KV that is older is dead. 0: some layer sees all. */
+uint32_t gw_model_horizon(const struct gw_model_config *config);
 
 /* Reads dir/config.json. */
 gw_err_t gw_model_config_read(const char *dir, struct gw_model_config *out,

@@ -73,7 +73,7 @@ static gw_err_t describe_layers(struct gw_page_pool *pool, const struct gw_model
                                 struct gw_err_ctx *ctx)
 {
     uint32_t kv_heads = kv_heads_of(cells, r), layers = gw_cells_layers(cells, r);
-    uint32_t first_head = r.s0 * cells->share_heads;
+    uint32_t first_head = r.s0 * cells->share_heads, first_layer = gw_cells_layer(cells, r.g0);
     pool->layers = calloc(layers, sizeof *pool->layers);
     pool->layer_arenas = calloc((size_t)layers * kv_heads, sizeof *pool->layer_arenas);
     if (!pool->layers || !pool->layer_arenas) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
@@ -84,6 +84,7 @@ static gw_err_t describe_layers(struct gw_page_pool *pool, const struct gw_model
         for (uint32_t k = 0; k < kv_heads; k++)
             bases[k] = arenas[k].base + layer_bytes(c, kv) * (l % cells->group_layers);
         pool->layers[l] = (struct gw_kv_layer){.arena = bases,
+                                               .window = gw_model_window(c, first_layer + l),
                                                .page_bytes = arenas->page_bytes,
                                                .cells = kv_heads,
                                                .heads_per_cell = 1,

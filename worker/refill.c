@@ -124,9 +124,16 @@ void gw_refill_destroy(struct gw_refill *r)
 
 /* ---- what is missing ---- */
 
+/* The first block that b wants: if it ran before, it goes on at its end and wants what is seen from there. What a new
+ * prompt shares with others may end anywhere. */
+static uint32_t first_wanted(const struct gw_refill *r, const struct gw_branch *b)
+{
+    return b->output_len > 0 ? gw_blocks_behind(r->config.horizon, gw_branch_len(b) - 1) : 0;
+}
+
 static uint32_t have_blocks(struct gw_refill *r, struct gw_branch *b)
 {
-    uint32_t whole = gw_branch_whole(b), have = 0, slot;
+    uint32_t whole = gw_branch_whole(b), have = first_wanted(r, b), slot;
     while (have < whole && gw_blocks_find(r->config.blocks, gw_branch_name(b, r->config.namer, have), &slot))
         have++;
     return have;
@@ -275,7 +282,7 @@ static bool claim_block(struct gw_refill *r, struct item *it, const struct gw_bl
 
 static bool claim_branch(struct gw_refill *r, struct item *it, struct gw_branch *b, struct gw_id_map *claimed)
 {
-    for (uint32_t block = 0; block < gw_branch_whole(b); block++)
+    for (uint32_t block = first_wanted(r, b); block < gw_branch_whole(b); block++)
         if (!claim_block(r, it, gw_branch_name(b, r->config.namer, block), claimed)) return false;
     if (tail_tokens(b, it->warm) == 0 || b->tail_tokens > 0) return true;
     const struct gw_block_name tail = gw_branch_tail_name(b, r->config.namer);

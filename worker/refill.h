@@ -45,6 +45,7 @@ struct gw_refill_config {
     struct gw_stores *stores;       /* NULL: new prompts are nowhere else */
     struct gw_geometry_heads heads; /* of the model: which pages a holder's cells are */
     uint64_t block_bytes;           /* of all its pages, over all ranks */
+    uint32_t horizon;               /* positions that rows see back (gw_model_horizon); 0: all */
     bool always;                    /* fetch whatever is missing, whatever is predicted (tests, operators) */
 };
 

@@ -1,15 +1,21 @@
-/* RoPE tables: cos and sin of every (position, frequency), plain or llama3-scaled.
+/* RoPE tables: cos and sin of every (position, frequency), plain or scaled.
  *
  *     inv_freq[i] = theta^(-2i / head_dim)                                  i in [0, head_dim / 2)
+ *     linear      inv_freq / factor
  *     llama3      wavelength > original / low: inv_freq / factor; < original / high: as it is; between:
  *                 smoothly from one to the other
- *     angle       = position · inv_freq[i]
+ *     yarn        inv_freq / factor · ramp + inv_freq · (1 - ramp), ramp from 0 to 1 between the i that turn
+ *                 beta_fast and beta_slow times within the original context: i(n) = head_dim · ln(original /
+ *                 2πn) / (2 ln theta), rounded outwards if `truncate`
+ *     longrope    1 / (divisors[i] · theta^(2i / head_dim))
+ *     angle       = position · inv_freq[i]; cos and sin are multiplied by `magnitude`
  *
  * Frequencies and angles are rounded to f32 where transformers rounds them, for that is what models were
  * trained with; the functions are the project's own in f64, so that every machine has the same table.
  *
  * Owner: the caller frees with free(). Thread: any. Units: positions. Errors: GW_ERR_MEMORY.
- * Source: Su et al. 2021 (RoFormer); transformers, modeling_rope_utils._compute_llama3_parameters. */
+ * Source: Su et al. 2021 (RoFormer); Peng et al. 2023 (YaRN); Ding et al. 2024 (LongRoPE); transformers,
+ * modeling_rope_utils. */
 #ifndef GW_WORKER_ROPE_H
 #define GW_WORKER_ROPE_H
 

@@ -123,8 +123,15 @@ static void drop_tail(struct gw_scheduler *s, struct gw_branch *b)
 static void release_blocks(struct gw_scheduler *s, struct gw_branch *b)
 {
     drop_tail(s, b);
-    while (b->blocks_len > 0) gw_blocks_unref(s->blocks, b->blocks[--b->blocks_len]);
-    b->computed = b->sealed = 0;
+    while (b->blocks_len > b->dead) gw_blocks_unref(s->blocks, b->blocks[--b->blocks_len]);
+    b->computed = b->sealed = b->blocks_len = b->dead = 0;
+}
+
+/* Gives back what no position from the next one on sees. */
+static void release_behind(struct gw_scheduler *s, struct gw_branch *b)
+{
+    uint32_t behind = gw_blocks_behind(s->config.horizon, b->computed);
+    while (b->dead < behind) gw_blocks_unref(s->blocks, b->blocks[b->dead++]);
 }
 
 static void preempt(struct gw_scheduler *s, struct gw_branch *victim)
@@ -215,17 +222,43 @@ static void plan_running(struct gw_scheduler *s)
     }
 }
 
-/* The sealed blocks that b could share, found by name. At least one token is left to compute: its logits are
- * what the step is for. *unused = how many of them nobody references. */
-static uint32_t find_prefix(struct gw_scheduler *s, struct gw_branch *b, uint32_t *unused)
+/* The sealed blocks that b could share, found by name: blocks [*dead, result). At least one token is left to compute: its
+ * logits are what the step is for. */
+static uint32_t find_prefix(struct gw_scheduler *s, struct gw_branch *b, uint32_t *dead)
 {
-    uint32_t whole = gw_branch_whole(b), hits = 0, slot;
-    *unused = 0;
-    while (hits < whole && gw_blocks_find(s->blocks, gw_branch_name(b, s->namer, hits), &slot)) {
-        if (gw_blocks_refs(s->blocks, slot) == 0) ++*unused;
-        b->blocks[hits++] = slot;
+    uint32_t whole = gw_branch_whole(b), hits = 0, lost = 0; /* lost: up to there not all are here */
+    *dead = 0;
+    for (uint32_t i = 0; i < whole; i++) {
+        b->blocks[i] = 0; /* some slot: nobody looks at a dead one */
+        if (!gw_blocks_find(s->blocks, gw_branch_name(b, s->namer, i), &b->blocks[i])) {
+            if (s->config.horizon == 0) break;
+            lost = i + 1;
+            continue;
+        }
+        uint32_t behind = gw_blocks_behind(s->config.horizon, (i + 1) * GW_BLOCK_TOKENS);
+        if (behind < lost) continue;
+        hits = i + 1;
+        *dead = behind;
     }
     return hits;
+}
+
+/* How many of blocks [dead, hits) nobody references. */
+static uint32_t count_unused(const struct gw_scheduler *s, const struct gw_branch *b, uint32_t dead,
+                             uint32_t hits)
+{
+    uint32_t unused = 0;
+    for (uint32_t i = dead; i < hits; i++) unused += gw_blocks_refs(s->blocks, b->blocks[i]) == 0;
+    return unused;
+}
+
+/* Blocks that b needs beside those found, at any one time. */
+static uint32_t blocks_needed(const struct gw_scheduler *s, const struct gw_branch *b, uint32_t hits)
+{
+    uint32_t need = gw_blocks_for(gw_branch_len(b)) - hits - (b->tail_tokens > 0);
+    uint64_t seen = (uint64_t)s->config.horizon + s->config.max_chunk + 2 * GW_BLOCK_TOKENS;
+    return s->config.horizon && seen < (uint64_t)need * GW_BLOCK_TOKENS ? gw_blocks_for((uint32_t)seen)
+                                                                        : need;
 }
 
 /* What came of the block behind the whole ones goes on behind them; they are all there. */
@@ -239,11 +272,12 @@ static void use_tail(struct gw_branch *b)
 
 static bool admit(struct gw_scheduler *s, struct gw_branch *b)
 {
-    uint32_t unused, hits = find_prefix(s, b, &unused);
+    uint32_t dead, hits = find_prefix(s, b, &dead), unused = count_unused(s, b, dead, hits);
     if (hits < gw_branch_whole(b)) drop_tail(s, b);
-    uint64_t need = gw_blocks_for(gw_branch_len(b)) - hits - (b->tail_tokens > 0);
+    uint64_t need = blocks_needed(s, b, hits);
     if (need + s->running.len > gw_blocks_available(s->blocks) - unused) return false;
-    for (uint32_t i = 0; i < hits; i++) gw_blocks_ref(s->blocks, b->blocks[i]);
+    for (uint32_t i = dead; i < hits; i++) gw_blocks_ref(s->blocks, b->blocks[i]);
+    b->dead = dead;
     b->blocks_len = b->sealed = hits;
     b->computed = hits * GW_BLOCK_TOKENS;
     use_tail(b);
@@ -291,6 +325,7 @@ void gw_scheduler_computed(struct gw_scheduler *s, const struct gw_step_item *it
         if (slot != b->blocks[b->sealed]) b->lane_known = min_u32(b->lane_known, b->sealed);
         b->blocks[b->sealed] = slot;
     }
+    release_behind(s, b);
 }
 
 /* ---- jobs ---- */
@@ -358,9 +393,10 @@ bool gw_scheduler_fork(struct gw_scheduler *s, const struct gw_branch *from, str
     assert(to->state == GW_BRANCH_HELD && from->computed == gw_branch_len(to));
     if (s->running.len >= s->config.max_sequences) return false;
     for (uint32_t i = 0; i < from->sealed; i++) {
-        gw_blocks_ref(s->blocks, from->blocks[i]);
+        if (i >= from->dead) gw_blocks_ref(s->blocks, from->blocks[i]);
         to->blocks[to->blocks_len++] = from->blocks[i];
     }
+    to->dead = from->dead;
     if (!copy_partial(s, from, to)) {
         release_blocks(s, to);
         return false;

@@ -22,6 +22,10 @@
  * A job with several branches: one goes ahead and computes the prompt, the others are HELD; then those that
  * begin with it fork (share full blocks, copy the partial one), and the rest are admitted by name.
  *
+ * SLIDING WINDOWS: where no layer sees further back than the horizon, a branch gives blocks behind it back as it
+ * goes on; they stay in the prefix cache as long as they can. A prefix is found by the blocks that its next position
+ * sees, whether or not those before them are still there.
+ *
  * SEVERAL STEPS UNDER WAY (depth > 1): a branch is in one of them at most, between plan and computed; until then it
  * is neither planned again nor preempted. Each step takes at most its part (1 / depth, rounded up) of the running
  * branches that decode, so that the next one has some, too.
@@ -41,6 +45,7 @@ struct gw_scheduler_config {
     uint32_t max_batch_tokens; /* rows per step */
     uint32_t max_sequences;    /* running branches; <= max_batch_tokens, else it is lowered to that */
     uint32_t max_chunk;        /* rows of one prefilling branch per step; 0 = the budget */
+    uint32_t horizon;          /* positions that rows see back (gw_model_horizon); 0: all */
     uint32_t depth;            /* steps that may be under way at once: the stages of the pipeline; 0 = 1 */
 };
 

@@ -23,6 +23,23 @@ static void place_products(struct tables *t, struct gw_products *p, uint32_t cou
     p->count = count;
 }
 
+static void place_ffns(struct tables *t, const struct gw_weights *w, struct gw_layer_weights *layer)
+{
+    uint32_t ffns = gw_model_ffns(&w->model->config);
+    layer->ffn = take(t, ffns, sizeof *layer->ffn);
+    for (uint32_t e = 0; e < ffns; e++) {
+        struct gw_ffn_weights none = {0}, *ffn = t->base ? &layer->ffn[e] : &none;
+        place_products(t, &ffn->gate_up, w->shares);
+        ffn->down = take(t, w->shares, sizeof *ffn->down);
+    }
+}
+
+static void place_bias(struct tables *t, const struct gw_weights *w, struct gw_layer_weights *layer)
+{
+    size_t columns = ((size_t)w->heads + 2 * w->kv_heads) * w->model->config.head_dim;
+    if (w->model->config.qkv_bias) layer->prep.bias = take(t, columns, sizeof(float));
+}
+
 static size_t place_all(struct gw_weights *w, uint8_t *base)
 {
     struct tables t = {.base = base};
@@ -32,9 +49,9 @@ static size_t place_all(struct gw_weights *w, uint8_t *base)
     for (uint32_t l = 0; l < w->layers_len; l++) {
         struct gw_layer_weights none = {0}, *layer = base ? &w->layers[l] : &none;
         place_products(&t, &layer->qkv, w->shares + 2 * w->kv_heads);
-        place_products(&t, &layer->gate_up, w->shares);
         layer->o = take(&t, w->shares, sizeof *layer->o);
-        layer->down = take(&t, w->shares, sizeof *layer->down);
+        place_bias(&t, w, layer);
+        place_ffns(&t, w, layer);
     }
     return t.used;
 }
@@ -47,21 +64,60 @@ static void add_product(struct gw_products *p, uint32_t *filled, const struct gw
     ++*filled;
 }
 
+static void fill_norms(const struct gw_weights *w, uint32_t group, uint32_t in_group,
+                       struct gw_layer_weights *layer)
+{
+    const struct gw_model_config *c = &w->model->config;
+    layer->norm_attn = gw_cell_store_norms(w->store, group) + in_group * gw_cell_store_norm_floats(c);
+    layer->norm_ffn = layer->norm_attn + c->hidden;
+    layer->prep.eps = (float)c->rms_eps;
+    if (!c->qk_norm) return;
+    layer->prep.q_norm = layer->norm_ffn + c->hidden;
+    layer->prep.k_norm = layer->prep.q_norm + c->head_dim;
+}
+
+/* A row of biases as wide as one of qkv: of each share's q, of each head's k, of each head's v. */
+static void fill_bias(const struct gw_weights *w, uint32_t group, uint32_t in_group, float *bias)
+{
+    const struct gw_cells *cells = &w->model->cells;
+    size_t head_dim = w->model->config.head_dim, share = cells->share_heads * head_dim;
+    uint32_t kv_first = gw_cells_kv_first(cells, w->rect.s0);
+    for (uint32_t i = 0; i < w->shares; i++, bias += share)
+        memcpy(bias, gw_cell_store_share_bias(w->store, group, w->rect.s0 + i) + in_group * share,
+               share * sizeof *bias);
+    for (uint32_t matrix = 0; matrix < GW_KV_HEAD_MATRICES; matrix++)
+        for (uint32_t h = 0; h < w->kv_heads; h++, bias += head_dim)
+            memcpy(bias,
+                   gw_cell_store_kv_bias(w->store, group, kv_first + h) +
+                       (in_group * GW_KV_HEAD_MATRICES + matrix) * head_dim,
+                   head_dim * sizeof *bias);
+}
+
+/* One share's parts of every FFN; m: its matrices in this layer. */
+static void fill_ffns(const struct gw_weights *w, uint32_t share, const struct gw_weight *m,
+                      struct gw_layer_weights *layer)
+{
+    for (uint32_t e = 0; e < gw_model_ffns(&w->model->config); e++, m += GW_SHARE_FFN_MATRICES) {
+        uint32_t at = share;
+        add_product(&layer->ffn[e].gate_up, &at, &m[GW_SHARE_GATE_UP]);
+        layer->ffn[e].down[share] = m[GW_SHARE_DOWN];
+    }
+}
+
 static void fill_layer(struct gw_weights *w, uint32_t group, uint32_t in_group,
                        struct gw_layer_weights *layer)
 {
-    const struct gw_cells *cells = &w->model->cells;
-    uint32_t hidden = w->model->config.hidden, kv_first = gw_cells_kv_first(cells, w->rect.s0);
-    uint32_t qkv = 0, gate_up = 0;
-    layer->norm_attn = gw_cell_store_norms(w->store, group) + (size_t)in_group * 2 * hidden;
-    layer->norm_ffn = layer->norm_attn + hidden;
+    const struct gw_model_config *c = &w->model->config;
+    uint32_t kv_first = gw_cells_kv_first(&w->model->cells, w->rect.s0), qkv = 0;
+    fill_norms(w, group, in_group, layer);
+    if (c->qkv_bias) fill_bias(w, group, in_group, (float *)layer->prep.bias);
+    if (c->experts) layer->router = gw_cell_store_routers(w->store, group) + in_group;
     for (uint32_t i = 0; i < w->shares; i++) {
         const struct gw_weight *m =
-            gw_cell_store_share(w->store, group, w->rect.s0 + i) + (size_t)in_group * GW_SHARE_MATRICES;
+            gw_cell_store_share(w->store, group, w->rect.s0 + i) + (size_t)in_group * gw_share_matrices(c);
         add_product(&layer->qkv, &qkv, &m[GW_SHARE_Q]);
-        add_product(&layer->gate_up, &gate_up, &m[GW_SHARE_GATE_UP]);
         layer->o[i] = m[GW_SHARE_O];
-        layer->down[i] = m[GW_SHARE_DOWN];
+        fill_ffns(w, i, m, layer);
     }
     for (uint32_t matrix = 0; matrix < GW_KV_HEAD_MATRICES; matrix++)
         for (uint32_t h = 0; h < w->kv_heads; h++)

@@ -5,7 +5,7 @@
  * summed on its own before the tree (DESIGN part 4).
  *
  *     qkv      Q of each share | K of each KV head | V of each KV head
- *     gate_up  per share its gate columns | its up columns, each padded with zeros to share_cols
+ *     gate_up  of an FFN or expert: per share its gate columns | its up columns, each padded with zeros to share_cols
  *     head     rows of each share's part of the vocabulary; only with the last layer group
  *
  * Owner: gw_weights_destroy releases the cells and frees. Thread: const after create, which runs where the store may
@@ -21,11 +21,18 @@ struct gw_products {
     uint32_t count, columns;
 };
 
+struct gw_ffn_weights {
+    struct gw_products gate_up;
+    struct gw_weight *down; /* [shares] of [hidden, share_cols] */
+};
+
 struct gw_layer_weights {
     const float *norm_attn, *norm_ffn; /* [hidden] */
-    struct gw_products qkv, gate_up;
-    struct gw_weight *o;    /* [shares] of [hidden, share_heads · head_dim] */
-    struct gw_weight *down; /* [shares] of [hidden, share_cols] */
+    struct gw_products qkv;
+    struct gw_qkv_prep prep;        /* its bias: [qkv.columns] */
+    struct gw_weight *o;            /* [shares] of [hidden, share_heads · head_dim] */
+    const struct gw_weight *router; /* [experts, hidden]; NULL without experts */
+    struct gw_ffn_weights *ffn;     /* [gw_model_ffns] */
 };
 
 struct gw_weights {

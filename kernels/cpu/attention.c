@@ -57,6 +57,13 @@ static void attend_items(const void *arg, void *scratch, size_t first, size_t la
     }
 }
 
+/* Multiply-adds of one query head of a sequence, about. */
+static double seq_fmas(const struct gw_kv_layer *kv, const struct gw_seq_rows *seq)
+{
+    uint32_t end = seq->position + seq->rows;
+    return 2.0 * seq->rows * (end - gw_attn_start(kv, seq->position)) * kv->head_dim;
+}
+
 void gw_attention_run(struct gw_device *dev, const struct gw_attn_job *job)
 {
     assert(job->kv->head_dim % 8 == 0 && job->kv->head_dim <= GW_ATTN_HEAD_DIM_MAX);
@@ -64,7 +71,7 @@ void gw_attention_run(struct gw_device *dev, const struct gw_attn_job *job)
     double fmas = 0;
     for (uint32_t i = 0; i < job->seqs_len; i++) {
         items += seq_blocks(job, &job->seqs[i]) * gw_kv_heads(job->kv);
-        fmas += 2.0 * job->seqs[i].rows * (job->seqs[i].position + job->seqs[i].rows) * job->kv->head_dim;
+        fmas += seq_fmas(job->kv, &job->seqs[i]);
     }
     if (items > 0)
         gw_device_parallel(dev, attend_items, job, items, fmas * job->heads * job->fma_ns / (double)items);

@@ -1,18 +1,20 @@
 /* Causal attention over pages: the walk that all variants share, and the arithmetic that they must agree on.
  *
- * For one query (row at position p, head h), chunk c = positions 256 c .. min(256 c + 255, p), j from 0:
+ * For one query (row at position p, head h), chunk c = positions 256 c .. min(256 c + 255, p), j from 0; of these only
+ * the ones that its window leaves (w = window: positions > p - w):
  *
  *     s_j = scale * dot(q, k_j)            dot over 16 virtual lanes (lane = d mod 16)
  *     m   = max s_j                        over 16 virtual lanes (lane = j mod 16), from -FLT_MAX
  *     e_j = exp(s_j - m),  l = sum e_j     likewise
  *     o_d = fma(e_j, v_j[d], o_d)          j ascending, from 0
  *
- * The first chunk's (m, l, o) is the state; each later chunk merges into it:
+ * The first chunk of which the query sees something gives (m, l, o) as the state; each later chunk merges into it:
  *
  *     M = max(state.m, m), a = exp(state.m - M), b = exp(m - M)
  *     state = (M, fma(state.l, a, l b), fma(state.o, a, o b))
  *
- * and the row is state.o * (1 / state.l). K and V are read as stored; positions behind p are never loaded.
+ * and the row is state.o * (1 / state.l). K and V are read as stored; positions that no query of an item sees
+ * are never loaded, and what is loaded for others takes no part.
  *
  * An item is up to GW_ATTN_QUERIES queries of one sequence and one KV head: query i is (row i / group, head
  * i mod group), group = query heads of that KV head; so that K and V are read once for all of them.
@@ -57,10 +59,16 @@ struct gw_attn_job {
 void gw_attention_run(struct gw_device *dev, const struct gw_attn_job *job);
 
 struct gw_attn_query {
-    const float *q;  /* [head_dim] */
-    size_t out_at;   /* element of out */
-    uint32_t length; /* positions that it sees: its own + 1 */
+    const float *q;         /* [head_dim] */
+    size_t out_at;          /* element of out */
+    uint32_t start, length; /* it sees positions [start, length); length: its own + 1 */
 };
+
+/* First position that a row at `position` sees. */
+static inline uint32_t gw_attn_start(const struct gw_kv_layer *kv, uint32_t position)
+{
+    return kv->window && position >= kv->window ? position + 1 - kv->window : 0;
+}
 
 static inline struct gw_attn_query gw_attn_query(const struct gw_attn_job *job,
                                                  const struct gw_attn_item *item, uint32_t i)
@@ -68,9 +76,11 @@ static inline struct gw_attn_query gw_attn_query(const struct gw_attn_job *job,
     uint32_t index = (item->first_query + i) / item->group;
     size_t head = item->first_head + (item->first_query + i) % item->group;
     size_t row = item->seq->row + index, hd = job->kv->head_dim;
+    uint32_t position = item->seq->position + index;
     return (struct gw_attn_query){.q = job->qkv + row * job->qkv_stride + job->q_at + head * hd,
                                   .out_at = (row * job->heads + head) * hd,
-                                  .length = item->seq->position + index + 1};
+                                  .start = gw_attn_start(job->kv, position),
+                                  .length = position + 1};
 }
 
 #endif

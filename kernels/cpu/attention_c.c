@@ -26,32 +26,32 @@ static float score(const float *q, const void *k, enum gw_dtype type, uint32_t h
     return gw_fold_sum_c(lanes) * scale;
 }
 
-/* p[n] scores → e^(score - max); their max and sum into *part. */
-static void exponentials(float *p, uint32_t n, struct softmax_state *part)
+/* Scores p[skip, n) → e^(score - max); their max and sum into *part. */
+static void exponentials(float *p, uint32_t skip, uint32_t n, struct softmax_state *part)
 {
     float lanes[GW_LANES];
     for (int i = 0; i < GW_LANES; i++) lanes[i] = -FLT_MAX;
-    for (uint32_t j = 0; j < n; j++) lanes[j % GW_LANES] = gw_max_c(lanes[j % GW_LANES], p[j]);
+    for (uint32_t j = skip; j < n; j++) lanes[j % GW_LANES] = gw_max_c(lanes[j % GW_LANES], p[j]);
     part->max = gw_fold_max_c(lanes);
     for (int i = 0; i < GW_LANES; i++) lanes[i] = 0.0f;
-    for (uint32_t j = 0; j < n; j++) {
+    for (uint32_t j = skip; j < n; j++) {
         p[j] = gw_expf(p[j] - part->max);
         lanes[j % GW_LANES] += p[j];
     }
     part->sum = gw_fold_sum_c(lanes);
 }
 
-/* Chunk of positions [first, first + n) of one query into s->part. */
+/* Chunk of positions [first, first + n) of one query, but for the first `skip` of them, into s->part. */
 static void attend_chunk(const struct gw_attn_job *job, const struct gw_attn_item *item, const float *q,
-                         uint32_t first, uint32_t n, struct scratch *s)
+                         uint32_t first, uint32_t skip, uint32_t n, struct scratch *s)
 {
     const struct gw_kv_layer *kv = job->kv;
-    for (uint32_t j = 0; j < n; j++)
+    for (uint32_t j = skip; j < n; j++)
         s->p[j] = score(q, gw_kv_at(kv, job->kv_type, GW_KV_K, item->kv_head, item->seq->blocks, first + j),
                         job->kv_type, kv->head_dim, job->scale);
-    exponentials(s->p, n, &s->part);
+    exponentials(s->p, skip, n, &s->part);
     for (uint32_t d = 0; d < kv->head_dim; d++) s->part.out[d] = 0.0f;
-    for (uint32_t j = 0; j < n; j++) {
+    for (uint32_t j = skip; j < n; j++) {
         const void *v = gw_kv_at(kv, job->kv_type, GW_KV_V, item->kv_head, item->seq->blocks, first + j);
         for (uint32_t d = 0; d < kv->head_dim; d++)
             s->part.out[d] = fmaf(s->p[j], gw_f32_at(v, job->kv_type, d), s->part.out[d]);
@@ -73,10 +73,11 @@ static void attend_item(const struct gw_attn_job *job, const struct gw_attn_item
     uint32_t head_dim = job->kv->head_dim;
     for (uint32_t i = 0; i < item->queries; i++) {
         struct gw_attn_query query = gw_attn_query(job, item, i);
-        for (uint32_t first = 0; first < query.length; first += GW_ATTN_CHUNK) {
+        uint32_t first = query.start / GW_ATTN_CHUNK * GW_ATTN_CHUNK;
+        for (uint32_t skip = query.start - first; first < query.length; first += GW_ATTN_CHUNK, skip = 0) {
             uint32_t left = query.length - first;
-            attend_chunk(job, item, query.q, first, left < GW_ATTN_CHUNK ? left : GW_ATTN_CHUNK, s);
-            if (first == 0)
+            attend_chunk(job, item, query.q, first, skip, left < GW_ATTN_CHUNK ? left : GW_ATTN_CHUNK, s);
+            if (first <= query.start)
                 s->state = s->part;
             else
                 merge(&s->state, &s->part, head_dim);

@@ -19,7 +19,8 @@
 
 struct gw_attn_scratch {
     float panel[GW_ATTN_GROUP][GW_ATTN_HEAD_DIM_MAX];
-    float p[GW_ATTN_QUERIES][GW_ATTN_CHUNK]; /* scores, then e^(score - max); 0 behind a query's length */
+    float p[GW_ATTN_QUERIES]
+           [GW_ATTN_CHUNK]; /* scores, then e^(score - max); 0 for what a query does not see */
     float part[GW_ATTN_QUERIES][GW_ATTN_HEAD_DIM_MAX];
     float state[GW_ATTN_QUERIES][GW_ATTN_HEAD_DIM_MAX];
     float part_max[GW_ATTN_QUERIES], part_sum[GW_ATTN_QUERIES];
@@ -37,18 +38,23 @@ static inline uint32_t gw_attn_min(uint32_t a, uint32_t b)
  * not reach keep what they have (adding a product of zeros could turn a -0). */
 typedef gw_v16 gw_attn_scores_fn(const struct gw_attn_scratch *s, const float *q, uint32_t head_dim);
 
-/* How many of the chunk's positions (from `first`) a query sees. */
+/* Of the chunk's positions (from `first`) a query sees [skipped, seen). None if seen is not larger. */
 static inline uint32_t gw_attn_seen(const struct gw_attn_query *query, uint32_t first)
 {
     return query->length <= first ? 0 : gw_attn_min(query->length - first, GW_ATTN_CHUNK);
 }
+static inline uint32_t gw_attn_skipped(const struct gw_attn_query *query, uint32_t first)
+{
+    return query->start <= first ? 0 : gw_attn_min(query->start - first, GW_ATTN_CHUNK);
+}
 
+/* Rows [skip, len) of the panel of positions from `position` on. */
 GW_INLINE void gw_attn_load_panel(const struct gw_attn_job *job, const struct gw_attn_item *item,
-                                  enum gw_kv_part part, uint32_t position, uint32_t len,
+                                  enum gw_kv_part part, uint32_t position, uint32_t skip, uint32_t len,
                                   struct gw_attn_scratch *s)
 {
     uint32_t head_dim = job->kv->head_dim;
-    for (uint32_t i = 0; i < len; i++) {
+    for (uint32_t i = skip; i < len; i++) {
         const void *from =
             gw_kv_at(job->kv, job->kv_type, part, item->kv_head, item->seq->blocks, position + i);
         for (uint32_t d = 0; d < head_dim; d += 16)
@@ -56,48 +62,63 @@ GW_INLINE void gw_attn_load_panel(const struct gw_attn_job *job, const struct gw
     }
 }
 
-/* Lanes of a group's positions that are not the query's hold what earlier panels left: gw_attn_exponentials() zeroes
- * them. */
+/* The group of positions that `skip` falls into, and how many of its positions that leaves out. */
+static inline uint32_t gw_attn_group_of(uint32_t skip)
+{
+    return skip / GW_ATTN_GROUP * GW_ATTN_GROUP;
+}
+static inline uint32_t gw_attn_skip_in(uint32_t skip, uint32_t group)
+{
+    return skip > group ? gw_attn_min(skip - group, GW_ATTN_GROUP) : 0;
+}
+
+/* Of the chunk's positions [skip, len), which some query sees. Lanes of a group's positions that are not the query's
+ * hold what earlier panels left: gw_attn_exponentials() zeroes them. */
 GW_INLINE void gw_attn_chunk_scores(const struct gw_attn_job *job, const struct gw_attn_item *item,
-                                    uint32_t first, uint32_t len, struct gw_attn_scratch *s,
+                                    uint32_t first, uint32_t skip, uint32_t len, struct gw_attn_scratch *s,
                                     gw_attn_scores_fn *scores)
 {
     const gw_v16 scale = gw_set16(job->scale);
-    for (uint32_t g = 0; g < len; g += GW_ATTN_GROUP) {
-        gw_attn_load_panel(job, item, GW_KV_K, first + g, gw_attn_min(GW_ATTN_GROUP, len - g), s);
+    for (uint32_t g = gw_attn_group_of(skip); g < len; g += GW_ATTN_GROUP) {
+        gw_attn_load_panel(job, item, GW_KV_K, first + g, gw_attn_skip_in(skip, g),
+                           gw_attn_min(GW_ATTN_GROUP, len - g), s);
         for (uint32_t i = 0; i < item->queries; i++)
-            if (gw_attn_seen(&s->queries[i], first) > g) {
+            if (gw_attn_seen(&s->queries[i], first) > g &&
+                gw_attn_skipped(&s->queries[i], first) < g + GW_ATTN_GROUP) {
                 gw_v16 sums = scores(s, s->queries[i].q, job->kv->head_dim);
                 gw_put16(&s->p[i][g], gw_mul16(sums, scale));
             }
     }
 }
 
-/* p[n] scores → e^(score - max), zeros up to the next multiple of 16; their max and sum. */
-static void gw_attn_exponentials(float *p, uint32_t n, float *max, float *sum)
+/* Scores p[skip, n) → e^(score - max), zeros around them to multiples of 16; their max and sum. */
+static void gw_attn_exponentials(float *p, uint32_t skip, uint32_t n, float *max, float *sum)
 {
-    gw_v16 max16 = gw_set16(-FLT_MAX);
-    for (uint32_t j = 0; j < n; j += 16)
-        max16 = gw_first16(gw_max16(max16, gw_get16(p + j)), gw_block_lanes(n, j), max16);
+    gw_v16 max16 = gw_set16(-FLT_MAX), zero = gw_set16(0.0f);
+    for (uint32_t j = gw_attn_group_of(skip); j < n; j += 16) {
+        gw_v16 seen = gw_first16(gw_max16(max16, gw_get16(p + j)), gw_block_lanes(n, j), max16);
+        max16 = skip > j ? gw_first16(max16, skip - j, seen) : seen;
+    }
     *max = gw_fold_max16(max16);
-    gw_v16 sum16 = gw_set16(0.0f);
-    for (uint32_t j = 0; j < n; j += 16) {
+    gw_v16 sum16 = zero;
+    for (uint32_t j = gw_attn_group_of(skip); j < n; j += 16) {
         gw_v16 e = gw_expf16(gw_sub16(gw_get16(p + j), gw_set16(*max)));
-        e = gw_first16(e, gw_block_lanes(n, j), gw_set16(0.0f));
+        e = gw_first16(e, gw_block_lanes(n, j), zero);
+        if (skip > j) e = gw_first16(zero, skip - j, e);
         gw_put16(p + j, e);
         sum16 = gw_add16(sum16, e);
     }
     *sum = gw_fold_sum16(sum16);
 }
 
-/* out[0, 16 * width) += p[len] · panel rows, rows ascending. */
-GW_INLINE void gw_attn_add_values(const struct gw_attn_scratch *s, const float *p, uint32_t len, float *out,
-                                  uint32_t d, const uint32_t width)
+/* out[0, 16 * width) += p[skip, len) · panel rows, rows ascending. */
+GW_INLINE void gw_attn_add_values(const struct gw_attn_scratch *s, const float *p, uint32_t skip,
+                                  uint32_t len, float *out, uint32_t d, const uint32_t width)
 {
     gw_v16 acc[4];
 #pragma GCC unroll 4
     for (uint32_t w = 0; w < width; w++) acc[w] = gw_get16(out + d + 16 * w);
-    for (uint32_t j = 0; j < len; j++) {
+    for (uint32_t j = skip; j < len; j++) {
         gw_v16 pj = gw_set16(p[j]);
 #pragma GCC unroll 4
         for (uint32_t w = 0; w < width; w++)
@@ -108,18 +129,21 @@ GW_INLINE void gw_attn_add_values(const struct gw_attn_scratch *s, const float *
 }
 
 GW_INLINE void gw_attn_chunk_values(const struct gw_attn_job *job, const struct gw_attn_item *item,
-                                    uint32_t first, uint32_t len, struct gw_attn_scratch *s)
+                                    uint32_t first, uint32_t skip, uint32_t len, struct gw_attn_scratch *s)
 {
     /* columns of part and panel behind head_dim hold junk that is never stored: rows have room for it */
     uint32_t head_dim = (job->kv->head_dim + 15) / 16 * 16;
-    for (uint32_t g = 0; g < len; g += GW_ATTN_GROUP) {
-        gw_attn_load_panel(job, item, GW_KV_V, first + g, gw_attn_min(GW_ATTN_GROUP, len - g), s);
+    for (uint32_t g = gw_attn_group_of(skip); g < len; g += GW_ATTN_GROUP) {
+        gw_attn_load_panel(job, item, GW_KV_V, first + g, gw_attn_skip_in(skip, g),
+                           gw_attn_min(GW_ATTN_GROUP, len - g), s);
         for (uint32_t i = 0; i < item->queries; i++) {
             uint32_t n = gw_attn_seen(&s->queries[i], first);
+            uint32_t from = gw_attn_skip_in(gw_attn_skipped(&s->queries[i], first), g);
             if (n <= g) continue;
-            uint32_t rows = gw_attn_min(n - g, GW_ATTN_GROUP), d = 0;
-            for (; d + 64 <= head_dim; d += 64) gw_attn_add_values(s, &s->p[i][g], rows, s->part[i], d, 4);
-            for (; d < head_dim; d += 16) gw_attn_add_values(s, &s->p[i][g], rows, s->part[i], d, 1);
+            uint32_t to = gw_attn_min(n - g, GW_ATTN_GROUP), d = 0;
+            for (; d + 64 <= head_dim; d += 64)
+                gw_attn_add_values(s, &s->p[i][g], from, to, s->part[i], d, 4);
+            for (; d < head_dim; d += 16) gw_attn_add_values(s, &s->p[i][g], from, to, s->part[i], d, 1);
         }
     }
 }
@@ -142,8 +166,9 @@ static void gw_attn_chunk_merge(const struct gw_attn_item *item, uint32_t first,
                                 struct gw_attn_scratch *s)
 {
     for (uint32_t i = 0; i < item->queries; i++) {
-        if (gw_attn_seen(&s->queries[i], first) == 0) continue;
-        if (first > 0) {
+        const struct gw_attn_query *query = &s->queries[i];
+        if (gw_attn_seen(query, first) <= gw_attn_skipped(query, first)) continue;
+        if (first > query->start) {
             gw_attn_merge(s, i, head_dim);
             continue;
         }
@@ -169,16 +194,19 @@ GW_INLINE void gw_attn_item16(const struct gw_attn_job *job, const struct gw_att
 {
     struct gw_attn_scratch *s = scratch;
     for (uint32_t i = 0; i < item->queries; i++) s->queries[i] = gw_attn_query(job, item, i);
-    uint32_t length = s->queries[item->queries - 1].length; /* rows ascend: the last one sees the most */
-    for (uint32_t first = 0; first < length; first += GW_ATTN_CHUNK) {
+    /* rows ascend: the last one sees the last positions, the first one the first */
+    uint32_t length = s->queries[item->queries - 1].length, start = s->queries[0].start;
+    uint32_t first = start / GW_ATTN_CHUNK * GW_ATTN_CHUNK;
+    for (uint32_t skip = start - first; first < length; first += GW_ATTN_CHUNK, skip = 0) {
         uint32_t len = gw_attn_min(length - first, GW_ATTN_CHUNK);
-        gw_attn_chunk_scores(job, item, first, len, s, scores);
+        gw_attn_chunk_scores(job, item, first, skip, len, s, scores);
         for (uint32_t i = 0; i < item->queries; i++) {
-            gw_attn_exponentials(s->p[i], gw_attn_seen(&s->queries[i], first), &s->part_max[i],
-                                 &s->part_sum[i]);
+            const struct gw_attn_query *query = &s->queries[i];
+            gw_attn_exponentials(s->p[i], gw_attn_skipped(query, first), gw_attn_seen(query, first),
+                                 &s->part_max[i], &s->part_sum[i]);
             memset(s->part[i], 0, sizeof s->part[i]);
         }
-        gw_attn_chunk_values(job, item, first, len, s);
+        gw_attn_chunk_values(job, item, first, skip, len, s);
         gw_attn_chunk_merge(item, first, job->kv->head_dim, s);
     }
     gw_attn_write_rows(job, item, s);

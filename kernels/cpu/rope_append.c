@@ -2,6 +2,14 @@
 
 #include <assert.h>
 
+/* One head of q, k or v at column `at` of the row. */
+static void prepare(const struct gw_rope_job *job, float *row, size_t at, const float *norm)
+{
+    const struct gw_qkv_prep *p = job->prep;
+    if (!p || (!p->bias && !norm)) return;
+    job->isa->prepare(row + at, p->bias ? p->bias + at : NULL, norm, p->eps, job->kv->head_dim);
+}
+
 static void append_row(const struct gw_rope_job *job, const struct gw_seq_rows *seq, uint32_t index)
 {
     const struct gw_rope_isa *isa = job->isa;
@@ -11,9 +19,12 @@ static void append_row(const struct gw_rope_job *job, const struct gw_seq_rows *
     const float *cos_sin = job->cos_sin + (size_t)position * hd;
     for (uint32_t h = 0; h < job->heads; h++) {
         float *q = row + job->q_at + (size_t)h * hd;
+        prepare(job, row, job->q_at + (size_t)h * hd, job->prep ? job->prep->q_norm : NULL);
         isa->rotate(q, GW_F32, q, cos_sin, hd / 2);
     }
     for (uint32_t h = 0; h < gw_kv_heads(kv); h++) {
+        prepare(job, row, job->k_at + (size_t)h * hd, job->prep ? job->prep->k_norm : NULL);
+        prepare(job, row, job->v_at + (size_t)h * hd, NULL);
         const float *k = row + job->k_at + (size_t)h * hd, *v = row + job->v_at + (size_t)h * hd;
         isa->rotate(gw_kv_at(kv, isa->kv_type, GW_KV_K, h, seq->blocks, position), isa->kv_type, k, cos_sin,
                     hd / 2);

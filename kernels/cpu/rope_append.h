@@ -1,4 +1,4 @@
-/* RoPE, then K and V into their pages: the walk that all variants share. An item is one row of the batch.
+/* Bias, norm and RoPE, then K and V into their pages: the walk that all variants share. An item is one row of the batch.
  *
  *     half-split form, i < head_dim / 2, (c, s) = cos_sin[position][i]:
  *     y[i] = fma(x[i], c, -(x[i + half] * s))        y[i + half] = fma(x[i + half], c, x[i] * s)
@@ -14,6 +14,8 @@
 struct gw_rope_isa {
     enum gw_dtype kv_type;
     double element_ns;
+    /* x[len] += bias (NULL: not), then x = x * r * norm (NULL: not) as in kernels/cpu/rmsnorm.h. */
+    void (*prepare)(float *x, const float *bias, const float *norm, float eps, uint32_t len);
     /* out[2 half] of `type` = rotated x[2 half]; out may be x. cos_sin [half][2]. */
     void (*rotate)(void *out, enum gw_dtype type, const float *x, const float *cos_sin, uint32_t half);
     /* out[len] of `type` = x[len] */
@@ -25,6 +27,7 @@ struct gw_rope_job {
     float *qkv;
     size_t qkv_stride, q_at, k_at, v_at;
     uint32_t heads;
+    const struct gw_qkv_prep *prep; /* NULL: nothing */
     const struct gw_kv_layer *kv;
     const float *cos_sin;
     const struct gw_seq_rows *seqs;

@@ -1,5 +1,6 @@
 #include "kernels/cpu/rope_append.h"
 
+#include "kernels/cpu/simd_c.h"
 #include "kernels/cpu/variants.h"
 #include "kernels/vmath.h"
 
@@ -17,25 +18,37 @@ static void store(void *out, enum gw_dtype type, const float *x, uint32_t len)
     for (uint32_t i = 0; i < len; i++) gw_f32_put(out, type, i, x[i]);
 }
 
+static void prepare(float *x, const float *bias, const float *norm, float eps, uint32_t len)
+{
+    float lanes[GW_LANES] = {0};
+    for (uint32_t i = 0; bias && i < len; i++) x[i] += bias[i];
+    if (!norm) return;
+    for (uint32_t i = 0; i < len; i++) lanes[i % GW_LANES] = fmaf(x[i], x[i], lanes[i % GW_LANES]);
+    float inverse = gw_rms_inverse(gw_fold_sum_c(lanes), len, eps);
+    for (uint32_t i = 0; i < len; i++) x[i] = x[i] * inverse * norm[i];
+}
+
 static const struct gw_rope_isa isa_bf16 = {
-    .kv_type = GW_BF16, .element_ns = 6, .rotate = rotate, .store = store};
+    .kv_type = GW_BF16, .element_ns = 6, .rotate = rotate, .prepare = prepare, .store = store};
 static const struct gw_rope_isa isa_f32 = {
-    .kv_type = GW_F32, .element_ns = 6, .rotate = rotate, .store = store};
+    .kv_type = GW_F32, .element_ns = 6, .rotate = rotate, .prepare = prepare, .store = store};
 
 void gw_cpu_rope_append_bf16_c(struct gw_device *dev, float *qkv, size_t qkv_stride, size_t q_at, size_t k_at,
-                               size_t v_at, uint32_t heads, const struct gw_kv_layer *kv,
-                               const float *cos_sin, const struct gw_seq_rows *seqs, uint32_t seqs_len)
+                               size_t v_at, uint32_t heads, const struct gw_qkv_prep *prep,
+                               const struct gw_kv_layer *kv, const float *cos_sin,
+                               const struct gw_seq_rows *seqs, uint32_t seqs_len)
 {
-    struct gw_rope_job job = {&isa_bf16, qkv, qkv_stride, q_at, k_at,    v_at,
-                              heads,     kv,  cos_sin,    seqs, seqs_len};
+    struct gw_rope_job job = {&isa_bf16, qkv,  qkv_stride, q_at,    k_at, v_at,
+                              heads,     prep, kv,         cos_sin, seqs, seqs_len};
     gw_rope_append_run(dev, &job);
 }
 
 void gw_cpu_rope_append_f32_c(struct gw_device *dev, float *qkv, size_t qkv_stride, size_t q_at, size_t k_at,
-                              size_t v_at, uint32_t heads, const struct gw_kv_layer *kv, const float *cos_sin,
+                              size_t v_at, uint32_t heads, const struct gw_qkv_prep *prep,
+                              const struct gw_kv_layer *kv, const float *cos_sin,
                               const struct gw_seq_rows *seqs, uint32_t seqs_len)
 {
-    struct gw_rope_job job = {&isa_f32, qkv, qkv_stride, q_at, k_at,    v_at,
-                              heads,    kv,  cos_sin,    seqs, seqs_len};
+    struct gw_rope_job job = {&isa_f32, qkv,  qkv_stride, q_at,    k_at, v_at,
+                              heads,    prep, kv,         cos_sin, seqs, seqs_len};
     gw_rope_append_run(dev, &job);
 }

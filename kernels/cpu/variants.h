@@ -24,13 +24,23 @@ typedef void gw_matmul_shares_fn(struct gw_device *dev, float *y, const void *x,
 typedef void gw_matmul_tree_add_fn(struct gw_device *dev, float *residual, const void *x,
                                    const struct gw_weight *w, uint32_t shares, uint32_t m, float *scratch);
 typedef void gw_rope_append_fn(struct gw_device *dev, float *qkv, size_t qkv_stride, size_t q_at, size_t k_at,
-                               size_t v_at, uint32_t heads, const struct gw_kv_layer *kv,
-                               const float *cos_sin, const struct gw_seq_rows *seqs, uint32_t seqs_len);
+                               size_t v_at, uint32_t heads, const struct gw_qkv_prep *prep,
+                               const struct gw_kv_layer *kv, const float *cos_sin,
+                               const struct gw_seq_rows *seqs, uint32_t seqs_len);
 typedef void gw_attention_fn(struct gw_device *dev, void *out, const float *qkv, size_t qkv_stride,
                              size_t q_at, uint32_t heads, const struct gw_kv_layer *kv, float scale,
                              const struct gw_seq_rows *seqs, uint32_t seqs_len);
 typedef void gw_silu_mul_fn(struct gw_device *dev, void *y, const float *gate_up, uint32_t m, uint32_t shares,
                             uint32_t share_cols);
+typedef void gw_route_fn(struct gw_device *dev, uint32_t *ids, float *weights, const float *logits,
+                         uint32_t m, uint32_t experts, uint32_t top, bool over_taken);
+typedef void gw_gather_fn(struct gw_device *dev, void *y, const void *x, enum gw_dtype type,
+                          const uint32_t *rows, uint32_t m, uint32_t k);
+typedef void gw_scatter_add_fn(struct gw_device *dev, float *y, uint32_t y_rows, const float *x,
+                               const uint32_t *rows, const float *weights, uint32_t shares, uint32_t m,
+                               uint32_t n);
+typedef void gw_tree_add_fn(struct gw_device *dev, float *residual, const float *partials, uint32_t shares,
+                            size_t elems);
 typedef void gw_pick_fn(struct gw_device *dev, const struct gw_pick_row *rows, uint32_t count);
 typedef void gw_weigh_fn(struct gw_device *dev, float *y, const float *x, uint32_t n, float top,
                          float inverse);
@@ -38,6 +48,10 @@ typedef void gw_weigh_fn(struct gw_device *dev, float *y, const float *x, uint32
 gw_pack_bytes_fn gw_cpu_pack_bytes_bf16_any, gw_cpu_pack_bytes_f32_any;
 gw_pack_fn gw_cpu_pack_bf16_any, gw_cpu_pack_f32_any;
 gw_embed_fn gw_cpu_embed_any;
+gw_route_fn gw_cpu_route_any;
+gw_gather_fn gw_cpu_gather_any;
+gw_scatter_add_fn gw_cpu_scatter_add_any;
+gw_tree_add_fn gw_cpu_tree_add_any;
 
 gw_rmsnorm_fn gw_cpu_rmsnorm_bf16_c, gw_cpu_rmsnorm_f32_c;
 gw_rmsnorm_fn gw_cpu_rmsnorm_bf16_avx2, gw_cpu_rmsnorm_f32_avx2;

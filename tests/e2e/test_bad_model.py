@@ -195,7 +195,7 @@ CONFIG_DAMAGE = {
     "vocabulary lies": set_config(vocab_size=4096),
     "vocabulary beyond reason": set_config(vocab_size=1 << 40),
     "epsilon is no number": set_config(rms_norm_eps="small"),
-    "unknown RoPE": set_config(rope_scaling={"rope_type": "yarn", "factor": 8.0}),
+    "unknown RoPE": set_config(rope_scaling={"rope_type": "spiral", "factor": 8.0}),
 }
 TEXT_DAMAGE = {
     "no tokenizer": lambda p: os.remove(os.path.join(p, "tokenizer.json")),

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <string.h>
 
+#include "kernels/convert.h"
 #include "worker/weights.h"
 
 #define MODEL "tests/data/tiny/gqa64" /* 3 layers: 2 groups; 8 shares; 2 KV heads */
@@ -18,15 +19,20 @@ struct fixture {
     struct gw_cell_rect all;
 };
 
-static int set_up(void **state)
+static int set_up_model(void **state, const char *dir)
 {
     static struct fixture f;
-    assert_int_equal(gw_model_open(MODEL, &f.model, NULL), GW_OK);
+    assert_int_equal(gw_model_open(dir, &f.model, NULL), GW_OK);
     assert_int_equal(gw_ops_cpu(gw_model_profile(f.model), GW_ISA_C, &f.ops, NULL), GW_OK);
     assert_int_equal(gw_cell_store_create(f.model, f.ops, &f.store, NULL), GW_OK);
     f.all = gw_cells_all(&f.model->cells);
     *state = &f;
     return 0;
+}
+
+static int set_up(void **state)
+{
+    return set_up_model(state, MODEL);
 }
 
 static int tear_down(void **state)
@@ -114,13 +120,68 @@ static void test_weights_of_a_rectangle_are_the_whole_s(void **state)
     for (uint32_t i = 0; i < 3; i++) {
         expect_same_matrix(f, &a->qkv.w[3 + i], &b->qkv.w[i]);
         expect_same_matrix(f, &a->o[3 + i], &b->o[i]);
-        expect_same_matrix(f, &a->gate_up.w[3 + i], &b->gate_up.w[i]);
-        expect_same_matrix(f, &a->down[3 + i], &b->down[i]);
+        expect_same_matrix(f, &a->ffn->gate_up.w[3 + i], &b->ffn->gate_up.w[i]);
+        expect_same_matrix(f, &a->ffn->down[3 + i], &b->ffn->down[i]);
         expect_same_matrix(f, &whole->head.w[3 + i], &part->head.w[i]);
         assert_int_equal(whole->head.at[3 + i], part->head_first + part->head.at[i]);
     }
     expect_same_matrix(f, &a->qkv.w[8], &b->qkv.w[3]); /* K of the first KV head, behind the shares' Q */
     assert_memory_equal(a->norm_ffn, b->norm_ffn, f->model->config.hidden * sizeof(float));
+    gw_weights_destroy(part);
+    gw_cell_store_destroy(other);
+    gw_weights_destroy(whole);
+}
+
+static int set_up_biases(void **state)
+{
+    return set_up_model(state, "tests/data/tiny/qwen2"); /* 3 layers, 8 shares, 2 KV heads of 8 */
+}
+
+static int set_up_experts(void **state)
+{
+    return set_up_model(state, "tests/data/tiny/qwen3moe"); /* 2 layers, 8 shares, 8 experts */
+}
+
+/* q's, k's and v's stand where their columns of qkv do. */
+static void test_biases_are_those_of_the_file(void **state)
+{
+    struct fixture *f = *state;
+    const uint32_t hd = f->model->config.head_dim, first = 3;
+    struct gw_weights *w = weights_of(f, (struct gw_cell_rect){0, 2, first, 8});
+    for (uint32_t l = 0; l < w->layers_len; l++) {
+        const struct gw_model_layer *src = &f->model->layers[l];
+        const float *bias = w->layers[l].prep.bias;
+        for (uint32_t i = 0; i < w->shares * hd; i++)
+            assert_true(bias[i] == gw_f32_at(src->q_bias->data, src->q_bias->type, first * hd + i));
+        bias += w->shares * hd;
+        for (uint32_t i = 0; i < 2 * hd; i++) {
+            assert_true(bias[i] == gw_f32_at(src->k_bias->data, src->k_bias->type, i));
+            assert_true(bias[2 * hd + i] == gw_f32_at(src->v_bias->data, src->v_bias->type, i));
+        }
+    }
+    gw_weights_destroy(w);
+}
+
+/* Of every expert, and the router is whole at every rank. */
+static void test_experts_of_a_rectangle_are_the_whole_s(void **state)
+{
+    struct fixture *f = *state;
+    struct gw_cell_store *other;
+    struct gw_weights *whole = weights_of(f, f->all), *part;
+    assert_int_equal(gw_cell_store_create(f->model, f->ops, &other, NULL), GW_OK);
+    assert_int_equal(gw_weights_create(other, f->model, (struct gw_cell_rect){0, 1, 5, 8}, NULL, &part, NULL),
+                     GW_OK);
+    for (uint32_t l = 0; l < part->layers_len; l++) {
+        const struct gw_layer_weights *a = &whole->layers[l], *b = &part->layers[l];
+        expect_same_matrix(f, a->router, b->router);
+        assert_memory_equal(a->prep.k_norm, b->prep.k_norm, f->model->config.head_dim * sizeof(float));
+        for (uint32_t e = 0; e < f->model->config.experts; e++)
+            for (uint32_t i = 0; i < part->shares; i++) {
+                expect_same_matrix(f, &a->ffn[e].gate_up.w[5 + i], &b->ffn[e].gate_up.w[i]);
+                expect_same_matrix(f, &a->ffn[e].down[5 + i], &b->ffn[e].down[i]);
+                assert_int_equal(b->ffn[e].gate_up.at[i], i * b->ffn[e].gate_up.w[0].n);
+            }
+    }
     gw_weights_destroy(part);
     gw_cell_store_destroy(other);
     gw_weights_destroy(whole);
@@ -133,6 +194,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_trim_keeps_what_is_counted_or_wanted, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_acquire_stopped_holds_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_weights_of_a_rectangle_are_the_whole_s, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_biases_are_those_of_the_file, set_up_biases, tear_down),
+        cmocka_unit_test_setup_teardown(test_experts_of_a_rectangle_are_the_whole_s, set_up_experts,
+                                        tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -129,7 +129,7 @@ static void run_step(const struct gw_ops *ops, struct gw_device *dev, const stru
                    kv_heads_of(c) * c->head_dim * 4);
         }
     }
-    ops->rope_append(dev, qkv, stride, q_at, k_at, v_at, c->heads, &pool->kv, cos_sin, rows, step->len);
+    ops->rope_append(dev, qkv, stride, q_at, k_at, v_at, c->heads, NULL, &pool->kv, cos_sin, rows, step->len);
     float scale = 1.0f / sqrtf((float)c->head_dim);
     ops->attention(dev, out, qkv, stride, q_at, c->heads, &pool->kv, scale, rows, step->len);
     for (uint32_t i = 0; i < step->len; i++)
@@ -328,8 +328,8 @@ static void test_rope_append_writes_its_positions_only(void **state)
             pool_init(&pool, &r, c, ops);
             struct gw_seq_rows seq_rows = {0, rows, first, pool.blocks[0]};
             uint32_t k_at = c->heads * c->head_dim, v_at = k_at + kv_heads_of(c) * c->head_dim;
-            ops->rope_append(dev, qkv, row_floats(c), 0, k_at, v_at, c->heads, &pool.kv, cos_sin, &seq_rows,
-                             1);
+            ops->rope_append(dev, qkv, row_floats(c), 0, k_at, v_at, c->heads, NULL, &pool.kv, cos_sin,
+                             &seq_rows, 1);
             for (uint32_t position = first; position < first + rows; position++)
                 for (uint32_t cell = 0; cell < c->cells; cell++)
                     for (uint32_t part = 0; part < 2 * c->heads_per_cell; part++) {
@@ -366,7 +366,8 @@ static void test_rope_append_equals_float64_reference(void **state)
             pool_init(&pool, &r, c, ops);
             struct gw_seq_rows rows = {0, c->length, 0, pool.blocks[0]};
             uint32_t k_at = c->heads * c->head_dim, v_at = k_at + kv_heads_of(c) * c->head_dim;
-            ops->rope_append(dev, qkv, row_floats(c), 0, k_at, v_at, c->heads, &pool.kv, cos_sin, &rows, 1);
+            ops->rope_append(dev, qkv, row_floats(c), 0, k_at, v_at, c->heads, NULL, &pool.kv, cos_sin, &rows,
+                             1);
             size_t token_bytes = c->head_dim * gw_dtype_bytes(ops->kv);
             double tolerance = ops->kv == GW_BF16 ? 0x1p-8 : 3e-7, want[256];
             for (uint32_t position = 0; position < c->length; position += 13) {

@@ -126,10 +126,11 @@ static void bad_matmul_tree_add(struct gw_device *dev, float *residual, const vo
 }
 
 static void bad_rope_append(struct gw_device *dev, float *qkv, size_t qkv_stride, size_t q_at, size_t k_at,
-                            size_t v_at, uint32_t heads, const struct gw_kv_layer *kv, const float *cos_sin,
+                            size_t v_at, uint32_t heads, const struct gw_qkv_prep *prep,
+                            const struct gw_kv_layer *kv, const float *cos_sin,
                             const struct gw_seq_rows *seqs, uint32_t seqs_len)
 {
-    real()->rope_append(dev, qkv, qkv_stride, q_at, k_at, v_at, heads, kv, cos_sin, seqs, seqs_len);
+    real()->rope_append(dev, qkv, qkv_stride, q_at, k_at, v_at, heads, prep, kv, cos_sin, seqs, seqs_len);
     flip(kv->arena[0] + seqs[0].blocks[0] * kv->page_bytes, 0); /* K of position 0 */
 }
 

@@ -54,7 +54,7 @@ static void test_parse_minimal_config_takes_defaults(void **state)
     assert_int_equal(c.vocab, 384);
     assert_int_equal(c.context, 512);
     assert_false(c.tied);
-    assert_false(c.rope.llama3);
+    assert_int_equal(c.rope.kind, GW_ROPE_PLAIN);
     assert_true(c.rope_theta == 10000);
     assert_true(c.rms_eps == 1e-6);
 }
@@ -74,7 +74,7 @@ static void test_parse_explicit_fields_override(void **state)
 
 static void expect_llama3(const struct gw_model_config *c)
 {
-    assert_true(c->rope.llama3);
+    assert_int_equal(c->rope.kind, GW_ROPE_LLAMA3);
     assert_true(c->rope.factor == 8 && c->rope.low_freq_factor == 1 && c->rope.high_freq_factor == 4);
     assert_true(c->rope.original_context == 8192 && c->rope_theta == 5e5);
 }
@@ -91,15 +91,15 @@ static void test_parse_llama3_rope_in_both_forms(void **state)
     c = parse_ok(", \"rope_parameters\": {\"rope_theta\": 500000.0, \"rope_type\": \"llama3\", " SCALING "}");
     expect_llama3(&c);
     c = parse_ok(", \"rope_parameters\": {\"rope_theta\": 500000.0, \"rope_type\": \"default\"}");
-    assert_false(c.rope.llama3);
+    assert_int_equal(c.rope.kind, GW_ROPE_PLAIN);
     assert_true(c.rope_theta == 5e5);
 }
 
 static void test_parse_unsupported_features_are_refused_by_name(void **state)
 {
     (void)state;
-    expect_refused("{\"architectures\": [\"MistralForCausalLM\"], \"model_type\": \"mistral\"}",
-                   "MistralForCausalLM");
+    expect_refused("{\"architectures\": [\"GemmaForCausalLM\"], \"model_type\": \"gemma\"}",
+                   "GemmaForCausalLM");
     expect_refused("{\"model_type\": \"gpt2\"}", "gpt2");
     expect_refused("{}", "architecture");
     expect_refused("[]", "object");
@@ -109,8 +109,8 @@ static void test_parse_unsupported_features_are_refused_by_name(void **state)
     expect_refused_with(", \"hidden_act\": \"gelu\"", "gelu");
     expect_refused_with(", \"quantization_config\": {\"quant_method\": \"gptq\"}", "quantization_config");
     expect_refused_with(", \"partial_rotary_factor\": 0.5", "partial_rotary_factor");
-    expect_refused_with(", \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4.0}", "yarn");
-    expect_refused_with(", \"rope_scaling\": {\"type\": \"linear\", \"factor\": 4.0}", "linear");
+    expect_refused_with(", \"rope_scaling\": {\"rope_type\": \"spiral\", \"factor\": 4.0}", "spiral");
+    expect_refused_with(", \"rope_scaling\": {\"type\": \"linear\"}", "factor");
     expect_refused_with(", \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8.0}", "llama3");
     expect_refused_with(", \"rope_scaling\": 7", "RoPE");
 }

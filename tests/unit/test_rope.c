@@ -14,7 +14,8 @@ static double frequency(const struct gw_model_config *c, uint32_t i)
 {
     const struct gw_rope_scaling *s = &c->rope;
     double f = pow(c->rope_theta, -2.0 * i / c->head_dim), wave = 2 * M_PI / f;
-    if (!s->llama3) return f;
+    if (s->kind == GW_ROPE_LINEAR) return f / s->factor;
+    if (s->kind != GW_ROPE_LLAMA3) return f;
     double smooth =
         (s->original_context / wave - s->low_freq_factor) / (s->high_freq_factor - s->low_freq_factor);
     if (wave > s->original_context / s->low_freq_factor) return f / s->factor;
@@ -42,9 +43,9 @@ static void expect_table(const struct gw_model_config *c, uint32_t positions)
 static void test_table_plain_matches_libm(void **state)
 {
     (void)state;
-    struct gw_model_config c = {.head_dim = 64, .rope_theta = 10000};
+    struct gw_model_config c = {.head_dim = 64, .rope_theta = 10000, .rope.magnitude = 1};
     expect_table(&c, 3000);
-    c = (struct gw_model_config){.head_dim = 128, .rope_theta = 500000};
+    c = (struct gw_model_config){.head_dim = 128, .rope_theta = 500000, .rope.magnitude = 1};
     expect_table(&c, 500);
 }
 
@@ -53,7 +54,8 @@ static void test_table_llama3_matches_the_definition(void **state)
     (void)state;
     struct gw_model_config c = {.head_dim = 128,
                                 .rope_theta = 500000,
-                                .rope = {.llama3 = true,
+                                .rope = {.kind = GW_ROPE_LLAMA3,
+                                         .magnitude = 1,
                                          .factor = 8,
                                          .low_freq_factor = 1,
                                          .high_freq_factor = 4,
