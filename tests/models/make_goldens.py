@@ -1,4 +1,4 @@
-"""Writes tiny random Llama models and what Hugging Face transformers computes with them, and the same for tattler-3m.
+"""Writes tiny random models of each architecture and what Hugging Face transformers computes with them, and the same for tattler-3m.
 
 Run:      python make_goldens.py tiny              -> ../data/tiny/<name>/
           python make_goldens.py tattler           -> ../data/tattler_golden/   (after training)
@@ -23,9 +23,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 DATA = os.path.join(HERE, "..", "data")
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128}
+LONG = {"rope_type": "longrope", "original_max_position_embeddings": 32,
+        "short_factor": [1.0 + 0.05 * i for i in range(16)], "long_factor": [1.0 + 0.5 * i for i in range(16)]}
 LLAMA31 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
 
-# name: KV heads, head_dim, type in the file, tied embeddings, and what differs from the common values
+# name: KV heads, head_dim, type in the file, tied embeddings, and what differs from the common values; `config` goes into config.json,
+# where None takes a field away
 TINY = {
     "mha64": dict(kv=8, dim=64, dtype=torch.float32, tied=False),
     "gqa64": dict(kv=2, dim=64, dtype=torch.bfloat16, tied=True, rope_theta=500000.0),
@@ -33,12 +37,39 @@ TINY = {
     "gqa128": dict(kv=4, dim=128, dtype=torch.bfloat16, tied=False, shards=3),
     "mha128": dict(kv=8, dim=128, dtype=torch.float32, tied=True, layers=2),
     "mqa128": dict(kv=1, dim=128, dtype=torch.bfloat16, tied=False, rope_scaling=LLAMA31, rope_theta=500000.0),
+    "linear": dict(kv=2, dim=32, dtype=torch.bfloat16, tied=True, layers=2, rope_scaling={"type": "linear", "factor": 2.5}),
+    "dynamic": dict(kv=2, dim=32, dtype=torch.bfloat16, tied=True, layers=2, rope_scaling={"type": "dynamic", "factor": 4.0}),
+    "yarn": dict(kv=2, dim=32, dtype=torch.bfloat16, tied=True, layers=2, rope_scaling=YARN, rope_theta=1000000.0),
+    # transformers takes the short factors for sequences of up to 32; all these are longer
+    "longrope": dict(kv=2, dim=32, dtype=torch.bfloat16, tied=True, layers=2, rope_scaling=LONG, lengths=(33, 60, 150)),
+    "qwen2": dict(family="qwen2", kv=2, dim=8, dtype=torch.bfloat16, tied=True, rope_theta=1000000.0, rms_norm_eps=1e-6,
+                  config={"use_sliding_window": False, "sliding_window": 32, "max_window_layers": 1, "head_dim": None}),
+    # as newer files have it: rope_parameters, layer_types; some layers slide
+    "qwen2new": dict(family="qwen2", kv=4, dim=32, dtype=torch.float32, tied=False, layers=2, rms_norm_eps=1e-6,
+                     config={"use_sliding_window": True, "sliding_window": 24, "max_window_layers": 1,
+                             "layer_types": ["sliding_attention", "full_attention"], "rope_theta": None, "rope_scaling": None,
+                             "rope_parameters": {**YARN, "rope_theta": 100000.0}}),
+    "mistral": dict(family="mistral", kv=2, dim=96, dtype=torch.bfloat16, tied=False, layers=2, config={"sliding_window": 40}),
+    "qwen3": dict(family="qwen3", kv=2, dim=64, dtype=torch.bfloat16, tied=True, rope_theta=1000000.0, rms_norm_eps=1e-6,
+                  config={"use_sliding_window": False, "sliding_window": None, "max_window_layers": 3}),
+    "mixtral": dict(family="mixtral", kv=2, dim=16, dtype=torch.bfloat16, tied=False, layers=2, experts=4, taken=2, ffn=96,
+                    rope_theta=1000000.0, config={"sliding_window": None}),
+    "qwen3moe": dict(family="qwen3_moe", kv=2, dim=32, dtype=torch.bfloat16, tied=False, layers=2, experts=8, taken=3, ffn=40,
+                     rope_theta=1000000.0, rms_norm_eps=1e-6, config={"norm_topk_prob": True}),
+    "qwen3moe_raw": dict(family="qwen3_moe", kv=1, dim=32, dtype=torch.float32, tied=False, layers=2, experts=6, taken=4, ffn=32,
+                         rope_theta=1000000.0, rms_norm_eps=1e-6,
+                         config={"norm_topk_prob": False, "use_sliding_window": True, "sliding_window": 48}),
+}
+FAMILIES = {
+    "llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM",
+    "mixtral": "MixtralForCausalLM", "qwen3_moe": "Qwen3MoeForCausalLM",
 }
 HIDDEN, FFN, VOCAB, HEADS = 64, 192, 384, 8
 PROMPT_LENGTHS, LOGIT_ROWS, NEW = (1, 33, 150), (1, 33, 40), 32
 # Rounding differs between implementations by about 1e-5 here; a hundred times that keeps greedy paths stable.
 MIN_GAP = 1e-3
 TINY_GAP = 5e-3  # random weights can simply be drawn again, so ask for more
+ROUTER_GAP = 1e-4  # between the last expert taken and the first one not: whoever rounds otherwise must take the same ones
 
 
 def dump(path, obj, indent=2):
@@ -48,16 +79,49 @@ def dump(path, obj, indent=2):
 
 
 def tiny_config(m):
-    """config.json in the form that released Llama files have (rope_theta and rope_scaling on the top level)."""
-    return {
-        "architectures": ["LlamaForCausalLM"], "attention_bias": False, "attention_dropout": 0.0, "bos_token_id": 1, "eos_token_id": 2,
-        "head_dim": m["dim"], "hidden_act": "silu", "hidden_size": HIDDEN, "initializer_range": 0.02, "intermediate_size": FFN,
-        "max_position_embeddings": 512, "mlp_bias": False, "model_type": "llama", "num_attention_heads": HEADS,
+    """config.json in the form that released files have (rope_theta and rope_scaling on the top level)."""
+    family = m.get("family", "llama")
+    more = dict(m.get("config", {}))
+    if family == "mixtral":
+        more.update(num_local_experts=m["experts"], num_experts_per_tok=m["taken"], router_jitter_noise=0.0)
+    if family == "qwen3_moe":
+        more.update(num_experts=m["experts"], num_experts_per_tok=m["taken"], moe_intermediate_size=m["ffn"], decoder_sparse_step=1,
+                    mlp_only_layers=[])
+    if family != "llama":
+        more.setdefault("mlp_bias", None)
+    # null is a value for these; other fields are left out by it
+    kept = {"rope_scaling", "sliding_window"} - ({"rope_scaling"} if "rope_parameters" in more else set())
+    base = {
+        "architectures": [FAMILIES[family]], "attention_bias": False, "attention_dropout": 0.0, "bos_token_id": 1, "eos_token_id": 2,
+        "head_dim": m["dim"], "hidden_act": "silu", "hidden_size": HIDDEN, "initializer_range": 0.02,
+        "intermediate_size": m.get("ffn", FFN) if family == "mixtral" else FFN,
+        "max_position_embeddings": 512, "mlp_bias": False, "model_type": family, "num_attention_heads": HEADS,
         "num_hidden_layers": m.get("layers", 3), "num_key_value_heads": m["kv"], "pretraining_tp": 1,
         "rms_norm_eps": m.get("rms_norm_eps", 1e-5), "rope_scaling": m.get("rope_scaling"), "rope_theta": m.get("rope_theta", 10000.0),
         "tie_word_embeddings": m["tied"], "torch_dtype": str(m["dtype"]).split(".")[1], "transformers_version": "4.45.0",
         "use_cache": True, "vocab_size": VOCAB,
     }
+    base.update(more)
+    return {k: v for k, v in sorted(base.items()) if v is not None or k in kept}
+
+
+def tiny_ffn(m, prefix, rand):
+    """The matrices of one FFN, or of a router and its experts."""
+    family, ffn = m.get("family", "llama"), m.get("ffn", FFN)
+    if "experts" not in m:
+        names = [(prefix + "mlp.", "gate_proj", "up_proj", "down_proj")]
+    elif family == "mixtral":
+        names = [(f"{prefix}block_sparse_moe.experts.{e}.", "w1", "w3", "w2") for e in range(m["experts"])]
+    else:
+        names = [(f"{prefix}mlp.experts.{e}.", "gate_proj", "up_proj", "down_proj") for e in range(m["experts"])]
+    w = {}
+    for at, gate, up, down in names:
+        w[f"{at}{gate}.weight"] = rand(ffn, HIDDEN, 0.15)
+        w[f"{at}{up}.weight"] = rand(ffn, HIDDEN, 0.15)
+        w[f"{at}{down}.weight"] = rand(HIDDEN, ffn, 0.15)
+    if "experts" in m:
+        w[prefix + ("block_sparse_moe" if family == "mixtral" else "mlp") + ".gate.weight"] = rand(m["experts"], HIDDEN, 0.15)
+    return w
 
 
 def tiny_weights(m, seed):
@@ -77,9 +141,13 @@ def tiny_weights(m, seed):
         w[p + "self_attn.v_proj.weight"] = rand(kv, HIDDEN, 0.15)
         w[p + "self_attn.o_proj.weight"] = rand(HIDDEN, q, 0.1)
         w[p + "post_attention_layernorm.weight"] = 1.0 + 0.2 * torch.randn(HIDDEN, generator=g)
-        w[p + "mlp.gate_proj.weight"] = rand(FFN, HIDDEN, 0.15)
-        w[p + "mlp.up_proj.weight"] = rand(FFN, HIDDEN, 0.15)
-        w[p + "mlp.down_proj.weight"] = rand(HIDDEN, FFN, 0.15)
+        w.update(tiny_ffn(m, p, rand))
+        if m.get("family") == "qwen2":
+            for name, rows in (("q", q), ("k", kv), ("v", kv)):
+                w[p + f"self_attn.{name}_proj.bias"] = 0.4 * torch.randn(rows, generator=g)
+        if m.get("family") in ("qwen3", "qwen3_moe"):
+            for name in ("q", "k"):
+                w[p + f"self_attn.{name}_norm.weight"] = 1.2 + 0.3 * torch.randn(m["dim"], generator=g)
     w["model.norm.weight"] = 1.0 + 0.2 * torch.randn(HIDDEN, generator=g)
     if not m["tied"]:
         w["lm_head.weight"] = rand(VOCAB, HIDDEN, 0.2)
@@ -109,7 +177,9 @@ def load(path):
 
 def check_rope(model, theta, scaling):
     """The frequencies that transformers really uses must be the ones that config.json means."""
-    dim = model.config.head_dim
+    dim = getattr(model.config, "head_dim", None) or model.config.hidden_size // model.config.num_attention_heads
+    if scaling and scaling.get("rope_type", scaling.get("type")) != "llama3":
+        return  # worker/rope is compared with transformers by the goldens
     f = 1.0 / (theta ** (torch.arange(0, dim, 2, dtype=torch.float64) / dim))
     if scaling:
         wave = 2 * torch.pi / f
@@ -120,13 +190,25 @@ def check_rope(model, theta, scaling):
     assert torch.allclose(used, f, rtol=1e-6, atol=0), (used, f)
 
 
+def logits_of(model, seq):
+    """Logits, and the smallest distance between a router's last choice and what it left."""
+    taken = getattr(model.config, "num_experts_per_tok", None)
+    if not taken:
+        return model(torch.tensor([seq]), use_cache=False).logits[0], float("inf")
+    out = model(torch.tensor([seq]), use_cache=False, output_router_logits=True)
+    gaps = [torch.topk(r, taken + 1).values for r in out.router_logits]
+    return out.logits[0], min((g[:, taken - 1] - g[:, taken]).min().item() for g in gaps)
+
+
 @torch.no_grad()
 def golden(model, prompts, rows, new):
     greedy, kept, gap = [], [], float("inf")
+    rooms = []
     for ids, n in zip(prompts, rows):
         seq = list(ids)
         for step in range(new):
-            logits = model(torch.tensor([seq]), use_cache=False).logits[0]
+            logits, room = logits_of(model, seq)
+            rooms.append(room)
             assert torch.isfinite(logits).all()
             if step == 0:
                 kept.append(logits[-n:].numpy())
@@ -134,7 +216,7 @@ def golden(model, prompts, rows, new):
             gap = min(gap, (top.values[0] - top.values[1]).item())
             seq.append(int(top.indices[0]))
         greedy.append(seq[len(ids):])
-    return greedy, kept, gap
+    return greedy, kept, gap if min(rooms) > ROUTER_GAP else 0.0
 
 
 def write_golden(path, prompts, greedy, kept, gap, more):
@@ -154,10 +236,11 @@ def make_tiny(name):
     for seed in range(1, 100):
         write_weights(path, tiny_weights(m, seed), m.get("shards", 1))
         model = load(path)
-        check_rope(model, m.get("rope_theta", 10000.0), m.get("rope_scaling"))
+        check_rope(model, m.get("rope_theta", 10000.0), m.get("rope_scaling") or m.get("config", {}).get("rope_parameters"))
         r = np.random.default_rng(seed)
-        prompts = [r.integers(3, VOCAB, n).tolist() for n in PROMPT_LENGTHS]
-        greedy, kept, gap = golden(model, prompts, LOGIT_ROWS, NEW)
+        lengths = m.get("lengths", PROMPT_LENGTHS)
+        prompts = [r.integers(3, VOCAB, n).tolist() for n in lengths]
+        greedy, kept, gap = golden(model, prompts, [min(n, k) for n, k in zip(lengths, LOGIT_ROWS)], NEW)
         if gap > TINY_GAP and min(len(set(g)) for g in greedy) > 8:
             break
     else:

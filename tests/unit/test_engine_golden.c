@@ -122,6 +122,17 @@ TINY_TEST(mqa64)
 TINY_TEST(gqa128)
 TINY_TEST(mha128)
 TINY_TEST(mqa128)
+TINY_TEST(linear)
+TINY_TEST(dynamic)
+TINY_TEST(yarn)
+TINY_TEST(longrope)
+TINY_TEST(qwen2)
+TINY_TEST(qwen2new)
+TINY_TEST(mistral)
+TINY_TEST(qwen3)
+TINY_TEST(mixtral)
+TINY_TEST(qwen3moe)
+TINY_TEST(qwen3moe_raw)
 
 static void test_engine_shipped_model_gives_the_golden(void **state)
 {
@@ -138,6 +149,17 @@ int main(void)
         cmocka_unit_test(test_engine_tiny_gqa128_gives_the_golden),
         cmocka_unit_test(test_engine_tiny_mha128_gives_the_golden),
         cmocka_unit_test(test_engine_tiny_mqa128_gives_the_golden),
+        cmocka_unit_test(test_engine_tiny_linear_gives_the_golden),
+        cmocka_unit_test(test_engine_tiny_dynamic_gives_the_golden),
+        cmocka_unit_test(test_engine_tiny_yarn_gives_the_golden),
+        cmocka_unit_test(test_engine_tiny_longrope_gives_the_golden),
+        cmocka_unit_test(test_engine_tiny_qwen2_gives_the_golden),
+        cmocka_unit_test(test_engine_tiny_qwen2new_gives_the_golden),
+        cmocka_unit_test(test_engine_tiny_mistral_gives_the_golden),
+        cmocka_unit_test(test_engine_tiny_qwen3_gives_the_golden),
+        cmocka_unit_test(test_engine_tiny_mixtral_gives_the_golden),
+        cmocka_unit_test(test_engine_tiny_qwen3moe_gives_the_golden),
+        cmocka_unit_test(test_engine_tiny_qwen3moe_raw_gives_the_golden),
         cmocka_unit_test(test_engine_shipped_model_gives_the_golden),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
