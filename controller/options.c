@@ -119,7 +119,7 @@ static gw_err_t parse_endpoint(const char *flag, const char *text, struct gw_end
 
 static gw_err_t check(struct gw_controller_options *o, struct gw_err_ctx *ctx)
 {
-    bool admin_local = false, worker_local = false;
+    bool admin_local = false, worker_local = false; /* the worker port speaks TLS off loopback */
     if (!o->model) return gw_fail(ctx, GW_ERR_INPUT, "--model DIR is needed");
     if (!o->cluster_key_file)
         return gw_fail(
@@ -135,12 +135,6 @@ static gw_err_t check(struct gw_controller_options *o, struct gw_err_ctx *ctx)
     if (!admin_local && !o->admin_token_file)
         return gw_fail(ctx, GW_ERR_INPUT, "--admin-listen %s is not loopback: --admin-token-file is needed",
                        o->admin_listen);
-    if (!worker_local && !o->insecure_plaintext)
-        return gw_fail(
-            ctx, GW_ERR_INPUT,
-            "--worker-listen %s is not loopback and TLS is not there yet: listen on 127.0.0.1, or say "
-            "--insecure-plaintext on a network that you trust",
-            o->worker_listen);
     return gw_capacity_options_check(&o->capacity, strcmp(o->journal, "none") != 0, ctx);
 }
 

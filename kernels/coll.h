@@ -24,7 +24,8 @@
  *
  * After the first error every further call fails with it at once: the pipeline is dead, its next generation makes new
  * collectives. While any call waits, all sockets progress in both directions (received frames queue, bounded by
- * GW_COLL_QUEUE_MAX per peer), so two ranks that send to each other never block one another.
+ * GW_COLL_QUEUE_MAX per peer), so two ranks that send to each other never block one another. Sockets may have TLS over them
+ * (base/socket.h): the same frames, and the same bits.
  *
  * Waits spin shortly and then sleep: cores may be oversubscribed. Shared memory (one anonymous segment per stage and
  * generation, passed on by its creator, never reused) carries the sums when try_shm is set and every rank of the stage
@@ -38,6 +39,7 @@
 
 #include <stdint.h>
 
+#include "base/socket.h"
 #include "kernels/op.h"
 
 #define GW_COLL_RANKS_MAX   64
@@ -51,7 +53,7 @@ struct gw_coll_config {
     uint64_t term, generation;
     uint32_t pipeline;
     uint32_t self, ranks;
-    const int *fds; /* [ranks] connected, authenticated stream sockets; -1: no traffic with that rank */
+    const struct gw_socket *sockets;   /* [ranks] connected, authenticated; none: no traffic with that rank */
     uint32_t stage_first, stage_ranks; /* this rank's stage: ranks [stage_first, stage_first + stage_ranks) */
     uint32_t shares;                   /* S */
     const uint16_t *share_at; /* [stage_ranks + 1] first share of each rank of the stage; the last is S */

@@ -59,7 +59,7 @@ static gw_err_t send_request(struct fetch_stream *s, const struct fetch_ask *ask
     head.table_bytes = gw_page_request_put(s->table, &ask->request);
     gw_page_head_put(s->head_bytes, &head, s->table);
     struct iovec iov[] = {{s->head_bytes, sizeof s->head_bytes}, {s->table, head.table_bytes}};
-    return gw_peer_io_writev(s->line.fd, iov, 2, stall_deadline(s), &s->ctx);
+    return gw_peer_io_writev(&s->line.socket, iov, 2, stall_deadline(s), &s->ctx);
 }
 
 /* Asks for more, as far as there is something to ask for and the rate allows it. */
@@ -95,7 +95,7 @@ static gw_err_t skip(struct fetch_stream *s, size_t bytes, int64_t deadline_us)
 {
     for (size_t n; bytes > 0; bytes -= n) {
         n = bytes < sizeof s->skipped ? bytes : sizeof s->skipped;
-        TRY(gw_peer_io_read(s->line.fd, s->skipped, n, deadline_us, &s->ctx));
+        TRY(gw_peer_io_read(&s->line.socket, s->skipped, n, deadline_us, &s->ctx));
     }
     return GW_OK;
 }
@@ -151,7 +151,7 @@ static gw_err_t read_span(struct fetch_stream *s, struct fetch_ask *ask, uint32_
         iov[len++] = (struct iovec){e->to, e->page.bytes};
         bytes += e->page.bytes;
     }
-    TRY(gw_peer_io_readv(s->line.fd, iov, len, deadline_us, &s->ctx));
+    TRY(gw_peer_io_readv(&s->line.socket, iov, len, deadline_us, &s->ctx));
     end_entries(s, ask, first, *at);
     return GW_OK;
 }
@@ -226,11 +226,11 @@ static bool is_answer(enum gw_page_kind kind)
 static gw_err_t read_frame(struct fetch_stream *s)
 {
     int64_t deadline_us = stall_deadline(s);
-    TRY(gw_peer_io_read(s->line.fd, s->head_bytes, sizeof s->head_bytes, deadline_us, &s->ctx));
+    TRY(gw_peer_io_read(&s->line.socket, s->head_bytes, sizeof s->head_bytes, deadline_us, &s->ctx));
     TRY(gw_page_head_get(s->head_bytes, &s->head, &s->ctx));
     if (!is_answer(s->head.kind))
         return gw_fail(&s->ctx, GW_ERR_PROTO, "pages: kind %d where an answer was due", s->head.kind);
-    TRY(gw_peer_io_read(s->line.fd, s->table, s->head.table_bytes, deadline_us, &s->ctx));
+    TRY(gw_peer_io_read(&s->line.socket, s->table, s->head.table_bytes, deadline_us, &s->ctx));
     TRY(gw_page_check(s->head_bytes, &s->head, s->table, &s->ctx));
     struct fetch_ask *ask = judge(s);
     if (!ask) return skip(s, s->head.payload_bytes, deadline_us);
@@ -292,7 +292,7 @@ static bool wait_for_work(struct fetch_stream *s)
         any = has && due_us <= gw_clock_mono_us();
         if (!any) wait_until(f, due_us);
     }
-    if (any && s->line.fd < 0) back_off(s);
+    if (any && s->line.socket.fd < 0) back_off(s);
     bool goes_on = !fetch_is_over(f);
     unlock(s);
     return goes_on;
@@ -318,8 +318,9 @@ static gw_err_t connect_line(struct fetch_stream *s)
 /* The next request, or the next frame. */
 static gw_err_t step(struct fetch_stream *s)
 {
-    if (s->line.fd >= 0 && !any_asked(s) && gw_peer_io_idle_broken(s->line.fd)) peer_line_close(&s->line);
-    if (s->line.fd < 0) TRY(connect_line(s));
+    if (s->line.socket.fd >= 0 && !any_asked(s) && gw_peer_io_idle_broken(&s->line.socket))
+        peer_line_close(&s->line);
+    if (s->line.socket.fd < 0) TRY(connect_line(s));
     TRY(ask_more(s));
     return any_asked(s) ? read_frame(s) : GW_OK;
 }

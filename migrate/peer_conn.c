@@ -17,7 +17,7 @@
 /* What a connection's thread works with; too large for its stack. */
 struct answer {
     struct gw_peer_server *server;
-    int fd;
+    struct gw_socket *socket;  /* the connection's */
     int pipe_fds[2];           /* -1: pages are copied */
     struct gw_page_head asked; /* the REQUEST's */
     struct gw_page_request request;
@@ -62,9 +62,9 @@ static gw_err_t send_frame(struct answer *a, enum gw_page_kind kind, uint8_t *ta
     bool lends =
         a->pipe_fds[0] >= 0 && pieces > 0 && payload_bytes / pieces >= a->server->config.lend_min_bytes;
     if (lends)
-        return gw_peer_io_lend(a->fd, a->pipe_fds, a->iov, IOV_FIXED, IOV_FIXED + pieces, deadline_us,
+        return gw_peer_io_lend(a->socket, a->pipe_fds, a->iov, IOV_FIXED, IOV_FIXED + pieces, deadline_us,
                                &a->ctx);
-    return gw_peer_io_writev(a->fd, a->iov, IOV_FIXED + pieces, deadline_us, &a->ctx);
+    return gw_peer_io_writev(a->socket, a->iov, IOV_FIXED + pieces, deadline_us, &a->ctx);
 }
 
 static void let_go(struct answer *a, struct held *held)
@@ -246,10 +246,11 @@ static bool wait_for_frame(struct answer *a)
 {
     const struct gw_peer_server_config *config = &a->server->config;
     int64_t now_us = gw_clock_mono_us(), idle_us = config->idle_us, lease_us = config->lease_us;
-    gw_err_t err = gw_peer_io_wait(a->fd, POLLIN, now_us + (lease_us < idle_us ? lease_us : idle_us), NULL);
+    gw_err_t err =
+        gw_peer_io_wait(a->socket, POLLIN, now_us + (lease_us < idle_us ? lease_us : idle_us), NULL);
     if (err == GW_ERR_LIMIT && lease_us < idle_us) {
         let_go_all(a);
-        err = gw_peer_io_wait(a->fd, POLLIN, now_us + idle_us, NULL);
+        err = gw_peer_io_wait(a->socket, POLLIN, now_us + idle_us, NULL);
     }
     return err == GW_OK;
 }
@@ -259,13 +260,13 @@ static gw_err_t read_head(struct answer *a, int64_t *deadline_us)
 {
     if (!wait_for_frame(a)) return GW_ERR_IO;
     *deadline_us = gw_clock_mono_us() + a->server->config.message_us;
-    TRY(gw_peer_io_read(a->fd, a->head, sizeof a->head, *deadline_us, &a->ctx));
+    TRY(gw_peer_io_read(a->socket, a->head, sizeof a->head, *deadline_us, &a->ctx));
     return gw_page_head_get(a->head, &a->asked, &a->ctx);
 }
 
 static gw_err_t read_request(struct answer *a, int64_t deadline_us)
 {
-    TRY(gw_peer_io_read(a->fd, a->table, a->asked.table_bytes, deadline_us, &a->ctx));
+    TRY(gw_peer_io_read(a->socket, a->table, a->asked.table_bytes, deadline_us, &a->ctx));
     TRY(gw_page_check(a->head, &a->asked, a->table, &a->ctx));
     TRY(gw_page_request_get(a->table, a->asked.table_bytes, &a->request, &a->ctx));
     turn_held(a);
@@ -292,7 +293,7 @@ static gw_err_t serve_one(struct answer *a)
     case GW_PAGE_REQUEST: return serve_request(a, deadline_us);
     case GW_PAGE_PULL:
         let_go_all(a); /* a pull may last; what was asked for before it is read by now */
-        return peer_conn_pull(a->server, a->fd, a->head, &a->asked, deadline_us, &a->ctx);
+        return peer_conn_pull(a->server, a->socket, a->head, &a->asked, deadline_us, &a->ctx);
     default: return gw_fail(&a->ctx, GW_ERR_PROTO, "pages: kind %d of a peer that asks", a->asked.kind);
     }
 }
@@ -309,12 +310,12 @@ static void count_end(struct answer *a, gw_err_t err)
         gw_logf(s->config.log, GW_LOG_DEBUG, "pages: a peer's connection ends: %s", a->ctx.text);
 }
 
-static struct answer *open_answer(struct gw_peer_server *s, int fd)
+static struct answer *open_answer(struct gw_peer_server *s, struct gw_socket *socket)
 {
     struct answer *a = calloc(1, sizeof *a);
     if (!a) return NULL;
     a->server = s;
-    a->fd = fd;
+    a->socket = socket;
     if (pipe2(a->pipe_fds, O_CLOEXEC | O_NONBLOCK) == 0)
         (void)fcntl(a->pipe_fds[1], F_SETPIPE_SZ, PIPE_BYTES); /* else it is smaller */
     else
@@ -333,11 +334,11 @@ void *peer_conn_main(void *arg)
 {
     struct peer_conn *c = arg;
     struct gw_peer_server *s = c->server;
-    struct answer *a = open_answer(s, c->fd);
+    struct answer *a = open_answer(s, &c->socket);
     gw_err_t err = GW_OK;
     if (a) {
         while (err == GW_OK) err = serve_one(a);
-        shutdown(c->fd,
+        shutdown(c->socket.fd,
                  SHUT_RDWR); /* the peer sees it now; the number stays ours until the thread is joined */
         let_go_all(a);
         count_end(a, err);

@@ -13,7 +13,7 @@ struct pulling {
     uint8_t from[GW_PULL_NAMES_MAX];
 };
 
-static gw_err_t answer(struct gw_peer_server *s, int fd, const struct gw_page_head *asked,
+static gw_err_t answer(struct gw_peer_server *s, struct gw_socket *socket, const struct gw_page_head *asked,
                        enum gw_page_status status, const struct pulling *p, struct gw_err_ctx *ctx)
 {
     uint8_t head_bytes[GW_PAGE_HEAD_BYTES], table[GW_PULLED_TABLE_MAX];
@@ -24,28 +24,29 @@ static gw_err_t answer(struct gw_peer_server *s, int fd, const struct gw_page_he
         gw_pulled_put(table, status, p->from, status == GW_PAGE_SERVED ? p->table.pull.names_len : 0);
     gw_page_head_put(head_bytes, &head, table);
     struct iovec iov[] = {{head_bytes, sizeof head_bytes}, {table, head.table_bytes}};
-    return gw_peer_io_writev(fd, iov, 2, gw_clock_mono_us() + s->config.lease_us, ctx);
+    return gw_peer_io_writev(socket, iov, 2, gw_clock_mono_us() + s->config.lease_us, ctx);
 }
 
-static gw_err_t pull_and_answer(struct gw_peer_server *s, int fd, const uint8_t head[GW_PAGE_HEAD_BYTES],
-                                const struct gw_page_head *asked, int64_t deadline_us, struct pulling *p,
-                                struct gw_err_ctx *ctx)
+static gw_err_t pull_and_answer(struct gw_peer_server *s, struct gw_socket *socket,
+                                const uint8_t head[GW_PAGE_HEAD_BYTES], const struct gw_page_head *asked,
+                                int64_t deadline_us, struct pulling *p, struct gw_err_ctx *ctx)
 {
-    TRY(gw_peer_io_read(fd, p->bytes, asked->table_bytes, deadline_us, ctx));
+    TRY(gw_peer_io_read(socket, p->bytes, asked->table_bytes, deadline_us, ctx));
     TRY(gw_page_check(head, asked, p->bytes, ctx));
     TRY(gw_pull_get(asked, p->bytes, &p->table, ctx));
     enum gw_page_status status = peer_server_judge(s, asked);
     if (status == GW_PAGE_SERVED && !s->config.pull.pull) status = GW_PAGE_REFUSED;
     if (status == GW_PAGE_SERVED) s->config.pull.pull(s->config.pull.arg, &p->table.pull, p->from);
-    return answer(s, fd, asked, status, p, ctx);
+    return answer(s, socket, asked, status, p, ctx);
 }
 
-gw_err_t peer_conn_pull(struct gw_peer_server *s, int fd, const uint8_t head[GW_PAGE_HEAD_BYTES],
-                        const struct gw_page_head *asked, int64_t deadline_us, struct gw_err_ctx *ctx)
+gw_err_t peer_conn_pull(struct gw_peer_server *s, struct gw_socket *socket,
+                        const uint8_t head[GW_PAGE_HEAD_BYTES], const struct gw_page_head *asked,
+                        int64_t deadline_us, struct gw_err_ctx *ctx)
 {
     struct pulling *p = calloc(1, sizeof *p); /* GW_PULL_LOST everywhere */
     if (!p) return gw_fail(ctx, GW_ERR_MEMORY, "no memory for a pull");
-    gw_err_t err = pull_and_answer(s, fd, head, asked, deadline_us, p, ctx);
+    gw_err_t err = pull_and_answer(s, socket, head, asked, deadline_us, p, ctx);
     free(p);
     return err;
 }

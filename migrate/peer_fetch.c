@@ -44,7 +44,7 @@ static gw_err_t copy_config(struct gw_peer_fetch *f, const struct gw_peer_fetch_
     if (!key || !from || !sources) return gw_fail(ctx, GW_ERR_MEMORY, "no memory for a fetch");
     memcpy(key, c->key, c->key_len);
     memcpy(sources, c->sources, c->sources_len * sizeof *sources);
-    f->key = (struct gw_shake_key){key, c->key_len};
+    f->key = (struct gw_shake_key){key, c->key_len, c->tls};
     f->config.streams = c->streams ? c->streams : 1;
     f->config.stall_us = c->stall_us ? c->stall_us : GW_FETCH_STALL_S * GW_US_PER_S;
     f->rate.bytes_s = c->rate_bytes_s;
@@ -67,7 +67,7 @@ static struct fetch_stream *alloc_stream(struct gw_peer_fetch *f, uint32_t sourc
     if (!s) return NULL;
     s->fetch = f;
     s->source = source;
-    s->line = (struct peer_line){-1, &f->lock, &f->cancelled};
+    s->line = (struct peer_line){gw_socket_none(), &f->lock, &f->cancelled};
     for (int i = 0; i < GW_FETCH_ASKS_MAX; i++) {
         s->asks[i].page_at = calloc(gw_page_rect_pages(f->config.want), sizeof *s->asks[i].page_at);
         if (s->asks[i].page_at) continue;

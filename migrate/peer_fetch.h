@@ -79,6 +79,7 @@ struct gw_fetch_source {
 struct gw_peer_fetch_config {
     const void *key; /* the cluster key; copied */
     size_t key_len;
+    const struct gw_tls *tls;   /* borrowed; NULL: plaintext everywhere */
     struct gw_page_fence fence; /* of this rank */
     uint32_t rank;
     struct gw_page_model model;

@@ -11,9 +11,11 @@
 
 #define UNIX_PREFIX "godwit-pages/"
 
-gw_err_t gw_peer_io_wait(int fd, short events, int64_t deadline_us, struct gw_err_ctx *ctx)
+gw_err_t gw_peer_io_wait(const struct gw_socket *socket, short events, int64_t deadline_us,
+                         struct gw_err_ctx *ctx)
 {
-    struct pollfd polled = {.fd = fd, .events = events};
+    struct pollfd polled = {.fd = socket->fd, .events = events};
+    if ((events & POLLIN) && gw_socket_has_more(socket)) return GW_OK;
     for (;;) {
         int64_t left_us = deadline_us - gw_clock_mono_us();
         if (left_us <= 0) return gw_fail(ctx, GW_ERR_LIMIT, "the peer is too slow");
@@ -43,58 +45,59 @@ static gw_err_t check_time(int64_t deadline_us, struct gw_err_ctx *ctx)
     return gw_fail(ctx, GW_ERR_LIMIT, "the peer is too slow");
 }
 
-enum { READS = 0, WRITES = MSG_NOSIGNAL, WRITES_MORE = MSG_NOSIGNAL | MSG_MORE };
+enum how { READS, WRITES, WRITES_MORE };
 
-static gw_err_t move_all(int fd, int how, struct iovec *iov, uint32_t len, int64_t deadline_us,
-                         struct gw_err_ctx *ctx)
+static gw_err_t move_all(struct gw_socket *socket, enum how how, struct iovec *iov, uint32_t len,
+                         int64_t deadline_us, struct gw_err_ctx *ctx)
 {
     bool writes = how != READS;
+    int flags = how == WRITES_MORE ? MSG_MORE : 0;
     for (uint32_t at = step_over(iov, len, 0); at < len;) {
-        struct msghdr msg = {.msg_iov = iov + at, .msg_iovlen = len - at};
-        ssize_t n = writes ? sendmsg(fd, &msg, MSG_DONTWAIT | how) : recvmsg(fd, &msg, MSG_DONTWAIT);
-        if (n == 0) return gw_fail(ctx, GW_ERR_IO, "the peer closed the connection");
-        if (n > 0) {
-            at += step_over(iov + at, len - at, (size_t)n);
-            if (at < len) TRY(check_time(deadline_us, ctx));
-        } else if (errno == EAGAIN) {
-            TRY(gw_peer_io_wait(fd, writes ? POLLOUT : POLLIN, deadline_us, ctx));
-        } else if (errno != EINTR) {
-            return gw_fail(ctx, GW_ERR_IO, "%s", strerrordesc_np(errno));
-        }
+        size_t n = 0;
+        if (writes)
+            TRY(gw_socket_writev(socket, iov + at, len - at, flags, &n, ctx));
+        else
+            TRY(gw_socket_readv(socket, iov + at, len - at, &n, ctx));
+        at += step_over(iov + at, len - at, n);
+        if (n == 0)
+            TRY(gw_peer_io_wait(socket, writes ? POLLOUT : POLLIN, deadline_us, ctx));
+        else if (at < len)
+            TRY(check_time(deadline_us, ctx));
     }
     return GW_OK;
 }
 
-gw_err_t gw_peer_io_readv(int fd, struct iovec *iov, uint32_t len, int64_t deadline_us,
+gw_err_t gw_peer_io_readv(struct gw_socket *socket, struct iovec *iov, uint32_t len, int64_t deadline_us,
                           struct gw_err_ctx *ctx)
 {
-    return move_all(fd, READS, iov, len, deadline_us, ctx);
+    return move_all(socket, READS, iov, len, deadline_us, ctx);
 }
 
-gw_err_t gw_peer_io_read(int fd, void *to, size_t bytes, int64_t deadline_us, struct gw_err_ctx *ctx)
+gw_err_t gw_peer_io_read(struct gw_socket *socket, void *to, size_t bytes, int64_t deadline_us,
+                         struct gw_err_ctx *ctx)
 {
     struct iovec one = {to, bytes};
-    return move_all(fd, READS, &one, 1, deadline_us, ctx);
+    return move_all(socket, READS, &one, 1, deadline_us, ctx);
 }
 
-gw_err_t gw_peer_io_writev(int fd, struct iovec *iov, uint32_t len, int64_t deadline_us,
+gw_err_t gw_peer_io_writev(struct gw_socket *socket, struct iovec *iov, uint32_t len, int64_t deadline_us,
                            struct gw_err_ctx *ctx)
 {
-    return move_all(fd, WRITES, iov, len, deadline_us, ctx);
+    return move_all(socket, WRITES, iov, len, deadline_us, ctx);
 }
 
 /* Moves what is in the pipe to the socket. */
-static gw_err_t drain_pipe(int fd, int pipe_fd, size_t bytes, bool more, int64_t deadline_us,
-                           struct gw_err_ctx *ctx)
+static gw_err_t drain_pipe(const struct gw_socket *socket, int pipe_fd, size_t bytes, bool more,
+                           int64_t deadline_us, struct gw_err_ctx *ctx)
 {
     const unsigned flags = SPLICE_F_NONBLOCK | (more ? SPLICE_F_MORE : 0);
     while (bytes > 0) {
-        ssize_t n = splice(pipe_fd, NULL, fd, NULL, bytes, flags);
+        ssize_t n = splice(pipe_fd, NULL, socket->fd, NULL, bytes, flags);
         if (n > 0) {
             bytes -= (size_t)n;
             if (bytes > 0) TRY(check_time(deadline_us, ctx));
         } else if (n < 0 && errno == EAGAIN) {
-            TRY(gw_peer_io_wait(fd, POLLOUT, deadline_us, ctx));
+            TRY(gw_peer_io_wait(socket, POLLOUT, deadline_us, ctx));
         } else if (n == 0 || errno != EINTR) {
             return gw_fail(ctx, GW_ERR_IO, "%s", n == 0 ? "the pipe is empty" : strerrordesc_np(errno));
         }
@@ -102,24 +105,26 @@ static gw_err_t drain_pipe(int fd, int pipe_fd, size_t bytes, bool more, int64_t
     return GW_OK;
 }
 
-gw_err_t gw_peer_io_lend(int fd, const int pipe_fds[2], struct iovec *iov, uint32_t copied, uint32_t len,
-                         int64_t deadline_us, struct gw_err_ctx *ctx)
+gw_err_t gw_peer_io_lend(struct gw_socket *socket, const int pipe_fds[2], struct iovec *iov, uint32_t copied,
+                         uint32_t len, int64_t deadline_us, struct gw_err_ctx *ctx)
 {
-    TRY(move_all(fd, WRITES_MORE, iov, copied, deadline_us, ctx));
+    if (socket->tls) return move_all(socket, WRITES, iov, len, deadline_us, ctx);
+    TRY(move_all(socket, WRITES_MORE, iov, copied, deadline_us, ctx));
     for (uint32_t at = copied + step_over(iov + copied, len - copied, 0); at < len;) {
         ssize_t n = vmsplice(pipe_fds[1], iov + at, len - at, SPLICE_F_NONBLOCK);
         if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return move_all(fd, WRITES, iov + at, len - at, deadline_us, ctx);
+        if (n <= 0) return move_all(socket, WRITES, iov + at, len - at, deadline_us, ctx);
         at += step_over(iov + at, len - at, (size_t)n);
-        TRY(drain_pipe(fd, pipe_fds[0], (size_t)n, at < len, deadline_us, ctx));
+        TRY(drain_pipe(socket, pipe_fds[0], (size_t)n, at < len, deadline_us, ctx));
     }
     return GW_OK;
 }
 
-bool gw_peer_io_idle_broken(int fd)
+bool gw_peer_io_idle_broken(const struct gw_socket *socket)
 {
     uint8_t byte;
-    ssize_t n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (gw_socket_has_more(socket)) return true;
+    ssize_t n = recv(socket->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     return n >= 0 || (errno != EAGAIN && errno != EINTR);
 }
 

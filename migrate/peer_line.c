@@ -1,17 +1,15 @@
 #include "migrate/peer_line.h"
 
-#include <unistd.h>
-
 #include "base/sockaddr.h"
 #include "migrate/peer_io.h"
 
 #define HOST_BYTES 64
 
 /* From now on a cut reaches the socket. False: it has come already. */
-static bool show(struct peer_line *line, int fd)
+static bool show(struct peer_line *line, struct gw_socket socket)
 {
     pthread_mutex_lock(line->lock);
-    line->fd = fd;
+    line->socket = socket;
     bool goes_on = !*line->cut;
     pthread_mutex_unlock(line->lock);
     return goes_on;
@@ -20,21 +18,20 @@ static bool show(struct peer_line *line, int fd)
 void peer_line_close(struct peer_line *line)
 {
     pthread_mutex_lock(line->lock);
-    if (line->fd >= 0) close(line->fd);
-    line->fd = -1;
+    gw_socket_close(&line->socket);
     pthread_mutex_unlock(line->lock);
 }
 
 void peer_line_shut(struct peer_line *line)
 {
-    if (line->fd >= 0) shutdown(line->fd, SHUT_RDWR);
+    if (line->socket.fd >= 0) shutdown(line->socket.fd, SHUT_RDWR);
 }
 
 static gw_err_t shake_hands(struct gw_shake *shake, const struct gw_shake_key *key, int64_t deadline_us,
                             struct gw_err_ctx *ctx)
 {
     for (;;) {
-        TRY(gw_peer_io_wait(shake->fd, gw_shake_events(shake), deadline_us, ctx));
+        TRY(gw_peer_io_wait(&shake->socket, gw_shake_events(shake), deadline_us, ctx));
         enum gw_shake_result result = gw_shake_step(shake, key);
         if (result == GW_SHAKE_PROVEN) return GW_OK;
         if (result == GW_SHAKE_FAILED) return gw_fail(ctx, GW_ERR_IO, "%s", shake->why);
@@ -46,11 +43,12 @@ static gw_err_t dial(struct peer_line *line, const struct peer_line_to *to,
                      struct gw_err_ctx *ctx)
 {
     struct gw_shake shake;
-    if (!gw_shake_dial(&shake, addr, len, to->for_store ? GW_SHAKE_STORE : GW_SHAKE_PAGES, &to->pair,
+    if (!gw_shake_dial(&shake, addr, len, to->for_store ? GW_SHAKE_STORE : GW_SHAKE_PAGES, &to->pair, to->key,
                        deadline_us))
         return gw_fail(ctx, GW_ERR_IO, "%s", shake.why);
-    gw_err_t err = show(line, shake.fd) ? shake_hands(&shake, to->key, deadline_us, ctx)
-                                        : gw_fail(ctx, GW_ERR_IO, "cancelled");
+    gw_err_t err = show(line, shake.socket) ? shake_hands(&shake, to->key, deadline_us, ctx)
+                                            : gw_fail(ctx, GW_ERR_IO, "cancelled");
+    (void)show(line, shake.socket); /* with its TLS session: cuts look at the descriptor alone */
     if (err != GW_OK) peer_line_close(line);
     return err;
 }

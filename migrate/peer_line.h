@@ -1,7 +1,7 @@
 /* Peer line: a connection to another worker's page port, which one thread uses and any other may cut.
  *
- * It is dialed through the abstract unix socket of the address first, where that may be on this host, then over TCP, and
- * proven by the handshake of shake.h. The socket is opened and closed under the owner's lock: who cuts it shuts down no
+ * It is dialed through the abstract unix socket of the address first, where that may be on this host, then over TCP, with TLS
+ * where that is due, and proven by the handshake of shake.h. The socket is opened and closed under the owner's lock: who cuts it shuts down no
  * number that is another socket's by now.
  *
  * Owner: caller memory; peer_line_close before it goes. Thread: one for open and close. Units: absolute microseconds.
@@ -15,7 +15,7 @@
 #include "migrate/shake.h"
 
 struct peer_line {
-    int fd; /* -1: none */
+    struct gw_socket socket; /* none: closed */
     pthread_mutex_t *lock;
     const bool *cut; /* guarded by it: never again open */
 };

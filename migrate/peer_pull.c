@@ -41,8 +41,8 @@ gw_err_t gw_puller_create(const struct gw_puller_config *c, struct gw_puller **o
     p->config = *c;
     p->config.address = p->address;
     p->config.key = key;
-    p->key = (struct gw_shake_key){key, c->key_len};
-    p->line = (struct peer_line){-1, &p->lock, &p->cancelled};
+    p->key = (struct gw_shake_key){key, c->key_len, c->tls};
+    p->line = (struct peer_line){gw_socket_none(), &p->lock, &p->cancelled};
     pthread_mutex_init(&p->lock, NULL);
     *out = p;
     return GW_OK;
@@ -77,9 +77,9 @@ static gw_err_t get_line(struct gw_puller *p, const struct gw_page_fence *fence,
                                     &p->key,
                                     {fence->term, fence->generation, fence->pipeline, 0, p->config.rank}};
     int64_t now_us = gw_clock_mono_us();
-    if (p->line.fd >= 0 && (now_us >= p->kept_until_us || gw_peer_io_idle_broken(p->line.fd)))
+    if (p->line.socket.fd >= 0 && (now_us >= p->kept_until_us || gw_peer_io_idle_broken(&p->line.socket)))
         peer_line_close(&p->line);
-    if (p->line.fd >= 0) return GW_OK;
+    if (p->line.socket.fd >= 0) return GW_OK;
     return peer_line_open(&p->line, &to, now_us + GW_PULL_CONNECT_MS * GW_US_PER_MS, ctx);
 }
 
@@ -98,7 +98,7 @@ static gw_err_t send_pull(struct gw_puller *p, const struct gw_pull *pull, int64
         head.table_bytes = (uint32_t)table.len;
         gw_page_head_put(head_bytes, &head, table.data);
         struct iovec iov[] = {{head_bytes, sizeof head_bytes}, {table.data, table.len}};
-        err = gw_peer_io_writev(p->line.fd, iov, 2, deadline_us, ctx);
+        err = gw_peer_io_writev(&p->line.socket, iov, 2, deadline_us, ctx);
     }
     gw_buf_fini(&table);
     return err;
@@ -109,12 +109,12 @@ static gw_err_t read_pulled(struct gw_puller *p, const struct gw_pull *pull, enu
 {
     uint8_t head_bytes[GW_PAGE_HEAD_BYTES], table[GW_PULLED_TABLE_MAX];
     struct gw_page_head head;
-    TRY(gw_peer_io_read(p->line.fd, head_bytes, sizeof head_bytes, deadline_us, ctx));
+    TRY(gw_peer_io_read(&p->line.socket, head_bytes, sizeof head_bytes, deadline_us, ctx));
     TRY(gw_page_head_get(head_bytes, &head, ctx));
     if (head.kind != GW_PAGE_PULLED || head.request != p->last_request ||
         !gw_page_fence_equal(&head.fence, &pull->fence))
         return gw_fail(ctx, GW_ERR_PROTO, "pages: not the answer to this pull");
-    TRY(gw_peer_io_read(p->line.fd, table, head.table_bytes, deadline_us, ctx));
+    TRY(gw_peer_io_read(&p->line.socket, table, head.table_bytes, deadline_us, ctx));
     TRY(gw_page_check(head_bytes, &head, table, ctx));
     TRY(gw_pulled_get(table, head.table_bytes, status, from, pull->names_len, ctx));
     if (*status == GW_PAGE_SERVED && !gw_page_model_equal(&head.model, &p->config.model))

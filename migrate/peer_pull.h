@@ -66,6 +66,7 @@ struct gw_puller_config {
     uint32_t rank;       /* of it, as the handshake says it */
     const void *key;     /* the cluster key; copied */
     size_t key_len;
+    const struct gw_tls *tls; /* borrowed; NULL: plaintext everywhere */
     struct gw_page_model model;
     bool try_unix; /* it may be on this host */
     const struct gw_log *log;

@@ -19,7 +19,8 @@
 #include "migrate/peer_io.h"
 #include "migrate/peer_server_internal.h"
 
-#define ACCEPTS_PER_TURN 16                   /* handshakes under way go on in between */
+#define ACCEPTS_PER_TURN 16 /* handshakes under way go on in between */
+#define TELL_PAUSE_US    (1 * GW_US_PER_S)
 #define ACCEPT_PAUSE_US  (100 * GW_US_PER_MS) /* when descriptors have run out */
 
 enum { AT_WAKE, AT_LISTENER, AT_UNIX, AT_ACCEPTED, POLLED = AT_ACCEPTED + GW_PEER_PENDING_MAX };
@@ -47,25 +48,25 @@ static gw_err_t start_thread(pthread_t *thread, size_t stack, void *(*body)(void
     return rc == 0 ? GW_OK : GW_ERR_LIMIT;
 }
 
-static gw_err_t start_conn(struct gw_peer_server *s, int fd)
+static gw_err_t start_conn(struct gw_peer_server *s, struct gw_socket socket)
 {
     for (int i = 0; !s->stopping && i < GW_PEER_CONNS_MAX; i++) {
         struct peer_conn *c = &s->conns[i];
-        if (c->fd >= 0) continue;
-        *c = (struct peer_conn){.server = s, .fd = fd};
+        if (c->socket.fd >= 0) continue;
+        *c = (struct peer_conn){.server = s, .socket = socket};
         if (start_thread(&c->thread, GW_PEER_THREAD_STACK, peer_conn_main, c) == GW_OK) return GW_OK;
-        c->fd = -1;
+        c->socket = gw_socket_none();
         break;
     }
     s->stats.refused++;
-    close(fd);
+    gw_socket_close(&socket);
     return GW_ERR_LIMIT;
 }
 
-gw_err_t gw_peer_server_adopt(struct gw_peer_server *s, int fd)
+gw_err_t gw_peer_server_adopt(struct gw_peer_server *s, struct gw_socket socket)
 {
     pthread_mutex_lock(&s->lock);
-    gw_err_t err = start_conn(s, fd);
+    gw_err_t err = start_conn(s, socket);
     pthread_mutex_unlock(&s->lock);
     return err;
 }
@@ -74,10 +75,9 @@ static void reap_conns(struct gw_peer_server *s)
 {
     for (int i = 0; i < GW_PEER_CONNS_MAX; i++) {
         struct peer_conn *c = &s->conns[i];
-        if (c->fd < 0 || !c->over) continue;
+        if (c->socket.fd < 0 || !c->over) continue;
         pthread_join(c->thread, NULL); /* it has nothing left to do, and holds no lock */
-        close(c->fd);
-        c->fd = -1;
+        gw_socket_close(&c->socket);
     }
 }
 
@@ -89,7 +89,7 @@ static struct gw_shake *accepted_slot(struct gw_peer_server *s)
     struct gw_shake *oldest = &s->accepted[0];
     for (int i = 0; i < GW_PEER_PENDING_MAX; i++) {
         struct gw_shake *shake = &s->accepted[i];
-        if (shake->fd < 0) return shake;
+        if (shake->socket.fd < 0) return shake;
         if (shake->deadline_us < oldest->deadline_us) oldest = shake;
     }
     gw_shake_close(oldest);
@@ -105,8 +105,21 @@ static void accept_all(struct gw_peer_server *s, int listen_fd, int64_t now_us)
             s->accept_again_us = now_us + ACCEPT_PAUSE_US;
         if (fd < 0) return;
         if (listen_fd == s->listen_fd) (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        gw_shake_accept(accepted_slot(s), fd, GW_SHAKE_PAGES, now_us + s->config.shake_us);
+        gw_shake_accept(accepted_slot(s), fd, GW_SHAKE_PAGES, &s->key, now_us + s->config.shake_us);
     }
+}
+
+/* Strangers are counted and told of, but those who dial for ever do not fill the log. */
+static void on_failed(struct gw_peer_server *s, const struct gw_shake *shake)
+{
+    int64_t now_us = gw_clock_mono_us();
+    bool tells = shake->strange && now_us >= s->tell_again_us;
+    if (tells) s->tell_again_us = now_us + TELL_PAUSE_US;
+    gw_logf(s->config.log, tells ? GW_LOG_WARN : GW_LOG_DEBUG, "pages: a connection was closed: %s",
+            shake->why);
+    pthread_mutex_lock(&s->lock);
+    s->stats.strangers += shake->strange;
+    pthread_mutex_unlock(&s->lock);
 }
 
 static void step_accepted(struct gw_peer_server *s, struct gw_shake *shake)
@@ -116,14 +129,13 @@ static void step_accepted(struct gw_peer_server *s, struct gw_shake *shake)
     bool store = shake->purpose == GW_SHAKE_STORE;
     if (result == GW_SHAKE_PROVEN && (!store || s->config.store) && gw_shake_admit(shake, &s->key)) {
         if (store)
-            s->config.store(s->config.store_arg, shake->fd);
+            s->config.store(s->config.store_arg, shake->socket);
         else
-            (void)!gw_peer_server_adopt(s, shake->fd); /* counted */
-        shake->fd = -1;
+            (void)!gw_peer_server_adopt(s, shake->socket); /* counted */
+        shake->socket = gw_socket_none();
         return;
     }
-    if (result == GW_SHAKE_FAILED)
-        gw_logf(s->config.log, GW_LOG_DEBUG, "pages: a connection was closed: %s", shake->why);
+    if (result == GW_SHAKE_FAILED) on_failed(s, shake);
     gw_shake_close(shake);
 }
 
@@ -135,7 +147,7 @@ static int tend(struct gw_peer_server *s, int64_t now_us)
     if (s->accept_again_us) due_us = s->accept_again_us;
     for (int i = 0; i < GW_PEER_PENDING_MAX; i++) {
         struct gw_shake *shake = &s->accepted[i];
-        if (shake->fd < 0) continue;
+        if (shake->socket.fd < 0) continue;
         if (now_us >= shake->deadline_us)
             gw_shake_close(shake);
         else if (shake->deadline_us < due_us)
@@ -153,7 +165,8 @@ static void fill_polled(const struct gw_peer_server *s, struct pollfd polled[POL
     polled[AT_LISTENER] = (struct pollfd){accepts ? s->listen_fd : -1, POLLIN, 0};
     polled[AT_UNIX] = (struct pollfd){accepts ? s->unix_fd : -1, POLLIN, 0};
     for (int i = 0; i < GW_PEER_PENDING_MAX; i++)
-        polled[AT_ACCEPTED + i] = (struct pollfd){s->accepted[i].fd, gw_shake_events(&s->accepted[i]), 0};
+        polled[AT_ACCEPTED + i] =
+            (struct pollfd){s->accepted[i].socket.fd, gw_shake_events(&s->accepted[i]), 0};
 }
 
 static void handle_polled(struct gw_peer_server *s, const struct pollfd polled[POLLED])
@@ -251,7 +264,7 @@ static struct gw_peer_server *alloc_server(const struct gw_peer_server_config *c
     memcpy(key, config->key, config->key_len);
     s->config = *config;
     s->config.key = key;
-    s->key = (struct gw_shake_key){key, config->key_len};
+    s->key = (struct gw_shake_key){key, config->key_len, config->tls};
     s->config.shake_us = or_default(config->shake_us, GW_PEER_SHAKE_S);
     s->config.message_us = or_default(config->message_us, GW_PEER_MESSAGE_S);
     s->config.lease_us = or_default(config->lease_us, GW_PEER_LEASE_S);
@@ -259,8 +272,8 @@ static struct gw_peer_server *alloc_server(const struct gw_peer_server_config *c
     if (!config->lend_min_bytes) s->config.lend_min_bytes = GW_PEER_LEND_MIN;
     s->rate.bytes_s = config->rate_bytes_s;
     s->listen_fd = s->unix_fd = s->wake_fd = -1;
-    for (int i = 0; i < GW_PEER_PENDING_MAX; i++) s->accepted[i].fd = -1;
-    for (int i = 0; i < GW_PEER_CONNS_MAX; i++) s->conns[i].fd = -1;
+    for (int i = 0; i < GW_PEER_PENDING_MAX; i++) s->accepted[i].socket = gw_socket_none();
+    for (int i = 0; i < GW_PEER_CONNS_MAX; i++) s->conns[i].socket = gw_socket_none();
     pthread_condattr_t attr;
     pthread_mutex_init(&s->lock, NULL);
     pthread_condattr_init(&attr);
@@ -294,14 +307,14 @@ static void stop_threads(struct gw_peer_server *s)
     s->stopping = true;
     pthread_cond_broadcast(&s->stopped);
     for (int i = 0; i < GW_PEER_CONNS_MAX; i++)
-        if (s->conns[i].fd >= 0) shutdown(s->conns[i].fd, SHUT_RDWR);
+        if (s->conns[i].socket.fd >= 0) shutdown(s->conns[i].socket.fd, SHUT_RDWR);
     pthread_mutex_unlock(&s->lock);
     peer_server_wake(s);
     pthread_join(s->thread, NULL);
     for (int i = 0; i < GW_PEER_CONNS_MAX; i++) { /* nobody starts or reaps any more */
-        if (s->conns[i].fd < 0) continue;
+        if (s->conns[i].socket.fd < 0) continue;
         pthread_join(s->conns[i].thread, NULL);
-        close(s->conns[i].fd);
+        gw_socket_close(&s->conns[i].socket);
     }
 }
 

@@ -12,6 +12,7 @@
  *     lost or wrong                                what is done
  *     ──────────────────────────────────────────   ────────────────────────────────────────────────────────────
  *     no handshake, or a wrong one                 closed after shake_us at the latest; no thread is spent on it
+ *     no TLS where it is due, TLS where it is not  the same; counted
  *     more than GW_PEER_PENDING_MAX handshakes     the oldest is closed: its dialer tries again
  *     more than GW_PEER_CONNS_MAX peers            the new one is closed: its dialer tries again, or another source
  *     half a frame, a byte a second                closed when message_us have passed since its first byte
@@ -34,7 +35,7 @@
  * peer must have read what they are for. It has two requests under way at most, so until the second one after theirs, until
  * lease_us have passed without one, or until the connection ends.
  *
- * Plaintext behind the handshake: off loopback only with --insecure-plaintext.
+ * Pages go through TLS where that is due (base/tls.h): encrypted from where they lie, and not lent.
  *
  * Owner: gw_peer_server_destroy waits for all threads, so for a pull under way, too (whoever does it ends it first, or lets
  * its budget pass); the source's memory must outlive it. Thread: create and destroy from
@@ -44,6 +45,7 @@
 #define GW_MIGRATE_PEER_SERVER_H
 
 #include "base/log.h"
+#include "base/socket.h"
 #include "migrate/page_codec.h"
 #include "migrate/peer_pull.h"
 
@@ -88,12 +90,13 @@ struct gw_peer_server_config {
     bool unix_socket; /* listen on that too */
     const void *key;  /* the cluster key; copied */
     size_t key_len;
+    const struct gw_tls *tls; /* borrowed; NULL: plaintext everywhere */
     struct gw_page_model model;
     struct gw_page_source source;
     struct gw_pull_sink pull; /* no function: pulls are refused */
     /* Takes a socket over whose peer has proven itself, and wants a store of pages (store_peer_server.h); NULL: there is none,
      * it is closed. On the listening thread. */
-    void (*store)(void *store_arg, int fd);
+    void (*store)(void *store_arg, struct gw_socket socket);
     void *store_arg;
     double rate_bytes_s;     /* of all peers together; 0: no limit */
     uint32_t lend_min_bytes; /* pages of a batch that are as large on average are lent; 0: GW_PEER_LEND_MIN */
@@ -106,6 +109,7 @@ struct gw_peer_server_stats {
     uint64_t pulls;
     uint64_t stale, foreign;     /* requests and pulls */
     uint64_t bad, slow, refused; /* connections: protocol broken, deadline passed, over the maximum */
+    uint64_t strangers;          /* the same: no cluster key, or one side alone spoke TLS */
 };
 
 struct gw_peer_server;
@@ -120,7 +124,7 @@ const char *gw_peer_server_address(const struct gw_peer_server *server);
 
 /* Serves a socket whose peer has proven itself already, to another listener. It is the server's from now on, also on error
  * (GW_ERR_LIMIT: too many peers). */
-gw_err_t gw_peer_server_adopt(struct gw_peer_server *server, int fd) GW_MUST_USE;
+gw_err_t gw_peer_server_adopt(struct gw_peer_server *server, struct gw_socket socket) GW_MUST_USE;
 
 /* Requests of a lower term, and those of this term with a generation that was cancelled, are stale from now on; a higher
  * term counts its generations anew. As gw_mesh_set_term and gw_mesh_cancel. */

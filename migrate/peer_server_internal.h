@@ -13,10 +13,10 @@
 
 #define PEER_ADDRESS_MAX 64 /* "[v6]:port" */
 
-/* states: free (fd -1) → running → over (its thread has ended) → free */
+/* states: free (no socket) → running → over (its thread has ended) → free */
 struct peer_conn {
     struct gw_peer_server *server;
-    int fd;
+    struct gw_socket socket;
     bool over;
     pthread_t thread;
 };
@@ -31,8 +31,9 @@ struct gw_peer_server {
     bool thread_started;
 
     /* the listening thread's own */
-    struct gw_shake accepted[GW_PEER_PENDING_MAX]; /* fd -1: free */
+    struct gw_shake accepted[GW_PEER_PENDING_MAX]; /* none: free */
     int64_t accept_again_us;                       /* 0: accepts */
+    int64_t tell_again_us;                         /* of strangers */
 
     pthread_mutex_t lock;
     pthread_cond_t stopped; /* monotonic clock */
@@ -50,9 +51,9 @@ void *peer_conn_main(void *arg);
 enum gw_page_status peer_server_judge(struct gw_peer_server *s, const struct gw_page_head *asked);
 
 /* Reads the rest of a PULL whose head has come, has it done and answers. */
-gw_err_t peer_conn_pull(struct gw_peer_server *s, int fd, const uint8_t head[GW_PAGE_HEAD_BYTES],
-                        const struct gw_page_head *asked, int64_t deadline_us,
-                        struct gw_err_ctx *ctx) GW_MUST_USE;
+gw_err_t peer_conn_pull(struct gw_peer_server *s, struct gw_socket *socket,
+                        const uint8_t head[GW_PAGE_HEAD_BYTES], const struct gw_page_head *asked,
+                        int64_t deadline_us, struct gw_err_ctx *ctx) GW_MUST_USE;
 
 /* Makes the listening thread look at its connections. */
 void peer_server_wake(struct gw_peer_server *s);

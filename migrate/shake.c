@@ -5,7 +5,6 @@
 #include <netinet/tcp.h>
 #include <string.h>
 #include <poll.h>
-#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/rng.h"
@@ -90,39 +89,77 @@ static enum gw_shake_result failed(struct gw_shake *s, const char *why, int erro
     return GW_SHAKE_FAILED;
 }
 
+static enum gw_shake_result failed_strange(struct gw_shake *s, const char *why)
+{
+    s->strange = true;
+    return failed(s, why, 0);
+}
+
 /* A fresh socket's buffer has room for every message of a handshake: one that has none is not waited for. */
 static enum gw_shake_result say(struct gw_shake *s, const void *bytes, size_t len)
 {
-    ssize_t n = send(s->fd, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (n == (ssize_t)len) return GW_SHAKE_MORE;
-    return failed(s, "the connection broke during the handshake", n < 0 ? errno : 0);
+    struct iovec one = {(void *)(uintptr_t)bytes, len}; /* only read */
+    size_t wrote = 0;
+    if (gw_socket_writev(&s->socket, &one, 1, 0, &wrote, NULL) == GW_OK && wrote == len) return GW_SHAKE_MORE;
+    return failed(s, "the connection broke during the handshake", 0);
+}
+
+/* A listener that waits for TLS closes without a word. */
+static enum gw_shake_result closed(struct gw_shake *s)
+{
+    bool unanswered = s->stage == GW_SHAKE_WANTS_CHALLENGE && !s->tls_due;
+    return failed(
+        s,
+        unanswered ? "the peer closed during the handshake (if it speaks TLS: --insecure-plaintext must be "
+                     "given to both or to none)"
+                   : "the peer closed during the handshake",
+        0);
 }
 
 /* Reads what is there of `need` bytes, never more. GW_SHAKE_PROVEN here: they are complete. */
 static enum gw_shake_result hear(struct gw_shake *s, uint8_t *to, size_t need)
 {
-    ssize_t n = recv(s->fd, to + s->got, need - s->got, MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return GW_SHAKE_MORE;
-    if (n <= 0) return failed(s, "the peer closed during the handshake", n < 0 ? errno : 0);
-    s->got += (size_t)n;
+    size_t n = 0;
+    if (gw_socket_read(&s->socket, to + s->got, need - s->got, &n, NULL) != GW_OK) return closed(s);
+    s->got += n;
     if (s->got < need) return GW_SHAKE_MORE;
     s->got = 0;
     return GW_SHAKE_PROVEN;
 }
 
-static enum gw_shake_result on_connected(struct gw_shake *s)
+static enum gw_shake_result say_hello(struct gw_shake *s)
 {
-    int error = 0;
-    socklen_t len = sizeof error;
-    if (getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0) error = errno;
-    if (error != 0) return failed(s, "no connection", error);
     make_hello(s);
     s->stage = GW_SHAKE_WANTS_CHALLENGE;
     return say(s, s->said, GW_SHAKE_HELLO_BYTES);
 }
 
+static enum gw_shake_result on_tls(struct gw_shake *s, const struct gw_shake_key *key)
+{
+    const char *why = "";
+    if (gw_socket_shake(&s->socket, key->tls, s->dials, &s->tls_events, &why) != GW_OK)
+        return failed_strange(s, why);
+    if (s->tls_events != 0) return GW_SHAKE_MORE;
+    if (s->dials) return say_hello(s);
+    s->stage = GW_SHAKE_WANTS_HELLO;
+    return GW_SHAKE_MORE;
+}
+
+static enum gw_shake_result on_connected(struct gw_shake *s, const struct gw_shake_key *key)
+{
+    int error = 0;
+    socklen_t len = sizeof error;
+    if (getsockopt(s->socket.fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0) error = errno;
+    if (error != 0) return failed(s, "no connection", error);
+    if (!s->tls_due) return say_hello(s);
+    s->stage = GW_SHAKE_TLS;
+    return on_tls(s, key);
+}
+
 static enum gw_shake_result on_hello(struct gw_shake *s)
 {
+    if (!s->tls_due && gw_tls_is_record(s->said, GW_SHAKE_HELLO_BYTES))
+        return failed_strange(s, GW_TLS_NOT_DUE);
     if (!read_hello(s)) return failed(s, "not the HELLO of a rank", 0);
     gw_random_bytes(s->said + GW_SHAKE_HELLO_BYTES, GW_SHAKE_NONCE_BYTES);
     s->stage = GW_SHAKE_WANTS_PROOF;
@@ -143,7 +180,7 @@ static enum gw_shake_result on_proof(struct gw_shake *s, const struct gw_shake_k
     uint8_t proof[GW_SHA256_BYTES];
     make_proof(s, !s->dials, key, proof);
     if (gw_bytes_equal_ct(proof, s->proof, sizeof proof)) return GW_SHAKE_PROVEN;
-    return failed(s, "the peer does not hold the cluster key", 0);
+    return failed_strange(s, "the peer does not hold the cluster key");
 }
 
 bool gw_shake_admit(struct gw_shake *s, const struct gw_shake_key *key)
@@ -153,11 +190,12 @@ bool gw_shake_admit(struct gw_shake *s, const struct gw_shake_key *key)
     return say(s, proof, sizeof proof) == GW_SHAKE_MORE;
 }
 
-enum gw_shake_result gw_shake_step(struct gw_shake *s, const struct gw_shake_key *key)
+static enum gw_shake_result step(struct gw_shake *s, const struct gw_shake_key *key)
 {
     enum gw_shake_result result;
     switch (s->stage) {
-    case GW_SHAKE_CONNECTING: return on_connected(s);
+    case GW_SHAKE_CONNECTING: return on_connected(s, key);
+    case GW_SHAKE_TLS: return on_tls(s, key);
     case GW_SHAKE_WANTS_HELLO:
         result = hear(s, s->said, GW_SHAKE_HELLO_BYTES);
         return result == GW_SHAKE_PROVEN ? on_hello(s) : result;
@@ -171,10 +209,24 @@ enum gw_shake_result gw_shake_step(struct gw_shake *s, const struct gw_shake_key
     return failed(s, "no such stage", 0);
 }
 
-void gw_shake_accept(struct gw_shake *s, int fd, enum gw_shake_purpose purpose, int64_t deadline_us)
+enum gw_shake_result gw_shake_step(struct gw_shake *s, const struct gw_shake_key *key)
 {
-    *s = (struct gw_shake){
-        .fd = fd, .purpose = purpose, .stage = GW_SHAKE_WANTS_HELLO, .deadline_us = deadline_us};
+    enum gw_shake_result result;
+    do result = step(s, key);
+    while (result == GW_SHAKE_MORE && gw_socket_has_more(&s->socket)); /* poll does not see these */
+    return result;
+}
+
+void gw_shake_accept(struct gw_shake *s, int fd, enum gw_shake_purpose purpose,
+                     const struct gw_shake_key *key, int64_t deadline_us)
+{
+    bool tls_due = gw_tls_is_due_at(key->tls, fd);
+    *s = (struct gw_shake){.socket = gw_socket_plain(fd),
+                           .purpose = purpose,
+                           .tls_due = tls_due,
+                           .tls_events = POLLIN,
+                           .stage = tls_due ? GW_SHAKE_TLS : GW_SHAKE_WANTS_HELLO,
+                           .deadline_us = deadline_us};
 }
 
 /* A listener whose machine vanishes while a dialer waits to be admitted is noticed after 15 s; later the collective's own
@@ -194,16 +246,19 @@ static bool set_options(int fd)
 }
 
 bool gw_shake_dial(struct gw_shake *s, const struct sockaddr_storage *addr, socklen_t addr_len,
-                   enum gw_shake_purpose purpose, const struct gw_shake_pair *pair, int64_t deadline_us)
+                   enum gw_shake_purpose purpose, const struct gw_shake_pair *pair,
+                   const struct gw_shake_key *key, int64_t deadline_us)
 {
     *s = (struct gw_shake){.dials = true,
+                           .tls_due = gw_tls_is_due(key->tls, addr),
                            .purpose = purpose,
                            .stage = GW_SHAKE_CONNECTING,
                            .pair = *pair,
                            .deadline_us = deadline_us};
-    s->fd = socket(addr->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (s->fd >= 0 && (addr->ss_family == AF_UNIX || set_options(s->fd)) &&
-        (connect(s->fd, (const struct sockaddr *)addr, addr_len) == 0 || errno == EINPROGRESS))
+    int fd = socket(addr->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    s->socket = gw_socket_plain(fd);
+    if (fd >= 0 && (addr->ss_family == AF_UNIX || set_options(fd)) &&
+        (connect(fd, (const struct sockaddr *)addr, addr_len) == 0 || errno == EINPROGRESS))
         return true;
     failed(s, "no connection", errno);
     gw_shake_close(s);
@@ -212,11 +267,11 @@ bool gw_shake_dial(struct gw_shake *s, const struct sockaddr_storage *addr, sock
 
 short gw_shake_events(const struct gw_shake *s)
 {
+    if (s->stage == GW_SHAKE_TLS) return s->tls_events;
     return s->stage == GW_SHAKE_CONNECTING ? POLLOUT : POLLIN;
 }
 
 void gw_shake_close(struct gw_shake *s)
 {
-    if (s->fd >= 0) close(s->fd);
-    s->fd = -1;
+    gw_socket_close(&s->socket);
 }

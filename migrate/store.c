@@ -180,7 +180,7 @@ gw_err_t store_create(const struct gw_store_config *config, struct gw_store **ou
     s->stall_us = config->stall_us ? config->stall_us : STALL_US;
     s->wake_fd = -1;
     s->next_deadline_us = INT64_MAX;
-    for (int i = 0; i < STORE_SERVERS_MAX; i++) s->attached[i] = -1;
+    for (int i = 0; i < STORE_SERVERS_MAX; i++) s->attached[i] = gw_socket_none();
     TAILQ_INIT(&s->calls);
     TAILQ_INIT(&s->inbox);
     pthread_mutex_init(&s->lock, NULL);
@@ -204,7 +204,7 @@ gw_err_t store_add_server(struct gw_store *s, const struct store_protocol *proto
                                     .protocol = protocol,
                                     .protocol_state = state,
                                     .seed = gw_hash64(address, strlen(address), 0),
-                                    .fd = -1,
+                                    .socket = gw_socket_none(),
                                     .backoff_us = STORE_BACKOFF_MIN_US};
     snprintf(server->address, sizeof server->address, "%s", address);
     TAILQ_INIT(&server->urgent);
@@ -239,7 +239,7 @@ void gw_store_destroy(struct gw_store *s)
         pthread_join(s->thread, NULL);
     }
     for (uint32_t i = 0; i < s->servers_len; i++) {
-        if (s->attached[i] >= 0) close(s->attached[i]);
+        gw_socket_close(&s->attached[i]);
         store_server_free(s->servers[i]);
     }
     if (s->wake) event_free(s->wake);

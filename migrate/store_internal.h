@@ -27,6 +27,7 @@
 #include <sys/queue.h>
 #include <sys/socket.h>
 
+#include "base/socket.h"
 #include "migrate/store.h"
 
 #define STORE_SERVERS_MAX 16
@@ -108,7 +109,7 @@ struct store_server {
 
     enum store_server_state state;
     bool tried; /* the first try is over */
-    int fd;
+    struct gw_socket socket;
     struct event *readable, *writable;
     struct evbuffer *out;
     int64_t due_us;        /* AWAY: dial (0: never); DIALING, GREETING: give up */
@@ -140,7 +141,7 @@ struct gw_store {
 
     pthread_mutex_t lock;
     struct store_calls inbox;
-    int attached[STORE_SERVERS_MAX]; /* sockets that wait for the I/O thread; -1: none */
+    struct gw_socket attached[STORE_SERVERS_MAX]; /* wait for the I/O thread */
     bool ending;
     struct gw_store_stats stats;
 };
@@ -176,7 +177,7 @@ void store_count(struct gw_store *store, uint64_t *counter, uint64_t n);
 /* Sends what the window has room for. */
 void store_server_pump(struct store_server *server);
 /* Takes a connected socket. */
-void store_server_attach(struct store_server *server, int fd);
+void store_server_attach(struct store_server *server, struct gw_socket socket);
 /* Does what is due; returns when to call again (INT64_MAX: never). */
 int64_t store_server_tend(struct store_server *server, int64_t now_us);
 /* What it had is LOST. why NULL: on purpose, so that nobody is told. */

@@ -124,13 +124,13 @@ static struct store_call *take_call(struct gw_store *s)
     return c;
 }
 
-static int take_attached(struct gw_store *s, uint32_t i)
+static struct gw_socket take_attached(struct gw_store *s, uint32_t i)
 {
     pthread_mutex_lock(&s->lock);
-    int fd = s->attached[i];
-    s->attached[i] = -1;
+    struct gw_socket socket = s->attached[i];
+    s->attached[i] = gw_socket_none();
     pthread_mutex_unlock(&s->lock);
-    return fd;
+    return socket;
 }
 
 void store_on_wake(evutil_socket_t wake_fd, short what, void *arg)
@@ -142,8 +142,8 @@ void store_on_wake(evutil_socket_t wake_fd, short what, void *arg)
     ssize_t ignored = read(wake_fd, &wakes, sizeof wakes);
     (void)ignored;
     for (uint32_t i = 0; i < s->servers_len; i++) {
-        int fd = take_attached(s, i);
-        if (fd >= 0) store_server_attach(s->servers[i], fd);
+        struct gw_socket socket = take_attached(s, i);
+        if (socket.fd >= 0) store_server_attach(s->servers[i], socket);
     }
     for (uint64_t n = 0; n < s->queue_ops && (c = take_call(s)); n++) start_call(c, gw_clock_mono_us());
     for (uint32_t i = 0; i < s->servers_len; i++) store_server_pump(s->servers[i]);

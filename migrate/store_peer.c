@@ -3,7 +3,6 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "migrate/store_internal.h"
 #include "migrate/store_peer_wire.h"
@@ -170,13 +169,13 @@ gw_err_t gw_store_peer_create(const struct gw_store_peer_config *c, struct gw_st
     return err;
 }
 
-void gw_store_peer_attach(struct gw_store *s, uint32_t peer, int fd)
+void gw_store_peer_attach(struct gw_store *s, uint32_t peer, struct gw_socket socket)
 {
     assert(peer < s->servers_len);
     pthread_mutex_lock(&s->lock);
-    int older = s->attached[peer];
-    s->attached[peer] = fd;
+    struct gw_socket older = s->attached[peer];
+    s->attached[peer] = socket;
     pthread_mutex_unlock(&s->lock);
-    if (older >= 0) close(older);
+    gw_socket_close(&older);
     store_wake(s);
 }

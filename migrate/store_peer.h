@@ -8,6 +8,7 @@
 #ifndef GW_MIGRATE_STORE_PEER_H
 #define GW_MIGRATE_STORE_PEER_H
 
+#include "base/socket.h"
 #include "migrate/store.h"
 
 struct gw_store_peer_config {
@@ -23,7 +24,7 @@ struct gw_store_peer_config {
 gw_err_t gw_store_peer_create(const struct gw_store_peer_config *config, struct gw_store **out,
                               struct gw_err_ctx *ctx) GW_MUST_USE;
 
-/* Gives the peer a connected stream socket whose other end is gw_store_peer_server_serve's; one that it had is closed. */
-void gw_store_peer_attach(struct gw_store *store, uint32_t peer, int fd);
+/* Gives the peer a connected socket whose other end is gw_store_peer_server_serve's; one that it had is closed. */
+void gw_store_peer_attach(struct gw_store *store, uint32_t peer, struct gw_socket socket);
 
 #endif

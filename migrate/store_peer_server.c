@@ -21,7 +21,7 @@
 
 struct conn {
     struct gw_store_peer_server *server;
-    int fd; /* -1: the slot is free */
+    struct gw_socket socket;
     struct event *readable, *writable;
     struct evbuffer *out;
     bool reading;
@@ -44,8 +44,8 @@ struct gw_store_peer_server {
     pthread_t thread;
     bool thread_started;
 
-    pthread_mutex_t lock; /* guards the rest */
-    int given[GIVEN_MAX]; /* sockets that wait for the thread */
+    pthread_mutex_t lock;              /* guards the rest */
+    struct gw_socket given[GIVEN_MAX]; /* wait for the thread */
     uint32_t given_len;
     bool ending;
     struct gw_store_peer_server_stats stats;
@@ -84,7 +84,7 @@ static void conn_free(struct conn *c)
     if (c->readable) event_free(c->readable);
     if (c->writable) event_free(c->writable);
     if (c->out) evbuffer_free(c->out);
-    if (c->fd >= 0) close(c->fd);
+    gw_socket_close(&c->socket);
     free(c);
 }
 
@@ -198,29 +198,24 @@ static gw_err_t on_frame_over(void *arg)
 static void set_reading(struct conn *c)
 {
     bool want = evbuffer_get_length(c->out) < GW_STORE_PEER_OUT_MAX;
-    if (want == c->reading) return;
+    if (want && !c->reading) event_add(c->readable, NULL);
+    if (!want && c->reading) event_del(c->readable);
     c->reading = want;
-    if (want)
-        event_add(c->readable, NULL);
-    else
-        event_del(c->readable);
+    /* What a TLS session holds, the loop does not see. */
+    if (want && gw_socket_has_more(&c->socket)) event_active(c->readable, EV_READ, 0);
 }
 
 static void conn_flush(struct conn *c)
 {
-    while (evbuffer_get_length(c->out) > 0) {
-        int n = evbuffer_write(c->out, c->fd);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0 && errno != EAGAIN) {
-            conn_close(c, strerror(errno));
-            return;
-        }
-        if (n <= 0) {
-            event_add(c->writable, NULL);
-            break;
-        }
-        c->moved_bytes += (uint64_t)n;
+    struct gw_err_ctx ctx = {0};
+    size_t wrote;
+    gw_err_t err = gw_socket_flush(&c->socket, c->out, &wrote, &ctx);
+    if (err != GW_OK) {
+        conn_close(c, ctx.text);
+        return;
     }
+    c->moved_bytes += wrote;
+    if (evbuffer_get_length(c->out) > 0) event_add(c->writable, NULL);
     set_reading(c);
 }
 
@@ -237,16 +232,13 @@ static bool read_some(struct conn **at)
     struct conn *c = *at;
     struct gw_store_peer_server *s = c->server;
     struct gw_err_ctx ctx = {0};
-    ssize_t n = read(c->fd, s->chunk, CHUNK_BYTES);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return false;
-    if (n > 0) c->moved_bytes += (uint64_t)n;
-    gw_err_t err = n > 0 ? peer_reader_feed(&c->reader, s->chunk, (size_t)n, &ctx) : GW_ERR_IO;
-    if (err == GW_OK) return (size_t)n == CHUNK_BYTES && evbuffer_get_length(c->out) < GW_STORE_PEER_OUT_MAX;
+    size_t n = 0;
+    gw_err_t err = gw_socket_read(&c->socket, s->chunk, CHUNK_BYTES, &n, &ctx);
+    c->moved_bytes += n;
+    if (err == GW_OK && n > 0) err = peer_reader_feed(&c->reader, s->chunk, n, &ctx);
+    if (err == GW_OK) return n == CHUNK_BYTES && evbuffer_get_length(c->out) < GW_STORE_PEER_OUT_MAX;
     if (err == GW_ERR_PROTO) count(s, &s->stats.closed_wrong);
-    conn_close(c, n == 0        ? "closed by the peer"
-                  : n < 0       ? strerror(errno)
-                  : ctx.text[0] ? ctx.text
-                                : "out of turn");
+    conn_close(c, ctx.text[0] ? ctx.text : "out of turn");
     *at = NULL;
     return false;
 }
@@ -262,35 +254,35 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 /* ---- coming ---- */
 
-static struct conn *conn_create(struct gw_store_peer_server *s, int fd)
+static struct conn *conn_create(struct gw_store_peer_server *s, struct gw_socket socket)
 {
     struct conn *c = calloc(1, sizeof *c);
     if (!c) return NULL;
     const struct peer_listener listener = {c, on_frame, on_page, on_page_over, on_frame_over};
     c->server = s;
-    c->fd = -1; /* the caller's until all is well */
+    c->socket = gw_socket_none(); /* the caller's until all is well */
     c->out = evbuffer_new();
-    c->readable = event_new(s->loop, fd, EV_READ | EV_PERSIST, on_readable, c);
-    c->writable = event_new(s->loop, fd, EV_WRITE, on_writable, c);
+    c->readable = event_new(s->loop, socket.fd, EV_READ | EV_PERSIST, on_readable, c);
+    c->writable = event_new(s->loop, socket.fd, EV_WRITE, on_writable, c);
     peer_reader_init(&c->reader, &listener);
     if (c->out && c->readable && c->writable && event_add(c->readable, NULL) == 0) {
+        c->socket = socket;
         c->reading = true;
-        c->fd = fd;
+        set_reading(c);
         return c;
     }
     conn_free(c);
     return NULL;
 }
 
-static void welcome(struct gw_store_peer_server *s, int fd)
+static void welcome(struct gw_store_peer_server *s, struct gw_socket socket)
 {
     uint32_t i = 0;
     while (i < GW_STORE_PEER_CONNS_MAX && s->conns[i]) i++;
-    evutil_make_socket_nonblocking(fd);
-    if (i < GW_STORE_PEER_CONNS_MAX) s->conns[i] = conn_create(s, fd);
+    if (i < GW_STORE_PEER_CONNS_MAX) s->conns[i] = conn_create(s, socket);
     if (i == GW_STORE_PEER_CONNS_MAX || !s->conns[i]) {
         gw_logf(s->log, GW_LOG_WARN, "store: no room for another peer");
-        close(fd);
+        gw_socket_close(&socket);
         return;
     }
     pthread_mutex_lock(&s->lock);
@@ -298,12 +290,12 @@ static void welcome(struct gw_store_peer_server *s, int fd)
     pthread_mutex_unlock(&s->lock);
 }
 
-static int take_given(struct gw_store_peer_server *s)
+static struct gw_socket take_given(struct gw_store_peer_server *s)
 {
     pthread_mutex_lock(&s->lock);
-    int fd = s->given_len > 0 ? s->given[--s->given_len] : -1;
+    struct gw_socket socket = s->given_len > 0 ? s->given[--s->given_len] : gw_socket_none();
     pthread_mutex_unlock(&s->lock);
-    return fd;
+    return socket;
 }
 
 static void on_wake(evutil_socket_t wake_fd, short what, void *arg)
@@ -313,7 +305,7 @@ static void on_wake(evutil_socket_t wake_fd, short what, void *arg)
     uint64_t wakes;
     ssize_t ignored = read(wake_fd, &wakes, sizeof wakes);
     (void)ignored;
-    for (int fd; (fd = take_given(s)) >= 0;) welcome(s, fd);
+    for (struct gw_socket given; (given = take_given(s)).fd >= 0;) welcome(s, given);
 }
 
 /* ---- time ---- */
@@ -423,7 +415,7 @@ void gw_store_peer_server_destroy(struct gw_store_peer_server *s)
         wake(s);
         pthread_join(s->thread, NULL);
     }
-    for (int fd; (fd = take_given(s)) >= 0;) close(fd);
+    for (struct gw_socket given; (given = take_given(s)).fd >= 0;) gw_socket_close(&given);
     gw_store_memory_destroy(s->memory);
     if (s->wake) event_free(s->wake);
     if (s->tick) event_free(s->tick);
@@ -434,16 +426,16 @@ void gw_store_peer_server_destroy(struct gw_store_peer_server *s)
     free(s);
 }
 
-void gw_store_peer_server_serve(struct gw_store_peer_server *s, int fd)
+void gw_store_peer_server_serve(struct gw_store_peer_server *s, struct gw_socket socket)
 {
     pthread_mutex_lock(&s->lock);
     bool room = s->given_len < GIVEN_MAX;
-    if (room) s->given[s->given_len++] = fd;
+    if (room) s->given[s->given_len++] = socket;
     pthread_mutex_unlock(&s->lock);
     if (room)
         wake(s);
     else
-        close(fd);
+        gw_socket_close(&socket);
 }
 
 void gw_store_peer_server_stats(struct gw_store_peer_server *s, struct gw_store_peer_server_stats *out)

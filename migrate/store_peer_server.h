@@ -22,7 +22,7 @@
 #include <stdint.h>
 
 #include "base/log.h"
-#include "base/err.h"
+#include "base/socket.h"
 
 #define GW_STORE_PEER_CONNS_MAX   32 /* ranks that have this buddy */
 #define GW_STORE_PEER_OUT_MAX     ((size_t)32 << 20)
@@ -50,8 +50,8 @@ gw_err_t gw_store_peer_server_create(const struct gw_store_peer_server_config *c
                                      struct gw_store_peer_server **out, struct gw_err_ctx *ctx) GW_MUST_USE;
 void gw_store_peer_server_destroy(struct gw_store_peer_server *server);
 
-/* Serves a connected stream socket from now on. */
-void gw_store_peer_server_serve(struct gw_store_peer_server *server, int fd);
+/* Serves a connected socket from now on. */
+void gw_store_peer_server_serve(struct gw_store_peer_server *server, struct gw_socket socket);
 
 void gw_store_peer_server_stats(struct gw_store_peer_server *server, struct gw_store_peer_server_stats *out);
 

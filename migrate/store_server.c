@@ -5,7 +5,6 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/rng.h"
@@ -21,10 +20,9 @@ static void close_socket(struct store_server *v)
     if (v->readable) event_free(v->readable);
     if (v->writable) event_free(v->writable);
     if (v->out) evbuffer_free(v->out);
-    if (v->fd >= 0) close(v->fd);
+    gw_socket_close(&v->socket);
     v->readable = v->writable = NULL;
     v->out = NULL;
-    v->fd = -1;
 }
 
 void store_server_free(struct store_server *v)
@@ -82,35 +80,29 @@ void store_server_leave(struct store_server *v, const char *why)
 
 static void flush(struct store_server *v)
 {
-    while (evbuffer_get_length(v->out) > 0) {
-        int n = evbuffer_write(v->out, v->fd);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0 && errno != EAGAIN) {
-            store_server_leave(v, strerror(errno));
-            return;
-        }
-        if (n <= 0) {
-            event_add(v->writable, NULL);
-            return;
-        }
-    }
+    struct gw_err_ctx ctx = {0};
+    size_t wrote;
+    if (gw_socket_flush(&v->socket, v->out, &wrote, &ctx) != GW_OK)
+        store_server_leave(v, ctx.text);
+    else if (evbuffer_get_length(v->out) > 0)
+        event_add(v->writable, NULL);
 }
 
 /* One read and what follows from it; false when there is no more for now. */
 static bool read_some(struct store_server *v)
 {
     struct gw_err_ctx ctx = {0};
-    ssize_t n = read(v->fd, v->store->chunk, STORE_CHUNK_BYTES);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return false;
-    if (n <= 0) {
-        store_server_leave(v, n == 0 ? "it closed the connection" : strerror(errno));
-        return false;
-    }
-    if (v->protocol->feed(v->protocol_state, v->store->chunk, (size_t)n, &ctx) != GW_OK) {
-        store_server_leave(v, ctx.text);
-        return false;
-    }
-    return (size_t)n == STORE_CHUNK_BYTES;
+    size_t n;
+    gw_err_t err = gw_socket_read(&v->socket, v->store->chunk, STORE_CHUNK_BYTES, &n, &ctx);
+    if (err == GW_OK && n > 0) err = v->protocol->feed(v->protocol_state, v->store->chunk, n, &ctx);
+    if (err != GW_OK) store_server_leave(v, ctx.text);
+    return err == GW_OK && n == STORE_CHUNK_BYTES;
+}
+
+/* What a TLS session holds, the loop does not see. */
+static void read_on(struct store_server *v)
+{
+    if (gw_socket_has_more(&v->socket)) event_active(v->readable, EV_READ, 0);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
@@ -119,18 +111,21 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     (void)what;
     struct store_server *v = arg;
     for (int i = 0; i < READS_PER_TURN && read_some(v); i++) continue;
+    read_on(v);
     store_server_pump(v);
 }
 
 static void greet(struct store_server *v)
 {
     const int on = 1;
-    setsockopt(v->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* a unix socket refuses, and needs none */
+    setsockopt(v->socket.fd, IPPROTO_TCP, TCP_NODELAY, &on,
+               sizeof on); /* a unix socket refuses, and needs none */
     v->state = SERVER_GREETING;
     if (v->protocol->greet(v->protocol_state, v->out) != GW_OK || event_add(v->readable, NULL) != 0) {
         store_server_leave(v, "out of memory");
         return;
     }
+    read_on(v);
     flush(v);
 }
 
@@ -138,7 +133,7 @@ static void connected(struct store_server *v)
 {
     int error = 0;
     socklen_t len = sizeof error;
-    if (getsockopt(v->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0) error = errno;
+    if (getsockopt(v->socket.fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0) error = errno;
     if (error)
         store_server_leave(v, strerror(error));
     else
@@ -158,13 +153,13 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
         store_server_pump(v);
 }
 
-static bool open_socket(struct store_server *v, int fd)
+static bool open_socket(struct store_server *v, struct gw_socket socket)
 {
-    v->fd = fd;
+    v->socket = socket;
     v->due_us = gw_clock_mono_us() + v->store->connect_us;
     v->out = evbuffer_new();
-    v->readable = event_new(v->store->loop, fd, EV_READ | EV_PERSIST, on_readable, v);
-    v->writable = event_new(v->store->loop, fd, EV_WRITE, on_writable, v);
+    v->readable = event_new(v->store->loop, socket.fd, EV_READ | EV_PERSIST, on_readable, v);
+    v->writable = event_new(v->store->loop, socket.fd, EV_WRITE, on_writable, v);
     return v->out && v->readable && v->writable;
 }
 
@@ -172,7 +167,7 @@ static void dial(struct store_server *v)
 {
     int fd = socket(v->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     v->state = SERVER_DIALING;
-    if (fd < 0 || !open_socket(v, fd)) {
+    if (fd < 0 || !open_socket(v, gw_socket_plain(fd))) {
         store_server_leave(v, fd < 0 ? strerror(errno) : "out of memory");
         return;
     }
@@ -184,11 +179,10 @@ static void dial(struct store_server *v)
         event_add(v->writable, NULL);
 }
 
-void store_server_attach(struct store_server *v, int fd)
+void store_server_attach(struct store_server *v, struct gw_socket socket)
 {
     if (v->state != SERVER_AWAY) store_server_leave(v, NULL); /* this one takes its place */
-    evutil_make_socket_nonblocking(fd);
-    if (!open_socket(v, fd)) {
+    if (!open_socket(v, socket)) {
         store_server_leave(v, "out of memory");
         return;
     }

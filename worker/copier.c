@@ -88,6 +88,7 @@ static gw_err_t create_hand(struct gw_copier *c, uint32_t rank, struct gw_err_ct
         const struct gw_puller_config config = {.address = c->config.ranks[rank].pages,
                                                 .key = c->config.key,
                                                 .key_len = c->config.key_len,
+                                                .tls = c->config.tls,
                                                 .model = c->config.model,
                                                 .try_unix = true,
                                                 .log = c->config.log};

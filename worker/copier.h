@@ -29,6 +29,7 @@ struct gw_copier_config {
     struct gw_page_model model;
     const void *key; /* the cluster key; copied */
     size_t key_len;
+    const struct gw_tls *tls; /* borrowed; NULL: plaintext everywhere */
     const struct gw_log *log;
     void (*done)(void *arg); /* there is something to take */
     void *arg;

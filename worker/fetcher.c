@@ -185,6 +185,7 @@ static gw_err_t create_fetch(struct task *t, struct gw_peer_fetch **out, struct 
     const struct gw_peer_fetch_config config = {
         .key = c->key,
         .key_len = c->key_len,
+        .tls = c->tls,
         .fence = t->pull->fence,
         .model = c->model,
         .sink = {.arg = t, .claim = claim, .page = page, .commit = commit, .abandon = abandon},

@@ -31,6 +31,7 @@ struct gw_fetcher_config {
     struct gw_shelf *shelf;
     const void *key; /* the cluster key; copied */
     size_t key_len;
+    const struct gw_tls *tls; /* borrowed; NULL: plaintext everywhere */
     struct gw_page_model model;
     uint32_t streams;                 /* per holder, 0: 1 */
     double rate_bytes_s;              /* from peers; 0: no limit */

@@ -33,6 +33,7 @@ struct gw_host {
     bool never_fetch;
     const void *key; /* cluster key */
     size_t key_len;
+    const struct gw_tls *tls; /* NULL: plaintext everywhere */
     uint8_t fingerprint[GW_FINGERPRINT_BYTES];
     const struct gw_log *log;
 };

@@ -32,6 +32,7 @@ struct worker {
     const struct gw_stop_signals *signals;
     char *key;
     size_t key_len;
+    struct gw_tls *tls; /* NULL: --insecure-plaintext */
     struct gw_host host;
     struct gw_probe_rates rates;
     struct gw_model *model;
@@ -66,12 +67,22 @@ static uint64_t default_memory_bytes(void)
     return (uint64_t)info.totalram * info.mem_unit / DEFAULT_MEMORY_SHARES;
 }
 
+static gw_err_t open_key(struct worker *w, struct gw_err_ctx *ctx)
+{
+    const struct gw_worker_options *o = &w->options;
+    TRY(gw_secret_read(o->cluster_key_file, &w->key, &w->key_len, ctx));
+    const struct gw_tls_config tls = {.key = w->key, .key_len = w->key_len};
+    if (!o->insecure_plaintext) TRY(gw_tls_create(&tls, &w->tls, ctx));
+    w->host.tls = w->tls;
+    return GW_OK;
+}
+
 static gw_err_t open_model(struct worker *w, struct gw_err_ctx *ctx)
 {
     const struct gw_worker_options *o = &w->options;
     struct gw_host *h = &w->host;
     enum gw_isa isa;
-    TRY(gw_secret_read(o->cluster_key_file, &w->key, &w->key_len, ctx));
+    TRY(open_key(w, ctx));
     TRY(gw_model_open(o->model, &w->model, ctx));
     TRY(gw_fingerprint_dir(o->model, h->fingerprint, ctx));
     const char *profile = o->profile ? o->profile : gw_model_profile(w->model);
@@ -112,6 +123,7 @@ static gw_err_t open_stores(struct worker *w, struct gw_err_ctx *ctx)
                                             .redis_len = o->redis_len,
                                             .redis_password_file = o->store_password_file,
                                             .insecure_plaintext = o->insecure_plaintext,
+                                            .tls = w->tls,
                                             .log = &w->log};
     TRY(gw_stores_create(&stores, &h->stores, ctx));
     if (o->checkpoint_share == 0) return GW_OK;
@@ -135,9 +147,9 @@ static gw_err_t open_store_server(struct worker *w, struct gw_err_ctx *ctx)
     return gw_store_peer_server_create(&config, &w->store_server, ctx);
 }
 
-static void serve_store(void *arg, int fd)
+static void serve_store(void *arg, struct gw_socket socket)
 {
-    gw_store_peer_server_serve(arg, fd);
+    gw_store_peer_server_serve(arg, socket);
 }
 
 /* Where others fetch KV pages from, and leaders have them fetched. */
@@ -151,6 +163,7 @@ static gw_err_t open_pages(struct worker *w, const char *host, struct gw_err_ctx
     const struct gw_fetcher_config fetcher = {.shelf = h->shelf,
                                               .key = w->key,
                                               .key_len = w->key_len,
+                                              .tls = w->tls,
                                               .model = h->page_model,
                                               .stores = h->stores,
                                               .checkpoint = h->checkpoint,
@@ -161,6 +174,7 @@ static gw_err_t open_pages(struct worker *w, const char *host, struct gw_err_ctx
                                                  .unix_socket = true,
                                                  .key = w->key,
                                                  .key_len = w->key_len,
+                                                 .tls = w->tls,
                                                  .model = h->page_model,
                                                  .source = gw_shelf_source(h->shelf),
                                                  .pull = gw_fetcher_sink(h->fetcher),
@@ -174,8 +188,12 @@ static gw_err_t open_mesh(struct worker *w, struct gw_err_ctx *ctx)
 {
     const struct gw_worker_options *o = &w->options;
     char local[GW_WIRE_NAME_MAX + 1];
-    struct gw_mesh_config config = {
-        .host = o->data_host, .port = o->data_port, .key = w->key, .key_len = w->key_len, .log = &w->log};
+    struct gw_mesh_config config = {.host = o->data_host,
+                                    .port = o->data_port,
+                                    .key = w->key,
+                                    .key_len = w->key_len,
+                                    .tls = w->tls,
+                                    .log = &w->log};
     if (!o->data_host[0]) {
         TRY(gw_probe_local_address(&o->controllers[0].addr, o->controllers[0].len, local, sizeof local, ctx));
         config.host = local;
@@ -265,6 +283,7 @@ static gw_err_t open_link(struct worker *w, struct gw_err_ctx *ctx)
     struct gw_link_config config = {.controllers_len = w->options.controllers_len,
                                     .key = w->key,
                                     .key_len = w->key_len,
+                                    .tls = w->tls,
                                     .log = &w->log,
                                     .arg = w->serve,
                                     .arrived = gw_serve_arrived,
@@ -291,6 +310,7 @@ static void close_all(struct worker *w)
     gw_cell_store_destroy(w->host.store);
     if (w->host.device) gw_device_destroy(w->host.device);
     gw_model_close(w->model);
+    gw_tls_destroy(w->tls);
     gw_secret_free(w->key, w->key_len);
 }
 

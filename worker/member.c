@@ -118,11 +118,11 @@ static void break_meeting(struct gw_member *m)
 }
 
 /* Making collectives waits for the other ranks and knows no abort: their sockets do. */
-static void watch_meeting(struct gw_member *m, const int *fds)
+static void watch_meeting(struct gw_member *m, const struct gw_socket *sockets)
 {
     pthread_mutex_lock(&m->lock);
     for (uint32_t i = 0; i < m->place.ranks; i++) {
-        int fd = fds[i] >= 0 ? fcntl(fds[i], F_DUPFD_CLOEXEC, 0) : -1;
+        int fd = sockets[i].fd >= 0 ? fcntl(sockets[i].fd, F_DUPFD_CLOEXEC, 0) : -1;
         if (fd >= 0) m->meeting[m->meeting_len++] = fd;
     }
     if (atomic_load(&m->stop)) break_meeting(m);
@@ -135,7 +135,7 @@ static void end_meeting(struct gw_member *m)
     m->meeting_len = 0;
 }
 
-static gw_err_t create_coll(struct gw_member *m, const int *fds, struct gw_err_ctx *ctx)
+static gw_err_t create_coll(struct gw_member *m, const struct gw_socket *sockets, struct gw_err_ctx *ctx)
 {
     const struct gw_host *h = m->config.host;
     const struct gw_coll_config config = {.term = m->config.term,
@@ -143,7 +143,7 @@ static gw_err_t create_coll(struct gw_member *m, const int *fds, struct gw_err_c
                                           .pipeline = m->config.pipeline,
                                           .self = m->place.self,
                                           .ranks = m->place.ranks,
-                                          .fds = fds,
+                                          .sockets = sockets,
                                           .stage_first = m->place.stage_first,
                                           .stage_ranks = m->place.stage_ranks,
                                           .shares = h->model->cells.shares,
@@ -152,7 +152,7 @@ static gw_err_t create_coll(struct gw_member *m, const int *fds, struct gw_err_c
                                           .try_shm = m->place.stage_ranks > 1 && all_on_this_machine(m),
                                           .deadline_us = h->step_timeout_us};
     struct gw_coll *coll = NULL;
-    watch_meeting(m, fds);
+    watch_meeting(m, sockets);
     gw_err_t err = gw_coll_create(&config, &coll, ctx);
     pthread_mutex_lock(&m->lock);
     end_meeting(m);
@@ -164,11 +164,11 @@ static gw_err_t create_coll(struct gw_member *m, const int *fds, struct gw_err_c
 
 static gw_err_t meet_others(struct gw_member *m, struct gw_err_ctx *ctx)
 {
-    int fds[GW_WIRE_RANKS_MAX];
+    struct gw_socket sockets[GW_WIRE_RANKS_MAX];
     if (m->place.ranks == 1) return GW_OK;
     TRY(gw_mesh_gather(m->config.host->mesh, m->config.term, m->config.pipeline, m->config.generation,
-                       &m->assign, MEET_TIMEOUT_US, fds, &m->unreached, ctx));
-    return create_coll(m, fds, ctx);
+                       &m->assign, MEET_TIMEOUT_US, sockets, &m->unreached, ctx));
+    return create_coll(m, sockets, ctx);
 }
 
 /* Slots beside the pages of earlier pipelines. They may still grow by what they admit meanwhile, so a few are not worth
@@ -416,6 +416,7 @@ static gw_err_t create_copier(struct gw_member *m, struct gw_err_ctx *ctx)
         .model = h->page_model,
         .key = h->key,
         .key_len = h->key_len,
+        .tls = h->tls,
         .log = h->log,
         .done = m->config.prepared,
         .arg = m->config.arg};

@@ -25,6 +25,22 @@ void mesh_wake(struct gw_mesh *m)
     (void)ignored;
 }
 
+void mesh_failed(struct gw_mesh *m, const struct gw_shake *s, int64_t now_us)
+{
+    bool tells = s->strange && now_us >= m->tell_again_us;
+    m->strangers += s->strange;
+    if (tells) m->tell_again_us = now_us + MESH_TELL_PAUSE_US;
+    gw_logf(m->log, tells ? GW_LOG_WARN : GW_LOG_DEBUG, "mesh: a connection was closed: %s", s->why);
+}
+
+uint64_t gw_mesh_strangers(struct gw_mesh *m)
+{
+    pthread_mutex_lock(&m->lock);
+    uint64_t strangers = m->strangers;
+    pthread_mutex_unlock(&m->lock);
+    return strangers;
+}
+
 bool mesh_is_stale(const struct gw_mesh *m, uint64_t term, uint64_t generation)
 {
     return term < m->term || (term == m->term && generation <= m->cancelled);
@@ -45,7 +61,7 @@ static void close_stale(struct gw_mesh *m)
 {
     for (int i = 0; i < GW_MESH_PENDING_MAX; i++) {
         struct gw_shake *s = &m->waiting[i].shake;
-        if (s->fd >= 0 && mesh_is_stale(m, s->pair.term, s->pair.generation)) gw_shake_close(s);
+        if (s->socket.fd >= 0 && mesh_is_stale(m, s->pair.term, s->pair.generation)) gw_shake_close(s);
     }
     pthread_cond_broadcast(&m->changed);
 }
@@ -89,7 +105,7 @@ static gw_err_t add_dial(struct gw_mesh *m, struct mesh_gather *g, uint32_t to, 
     uint16_t port;
     struct mesh_dial dial = {
         .used = true,
-        .shake = {.fd = -1},
+        .shake = {.socket = gw_socket_none()},
         .pair = {g->term, g->generation, g->pipeline, g->assign->self, to},
         .next_us = gw_clock_mono_us(),
         .backoff_us = MESH_BACKOFF_MIN_US,
@@ -107,7 +123,7 @@ static gw_err_t add_dial(struct gw_mesh *m, struct mesh_gather *g, uint32_t to, 
 /* The slot is the thread's as long as it polls its socket. */
 static void end_dial(struct mesh_dial *d)
 {
-    if (d->shake.fd >= 0 && !d->proven) {
+    if (d->shake.socket.fd >= 0 && !d->proven) {
         d->over = true;
         return;
     }
@@ -124,7 +140,7 @@ static gw_err_t begin(struct gw_mesh *m, struct mesh_gather *g, struct gw_err_ct
     for (uint32_t to = 0; to < g->assign->self; to++) TRY(add_dial(m, g, to, ctx));
     for (int i = 0; i < GW_MESH_PENDING_MAX; i++) {
         struct mesh_waiting *w = &m->waiting[i];
-        if (w->shake.fd >= 0 && mesh_claims(g, &w->shake.pair)) mesh_admit(m, w);
+        if (w->shake.socket.fd >= 0 && mesh_claims(g, &w->shake.pair)) mesh_admit(m, w);
     }
     return GW_OK;
 }
@@ -147,7 +163,7 @@ static struct gw_shake *waiting_from(struct gw_mesh *m, const struct mesh_gather
 {
     for (int i = 0; i < GW_MESH_PENDING_MAX; i++) {
         struct gw_shake *s = &m->waiting[i].shake;
-        if (s->fd >= 0 && s->pair.from == from && mesh_claims(g, &s->pair)) return s;
+        if (s->socket.fd >= 0 && s->pair.from == from && mesh_claims(g, &s->pair)) return s;
     }
     return NULL;
 }
@@ -157,13 +173,6 @@ static struct gw_shake *proven_of(struct gw_mesh *m, const struct mesh_gather *g
 {
     if (rank > g->assign->self) return waiting_from(m, g, rank);
     return g->dials[rank]->proven ? &g->dials[rank]->shake : NULL;
-}
-
-static bool peer_has_closed(int fd)
-{
-    uint8_t byte;
-    ssize_t n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK);
 }
 
 /* Others may take long: a peer that was here has perhaps gone (or come again) since. */
@@ -195,17 +204,18 @@ static bool is_complete(struct gw_mesh *m, const struct mesh_gather *g)
     uint32_t first;
     if (count_missing(m, g, &first) > 0) return false;
     for (uint32_t rank = 0; rank < g->assign->ranks_len; rank++)
-        if (rank != g->assign->self && peer_has_closed(proven_of(m, g, rank)->fd)) drop_closed(m, g, rank);
+        if (rank != g->assign->self && gw_socket_is_closed(&proven_of(m, g, rank)->socket))
+            drop_closed(m, g, rank);
     return count_missing(m, g, &first) == 0;
 }
 
-static void take(struct gw_mesh *m, const struct mesh_gather *g, int *fds)
+static void take(struct gw_mesh *m, const struct mesh_gather *g, struct gw_socket *sockets)
 {
     for (uint32_t rank = 0; rank < g->assign->ranks_len; rank++) {
         if (rank == g->assign->self) continue;
         struct gw_shake *s = proven_of(m, g, rank);
-        fds[rank] = s->fd;
-        s->fd = -1;
+        sockets[rank] = s->socket;
+        s->socket = gw_socket_none();
     }
 }
 
@@ -215,7 +225,7 @@ static void explain(const struct mesh_dial *d, char *out, size_t out_bytes)
 {
     if (!d)
         snprintf(out, out_bytes, "it did not connect");
-    else if (d->shake.fd >= 0 && d->shake.stage == GW_SHAKE_WANTS_PROOF)
+    else if (d->shake.socket.fd >= 0 && d->shake.stage == GW_SHAKE_WANTS_PROOF)
         snprintf(out, out_bytes, "it has not joined the pipeline");
     else if (d->why && d->why_errno)
         snprintf(out, out_bytes, "%s: %s", d->why, strerrordesc_np(d->why_errno));
@@ -275,7 +285,7 @@ static gw_err_t wait_for_all(struct gw_mesh *m, struct mesh_gather *g, int64_t u
 }
 
 gw_err_t gw_mesh_gather(struct gw_mesh *m, uint64_t term, uint32_t pipeline, uint64_t generation,
-                        const struct gw_msg_assign *assign, int64_t deadline_us, int *fds,
+                        const struct gw_msg_assign *assign, int64_t deadline_us, struct gw_socket *sockets,
                         uint32_t *unreached, struct gw_err_ctx *ctx)
 {
     int64_t now_us = gw_clock_mono_us(), until_us = now_us + deadline_us;
@@ -286,14 +296,14 @@ gw_err_t gw_mesh_gather(struct gw_mesh *m, uint64_t term, uint32_t pipeline, uin
                             .reach_us = now_us + m->reach_us,
                             .unreached = GW_RANK_NONE};
     assert(assign->self < assign->ranks_len && assign->ranks_len <= GW_WIRE_RANKS_MAX);
-    for (uint32_t rank = 0; rank < assign->ranks_len; rank++) fds[rank] = -1;
+    for (uint32_t rank = 0; rank < assign->ranks_len; rank++) sockets[rank] = gw_socket_none();
     pthread_mutex_lock(&m->lock);
     gw_err_t err = begin(m, &g, ctx);
     if (err == GW_OK) {
         mesh_wake(m);
         err = wait_for_all(m, &g, until_us, ctx);
     }
-    if (err == GW_OK) take(m, &g, fds);
+    if (err == GW_OK) take(m, &g, sockets);
     end(m, &g);
     pthread_mutex_unlock(&m->lock);
     mesh_wake(m);
@@ -346,7 +356,8 @@ static struct gw_mesh *alloc_mesh(const struct gw_mesh_config *config)
     struct gw_mesh *m = calloc(1, sizeof *m);
     if (!m) return NULL;
     m->listen_fd = m->wake_fd = -1;
-    for (int i = 0; i < GW_MESH_PENDING_MAX; i++) m->accepted[i].fd = m->waiting[i].shake.fd = -1;
+    for (int i = 0; i < GW_MESH_PENDING_MAX; i++)
+        m->accepted[i].socket = m->waiting[i].shake.socket = gw_socket_none();
     m->shake_us = config->shake_us ? config->shake_us : GW_MESH_SHAKE_S * GW_US_PER_S;
     m->wait_us = config->wait_us ? config->wait_us : GW_MESH_WAIT_S * GW_US_PER_S;
     m->reach_us = config->reach_us ? config->reach_us : GW_MESH_REACH_S * GW_US_PER_S;
@@ -360,7 +371,7 @@ static gw_err_t copy_key(struct gw_mesh *m, const struct gw_mesh_config *config,
     m->key_bytes = malloc(config->key_len);
     if (!m->key_bytes) return gw_fail(ctx, GW_ERR_MEMORY, "mesh: out of memory");
     memcpy(m->key_bytes, config->key, config->key_len);
-    m->key = (struct gw_shake_key){m->key_bytes, config->key_len};
+    m->key = (struct gw_shake_key){m->key_bytes, config->key_len, config->tls};
     return GW_OK;
 }
 

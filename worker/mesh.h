@@ -26,8 +26,8 @@
  *     the listener's machine vanishes meanwhile     TCP's keep-alive tells the dialer after 15 s
  *     a peer leaves after the proofs                seen when all others are there: dialed again, or waited for again
  *
- * Who speaks here: ranks, holding the cluster key. Plaintext behind the handshake: off loopback only with
- * --insecure-plaintext.
+ * Who speaks here: ranks, holding the cluster key; over TLS where that is due (base/tls.h). A dialer that speaks it where the
+ * listener does not, or the reverse, is a wrong one, told and counted.
  *
  * Owner: gw_mesh_destroy closes all that nobody gathered; gathered sockets are the caller's. Thread: create and destroy
  * from one thread (no gather is under way then); the others from any; an own thread shakes hands. Units: microseconds.
@@ -37,6 +37,7 @@
 #define GW_WORKER_MESH_H
 
 #include "base/log.h"
+#include "base/socket.h"
 #include "migrate/wire.h"
 
 #define GW_MESH_PENDING_MAX 256 /* 63 dialers of each of four pipelines */
@@ -52,6 +53,7 @@ struct gw_mesh_config {
     uint16_t port;    /* 0: any free one */
     const void *key;  /* the cluster key; copied */
     size_t key_len;
+    const struct gw_tls *tls; /* borrowed; NULL: plaintext everywhere */
     const struct gw_log *log;
     int64_t shake_us, wait_us, reach_us; /* 0: GW_MESH_SHAKE_S, GW_MESH_WAIT_S, GW_MESH_REACH_S */
 };
@@ -64,12 +66,15 @@ void gw_mesh_destroy(struct gw_mesh *mesh);
 const char *gw_mesh_address(const struct gw_mesh *mesh);
 
 /* Meets all other ranks of the pipeline: dials those before it, waits for those behind it, until all gather.
- * fds[ranks_len] are set (own: -1), non-blocking, TCP_NODELAY, close-on-exec. On error none is open. Blocks until
+ * sockets[ranks_len] are set (own: none), non-blocking, TCP_NODELAY, close-on-exec. On error none is open. Blocks until
  * then, deadline_us from now at most, or until gw_mesh_cancel says so for that generation. *unreached: the rank that this
  * one cannot reach, if that is what ended it; else GW_RANK_NONE. */
 gw_err_t gw_mesh_gather(struct gw_mesh *mesh, uint64_t term, uint32_t pipeline, uint64_t generation,
-                        const struct gw_msg_assign *assign, int64_t deadline_us, int *fds,
+                        const struct gw_msg_assign *assign, int64_t deadline_us, struct gw_socket *sockets,
                         uint32_t *unreached, struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* How many connections were closed because one side alone spoke TLS, or the peer did not hold the cluster key. */
+uint64_t gw_mesh_strangers(struct gw_mesh *mesh);
 
 /* A gather for this generation or an older one of the current term, under way or to come, fails at once. */
 void gw_mesh_cancel(struct gw_mesh *mesh, uint64_t generation);

@@ -21,12 +21,13 @@
 #define MESH_ADDRESS_MAX     64  /* "[v6]:port" */
 #define MESH_BACKOFF_MIN_US  (20 * GW_US_PER_MS)
 #define MESH_BACKOFF_MAX_US  (500 * GW_US_PER_MS)
+#define MESH_TELL_PAUSE_US   (1 * GW_US_PER_S)    /* who dials for ever does not fill the log */
 #define MESH_ACCEPT_PAUSE_US (100 * GW_US_PER_MS) /* when descriptors have run out */
 
 struct mesh_dial {
     bool used, over, proven;
     bool reached;          /* its CHALLENGE came, once at least */
-    struct gw_shake shake; /* fd -1: between two tries */
+    struct gw_shake shake; /* none: between two tries */
     struct gw_shake_pair pair;
     struct sockaddr_storage addr;
     socklen_t addr_len;
@@ -37,7 +38,7 @@ struct mesh_dial {
 
 /* A proven dialer's connection that nobody has gathered yet. It is admitted as soon as a gather claims it. */
 struct mesh_waiting {
-    struct gw_shake shake; /* fd -1: free */
+    struct gw_shake shake; /* none: free */
     int64_t since_us;
 };
 
@@ -66,9 +67,11 @@ struct gw_mesh {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* monotonic clock: a connection was proven, or something was cancelled */
     bool stopping;
+    uint64_t strangers;
+    int64_t tell_again_us;    /* of strangers */
     uint64_t term, cancelled; /* of this term: generations up to it */
     struct mesh_gather *gathers;
-    struct gw_shake accepted[GW_MESH_PENDING_MAX]; /* fd -1: free */
+    struct gw_shake accepted[GW_MESH_PENDING_MAX]; /* none: free */
     struct mesh_waiting waiting[GW_MESH_PENDING_MAX];
     struct mesh_dial dials[MESH_DIALS_MAX];
 
@@ -82,6 +85,9 @@ void *mesh_io(void *arg);
 
 /* Makes the I/O thread look again. */
 void mesh_wake(struct gw_mesh *m);
+
+/* A handshake has failed: counts who had no business here, or was told something else. */
+void mesh_failed(struct gw_mesh *m, const struct gw_shake *s, int64_t now_us);
 
 /* Is it of an older term, or cancelled? Nobody will gather it. */
 bool mesh_is_stale(const struct gw_mesh *m, uint64_t term, uint64_t generation);

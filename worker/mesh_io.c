@@ -40,7 +40,7 @@ static struct mesh_waiting *waiting_slot(struct gw_mesh *m, const struct gw_shak
     struct mesh_waiting *free_slot = NULL, *oldest = NULL;
     for (int i = 0; i < GW_MESH_PENDING_MAX; i++) {
         struct mesh_waiting *w = &m->waiting[i];
-        if (w->shake.fd < 0)
+        if (w->shake.socket.fd < 0)
             free_slot = w;
         else if (same_pair(&w->shake.pair, pair))
             return w;
@@ -58,7 +58,7 @@ static void keep(struct gw_mesh *m, struct gw_shake *s, int64_t now_us)
     if (!w) return;
     gw_shake_close(&w->shake);
     *w = (struct mesh_waiting){.shake = *s, .since_us = now_us};
-    s->fd = -1;
+    s->socket = gw_socket_none();
     if (!is_claimed(m, &w->shake.pair)) return;
     mesh_admit(m, w);
     pthread_cond_broadcast(&m->changed);
@@ -69,7 +69,7 @@ static void expire_waiting(struct gw_mesh *m, int64_t now_us, int64_t *due_us)
     for (int i = 0; i < GW_MESH_PENDING_MAX; i++) {
         struct mesh_waiting *w = &m->waiting[i];
         const struct gw_shake_pair *p = &w->shake.pair;
-        if (w->shake.fd < 0 || is_claimed(m, p)) continue;
+        if (w->shake.socket.fd < 0 || is_claimed(m, p)) continue;
         if (now_us < w->since_us + m->wait_us) {
             earliest(due_us, w->since_us + m->wait_us);
             continue;
@@ -89,7 +89,7 @@ static struct gw_shake *accepted_slot(struct gw_mesh *m)
     struct gw_shake *oldest = &m->accepted[0];
     for (int i = 0; i < GW_MESH_PENDING_MAX; i++) {
         struct gw_shake *s = &m->accepted[i];
-        if (s->fd < 0) return s;
+        if (s->socket.fd < 0) return s;
         if (s->deadline_us < oldest->deadline_us) oldest = s;
     }
     gw_shake_close(oldest);
@@ -105,7 +105,7 @@ static void accept_all(struct gw_mesh *m, int64_t now_us)
             m->accept_again_us = now_us + MESH_ACCEPT_PAUSE_US;
         if (fd < 0) return;
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        gw_shake_accept(accepted_slot(m), fd, GW_SHAKE_MESH, now_us + m->shake_us);
+        gw_shake_accept(accepted_slot(m), fd, GW_SHAKE_MESH, &m->key, now_us + m->shake_us);
     }
 }
 
@@ -116,7 +116,7 @@ static void step_accepted(struct gw_mesh *m, struct gw_shake *s, int64_t now_us)
     if (result == GW_SHAKE_PROVEN)
         keep(m, s, now_us);
     else
-        gw_logf(m->log, GW_LOG_DEBUG, "mesh: a connection was closed: %s", s->why);
+        mesh_failed(m, s, now_us);
     gw_shake_close(s);
 }
 
@@ -124,7 +124,7 @@ static void expire_accepted(struct gw_mesh *m, int64_t now_us, int64_t *due_us)
 {
     for (int i = 0; i < GW_MESH_PENDING_MAX; i++) {
         struct gw_shake *s = &m->accepted[i];
-        if (s->fd < 0) continue;
+        if (s->socket.fd < 0) continue;
         if (now_us >= s->deadline_us)
             gw_shake_close(s);
         else
@@ -147,7 +147,10 @@ static void step_dial(struct gw_mesh *m, struct mesh_dial *d, int64_t now_us)
 {
     enum gw_shake_result result = gw_shake_step(&d->shake, &m->key);
     if (result == GW_SHAKE_PROVEN || d->shake.stage == GW_SHAKE_WANTS_PROOF) d->reached = true;
-    if (result == GW_SHAKE_FAILED) retry_later(d, now_us);
+    if (result == GW_SHAKE_FAILED) {
+        mesh_failed(m, &d->shake, now_us);
+        retry_later(d, now_us);
+    }
     if (result != GW_SHAKE_PROVEN) return;
     d->proven = true;
     pthread_cond_broadcast(&m->changed);
@@ -156,15 +159,15 @@ static void step_dial(struct gw_mesh *m, struct mesh_dial *d, int64_t now_us)
 static void tend_dial(struct gw_mesh *m, struct mesh_dial *d, int64_t now_us, int64_t *due_us)
 {
     struct gw_shake *s = &d->shake;
-    if (s->fd >= 0 && s->deadline_us && now_us >= s->deadline_us) {
+    if (s->socket.fd >= 0 && s->deadline_us && now_us >= s->deadline_us) {
         s->why = "it does not answer";
         s->why_errno = 0;
         retry_later(d, now_us);
     }
-    if (s->fd < 0 && now_us >= d->next_us &&
-        !gw_shake_dial(s, &d->addr, d->addr_len, GW_SHAKE_MESH, &d->pair, now_us + m->shake_us))
+    if (s->socket.fd < 0 && now_us >= d->next_us &&
+        !gw_shake_dial(s, &d->addr, d->addr_len, GW_SHAKE_MESH, &d->pair, &m->key, now_us + m->shake_us))
         retry_later(d, now_us);
-    if (s->fd < 0)
+    if (s->socket.fd < 0)
         earliest(due_us, d->next_us);
     else if (s->deadline_us)
         earliest(due_us, s->deadline_us);
@@ -191,10 +194,11 @@ static void fill_polled(struct gw_mesh *m)
     m->polled[AT_LISTENER] = (struct pollfd){m->accept_again_us ? -1 : m->listen_fd, POLLIN, 0};
     m->polled[AT_WAKE] = (struct pollfd){m->wake_fd, POLLIN, 0};
     for (int i = 0; i < GW_MESH_PENDING_MAX; i++)
-        m->polled[AT_ACCEPTED + i] = (struct pollfd){m->accepted[i].fd, gw_shake_events(&m->accepted[i]), 0};
+        m->polled[AT_ACCEPTED + i] =
+            (struct pollfd){m->accepted[i].socket.fd, gw_shake_events(&m->accepted[i]), 0};
     for (int i = 0; i < MESH_DIALS_MAX; i++) {
         const struct mesh_dial *d = &m->dials[i];
-        int fd = d->used && !d->proven ? d->shake.fd : -1;
+        int fd = d->used && !d->proven ? d->shake.socket.fd : -1;
         m->polled[AT_DIALS + i] = (struct pollfd){fd, gw_shake_events(&d->shake), 0};
     }
 }

@@ -43,7 +43,9 @@ static gw_err_t parse_flags(int argc, char **argv, struct gw_worker_options *o, 
         {"controller", GW_FLAG_STRING, &o->controller, "HOST:PORT[,...]",
          "the controller's worker port; behind it those of its standbys, tried in turn", 0, 0},
         {"insecure-plaintext", GW_FLAG_BOOL, &o->insecure_plaintext, NULL,
-         "allow a controller off loopback without TLS (prompts travel readable)", 0, 0},
+         "no TLS off loopback, where prompts and KV then travel readable; the same for controller and "
+         "workers",
+         0, 0},
         {"worker-id", GW_FLAG_STRING, &o->worker_id, "ID", "unique in the cluster (default: host-pid)", 0, 0},
         {"instance-id", GW_FLAG_STRING, &o->instance_id, "ID",
          "the cloud's id of this machine (default: host)", 0, 0},
@@ -128,12 +130,7 @@ static gw_err_t parse_controller(struct gw_worker_options *o, const char *text, 
     struct gw_link_endpoint *out = &o->controllers[o->controllers_len++];
     snprintf(endpoint, sizeof endpoint, "%.*s", (int)len, text);
     TRY(gw_sockaddr_split(endpoint, host, sizeof host, &port, ctx));
-    TRY(gw_sockaddr_parse(host, port, &out->addr, &out->len, ctx));
-    if (gw_sockaddr_is_loopback(&out->addr) || o->insecure_plaintext) return GW_OK;
-    return gw_fail(ctx, GW_ERR_INPUT,
-                   "%s is not loopback and TLS is not there yet: say --insecure-plaintext on a network that "
-                   "you trust",
-                   endpoint);
+    return gw_sockaddr_parse(host, port, &out->addr, &out->len, ctx);
 }
 
 static gw_err_t parse_controllers(struct gw_worker_options *o, struct gw_err_ctx *ctx)
@@ -186,13 +183,7 @@ static gw_err_t parse_data_listen(struct gw_worker_options *o, struct gw_err_ctx
     if (!o->data_listen) return GW_OK;
     gw_err_t err = gw_sockaddr_split(o->data_listen, o->data_host, sizeof o->data_host, &o->data_port, ctx);
     if (err == GW_OK) err = gw_sockaddr_parse(o->data_host, o->data_port, &addr, &len, ctx);
-    if (err != GW_OK) return gw_fail_prefix(ctx, err, "--data-listen");
-    if (gw_sockaddr_is_loopback(&addr) || o->insecure_plaintext) return GW_OK;
-    return gw_fail(
-        ctx, GW_ERR_INPUT,
-        "--data-listen %s is not loopback and TLS is not there yet: say --insecure-plaintext on a network "
-        "that you trust",
-        o->data_listen);
+    return err == GW_OK ? GW_OK : gw_fail_prefix(ctx, err, "--data-listen");
 }
 
 static gw_err_t parse_kv_restore(struct gw_worker_options *o, struct gw_err_ctx *ctx)

@@ -429,12 +429,11 @@ static void dial(struct gw_stores *s, const struct place *p)
     pthread_mutex_lock(&s->lock);
     struct place *now = find_place(s, address, NULL);
     if (err == GW_OK && now && !s->ending) {
-        gw_store_peer_attach(now->store, 0, s->line.fd);
+        gw_store_peer_attach(now->store, 0, s->line.socket);
         now->connected = true;
-        s->line.fd = -1;
+        s->line.socket = gw_socket_none();
     }
-    if (s->line.fd >= 0) close(s->line.fd);
-    s->line.fd = -1;
+    gw_socket_close(&s->line.socket);
     if (!now) return;
     int64_t wait_us = err == GW_OK ? GW_STORES_DIAL_MS * GW_US_PER_MS : 2 * now->dial_wait_us;
     int64_t longest_us = GW_STORES_DIAL_MAX_MS * GW_US_PER_MS;
@@ -497,7 +496,8 @@ static gw_err_t copy_seal(struct gw_stores *s, const struct gw_page_seal_config 
     s->fingerprint = malloc(seal->fingerprint_len);
     s->profile = strdup(seal->profile);
     s->kv_type = strdup(seal->kv_type);
-    s->key = (struct gw_shake_key){key, seal->key_len};
+    s->key.bytes = key;
+    s->key.len = seal->key_len;
     if (!key || !s->fingerprint || !s->profile || !s->kv_type)
         return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
     memcpy(key, seal->key, seal->key_len);
@@ -527,7 +527,8 @@ gw_err_t gw_stores_create(const struct gw_stores_config *config, struct gw_store
     struct gw_stores *s = calloc(1, sizeof *s);
     if (!s) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
     init_lock(s);
-    s->line = (struct peer_line){-1, &s->lock, &s->ending};
+    s->line = (struct peer_line){gw_socket_none(), &s->lock, &s->ending};
+    s->key.tls = config->tls;
     s->redis = config->redis_len > 0;
     s->log = config->log;
     snprintf(s->instance, sizeof s->instance, "%s", config->instance);

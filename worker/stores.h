@@ -44,6 +44,7 @@ struct gw_stores_config {
     uint32_t redis_len;
     const char *redis_password_file; /* NULL: none is asked for */
     bool insecure_plaintext;         /* Redis off loopback without TLS */
+    const struct gw_tls *tls;        /* for buddies; borrowed; NULL: plaintext everywhere */
     const struct gw_log *log;
 };
 

@@ -11,7 +11,6 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "kernels/cpu/coll_shm.h"
@@ -68,7 +67,7 @@ static gw_err_t check_config(const struct gw_coll_config *c, struct gw_err_ctx *
         c->stage_ranks > c->ranks - c->stage_first)
         return gw_fail(ctx, GW_ERR_INPUT, "rank %u is not in its stage", c->self);
     for (uint32_t i = c->stage_first; i < c->stage_first + c->stage_ranks; i++)
-        if (i != c->self && c->fds[i] < 0)
+        if (i != c->self && c->sockets[i].fd < 0)
             return gw_fail(ctx, GW_ERR_INPUT, "no socket to rank %u of the stage", i);
     if (c->max_elems < 1 || c->deadline_us < 1)
         return gw_fail(ctx, GW_ERR_INPUT, "collectives without a size or a deadline");
@@ -156,8 +155,10 @@ static gw_err_t set_up(struct gw_coll *coll, const struct gw_coll_config *c, str
 
 static void close_all(const struct gw_coll_config *config)
 {
-    for (uint32_t i = 0; i < config->ranks && i < GW_COLL_RANKS_MAX; i++)
-        if (config->fds[i] >= 0) close(config->fds[i]);
+    for (uint32_t i = 0; i < config->ranks && i < GW_COLL_RANKS_MAX; i++) {
+        struct gw_socket s = config->sockets[i];
+        gw_socket_close(&s);
+    }
 }
 
 gw_err_t gw_coll_create(const struct gw_coll_config *config, struct gw_coll **out, struct gw_err_ctx *ctx)

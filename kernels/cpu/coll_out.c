@@ -1,10 +1,8 @@
 #include "kernels/cpu/coll_out.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 void gw_coll_out_fini(struct gw_coll_out *out)
 {
@@ -51,21 +49,15 @@ static void consume(struct gw_coll_out *out, size_t bytes)
     }
 }
 
-gw_err_t gw_coll_out_write(struct gw_coll_out *out, int fd, size_t *wrote, struct gw_err_ctx *ctx)
+gw_err_t gw_coll_out_write(struct gw_coll_out *out, struct gw_socket *socket, size_t *wrote,
+                           struct gw_err_ctx *ctx)
 {
     struct iovec iov[2 + GW_COLL_PIECES_MAX];
-    size_t len = 0;
-    *wrote = 0;
+    uint32_t len = 0;
     if (out->at < out->len) iov[len++] = (struct iovec){out->backlog + out->at, out->len - out->at};
     for (uint32_t i = out->piece; i < out->pieces_len; i++) iov[len++] = out->pieces[i];
-    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = len};
-    ssize_t n = sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (n < 0) {
-        if (errno == EAGAIN || errno == EINTR) return GW_OK;
-        return gw_fail(ctx, GW_ERR_IO, "write: %s", strerror(errno));
-    }
-    consume(out, (size_t)n);
-    *wrote = (size_t)n;
+    TRY(gw_socket_writev(socket, iov, len, 0, wrote, ctx));
+    consume(out, *wrote);
     return GW_OK;
 }
 

@@ -37,8 +37,8 @@ void gw_coll_out_begin(struct gw_coll_out *out, const struct gw_coll_fence *fenc
 bool gw_coll_out_refers(const struct gw_coll_out *out);
 bool gw_coll_out_pending(const struct gw_coll_out *out);
 
-/* Writes what fd takes at once: *wrote bytes, 0 if it takes none. */
-gw_err_t gw_coll_out_write(struct gw_coll_out *out, int fd, size_t *wrote,
+/* Writes what the socket takes at once: *wrote bytes, 0 if it takes none. */
+gw_err_t gw_coll_out_write(struct gw_coll_out *out, struct gw_socket *socket, size_t *wrote,
                            struct gw_err_ctx *ctx) GW_MUST_USE;
 
 /* Copies what is left of the frame to the backlog. GW_ERR_LIMIT: there is no room, nothing has changed. */

@@ -24,7 +24,7 @@
 #define LET_GO_US 100
 
 struct peer {
-    int fd; /* -1: no traffic */
+    struct gw_socket socket; /* none: no traffic */
     bool closed;
     uint8_t frame_kind; /* of the frame that is waited for, 0: none */
     int64_t moved_us;   /* when bytes last moved either way */
@@ -46,14 +46,14 @@ static gw_err_t init_peer(struct gw_coll_tcp *tcp, struct peer *p)
 {
     int on = 1;
     /* Fails on sockets that are not TCP: these have no such delay. */
-    (void)setsockopt(p->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    (void)setsockopt(p->socket.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     return gw_coll_in_init(&p->in, &tcp->fence);
 }
 
 static gw_err_t init_peers(struct gw_coll_tcp *tcp, struct gw_err_ctx *ctx)
 {
     for (uint32_t i = 0; i < tcp->ranks; i++)
-        if (tcp->peers[i].fd >= 0 && init_peer(tcp, &tcp->peers[i]) != GW_OK)
+        if (tcp->peers[i].socket.fd >= 0 && init_peer(tcp, &tcp->peers[i]) != GW_OK)
             return gw_fail(ctx, GW_ERR_MEMORY, "no memory for collectives");
     tcp->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (tcp->wake_fd < 0) return gw_fail(ctx, GW_ERR_IO, "eventfd: %s", strerror(errno));
@@ -65,15 +65,17 @@ gw_err_t gw_coll_tcp_create(const struct gw_coll_config *config, struct gw_coll_
 {
     struct gw_coll_tcp *tcp = calloc(1, sizeof *tcp + config->ranks * sizeof *tcp->peers);
     if (!tcp) {
-        for (uint32_t i = 0; i < config->ranks; i++)
-            if (config->fds[i] >= 0) close(config->fds[i]);
+        for (uint32_t i = 0; i < config->ranks; i++) {
+            struct gw_socket s = config->sockets[i];
+            gw_socket_close(&s);
+        }
         return gw_fail(ctx, GW_ERR_MEMORY, "no memory for collectives");
     }
     tcp->fence = (struct gw_coll_fence){config->term, config->generation, config->pipeline};
     tcp->ranks = config->ranks;
     tcp->deadline_us = config->deadline_us;
     tcp->wake_fd = -1;
-    for (uint32_t i = 0; i < tcp->ranks; i++) tcp->peers[i].fd = config->fds[i];
+    for (uint32_t i = 0; i < tcp->ranks; i++) tcp->peers[i].socket = config->sockets[i];
     gw_err_t err = init_peers(tcp, ctx);
     if (err != GW_OK)
         gw_coll_tcp_destroy(tcp);
@@ -87,7 +89,7 @@ void gw_coll_tcp_destroy(struct gw_coll_tcp *tcp)
     if (!tcp) return;
     for (uint32_t i = 0; i < tcp->ranks; i++) {
         struct peer *p = &tcp->peers[i];
-        if (p->fd >= 0) close(p->fd);
+        gw_socket_close(&p->socket);
         gw_coll_in_fini(&p->in);
         gw_coll_out_fini(&p->out);
     }
@@ -117,21 +119,18 @@ static gw_err_t fail_rank(const struct gw_coll_tcp *tcp, const struct peer *p, c
 static gw_err_t peer_read(struct gw_coll_tcp *tcp, struct peer *p, bool *moved, struct gw_err_ctx *ctx)
 {
     struct iovec iov[2];
-    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)gw_coll_in_room(&p->in, iov)};
-    ssize_t n = recvmsg(p->fd, &msg, MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return GW_OK;
-    if (n <= 0) {
-        p->closed = true;
-        return GW_OK;
-    }
+    uint32_t len = (uint32_t)gw_coll_in_room(&p->in, iov);
+    size_t n = 0;
+    p->closed = gw_socket_readv(&p->socket, iov, len, &n, NULL) != GW_OK;
+    if (n == 0) return GW_OK;
     *moved = true;
-    return from_rank(tcp, p, gw_coll_in_got(&p->in, (size_t)n, ctx), ctx);
+    return from_rank(tcp, p, gw_coll_in_got(&p->in, n, ctx), ctx);
 }
 
 static gw_err_t peer_write(struct gw_coll_tcp *tcp, struct peer *p, bool *moved, struct gw_err_ctx *ctx)
 {
     size_t wrote;
-    TRY(from_rank(tcp, p, gw_coll_out_write(&p->out, p->fd, &wrote, ctx), ctx));
+    TRY(from_rank(tcp, p, gw_coll_out_write(&p->out, &p->socket, &wrote, ctx), ctx));
     if (wrote > 0) *moved = true;
     return GW_OK;
 }
@@ -153,7 +152,7 @@ static gw_err_t peer_turn(struct gw_coll_tcp *tcp, struct peer *p, bool *moved, 
 static bool awaited(const struct peer *p)
 {
     struct gw_coll_head head;
-    if (p->fd < 0) return false;
+    if (p->socket.fd < 0) return false;
     if (p->frame_kind && !gw_coll_in_first(&p->in, p->frame_kind, &head)) return true;
     return p->in.want.to || gw_coll_out_refers(&p->out);
 }
@@ -199,6 +198,12 @@ static void drain_wake_fd(struct gw_coll_tcp *tcp)
     while (read(tcp->wake_fd, &count, sizeof count) > 0) continue;
 }
 
+/* Bytes of its TLS session, which poll does not see. */
+static bool has_more(const struct peer *p)
+{
+    return !p->closed && gw_socket_has_more(&p->socket);
+}
+
 /* Sleeps for at most wait_us (0: not at all) until a socket is ready, then a turn with those that are. *moved is set if
  * bytes were. */
 static gw_err_t poll_all(struct gw_coll_tcp *tcp, int64_t wait_us, bool *moved, struct gw_err_ctx *ctx)
@@ -207,16 +212,17 @@ static gw_err_t poll_all(struct gw_coll_tcp *tcp, int64_t wait_us, bool *moved, 
         struct peer *p = &tcp->peers[i];
         short events = p->closed ? 0 : POLLIN;
         if (gw_coll_out_pending(&p->out)) events |= POLLOUT;
-        tcp->polls[i] = (struct pollfd){.fd = events ? p->fd : -1, .events = events};
+        tcp->polls[i] = (struct pollfd){.fd = events ? p->socket.fd : -1, .events = events};
+        if (has_more(p)) wait_us = 0;
     }
     tcp->polls[tcp->ranks] = (struct pollfd){.fd = tcp->wake_fd, .events = POLLIN};
     struct timespec wait = {.tv_sec = wait_us / GW_US_PER_S, .tv_nsec = wait_us % GW_US_PER_S * 1000};
     int n = ppoll(tcp->polls, tcp->ranks + 1, &wait, NULL);
     if (n < 0 && errno != EINTR) return gw_fail(ctx, GW_ERR_IO, "poll: %s", strerror(errno));
-    if (n <= 0) return GW_OK;
-    if (tcp->polls[tcp->ranks].revents) drain_wake_fd(tcp);
+    if (n > 0 && tcp->polls[tcp->ranks].revents) drain_wake_fd(tcp);
     for (uint32_t i = 0; i < tcp->ranks; i++)
-        if (tcp->polls[i].revents) TRY(peer_turn(tcp, &tcp->peers[i], moved, ctx));
+        if (tcp->polls[i].revents || has_more(&tcp->peers[i]))
+            TRY(peer_turn(tcp, &tcp->peers[i], moved, ctx));
     return GW_OK;
 }
 
@@ -243,7 +249,7 @@ gw_err_t gw_coll_tcp_send(struct gw_coll_tcp *tcp, uint32_t rank, const struct g
 {
     struct peer *p = &tcp->peers[rank];
     bool moved = false;
-    assert(p->fd >= 0);
+    assert(p->socket.fd >= 0);
     gw_coll_out_begin(&p->out, &tcp->fence, head, pieces, pieces_len);
     return peer_write(tcp, p, &moved, ctx);
 }
@@ -252,7 +258,7 @@ gw_err_t gw_coll_tcp_want(struct gw_coll_tcp *tcp, uint32_t rank, void *to, size
                           struct gw_err_ctx *ctx)
 {
     struct peer *p = &tcp->peers[rank];
-    assert(p->fd >= 0);
+    assert(p->socket.fd >= 0);
     return from_rank(tcp, p, gw_coll_in_want(&p->in, to, bytes, step, ctx), ctx);
 }
 
@@ -343,7 +349,7 @@ gw_err_t gw_coll_tcp_frame(struct gw_coll_tcp *tcp, uint32_t rank, uint8_t kind,
                            bool *there, struct gw_coll_head *head, struct gw_err_ctx *ctx)
 {
     struct peer *p = &tcp->peers[rank];
-    assert(p->fd >= 0);
+    assert(p->socket.fd >= 0);
     TRY(check_aborted(tcp, ctx));
     p->frame_kind = kind;
     gw_err_t err = wait_frame(tcp, p, until_us, ctx);

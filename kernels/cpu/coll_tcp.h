@@ -6,7 +6,8 @@
  * or bytes of ours that it has not taken; it fails the wait when it closes its socket, or when no byte has moved between
  * it and this rank for deadline_us. Other ranks that close fail gw_coll_tcp_frame alone: nothing else is missed from them.
  *
- * Waits read the sockets of these ranks for some time, yielding the core in between, then sleep in poll.
+ * Waits read the sockets of these ranks for some time, yielding the core in between, then sleep in poll; not while a TLS
+ * session holds bytes that poll does not see.
  *
  * Owner: gw_coll_tcp_destroy frees it and closes the sockets. Thread: one at a time; abort and wake: any. Units: bytes,
  * us. Errors: GW_ERR_IO (closed, slow, aborted), GW_ERR_PROTO and GW_ERR_LIMIT (coll_in.h), GW_ERR_MEMORY; the text names
@@ -19,7 +20,7 @@
 
 struct gw_coll_tcp;
 
-/* Takes over fds[ranks] (config->fds), also on error; *out is then unchanged. */
+/* Takes over config->sockets[ranks], also on error; *out is then unchanged. */
 gw_err_t gw_coll_tcp_create(const struct gw_coll_config *config, struct gw_coll_tcp **out,
                             struct gw_err_ctx *ctx) GW_MUST_USE;
 void gw_coll_tcp_destroy(struct gw_coll_tcp *tcp);

@@ -204,8 +204,8 @@ static void open_stores(struct contest *c)
     need(gw_store_peer_server_create(&buddy, &c->buddy, NULL) == GW_OK, "the buddy");
     use_core(OUR_CORE);
     need(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0, "sockets");
-    gw_store_peer_server_serve(c->buddy, ends[0]);
-    gw_store_peer_attach(c->peer, 0, ends[1]);
+    gw_store_peer_server_serve(c->buddy, gw_socket_plain(ends[0]));
+    gw_store_peer_attach(c->peer, 0, gw_socket_plain(ends[1]));
     while (stats.servers_up == 0) gw_store_stats(c->peer, &stats);
 }
 

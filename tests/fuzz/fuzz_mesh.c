@@ -28,13 +28,13 @@ static void check_left(int fd, size_t len)
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
-    const struct gw_shake_key key = {"a key that no fuzzer has", 24};
+    const struct gw_shake_key key = {"a key that no fuzzer has", 24, NULL};
     enum gw_shake_result result = GW_SHAKE_MORE;
     struct gw_shake s;
     int ends[2];
     if (len > SAID_MAX) return 0;
     assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) == 0);
-    gw_shake_accept(&s, ends[0], GW_SHAKE_MESH, 0);
+    gw_shake_accept(&s, ends[0], GW_SHAKE_MESH, &key, 0);
     assert(len == 0 || send(ends[1], bytes, len, 0) == (ssize_t)len);
     shutdown(ends[1], SHUT_WR);
     for (int i = 0; result == GW_SHAKE_MORE && i < STEPS_MAX; i++) {
@@ -45,7 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     }
     assert(result == GW_SHAKE_FAILED && s.why);
     gw_shake_close(&s);
-    assert(s.fd == -1);
+    assert(s.socket.fd == -1);
     close(ends[1]);
     return 0;
 }

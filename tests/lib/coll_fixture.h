@@ -32,18 +32,34 @@ static inline int coll_pair(bool tcp, int fds[2])
 }
 
 struct coll_mesh {
-    int fds[COLL_RANKS][COLL_RANKS]; /* [rank][the other]; -1 with itself */
+    struct gw_socket sockets[COLL_RANKS][COLL_RANKS]; /* [rank][the other]; none with itself */
 };
 
 static inline int coll_mesh_open(struct coll_mesh *mesh, uint32_t ranks, bool tcp)
 {
-    memset(mesh, 0xFF, sizeof *mesh);
+    for (uint32_t a = 0; a < COLL_RANKS; a++)
+        for (uint32_t b = 0; b < COLL_RANKS; b++) mesh->sockets[a][b] = gw_socket_none();
     for (uint32_t a = 0; a < ranks; a++)
         for (uint32_t b = a + 1; b < ranks; b++) {
             int pair[2];
             if (coll_pair(tcp, pair) != 0) return -1;
-            mesh->fds[a][b] = pair[0];
-            mesh->fds[b][a] = pair[1];
+            mesh->sockets[a][b] = gw_socket_plain(pair[0]);
+            mesh->sockets[b][a] = gw_socket_plain(pair[1]);
+        }
+    return 0;
+}
+
+/* Puts TLS over each pair, both ends in this thread. */
+static inline int coll_mesh_secure(struct coll_mesh *mesh, uint32_t ranks, const struct gw_tls *tls)
+{
+    for (uint32_t a = 0; a < ranks; a++)
+        for (uint32_t b = a + 1; b < ranks; b++) {
+            struct gw_socket *ends[2] = {&mesh->sockets[b][a], &mesh->sockets[a][b]};
+            short events[2] = {1, 1};
+            const char *why = NULL;
+            while (events[0] || events[1])
+                for (int i = 0; i < 2; i++)
+                    if (gw_socket_shake(ends[i], tls, i == 0, &events[i], &why) != GW_OK) return -1;
         }
     return 0;
 }
@@ -53,7 +69,7 @@ static inline void coll_mesh_keep(struct coll_mesh *mesh, uint32_t self)
 {
     for (uint32_t a = 0; a < COLL_RANKS; a++)
         for (uint32_t b = 0; b < COLL_RANKS; b++)
-            if (a != self && mesh->fds[a][b] >= 0) close(mesh->fds[a][b]);
+            if (a != self) gw_socket_close(&mesh->sockets[a][b]);
 }
 
 /* One stage of all ranks. */
@@ -65,7 +81,7 @@ static inline struct gw_coll_config coll_config(const struct coll_mesh *mesh, ui
                                    .pipeline = 5,
                                    .self = self,
                                    .ranks = ranks,
-                                   .fds = mesh->fds[self],
+                                   .sockets = mesh->sockets[self],
                                    .stage_ranks = ranks,
                                    .shares = shares,
                                    .share_at = share_at,

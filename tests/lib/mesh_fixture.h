@@ -46,7 +46,7 @@ struct mesh_rank {
     struct gw_msg_assign assign;
     uint64_t term, generation;
     int64_t deadline_us, took_us;
-    int fds[MESH_RANKS];
+    struct gw_socket sockets[MESH_RANKS];
     uint32_t unreached;
     gw_err_t err;
     struct gw_err_ctx ctx;
@@ -67,11 +67,17 @@ static inline int count_open(void)
     return count;
 }
 
+static const struct gw_tls *mesh_tls; /* of meshes that are opened; NULL: plaintext */
+
 static inline void open_mesh(struct mesh_rank *r, const char *host, const char *key, int64_t shake_us,
                              int64_t wait_us)
 {
-    const struct gw_mesh_config config = {
-        .host = host, .key = key, .key_len = strlen(key), .shake_us = shake_us, .wait_us = wait_us};
+    const struct gw_mesh_config config = {.host = host,
+                                          .key = key,
+                                          .key_len = strlen(key),
+                                          .tls = mesh_tls,
+                                          .shake_us = shake_us,
+                                          .wait_us = wait_us};
     struct gw_err_ctx ctx = {0};
     if (gw_mesh_create(&config, &r->mesh, &ctx) != GW_OK) fail_msg("%s", ctx.text);
 }
@@ -97,7 +103,7 @@ static inline void open_ranks(struct mesh_fixture *f, uint32_t len, const char *
 static inline void gather(struct mesh_rank *r)
 {
     int64_t start = gw_clock_mono_us();
-    r->err = gw_mesh_gather(r->mesh, r->term, PIPELINE, r->generation, &r->assign, r->deadline_us, r->fds,
+    r->err = gw_mesh_gather(r->mesh, r->term, PIPELINE, r->generation, &r->assign, r->deadline_us, r->sockets,
                             &r->unreached, &r->ctx);
     r->took_us = gw_clock_mono_us() - start;
 }
@@ -121,13 +127,12 @@ static inline void join_ok(struct mesh_rank *r)
 
 static inline void close_fds(struct mesh_rank *r)
 {
-    for (uint32_t i = 0; i < r->assign.ranks_len; i++)
-        if (r->fds[i] >= 0) close(r->fds[i]);
+    for (uint32_t i = 0; i < r->assign.ranks_len; i++) gw_socket_close(&r->sockets[i]);
 }
 
 static inline void check_none_open(const struct mesh_rank *r)
 {
-    for (uint32_t i = 0; i < r->assign.ranks_len; i++) assert_int_equal(r->fds[i], -1);
+    for (uint32_t i = 0; i < r->assign.ranks_len; i++) assert_int_equal(r->sockets[i].fd, -1);
 }
 
 static inline int set_up(void **state)
@@ -138,11 +143,20 @@ static inline int set_up(void **state)
     return 0;
 }
 
+static inline void tear_down_meshes(struct mesh_fixture *f)
+{
+    for (int i = 0; i < MESH_RANKS; i++) {
+        gw_mesh_destroy(f->r[i].mesh);
+        f->r[i].mesh = NULL;
+    }
+    mesh_tls = NULL;
+}
+
 /* Whatever happened, no descriptor is left. */
 static inline int tear_down(void **state)
 {
     struct mesh_fixture *f = *state;
-    for (int i = 0; i < MESH_RANKS; i++) gw_mesh_destroy(f->r[i].mesh);
+    tear_down_meshes(f);
     int open_after = count_open(), open_before = f->open_before;
     free(f);
     if (open_after != open_before) print_error("%d descriptors left\n", open_after - open_before);

@@ -254,11 +254,27 @@ static inline struct gw_page_sink pool_sink(struct page_pool *pool)
     return (struct gw_page_sink){pool, sink_claim, sink_page, sink_commit, sink_abandon};
 }
 
+/* What servers, fetches and pullers of a test speak; NULL: plaintext. */
+static struct gw_tls *page_tls;
+
+static inline void page_tls_on(const char *key)
+{
+    const struct gw_tls_config config = {.key = key, .key_len = strlen(key), .everywhere = true};
+    assert_int_equal(gw_tls_create(&config, &page_tls, NULL), GW_OK);
+}
+
+static inline void page_tls_off(void)
+{
+    gw_tls_destroy(page_tls);
+    page_tls = NULL;
+}
+
 static inline struct gw_peer_server_config server_config(struct page_pool *pool)
 {
     return (struct gw_peer_server_config){.host = "127.0.0.1",
                                           .key = PAGE_KEY,
                                           .key_len = strlen(PAGE_KEY),
+                                          .tls = page_tls,
                                           .model = PAGE_MODEL,
                                           .lend_min_bytes = 1,
                                           .source = pool_source(pool)};
@@ -279,6 +295,7 @@ static inline struct gw_peer_fetch_config fetch_config(struct page_pool *pool,
 {
     return (struct gw_peer_fetch_config){.key = PAGE_KEY,
                                          .key_len = strlen(PAGE_KEY),
+                                         .tls = page_tls,
                                          .fence = PAGE_FENCE,
                                          .model = PAGE_MODEL,
                                          .sink = pool_sink(pool),

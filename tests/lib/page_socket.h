@@ -16,7 +16,8 @@
 static inline bool say(int fd, const void *bytes, size_t len)
 {
     struct iovec iov = {(void *)(uintptr_t)bytes, len};
-    return gw_peer_io_writev(fd, &iov, 1, gw_clock_mono_us() + PAGE_LATE_US, NULL) == GW_OK;
+    struct gw_socket socket = gw_socket_plain(fd);
+    return gw_peer_io_writev(&socket, &iov, 1, gw_clock_mono_us() + PAGE_LATE_US, NULL) == GW_OK;
 }
 
 /* A byte, and again one, pause_us apart, until the other end closes. */
@@ -39,23 +40,24 @@ static inline int listen_local(char address[64])
     return fd;
 }
 
+static const struct gw_shake_key page_key = {PAGE_KEY, sizeof PAGE_KEY - 1};
+
 static inline bool finish_handshake(struct gw_shake *s)
 {
-    const struct gw_shake_key key = {PAGE_KEY, strlen(PAGE_KEY)};
     enum gw_shake_result result = GW_SHAKE_MORE;
     while (result == GW_SHAKE_MORE) {
-        if (gw_peer_io_wait(s->fd, gw_shake_events(s), gw_clock_mono_us() + PAGE_LATE_US, NULL) != GW_OK)
+        if (gw_peer_io_wait(&s->socket, gw_shake_events(s), gw_clock_mono_us() + PAGE_LATE_US, NULL) != GW_OK)
             return false;
-        result = gw_shake_step(s, &key);
+        result = gw_shake_step(s, &page_key);
     }
-    return result == GW_SHAKE_PROVEN && (s->dials || gw_shake_admit(s, &key));
+    return result == GW_SHAKE_PROVEN && (s->dials || gw_shake_admit(s, &page_key));
 }
 
 /* The listener's side of a connection that was accepted. */
 static inline bool hear_handshake(int fd)
 {
     struct gw_shake s;
-    gw_shake_accept(&s, fd, GW_SHAKE_PAGES, 0);
+    gw_shake_accept(&s, fd, GW_SHAKE_PAGES, &page_key, 0);
     return finish_handshake(&s);
 }
 
@@ -71,10 +73,10 @@ static inline int connect_proven(const char *address)
     struct gw_shake s;
     assert_int_equal(gw_sockaddr_split(address, host, sizeof host, &port, NULL), GW_OK);
     assert_int_equal(gw_sockaddr_parse(host, port, &addr, &len, NULL), GW_OK);
-    assert_true(gw_shake_dial(&s, &addr, len, GW_SHAKE_PAGES, &pair, 0));
-    setsockopt(s.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    assert_true(gw_shake_dial(&s, &addr, len, GW_SHAKE_PAGES, &pair, &page_key, 0));
+    setsockopt(s.socket.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
     assert_true(finish_handshake(&s));
-    return s.fd;
+    return s.socket.fd;
 }
 
 /* The other end closes, whatever it says before. */
@@ -84,7 +86,8 @@ static inline bool sees_end(int fd)
     ssize_t n;
     int64_t until_us = gw_clock_mono_us() + PAGE_LATE_US;
     do {
-        if (gw_peer_io_wait(fd, POLLIN, until_us, NULL) != GW_OK) return false;
+        const struct gw_socket socket = gw_socket_plain(fd);
+        if (gw_peer_io_wait(&socket, POLLIN, until_us, NULL) != GW_OK) return false;
         n = recv(fd, bytes, sizeof bytes, MSG_DONTWAIT);
     } while (n > 0 || (n < 0 && errno == EAGAIN));
     return true;

@@ -65,6 +65,20 @@ static inline void check_all_there(struct fixture *f, uint32_t first, uint32_t l
 
 static const struct gw_page_rect ALL = {0, PAGE_GROUPS, 0, PAGE_HEADS};
 
-#define PEER_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+static inline int set_up_tls(void **state)
+{
+    page_tls_on(PAGE_KEY);
+    return set_up(state);
+}
+
+static inline int tear_down_tls(void **state)
+{
+    int result = tear_down(state);
+    page_tls_off();
+    return result;
+}
+
+#define PEER_TEST(name)     cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define PEER_TEST_TLS(name) cmocka_unit_test_setup_teardown(name, set_up_tls, tear_down_tls)
 
 #endif

@@ -80,8 +80,12 @@ static inline struct gw_peer_server_config rank_server(struct pull_fixture *f)
 
 static inline struct gw_puller_config puller_config(const char *address)
 {
-    return (struct gw_puller_config){
-        .address = address, .rank = 1, .key = PAGE_KEY, .key_len = strlen(PAGE_KEY), .model = PAGE_MODEL};
+    return (struct gw_puller_config){.address = address,
+                                     .rank = 1,
+                                     .key = PAGE_KEY,
+                                     .key_len = strlen(PAGE_KEY),
+                                     .tls = page_tls,
+                                     .model = PAGE_MODEL};
 }
 
 static inline struct gw_puller *puller_open(const struct gw_puller_config *config)
@@ -165,6 +169,20 @@ static inline int pull_tear_down(void **state)
     return 0;
 }
 
-#define PULL_TEST(name) cmocka_unit_test_setup_teardown(name, pull_set_up, pull_tear_down)
+static inline int pull_set_up_tls(void **state)
+{
+    page_tls_on(PAGE_KEY);
+    return pull_set_up(state);
+}
+
+static inline int pull_tear_down_tls(void **state)
+{
+    int result = pull_tear_down(state);
+    page_tls_off();
+    return result;
+}
+
+#define PULL_TEST(name)     cmocka_unit_test_setup_teardown(name, pull_set_up, pull_tear_down)
+#define PULL_TEST_TLS(name) cmocka_unit_test_setup_teardown(name, pull_set_up_tls, pull_tear_down_tls)
 
 #endif

@@ -19,7 +19,7 @@
 struct rank_thread {
     const struct rank_threads *all;
     struct gw_msg_assign assign;
-    int fds[GW_WIRE_RANKS_MAX];
+    struct gw_socket sockets[GW_WIRE_RANKS_MAX];
     pthread_t thread;
     struct gw_device *device;
     struct gw_cell_store *store;
@@ -58,7 +58,7 @@ static inline gw_err_t rank_make(struct rank_thread *t, struct gw_err_ctx *ctx)
                                         .pipeline = 3,
                                         .self = config.place.self,
                                         .ranks = config.place.ranks,
-                                        .fds = t->fds,
+                                        .sockets = t->sockets,
                                         .stage_first = config.place.stage_first,
                                         .stage_ranks = config.place.stage_ranks,
                                         .shares = a->model->cells.shares,
@@ -129,15 +129,15 @@ static inline bool rank_tcp_pair(int pair[2])
 static inline bool rank_connect(struct rank_threads *a)
 {
     uint32_t n = a->assign.ranks_len;
-    for (uint32_t i = 0; i < n; i++) a->ranks[i].fds[i] = -1;
+    for (uint32_t i = 0; i < n; i++) a->ranks[i].sockets[i] = gw_socket_none();
     for (uint32_t i = 0; i < n; i++)
         for (uint32_t k = i + 1; k < n; k++) {
             int pair[2];
             bool ok = a->tcp ? rank_tcp_pair(pair)
                              : socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == 0;
             if (!ok) return false;
-            a->ranks[i].fds[k] = pair[0];
-            a->ranks[k].fds[i] = pair[1];
+            a->ranks[i].sockets[k] = gw_socket_plain(pair[0]);
+            a->ranks[k].sockets[i] = gw_socket_plain(pair[1]);
         }
     return true;
 }

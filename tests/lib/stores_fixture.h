@@ -11,12 +11,14 @@
 
 #define BUDDY_BYTES ((size_t)64 << 20)
 
+static struct gw_tls *stores_tls; /* NULL: plaintext */
+
 struct buddy {
     struct gw_store_peer_server *memory;
     struct gw_peer_server *port;
     bool mute; /* takes connections, and says nothing */
-    int fds[8];
-    uint32_t fds_len;
+    struct gw_socket sockets[8];
+    uint32_t sockets_len;
 };
 
 static inline bool buddy_pin(void *arg, const struct gw_block_name *name, uint32_t *slot)
@@ -37,13 +39,13 @@ static inline const uint8_t *buddy_page(void *arg, uint32_t slot, struct gw_page
     return NULL;
 }
 
-static inline void buddy_serve(void *arg, int fd)
+static inline void buddy_serve(void *arg, struct gw_socket socket)
 {
     struct buddy *b = arg;
     if (!b->mute)
-        gw_store_peer_server_serve(b->memory, fd);
-    else if (b->fds_len < 8)
-        b->fds[b->fds_len++] = fd;
+        gw_store_peer_server_serve(b->memory, socket);
+    else if (b->sockets_len < 8)
+        b->sockets[b->sockets_len++] = socket;
 }
 
 static inline void buddy_open_with(struct buddy *b, const void *key, size_t key_len, bool mute)
@@ -56,6 +58,7 @@ static inline void buddy_open_with(struct buddy *b, const void *key, size_t key_
         .unix_socket = true,
         .key = key,
         .key_len = key_len,
+        .tls = stores_tls,
         .source = {.arg = b, .pin = buddy_pin, .unpin = buddy_unpin, .page = buddy_page},
         .store = buddy_serve,
         .store_arg = b};
@@ -71,7 +74,7 @@ static inline void buddy_close(struct buddy *b)
 {
     gw_peer_server_destroy(b->port);
     gw_store_peer_server_destroy(b->memory);
-    for (uint32_t i = 0; i < b->fds_len; i++) close(b->fds[i]);
+    for (uint32_t i = 0; i < b->sockets_len; i++) gw_socket_close(&b->sockets[i]);
     *b = (struct buddy){0};
 }
 
@@ -96,7 +99,7 @@ static inline void name_buddies(struct gw_stores *s, struct buddy *buddies, uint
 static inline struct gw_stores *stores_on(const char *instance)
 {
     struct gw_stores *s;
-    const struct gw_stores_config config = {.seal = &store_seal, .instance = instance};
+    const struct gw_stores_config config = {.seal = &store_seal, .instance = instance, .tls = stores_tls};
     assert_int_equal(gw_stores_create(&config, &s, NULL), GW_OK);
     return s;
 }

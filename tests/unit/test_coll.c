@@ -20,6 +20,7 @@ struct world {
     uint32_t ranks, shares;
     uint16_t cuts[COLL_RANKS + 1];
     bool tcp, shm;
+    const struct gw_tls *tls; /* NULL: plain sockets */
     size_t split_elems;
     int threads; /* of each rank's device */
     const struct sum *sums;
@@ -109,6 +110,7 @@ static void run_world(struct world *w)
 {
     struct member members[COLL_RANKS] = {{0}};
     assert_int_equal(coll_mesh_open(&w->mesh, w->ranks, w->tcp), 0);
+    if (w->tls) assert_int_equal(coll_mesh_secure(&w->mesh, w->ranks, w->tls), 0);
     for (uint32_t i = 0; i < w->ranks; i++) {
         members[i] = (struct member){.world = w, .self = i};
         assert_int_equal(pthread_create(&members[i].thread, NULL, member_main, &members[i]), 0);
@@ -116,8 +118,9 @@ static void run_world(struct world *w)
     for (uint32_t i = 0; i < w->ranks; i++) pthread_join(members[i].thread, NULL);
     for (uint32_t i = 0; i < w->ranks; i++)
         if (members[i].failure[0])
-            fail_msg("%u shares, rank %u of %u [%u, %u), tcp=%d shm=%d split=%zu: %s", w->shares, i, w->ranks,
-                     w->cuts[i], w->cuts[i + 1], w->tcp, w->shm, w->split_elems, members[i].failure);
+            fail_msg("%u shares, rank %u of %u [%u, %u), tcp=%d shm=%d tls=%d split=%zu: %s", w->shares, i,
+                     w->ranks, w->cuts[i], w->cuts[i + 1], w->tcp, w->shm, w->tls != NULL, w->split_elems,
+                     members[i].failure);
 }
 
 /* Cuts shares into ranks ranges, none empty. */
@@ -136,17 +139,22 @@ static void random_cuts(struct gw_rng *r, uint32_t shares, uint32_t ranks, uint1
     cuts[len] = (uint16_t)shares;
 }
 
-/* Through sockets and shared memory, all exchanged, all split, and as is usual. */
+/* Through sockets, with TLS and without, and shared memory, all exchanged, all split, and as is usual. */
 static void all_ways(struct world *w)
 {
     static const size_t splits[] = {SIZE_MAX_ELEMS, 1, 0};
+    static const struct gw_tls_config config = {.key = "a cluster key", .key_len = 13, .everywhere = true};
+    struct gw_tls *tls = NULL;
+    assert_int_equal(gw_tls_create(&config, &tls, NULL), GW_OK);
     for (size_t i = 0; i < 3; i++)
-        for (int shm = 0; shm < 2; shm++) {
+        for (int way = 0; way < 3; way++) {
             w->split_elems = splits[i];
-            w->shm = shm;
+            w->shm = way == 1;
+            w->tls = way == 2 ? tls : NULL;
             w->tcp = i == 2;
             run_world(w);
         }
+    gw_tls_destroy(tls);
 }
 
 static void shares_case(struct gw_rng *r, struct gw_device *dev, uint32_t shares, uint32_t ranks,

@@ -33,7 +33,7 @@ static struct pair open_pair(bool tcp, int64_t deadline_us)
     struct gw_coll_config config = coll_config(&mesh, 0, 2, 2, cuts, ELEMS);
     config.deadline_us = deadline_us;
     assert_int_equal(gw_coll_create(&config, &p.coll, NULL), GW_OK);
-    p.peer = mesh.fds[1][0];
+    p.peer = mesh.sockets[1][0].fd;
     gw_coll_begin(p.coll, STEP);
     return p;
 }
@@ -410,14 +410,14 @@ static struct offer declined_offer(void)
     assert_int_equal(coll_mesh_open(&mesh, 2, true), 0);
     struct gw_coll_config config = coll_config(&mesh, 0, 2, 2, cuts, ELEMS);
     config.try_shm = true;
-    put_frame(mesh.fds[1][0], &fence, GW_COLL_SETUP, 0, "\0\0\0", 4);
+    put_frame(mesh.sockets[1][0].fd, &fence, GW_COLL_SETUP, 0, "\0\0\0", 4);
     assert_int_equal(gw_coll_create(&config, &coll, NULL), GW_OK);
     assert_string_equal(gw_coll_transport(coll), "tcp");
-    assert_int_equal(recv(mesh.fds[1][0], bytes, sizeof bytes, MSG_WAITALL), sizeof bytes);
-    assert_int_equal(recv(mesh.fds[1][0], verdict, sizeof verdict, MSG_WAITALL), sizeof verdict);
+    assert_int_equal(recv(mesh.sockets[1][0].fd, bytes, sizeof bytes, MSG_WAITALL), sizeof bytes);
+    assert_int_equal(recv(mesh.sockets[1][0].fd, verdict, sizeof verdict, MSG_WAITALL), sizeof verdict);
     assert_memory_equal(verdict + GW_COLL_HEAD_BYTES, "\0\0\0", 4);
     gw_coll_destroy(coll);
-    close(mesh.fds[1][0]);
+    close(mesh.sockets[1][0].fd);
     struct offer offer;
     memcpy(&offer, bytes + GW_COLL_HEAD_BYTES, sizeof offer);
     return offer;
@@ -441,13 +441,13 @@ static bool accepts(const struct offer *offer)
     assert_int_equal(coll_mesh_open(&mesh, 2, false), 0);
     struct gw_coll_config config = coll_config(&mesh, 1, 2, 2, cuts, ELEMS);
     config.try_shm = true;
-    put_frame(mesh.fds[0][1], &fence, GW_COLL_SETUP, 0, offer, sizeof *offer);
-    put_frame(mesh.fds[0][1], &fence, GW_COLL_SETUP, 0, "\0\0\0", 4);
+    put_frame(mesh.sockets[0][1].fd, &fence, GW_COLL_SETUP, 0, offer, sizeof *offer);
+    put_frame(mesh.sockets[0][1].fd, &fence, GW_COLL_SETUP, 0, "\0\0\0", 4);
     assert_int_equal(gw_coll_create(&config, &coll, NULL), GW_OK);
     assert_string_equal(gw_coll_transport(coll), "tcp");
-    assert_int_equal(recv(mesh.fds[0][1], answer, sizeof answer, MSG_WAITALL), sizeof answer);
+    assert_int_equal(recv(mesh.sockets[0][1].fd, answer, sizeof answer, MSG_WAITALL), sizeof answer);
     gw_coll_destroy(coll);
-    close(mesh.fds[0][1]);
+    close(mesh.sockets[0][1].fd);
     return answer[GW_COLL_HEAD_BYTES] == 1;
 }
 
@@ -502,8 +502,8 @@ static void test_create_with_a_wrong_config_fails_and_closes_the_sockets(void **
         if (i == 8) config.self = 2;
         assert_int_equal(gw_coll_create(&config, &coll, NULL), GW_ERR_INPUT);
         assert_null(coll);
-        assert_int_equal(recv(mesh.fds[1][0], &byte, 1, 0), 0);
-        close(mesh.fds[1][0]);
+        assert_int_equal(recv(mesh.sockets[1][0].fd, &byte, 1, 0), 0);
+        close(mesh.sockets[1][0].fd);
     }
 }
 

@@ -185,7 +185,7 @@ static void test_member_whose_peer_freezes_while_they_meet_can_be_left(void **st
     struct ground a, b, *grounds[] = {&a, &b};
     struct gw_assign_rank ranks[GW_WIRE_RANKS_MAX];
     struct gw_msg_assign assign;
-    int fds[GW_WIRE_RANKS_MAX];
+    struct gw_socket sockets[GW_WIRE_RANKS_MAX];
     uint32_t unreached;
     ground_open(&a, MODEL);
     ground_open(&b, MODEL);
@@ -194,12 +194,12 @@ static void test_member_whose_peer_freezes_while_they_meet_can_be_left(void **st
     for (uint32_t i = 0; i < 2; i++)
         snprintf(ranks[i].data, sizeof ranks[i].data, "%s", gw_mesh_address(grounds[i]->host.mesh));
     assert_int_equal(
-        gw_mesh_gather(a.host.mesh, 1, 2, GENERATION, &assign, 60 * GW_US_PER_S, fds, &unreached, NULL),
+        gw_mesh_gather(a.host.mesh, 1, 2, GENERATION, &assign, 60 * GW_US_PER_S, sockets, &unreached, NULL),
         GW_OK);
     gw_member_abort(m);
     assert_int_equal(gw_member_wait(m), GW_MEMBER_FAILED);
     gw_member_destroy(m, 0);
-    close(fds[1]);
+    gw_socket_close(&sockets[1]);
     ground_close(&a);
     ground_close(&b);
 }

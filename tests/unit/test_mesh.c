@@ -20,12 +20,12 @@ static void test_gather_eight_ranks_connects_each_pair(void **state)
     for (int i = 0; i < MESH_RANKS; i++) start_gather(&f->r[i]);
     for (int i = 0; i < MESH_RANKS; i++) join_ok(&f->r[i]);
     for (int i = 0; i < MESH_RANKS; i++) {
-        assert_int_equal(f->r[i].fds[i], -1);
+        assert_int_equal(f->r[i].sockets[i].fd, -1);
         for (int j = 0; j < i; j++) {
-            check_socket_flags(f->r[i].fds[j]);
-            check_socket_flags(f->r[j].fds[i]);
-            check_connected(f->r[i].fds[j], f->r[j].fds[i]);
-            check_connected(f->r[j].fds[i], f->r[i].fds[j]);
+            check_socket_flags(f->r[i].sockets[j].fd);
+            check_socket_flags(f->r[j].sockets[i].fd);
+            check_connected(f->r[i].sockets[j].fd, f->r[j].sockets[i].fd);
+            check_connected(f->r[j].sockets[i].fd, f->r[i].sockets[j].fd);
         }
     }
     for (int i = 0; i < MESH_RANKS; i++) close_fds(&f->r[i]);
@@ -49,7 +49,7 @@ static void test_gather_after_the_dialer_finds_its_connection(void **state)
     gather(&f->r[0]); /* the listener has heard of nothing before */
     assert_int_equal(f->r[0].err, GW_OK);
     check_admitted(&first);
-    check_connected(first.fd, f->r[0].fds[1]);
+    check_connected(first.fd, f->r[0].sockets[1].fd);
     close_fds(&f->r[0]);
     close(first.fd);
 }
@@ -91,7 +91,7 @@ static void test_gather_dialer_outlasts_its_listeners_patience(void **state)
     gather(&f->r[0]);
     join_ok(&f->r[1]);
     assert_int_equal(f->r[0].err, GW_OK);
-    check_connected(f->r[1].fds[0], f->r[0].fds[1]);
+    check_connected(f->r[1].sockets[0].fd, f->r[0].sockets[1].fd);
     close_fds(&f->r[0]);
     close_fds(&f->r[1]);
 }
@@ -112,7 +112,7 @@ static void test_gather_before_the_listener_exists_dials_again(void **state)
     gather(&f->r[0]);
     join_ok(&f->r[1]);
     assert_int_equal(f->r[0].err, GW_OK);
-    check_connected(f->r[1].fds[0], f->r[0].fds[1]);
+    check_connected(f->r[1].sockets[0].fd, f->r[0].sockets[1].fd);
     close_fds(&f->r[0]);
     close_fds(&f->r[1]);
 }
@@ -128,7 +128,7 @@ static void test_gather_ipv6_reads_bracketed_addresses(void **state)
     gather(&f->r[0]);
     join_ok(&f->r[1]);
     assert_int_equal(f->r[0].err, GW_OK);
-    check_connected(f->r[1].fds[0], f->r[0].fds[1]);
+    check_connected(f->r[1].sockets[0].fd, f->r[0].sockets[1].fd);
     close_fds(&f->r[0]);
     close_fds(&f->r[1]);
 }
@@ -146,12 +146,12 @@ static void test_gather_two_generations_at_once_are_kept_apart(void **state)
     gather(&f->r[1]);
     assert_int_equal(f->r[1].err, GW_OK);
     join_ok(&late);
-    check_connected(f->r[1].fds[0], late.fds[1]);
+    check_connected(f->r[1].sockets[0].fd, late.sockets[1].fd);
     close_fds(&f->r[1]);
     f->r[1].generation = GENERATION;
     gather(&f->r[1]);
     join_ok(&f->r[0]);
-    check_connected(f->r[1].fds[0], f->r[0].fds[1]);
+    check_connected(f->r[1].sockets[0].fd, f->r[0].sockets[1].fd);
     close_fds(&f->r[0]);
     close_fds(&f->r[1]);
     close_fds(&late);
@@ -354,9 +354,9 @@ static void test_waiting_connection_of_a_gather_outlives_its_time(void **state)
     check_sent_away(&stray); /* the claimed one is older, and would have gone before */
     struct hand last = dial_by_hand(&f->r[0], KEY, TERM, GENERATION, 2, "");
     join_ok(&f->r[0]);
-    check_connected(claimed.fd, f->r[0].fds[1]);
+    check_connected(claimed.fd, f->r[0].sockets[1].fd);
     check_admitted(&last);
-    check_connected(last.fd, f->r[0].fds[2]);
+    check_connected(last.fd, f->r[0].sockets[2].fd);
     close_fds(&f->r[0]);
     close(claimed.fd);
     close(last.fd);
@@ -372,7 +372,7 @@ static void test_gather_two_of_a_pair_takes_the_newer(void **state)
     gather(&f->r[0]);
     assert_int_equal(f->r[0].err, GW_OK);
     check_admitted(&newer);
-    check_connected(newer.fd, f->r[0].fds[1]);
+    check_connected(newer.fd, f->r[0].sockets[1].fd);
     close_fds(&f->r[0]);
     close(newer.fd);
 }
@@ -402,8 +402,8 @@ static void test_gather_peer_that_left_is_waited_for_again(void **state)
     struct hand again = dial_by_hand(&f->r[0], KEY, TERM, GENERATION, 1, "");
     join_ok(&f->r[0]);
     check_admitted(&again);
-    check_connected(again.fd, f->r[0].fds[1]);
-    check_connected(second.fd, f->r[0].fds[2]);
+    check_connected(again.fd, f->r[0].sockets[1].fd);
+    check_connected(second.fd, f->r[0].sockets[2].fd);
     close_fds(&f->r[0]);
     close(second.fd);
     close(again.fd);
@@ -418,7 +418,7 @@ static void test_gather_leaves_the_bytes_behind_the_handshake(void **state)
     struct hand h = dial_by_hand(&f->r[0], KEY, TERM, GENERATION, 1, behind);
     gather(&f->r[0]);
     assert_int_equal(f->r[0].err, GW_OK);
-    assert_int_equal(recv(f->r[0].fds[1], got, sizeof got, 0), strlen(behind));
+    assert_int_equal(recv(f->r[0].sockets[1].fd, got, sizeof got, 0), strlen(behind));
     assert_string_equal(got, behind);
     close_fds(&f->r[0]);
     close(h.fd);

@@ -119,7 +119,7 @@ static void check_mesh_works(struct mesh_fixture *f)
     gather(&f->r[0]);
     join_ok(&f->r[1]);
     if (f->r[0].err != GW_OK) fail_msg("%s", f->r[0].ctx.text);
-    check_connected(f->r[1].fds[0], f->r[0].fds[1]);
+    check_connected(f->r[1].sockets[0].fd, f->r[0].sockets[1].fd);
     close_fds(&f->r[0]);
     close_fds(&f->r[1]);
 }
@@ -208,7 +208,7 @@ static void test_waiting_connections_beyond_the_maximum_push_out_the_oldest(void
     gather(&f->r[0]);
     assert_int_equal(f->r[0].err, GW_OK);
     check_admitted(&hands[1]);
-    check_connected(hands[1].fd, f->r[0].fds[1]);
+    check_connected(hands[1].fd, f->r[0].sockets[1].fd);
     close_fds(&f->r[0]);
     for (int i = 1; i <= GW_MESH_PENDING_MAX; i++) close(hands[i].fd);
 }

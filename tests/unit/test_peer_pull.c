@@ -286,6 +286,13 @@ int main(void)
         PULL_TEST(test_run_rank_that_ends_in_the_middle_fails),
         PULL_TEST(test_run_pull_over_the_limits_is_not_sent),
         cmocka_unit_test(test_create_bad_configuration_is_refused),
+        PULL_TEST_TLS(test_run_rank_hears_all_and_each_block_has_its_answer),
+        PULL_TEST_TLS(test_run_largest_pull_comes_whole),
+        PULL_TEST_TLS(test_run_through_the_unix_socket),
+        PULL_TEST_TLS(test_run_again_uses_the_same_connection),
+        PULL_TEST_TLS(test_run_after_the_rank_restarted_connects_anew),
+        PULL_TEST_TLS(test_cancel_from_another_thread_ends_this_run_and_all_later_ones),
+        PULL_TEST_TLS(test_run_rank_that_ends_in_the_middle_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -69,9 +69,10 @@ static bool hear_pull(struct liar *l, int fd)
 {
     static _Thread_local uint8_t head[GW_PAGE_HEAD_BYTES], table[GW_PULL_TABLE_MAX];
     int64_t until_us = gw_clock_mono_us() + PAGE_LATE_US;
-    if (gw_peer_io_read(fd, head, sizeof head, until_us, NULL) != GW_OK ||
+    struct gw_socket socket = gw_socket_plain(fd);
+    if (gw_peer_io_read(&socket, head, sizeof head, until_us, NULL) != GW_OK ||
         gw_page_head_get(head, &l->asked, NULL) != GW_OK ||
-        gw_peer_io_read(fd, table, l->asked.table_bytes, until_us, NULL) != GW_OK ||
+        gw_peer_io_read(&socket, table, l->asked.table_bytes, until_us, NULL) != GW_OK ||
         gw_pull_get(&l->asked, table, &l->pull, NULL) != GW_OK)
         return false;
     l->pulls++;
@@ -492,11 +493,12 @@ static enum gw_page_status hear_status(int fd)
     int64_t until_us = gw_clock_mono_us() + PAGE_LATE_US;
     struct gw_page_head head;
     enum gw_page_status status = GW_PAGE_STATUSES;
-    assert_int_equal(gw_peer_io_read(fd, head_bytes, sizeof head_bytes, until_us, NULL), GW_OK);
+    struct gw_socket socket = gw_socket_plain(fd);
+    assert_int_equal(gw_peer_io_read(&socket, head_bytes, sizeof head_bytes, until_us, NULL), GW_OK);
     assert_int_equal(gw_page_head_get(head_bytes, &head, NULL), GW_OK);
     assert_int_equal(head.kind, GW_PAGE_PULLED);
     assert_int_equal(head.request, 1);
-    assert_int_equal(gw_peer_io_read(fd, table, head.table_bytes, until_us, NULL), GW_OK);
+    assert_int_equal(gw_peer_io_read(&socket, table, head.table_bytes, until_us, NULL), GW_OK);
     assert_int_equal(gw_page_check(head_bytes, &head, table, NULL), GW_OK);
     assert_int_equal(gw_pulled_get(table, head.table_bytes, &status, from, PULL_BLOCKS, NULL), GW_OK);
     return status;

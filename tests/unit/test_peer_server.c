@@ -53,6 +53,53 @@ static void test_server_other_key_gets_nothing(void **state)
     assert_int_equal(gw_peer_server_stats(f->servers[0]).requests, 0);
 }
 
+/* One side has --insecure-plaintext, or TLS of another key. */
+static void expect_strangers(struct fixture *f, struct gw_tls *dialer_tls)
+{
+    open_source(f, 0, ALL, 3);
+    struct gw_peer_fetch_config config = open_sink(f, ALL, 1);
+    config.tls = dialer_tls;
+    config.fast_fail = true;
+    open_fetch(&f->run, &config);
+    run_fetch(&f->run, 0, 3);
+    assert_int_equal(count_there(&f->run), 0);
+    assert_true(f->run.result.broken >= 1);
+    /* The listening thread counts after it has closed. */
+    int64_t until_us = gw_clock_mono_us() + PAGE_LATE_US;
+    while (gw_peer_server_stats(f->servers[0]).strangers == 0 && gw_clock_mono_us() < until_us) sched_yield();
+    assert_true(gw_peer_server_stats(f->servers[0]).strangers >= 1);
+    assert_int_equal(gw_peer_server_stats(f->servers[0]).requests, 0);
+}
+
+static void test_server_tls_of_the_dialer_alone_is_counted(void **state)
+{
+    page_tls_on(PAGE_KEY);
+    struct gw_tls *dialer = page_tls;
+    page_tls = NULL;
+    expect_strangers(*state, dialer);
+    page_tls = dialer;
+    gw_peer_fetch_destroy(((struct fixture *)*state)->run.fetch);
+    ((struct fixture *)*state)->run.fetch = NULL;
+    page_tls_off();
+}
+
+static void test_server_tls_of_the_listener_alone_is_counted(void **state)
+{
+    expect_strangers(*state, NULL);
+}
+
+static void test_server_tls_of_another_key_is_counted(void **state)
+{
+    struct gw_tls *ours = page_tls;
+    page_tls_on("a key of somebody else");
+    struct gw_tls *other = page_tls;
+    page_tls = ours;
+    expect_strangers(*state, other);
+    gw_peer_fetch_destroy(((struct fixture *)*state)->run.fetch);
+    ((struct fixture *)*state)->run.fetch = NULL;
+    gw_tls_destroy(other);
+}
+
 /* ---- peers of the server that are slow or wrong ---- */
 
 static void ask_for(int fd, uint32_t blocks)
@@ -224,6 +271,10 @@ int main(void)
         PEER_TEST(test_server_older_term_or_generation_is_refused),
         PEER_TEST(test_server_other_model_is_refused),
         PEER_TEST(test_server_other_key_gets_nothing),
+        PEER_TEST(test_server_tls_of_the_dialer_alone_is_counted),
+        PEER_TEST_TLS(test_server_tls_of_the_listener_alone_is_counted),
+        PEER_TEST_TLS(test_server_tls_of_another_key_is_counted),
+        PEER_TEST_TLS(test_server_older_term_or_generation_is_refused),
         PEER_TEST(test_server_half_a_request_is_dropped_in_time),
         PEER_TEST(test_server_reader_that_takes_nothing_loses_its_lease),
         PEER_TEST(test_server_reader_of_a_byte_now_and_then_loses_its_lease),

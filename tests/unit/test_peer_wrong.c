@@ -105,9 +105,10 @@ static bool hear_request(struct liar *l, int fd)
 {
     static _Thread_local uint8_t head[GW_PAGE_HEAD_BYTES], table[GW_PAGE_TABLE_MAX];
     int64_t until_us = gw_clock_mono_us() + PAGE_LATE_US;
-    if (gw_peer_io_read(fd, head, sizeof head, until_us, NULL) != GW_OK ||
+    struct gw_socket socket = gw_socket_plain(fd);
+    if (gw_peer_io_read(&socket, head, sizeof head, until_us, NULL) != GW_OK ||
         gw_page_head_get(head, &l->asked, NULL) != GW_OK ||
-        gw_peer_io_read(fd, table, l->asked.table_bytes, until_us, NULL) != GW_OK ||
+        gw_peer_io_read(&socket, table, l->asked.table_bytes, until_us, NULL) != GW_OK ||
         gw_page_request_get(table, l->asked.table_bytes, &l->request, NULL) != GW_OK)
         return false;
     l->requests++;

@@ -143,8 +143,8 @@ static void fill_store(struct mix *m)
     assert_int_equal(gw_store_peer_server_create(&memory, &m->memory, NULL), GW_OK);
     assert_int_equal(gw_store_peer_create(&store, &m->store, NULL), GW_OK);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
-    gw_store_peer_server_serve(m->memory, ends[0]);
-    gw_store_peer_attach(m->store, 0, ends[1]);
+    gw_store_peer_server_serve(m->memory, gw_socket_plain(ends[0]));
+    gw_store_peer_attach(m->store, 0, gw_socket_plain(ends[1]));
     until_up(m->store, 1);
     for (uint32_t i = STORED; i < STORED_END; i++) {
         struct gw_store_page pages[PAGES];

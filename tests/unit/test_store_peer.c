@@ -38,8 +38,8 @@ static void connect_both(struct gw_store *store, uint32_t peer, struct gw_store_
 {
     int ends[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
-    gw_store_peer_server_serve(server, ends[0]);
-    gw_store_peer_attach(store, peer, ends[1]);
+    gw_store_peer_server_serve(server, gw_socket_plain(ends[0]));
+    gw_store_peer_attach(store, peer, gw_socket_plain(ends[1]));
 }
 
 static void open_store(struct fixture *f, const char *const *peers, uint32_t len)
@@ -201,7 +201,7 @@ static int stranger(struct gw_store_peer_server *server)
 {
     int ends[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
-    gw_store_peer_server_serve(server, ends[0]);
+    gw_store_peer_server_serve(server, gw_socket_plain(ends[0]));
     return ends[1];
 }
 
@@ -336,7 +336,7 @@ static void expect_get_lost(struct evbuffer *answer)
     int ends[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
     open_store(&f, (const char *[]){"buddy"}, 1);
-    gw_store_peer_attach(f.store, 0, ends[1]);
+    gw_store_peer_attach(f.store, 0, gw_socket_plain(ends[1]));
     until_up(f.store, 1);
     waited_init(&w);
     assert_int_equal(begin_get(f.store, 0, SMALL_PAGE, STORE_CALL_US, &w), GW_OK);

@@ -205,6 +205,23 @@ static void test_part_of_pages_is_what_one_call_takes(void **state)
     assert_int_equal(gw_stores_part(pages, 100), GW_STORE_CALL_BYTES_MAX / GW_PAGE_BYTES_MAX);
 }
 
+static int set_up_tls(void **state)
+{
+    (void)state;
+    const struct gw_tls_config config = {.key = store_key, .key_len = sizeof store_key, .everywhere = true};
+    return gw_tls_create(&config, &stores_tls, NULL) == GW_OK ? 0 : -1;
+}
+
+static int tear_down_tls(void **state)
+{
+    (void)state;
+    gw_tls_destroy(stores_tls);
+    stores_tls = NULL;
+    return 0;
+}
+
+#define WITH_TLS(test) cmocka_unit_test_setup_teardown(test, set_up_tls, tear_down_tls)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -217,6 +234,11 @@ int main(void)
         cmocka_unit_test(test_store_that_is_late_is_left_alone_for_a_while),
         cmocka_unit_test(test_redis_serves_instead_of_buddies),
         cmocka_unit_test(test_part_of_pages_is_what_one_call_takes),
+        WITH_TLS(test_put_leaves_the_own_instance_and_all_find_it),
+        WITH_TLS(test_has_says_what_was_put),
+        WITH_TLS(test_buddy_that_goes_takes_its_blocks_alone_with_it),
+        WITH_TLS(test_buddy_that_comes_back_is_dialed_again),
+        WITH_TLS(test_store_that_is_late_is_left_alone_for_a_while),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

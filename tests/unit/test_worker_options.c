@@ -92,13 +92,18 @@ static void test_parse_wrong_values_are_refused_by_name(void **state)
     expect_refused(WORDS(NEEDED, "--controller", "nonsense"), "--controller");
 }
 
-static void test_parse_controller_off_loopback_needs_a_word(void **state)
+/* TLS is spoken off loopback, unless somebody says otherwise. */
+static void test_parse_addresses_off_loopback_are_taken_and_secure(void **state)
 {
     (void)state;
     struct gw_worker_options o;
-    expect_refused(WORDS(NEEDED, "--controller", "10.0.0.1:8002"), "insecure-plaintext");
+    assert_int_equal(
+        parse(WORDS(NEEDED, "--controller", "10.0.0.1:8002", "--data-listen", "10.0.0.2:0"), &o, NULL),
+        GW_OK);
+    assert_false(o.insecure_plaintext);
     assert_int_equal(parse(WORDS(NEEDED, "--controller", "10.0.0.1:8002", "--insecure-plaintext"), &o, NULL),
                      GW_OK);
+    assert_true(o.insecure_plaintext);
     assert_int_equal(parse(WORDS(NEEDED, "--controller", "[::1]:8002"), &o, NULL), GW_OK);
     assert_int_equal(parse(WORDS(NEEDED, "--controller", "localhost:8002"), &o, NULL), GW_OK);
 }
@@ -112,7 +117,7 @@ static void test_parse_controllers_are_taken_in_order(void **state)
     assert_int_equal(o.controllers[0].addr.ss_family, AF_INET);
     assert_int_equal(o.controllers[1].addr.ss_family, AF_INET6);
     expect_refused(WORDS(NEEDED, "--controller", "127.0.0.1:1,"), "--controller");
-    expect_refused(WORDS(NEEDED, "--controller", "127.0.0.1:1,10.0.0.1:2"), "10.0.0.1:2");
+    expect_refused(WORDS(NEEDED, "--controller", "127.0.0.1:1,10.0.0.1:2x"), "10.0.0.1:2x");
     expect_refused(WORDS(NEEDED, "--controller", "[::1]:1,[::1]:2,[::1]:3,[::1]:4,[::1]:5"), "more than 4");
 }
 
@@ -131,7 +136,7 @@ int main(void)
         cmocka_unit_test(test_parse_names_and_isa_are_taken),
         cmocka_unit_test(test_parse_stores_are_peers_or_redis),
         cmocka_unit_test(test_parse_wrong_values_are_refused_by_name),
-        cmocka_unit_test(test_parse_controller_off_loopback_needs_a_word),
+        cmocka_unit_test(test_parse_addresses_off_loopback_are_taken_and_secure),
         cmocka_unit_test(test_parse_controllers_are_taken_in_order),
         cmocka_unit_test(test_parse_digest_needs_no_model),
     };
