@@ -162,6 +162,7 @@ UNIT_FRONT := test_http_parser test_openai_request test_choice test_front_api te
 UNIT_FRONT += test_front_layout
 UNIT_FRONT += test_stream_position test_stream_codec test_front_resume
 UNIT_LAYOUT := test_layout_spec test_layout_load test_layout_fleet test_layout_place test_layout test_layout_rates test_layout_apart
+UNIT_LAYOUT += test_layout_storm
 UNIT_CLI := test_cli_fleet test_cli_cluster
 UNIT_CONTROLLER := test_worker_links
 UNIT_CONTROLLER += test_journal_segment test_journal

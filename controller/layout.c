@@ -21,12 +21,14 @@ struct gw_layouts {
     uint64_t version; /* of spec: how often a layout was forced */
     struct gw_pool *pool;
     struct event *due, *check, *sample;
-    int64_t first_want_us;      /* of those that `due` is pending for; 0: it is not pending */
-    int64_t loss_us;            /* when something was lost last: its PLAN_WANTED comes before or behind */
+    int64_t first_want_us; /* of those that `due` is pending for; 0: it is not pending */
+    int64_t hurried_us[2]; /* when the last two plans for losses began, the earlier one first; 0: none did */
+    bool hurried;          /* `due` is pending for a loss */
+    int64_t loss_us;       /* when something was lost last: its PLAN_WANTED comes before or behind */
     struct gw_layout_job *job;  /* being made; NULL: none */
     struct gw_layout_job *look; /* measured steps are being looked at; NULL: they are not */
-    bool wanted_again, again_at_once; /* while a plan is made */
-    bool for_load;                    /* only the load has changed */
+    bool wanted_again, again_at_once, again_hurried; /* while a plan is made */
+    bool for_load;                                   /* only the load has changed */
     bool ending;
     struct gw_load load;
     struct gw_rates rates;
@@ -53,20 +55,46 @@ static void arm(struct gw_layouts *l, int64_t wait_us)
     event_add(l->due, &wait);
 }
 
-static void want(struct gw_layouts *l, bool at_once)
+/* How long a plan for a loss must wait for those before it. */
+static int64_t storm_wait_us(const struct gw_layouts *l, int64_t now_us)
+{
+    int64_t free_us = l->hurried_us[0] ? l->hurried_us[0] + GW_LAYOUTS_STORM_US : 0;
+    return free_us > now_us ? free_us - now_us : 0;
+}
+
+static void note_begun(struct gw_layouts *l)
+{
+    if (!l->hurried) return;
+    l->hurried = false;
+    l->hurried_us[0] = l->hurried_us[1];
+    l->hurried_us[1] = now_of(l);
+}
+
+static void hurry(struct gw_layouts *l)
+{
+    l->hurried = true;
+    arm(l, storm_wait_us(l, now_of(l)));
+}
+
+/* at_once: an operator waits for it. lost: something is gone, or will be. */
+static void want(struct gw_layouts *l, bool at_once, bool lost)
 {
     int64_t now_us = now_of(l);
-    at_once |= l->loss_us && now_us - l->loss_us < GW_LAYOUTS_QUIET_US;
+    lost |= l->loss_us && now_us - l->loss_us < GW_LAYOUTS_QUIET_US;
     l->for_load = false;
     if (l->job) {
         l->wanted_again = true;
         l->again_at_once |= at_once;
+        l->again_hurried |= lost;
         return;
     }
     if (!l->first_want_us) l->first_want_us = now_us;
     int64_t latest_us = l->first_want_us + GW_LAYOUTS_DELAY_US - now_us;
     int64_t wait_us = latest_us < GW_LAYOUTS_QUIET_US ? latest_us : GW_LAYOUTS_QUIET_US;
-    arm(l, at_once ? 0 : wait_us);
+    if (lost && !at_once)
+        hurry(l);
+    else
+        arm(l, at_once ? 0 : wait_us);
 }
 
 /* ---- the result ---- */
@@ -133,10 +161,10 @@ static void retry(struct gw_layouts *l)
 
 static void go_on(struct gw_layouts *l, gw_err_t err)
 {
-    bool again = l->wanted_again, at_once = l->again_at_once;
-    l->wanted_again = l->again_at_once = false;
+    bool again = l->wanted_again, at_once = l->again_at_once, lost = l->again_hurried;
+    l->wanted_again = l->again_at_once = l->again_hurried = false;
     if (again)
-        want(l, at_once);
+        want(l, at_once, lost);
     else if (err == GW_ERR_MEMORY)
         retry(l);
 }
@@ -190,6 +218,7 @@ static void on_due(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     struct gw_layouts *l = arg;
     l->first_want_us = 0;
+    note_begun(l);
     gw_err_t err = begin(l);
     if (err == GW_OK) return;
     gw_logf(l->config.log, GW_LOG_ERROR, "layout: no plan can be begun (%s), trying again", gw_err_name(err));
@@ -331,12 +360,12 @@ static bool is_loss(enum gw_note_kind kind)
 void gw_layouts_on_action(struct gw_layouts *l, const struct gw_action *a)
 {
     switch (a->type) {
-    case GW_ACT_PLAN_WANTED: want(l, false); return;
+    case GW_ACT_PLAN_WANTED: want(l, false, false); return;
     case GW_ACT_NOTE:
         if (a->note.kind == GW_NOTE_WORKERS_APART) keep_apart(l, a->note.worker, a->note.text);
         if (!is_loss(a->note.kind)) return;
         l->loss_us = now_of(l);
-        if (l->first_want_us) arm(l, 0);
+        if (l->first_want_us) hurry(l);
         return;
     case GW_ACT_TOKENS:
         gw_load_tokens(&l->load, a->tokens.request, a->tokens.tokens.count, now_of(l));
@@ -354,7 +383,7 @@ gw_err_t gw_layouts_force(struct gw_layouts *l, const char *layout, uint64_t *ti
     l->spec = spec;
     *ticket = ++l->version;
     gw_logf(l->config.log, GW_LOG_INFO, "layout: %s is asked for", spec.text);
-    want(l, true);
+    want(l, true, false);
     return GW_OK;
 }
 

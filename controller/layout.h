@@ -9,7 +9,9 @@
  *
  * One plan is made at a time; what changes meanwhile starts the next one. Waiting: workers that come together are planned
  * together, so a plan begins GW_LAYOUTS_QUIET_US after the last of them (GW_LAYOUTS_DELAY_US after the first at most); a
- * loss, a notice and an operator do not wait. A plan for a changed load that would keep what serves is not posted.
+ * loss, a notice and an operator do not wait; but of plans for losses and notices only two begin within any
+ * GW_LAYOUTS_STORM_US, so that a storm of notices, a second long, is three epochs: the first at once, those that came while it
+ * was planned, all others. A plan for a changed load that would keep what serves is not posted.
  *
  *     what is lost                           what follows
  *     ────────────────────────────────────   ───────────────────────────────────────────────────────────
@@ -33,6 +35,8 @@
 #define GW_LAYOUTS_QUIET_US (50 * GW_US_PER_MS)
 #define GW_LAYOUTS_DELAY_US (500 * GW_US_PER_MS)
 #define GW_LAYOUTS_RETRY_US GW_US_PER_S
+/* A provider that takes a zone back says so to all instances within a second; a fifth more for what carries it. */
+#define GW_LAYOUTS_STORM_US (1200 * GW_US_PER_MS)
 #define GW_LAYOUTS_CHECK_US (10 * GW_US_PER_S)
 /* Between two looks at measured steps: a factor of two is half corrected after six of them, twelve seconds. */
 #define GW_LAYOUTS_SAMPLE_US (2 * GW_US_PER_S)

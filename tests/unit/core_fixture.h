@@ -19,7 +19,9 @@
 #define MS        ((int64_t)1000)
 #define S         ((int64_t)1000000)
 #define VOCAB     100
+#ifndef LINKS_MAX
 #define LINKS_MAX 64
+#endif
 #define TERM      5
 
 struct fixture {
