@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """Pipelines over several hosts: network namespaces with a controller on one and a worker on each of the others.
 
-Ranks meet and exchange sums over TCP from host to host. Streams must be identical with those of one worker that holds the
-whole model, when a host is cut off from everybody, and when two workers cannot reach each other for a while though
-both reach the controller. Needs root and iproute2; skips where they are missing.
+Ranks meet and exchange sums over TCP with TLS from host to host. Streams must be identical with those of one worker that
+holds the whole model, when a host is cut off from everybody, and when two workers cannot reach each other for a while
+though both reach the controller. Who listens to the network reads nothing. Needs root and iproute2; skips where they are
+missing.
 """
 
 import contextlib
 import os
+import random
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -31,15 +34,20 @@ APART_S = 60.0  # a gather gives up after 20 s (worker/mesh.h), and the next pla
 LIMIT = "12000000"  # bytes of a worker; weights and one long request need 19.3 MB
 DRAIN_S = 120.0
 PORT, ADMIN_PORT, WORKER_PORT = 8000, 8001, 8002
+INSECURE = "--insecure-plaintext"
+# What each plane's frames begin with (migrate/wire.h, kernels/cpu/coll_frame.h, migrate/page_codec.h, store_peer_wire.h).
+PLANES = {"control": b"GWF1", "sums of ranks": b"GWC1", "pages": b"GWK2", "stores": b"GWS1"}
 
 
 class Hosts:
     """Host 0 has the controller, host i worker i - 1. The block's thread is on host 0."""
 
     def __init__(
-        self, stack, workers=WORKERS, layout="replicas", worker_flags=(), step_timeout_s=STEP_TIMEOUT_S, cut=()
+        self, stack, workers=WORKERS, layout="replicas", worker_flags=(), step_timeout_s=STEP_TIMEOUT_S, cut=(),
+        plaintext=False,
     ):  # fmt: skip
         self.initial = layout
+        self.plaintext = [INSECURE] if plaintext else []
         self.worker_flags = ["--step-timeout-s", str(step_timeout_s), *worker_flags]
         self.dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="godwit-hosts-"))
         self.net = stack.enter_context(netns.create(workers + 1))
@@ -63,18 +71,18 @@ class Hosts:
             "--worker-listen", f"{self.address}:{WORKER_PORT}", "--layout", self.initial,
         ]  # fmt: skip
 
-    def start(self, i):
+    def start(self, i, *flags):
         self.workers[i] = self._run(
             i + 1,
             "godwit-worker",
             [
                 "--controller", f"{self.address}:{WORKER_PORT}", "--worker-id", f"w{i}", "--instance-id", f"i{i}",
-                "--threads", "1", *self.worker_flags,
+                "--threads", "1", *self.worker_flags, *flags,
             ],
         )  # fmt: skip
 
     def _run(self, host, name, flags):
-        argv = [program(name, "release"), "--model", MODEL, "--cluster-key-file", self.key, "--insecure-plaintext", *flags]
+        argv = [program(name, "release"), "--model", MODEL, "--cluster-key-file", self.key, *self.plaintext, *flags]
         log = open(os.path.join(self.dir, f"{name}-{host}.log"), "ab")
         with log:
             return self.net.hosts[host].popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -108,6 +116,10 @@ class Hosts:
             if time.monotonic() > end:
                 raise TimeoutError(f"after {settle_s:.0f} s it does not hold that {what}\n{self.tails()}")
             time.sleep(0.05)
+
+    def log(self, name, host):
+        with open(os.path.join(self.dir, f"{name}-{host}.log"), errors="replace") as f:
+            return f.read()
 
     def tails(self):
         parts = []
@@ -192,6 +204,48 @@ def test_workers_that_do_not_reach_each_other_are_planned_apart(args):
         check(stream.ended, f"the stream has not ended well\n{hosts.tails()}")
 
 
+def overheard_of(args, plaintext):
+    """What an eavesdropper finds while two hosts serve together and then apart: {what: in how many connections}."""
+    prompt = random.Random(args.seed).sample(range(300, 1500), 48)
+    known = {**PLANES, "prompt": struct.pack("<48I", *prompt)}
+    with contextlib.ExitStack() as stack:
+        hosts = Hosts(stack, 2, "tp2", plaintext=plaintext)
+        flows = stack.enter_context(hosts.net.overheard())
+        hosts.wait(lambda: [len(p) for p in hosts.layout()] == [2], "the two serve together")
+        body = {"model": "tattler-3m", "prompt": prompt, "max_tokens": 4 * TOKENS, "ignore_eos": True, "stream": True, "logprobs": 1}
+        work = load.Load(hosts.http, [(workload.TEXT, body)], 2).start()
+        hosts.wait(lambda: any(s.tokens() for _, s in list(work.streams)), "tokens come")
+        hosts.force("replicas", [1, 1])
+        work.finish(DRAIN_S)
+        check(all(s.ended for _, s in work.streams), f"a stream has not ended well\n{hosts.tails()}")
+    total = sum(map(len, flows.values()))
+    check(total > 100000, f"{total} bytes were overheard")
+    return {what: sum(bytes(pattern) in flow for flow in flows.values()) for what, pattern in known.items()}
+
+
+def test_eavesdropper_reads_nothing(args):
+    """Neither a prompt nor a frame of any plane; without TLS the same ears hear all of them."""
+    check_equal(overheard_of(args, plaintext=False), {what: 0 for what in (*PLANES, "prompt")}, "found under TLS")
+    found = overheard_of(args, plaintext=True)
+    check(all(found.values()), f"found in plaintext: {found}")
+
+
+def test_plaintext_worker_is_refused_by_a_tls_controller(args):
+    with contextlib.ExitStack() as stack:
+        hosts = Hosts(stack, 1)
+        hosts.wait(hosts.layout, "a worker with TLS serves")
+        hosts.workers[0].send_signal(signal.SIGKILL)
+        hosts.wait(lambda: not hosts.admin("/admin/workers")["workers"], "it is gone")
+        hosts.start(0, INSECURE)
+        lines = [
+            ("godwit-controller", 0, "TLS: the other side does not hold the cluster key or speaks plaintext"),
+            ("godwit-worker", 1, "it may speak TLS and this worker plaintext: --insecure-plaintext must be given"),
+        ]
+        for name, host, line in lines:
+            hosts.wait(lambda name=name, host=host, line=line: line in hosts.log(name, host), f"{name} says: {line}")
+        check_equal(hosts.admin("/admin/workers")["workers"], [], "workers")
+
+
 def arguments(ap):
     ap.add_argument("--seed", type=int, default=1, help="of the requests")
 
@@ -212,6 +266,8 @@ if __name__ == "__main__":
                 test_host_that_vanishes_is_survived,
                 test_partition_between_two_workers_is_survived,
                 test_workers_that_do_not_reach_each_other_are_planned_apart,
+                test_eavesdropper_reads_nothing,
+                test_plaintext_worker_is_refused_by_a_tls_controller,
             ],
             arguments,
             setup,

@@ -7,6 +7,8 @@
             s = socket.create_connection((a.address, port))
         net.partition(a, b)     # their packets vanish and nobody is told: a switch that died; both still reach c
         net.heal(a, b)          # or net.heal(): all of them
+        with net.overheard() as flows:                      # what crosses the router meanwhile
+            ...                                             # {(address, port, address, port): bytes of TCP}
 
         host 0               host 1               host 2
      10.98.0.2/24         10.98.1.2/24         10.98.2.2/24
@@ -27,6 +29,7 @@ import ctypes
 import glob
 import os
 import shutil
+import socket
 import subprocess
 import threading
 import time
@@ -35,6 +38,9 @@ from tap import Skip
 
 CLONE_NEWNET = 0x40000000
 HOSTS_MAX = 64
+ETH_P_IP, SO_RCVBUFFORCE = 0x0800, 33
+EAR_BYTES = 64 << 20  # packets that wait to be looked at
+OVERHEARD_MAX = 512 << 20
 END_S = 10.0  # for those inside to be gone
 DIE_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL", "--"]
 OWN_NAMESPACE = "/proc/thread-self/ns/net"  # of the calling thread: threads may be on different hosts
@@ -152,6 +158,23 @@ class Host(Namespace):
         self._processes = []
 
 
+def _listen(ear, flows, over):
+    room = OVERHEARD_MAX
+    while not over.is_set() and room > 0:
+        try:
+            packet, (_, _, kind, _, _) = ear.recvfrom(1 << 17)
+        except TimeoutError:
+            continue
+        if kind == socket.PACKET_OUTGOING or packet[9] != socket.IPPROTO_TCP:
+            continue  # each packet comes in once, and goes out once
+        head = (packet[0] & 15) * 4
+        data = packet[head + (packet[head + 12] >> 4) * 4 : int.from_bytes(packet[2:4], "big") or None]
+        ports = int.from_bytes(packet[head : head + 2], "big"), int.from_bytes(packet[head + 2 : head + 4], "big")
+        key = (socket.inet_ntoa(packet[12:16]), ports[0], socket.inet_ntoa(packet[16:20]), ports[1])
+        flows.setdefault(key, bytearray()).extend(data)
+        room -= len(data)
+
+
 class Net:
     """Hosts that reach each other through a router. Methods may be called from any thread, one at a time."""
 
@@ -215,6 +238,25 @@ class Net:
             if pair in self._apart:
                 self._rules("del", *pair)
                 self._apart.remove(pair)
+
+    @contextlib.contextmanager
+    def overheard(self):
+        """Yields {(from address, port, to address, port): bytearray}, to which the payload of TCP is added as it crosses
+        the router, until the end of the block. As an eavesdropper hears it: in the order of the packets, OVERHEARD_MAX bytes
+        at most."""
+        with self._router.inside():
+            ear = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IP))
+        with ear:
+            ear.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, EAR_BYTES)
+            ear.settimeout(0.05)
+            flows, over = {}, threading.Event()
+            thread = threading.Thread(target=_listen, args=(ear, flows, over), daemon=True)
+            thread.start()
+            try:
+                yield flows
+            finally:
+                over.set()
+                thread.join()
 
     def _close(self):
         for host in self.hosts:
