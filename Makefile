@@ -44,6 +44,7 @@ MIGRATE += migrate/page_seal.c migrate/store.c migrate/store_io.c migrate/store_
 MIGRATE += migrate/store_memory.c migrate/store_peer.c migrate/store_peer_server.c migrate/store_peer_wire.c
 MIGRATE += migrate/shake.c migrate/geometry.c migrate/checksum.c migrate/page_codec.c migrate/peer_io.c migrate/peer_server.c migrate/peer_conn.c
 MIGRATE += migrate/peer_line.c migrate/peer_fetch.c migrate/fetch_items.c migrate/fetch_stream.c migrate/pull_codec.c migrate/peer_conn_pull.c migrate/peer_pull.c
+MIGRATE += migrate/cell_codec.c migrate/peer_conn_cells.c migrate/cell_line.c
 KERNELS := kernels/share_tree.c kernels/convert.c kernels/digest.c kernels/digest_model.c \
            kernels/cpu/device.c kernels/cpu/ops.c kernels/cpu/pack.c kernels/cpu/embed.c \
            kernels/cpu/rmsnorm_c.c kernels/cpu/rmsnorm_avx512.c kernels/cpu/matmul.c kernels/cpu/matmul_c.c \
@@ -145,6 +146,7 @@ UNIT_BASE := test_base_frame test_base_buf test_base_json test_base_args test_ba
 UNIT_BASE += test_base_tls test_base_socket
 UNIT_MIGRATE := test_request test_wire test_wire_wrong test_block_name test_fingerprint
 UNIT_MIGRATE += test_geometry test_page_codec test_peer test_peer_server test_peer_wrong test_peer_pull test_peer_pull_wrong test_rate test_peer_zombie test_pull_mix
+UNIT_MIGRATE += test_cell_line
 UNIT_MIGRATE += test_page_seal test_store_redis test_store_faults test_store_peer test_store_memory test_store_mix
 UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_kernels_rows test_kernels_attention test_kernels_digest test_kernels_pick
 UNIT_KERNELS += test_share_tree test_coll test_coll_frames test_coll_failures

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "migrate/cell_codec.h"
 #include "migrate/checksum.h"
 #include "migrate/pull_codec.h"
 
@@ -86,7 +87,8 @@ void gw_page_head_put(uint8_t out[GW_PAGE_HEAD_BYTES], const struct gw_page_head
 static bool lengths_fit(const struct gw_page_head *h)
 {
     uint32_t table = h->table_bytes;
-    if (h->kind != GW_PAGE_PAGES && h->payload_bytes != 0) return false;
+    bool has_payload = h->kind == GW_PAGE_PAGES || h->kind == GW_PAGE_CELL_PIECE;
+    if (!has_payload && h->payload_bytes != 0) return false;
     switch (h->kind) {
     case GW_PAGE_REQUEST: return table > REQUEST_FIXED && table <= GW_PAGE_TABLE_MAX;
     case GW_PAGE_PAGES:
@@ -99,6 +101,11 @@ static bool lengths_fit(const struct gw_page_head *h)
     case GW_PAGE_DONE: return table == GW_PAGE_DONE_BYTES;
     case GW_PAGE_PULL: return table > 0 && table <= GW_PULL_TABLE_MAX;
     case GW_PAGE_PULLED: return table > 0 && table <= GW_PULLED_TABLE_MAX;
+    case GW_PAGE_CELL_ASK: return table == GW_CELL_ASK_BYTES;
+    case GW_PAGE_CELL_PIECE:
+        return table == GW_CELL_PIECE_HEAD_BYTES && h->payload_bytes > 0 &&
+               h->payload_bytes <= GW_CELL_PIECE_BYTES;
+    case GW_PAGE_CELL_END: return table == GW_CELL_END_BYTES;
     }
     return false;
 }
@@ -110,7 +117,7 @@ gw_err_t gw_page_head_get(const uint8_t in[GW_PAGE_HEAD_BYTES], struct gw_page_h
     gw_reader_init(&r, in, GW_PAGE_HEAD_BYTES);
     if (gw_read_u32(&r) != MAGIC) return gw_fail(ctx, GW_ERR_PROTO, "pages: wrong magic");
     uint32_t kind = gw_read_u32(&r);
-    if (kind < GW_PAGE_REQUEST || kind > GW_PAGE_PULLED)
+    if (kind < GW_PAGE_REQUEST || kind > GW_PAGE_CELL_END)
         return gw_fail(ctx, GW_ERR_PROTO, "pages: no kind %u", kind);
     out->kind = (enum gw_page_kind)kind;
     out->table_bytes = gw_read_u32(&r);

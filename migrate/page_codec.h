@@ -10,7 +10,12 @@
  *     ── PULL(blocks, slots, holders, budget) ───────────►    fetch these (peer_pull.h)
  *     ◄──── PULLED(status, what became of each) ──
  *
- * Every frame: HEAD, table, and for PAGES the bytes. Integers are little-endian; KV lies as in memory.
+ *     worker that lacks weights                          worker that has them
+ *     ── CELL_ASK(part, from where on) ──────────────────►    (cell_codec.h)
+ *     ◄─────── CELL_PIECE(where, then its bytes) ──           as often as it takes
+ *     ◄───────────────── CELL_END(status) ──
+ *
+ * Every frame: HEAD, table, and for PAGES and CELL_PIECE the bytes. Integers are little-endian; KV lies as in memory.
  *
  *     HEAD                                                    REQUEST table
  *     byte  size  field                                       byte  size  field
@@ -18,7 +23,7 @@
  *        4     1  kind                                           2     2  pages P, 1-512; N × P <= 65536
  *        5     3  0                                              4     4  0
  *        8     4  table bytes                                    8    16  each name, N times
- *       12     4  payload bytes: PAGES only                           4  each page: group (2), KV head (2), P times
+ *       12     4  payload bytes: PAGES, CELL_PIECE only               4  each page: group (2), KV head (2), P times
  *       16     8  term        \                                       ⌈N·P/8⌉  bit n·P + p: page p of block n is wanted;
  *       24     8  generation   } of the destination                            the least significant bit first
  *       32     4  pipeline    /                               PAGES table, 1-512 times
@@ -51,7 +56,8 @@
  * begins. All else that can be wrong is the reader's to judge, frame by frame: it knows how much to skip.
  *
  * Owner: plain data. Thread: any. Units: bytes. Errors: GW_ERR_PROTO; on error *out is undefined. Nothing is allocated.
- * Compatibility: the magic's digit is raised by any change. Source: own design; DESIGN parts 5 and 6. */
+ * Compatibility: the magic's digit is raised by any change of what was there; who does not know a kind ends the connection,
+ * which is an answer to who can do without. Source: own design; DESIGN parts 5 and 6. */
 #ifndef GW_MIGRATE_PAGE_CODEC_H
 #define GW_MIGRATE_PAGE_CODEC_H
 
@@ -80,7 +86,10 @@ enum gw_page_kind {
     GW_PAGE_ABSENT,
     GW_PAGE_DONE,
     GW_PAGE_PULL,
-    GW_PAGE_PULLED
+    GW_PAGE_PULLED,
+    GW_PAGE_CELL_ASK,
+    GW_PAGE_CELL_PIECE,
+    GW_PAGE_CELL_END
 };
 
 enum gw_page_status {

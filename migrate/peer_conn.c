@@ -17,6 +17,7 @@
 /* What a connection's thread works with; too large for its stack. */
 struct answer {
     struct gw_peer_server *server;
+    struct peer_conn *conn;
     struct gw_socket *socket;  /* the connection's */
     int pipe_fds[2];           /* -1: pages are copied */
     struct gw_page_head asked; /* the REQUEST's */
@@ -83,20 +84,6 @@ static void turn_held(struct answer *a)
 {
     a->holds = a->holds == &a->held[0] ? &a->held[1] : &a->held[0];
     let_go(a, a->holds);
-}
-
-/* Waits until the bytes before are paid for; false: the server stops. */
-static bool wait_for_rate(struct gw_peer_server *s)
-{
-    pthread_mutex_lock(&s->lock);
-    while (!s->stopping && s->rate.due_us > gw_clock_mono_us()) {
-        int64_t due_us = s->rate.due_us;
-        struct timespec until = {.tv_sec = due_us / GW_US_PER_S, .tv_nsec = due_us % GW_US_PER_S * 1000};
-        pthread_cond_timedwait(&s->stopped, &s->lock, &until);
-    }
-    bool goes_on = !s->stopping;
-    pthread_mutex_unlock(&s->lock);
-    return goes_on;
 }
 
 static void count_batch(struct answer *a)
@@ -204,7 +191,7 @@ static uint32_t count_wanted(const struct gw_page_request *r, uint32_t name)
 /* Before each batch, the bytes of those before must be paid for. */
 static gw_err_t may_begin(struct answer *a)
 {
-    if (a->entries > 0 || wait_for_rate(a->server)) return GW_OK;
+    if (a->entries > 0 || peer_server_wait_rate(a->server, &a->server->rate)) return GW_OK;
     return gw_fail(&a->ctx, GW_ERR_IO, "stopping");
 }
 
@@ -294,6 +281,9 @@ static gw_err_t serve_one(struct answer *a)
     case GW_PAGE_PULL:
         let_go_all(a); /* a pull may last; what was asked for before it is read by now */
         return peer_conn_pull(a->server, a->socket, a->head, &a->asked, deadline_us, &a->ctx);
+    case GW_PAGE_CELL_ASK:
+        let_go_all(a);
+        return peer_conn_cells(a->conn, a->head, &a->asked, deadline_us, &a->ctx);
     default: return gw_fail(&a->ctx, GW_ERR_PROTO, "pages: kind %d of a peer that asks", a->asked.kind);
     }
 }
@@ -310,12 +300,13 @@ static void count_end(struct answer *a, gw_err_t err)
         gw_logf(s->config.log, GW_LOG_DEBUG, "pages: a peer's connection ends: %s", a->ctx.text);
 }
 
-static struct answer *open_answer(struct gw_peer_server *s, struct gw_socket *socket)
+static struct answer *open_answer(struct peer_conn *c)
 {
     struct answer *a = calloc(1, sizeof *a);
     if (!a) return NULL;
-    a->server = s;
-    a->socket = socket;
+    a->server = c->server;
+    a->conn = c;
+    a->socket = &c->socket;
     if (pipe2(a->pipe_fds, O_CLOEXEC | O_NONBLOCK) == 0)
         (void)fcntl(a->pipe_fds[1], F_SETPIPE_SZ, PIPE_BYTES); /* else it is smaller */
     else
@@ -334,7 +325,7 @@ void *peer_conn_main(void *arg)
 {
     struct peer_conn *c = arg;
     struct gw_peer_server *s = c->server;
-    struct answer *a = open_answer(s, &c->socket);
+    struct answer *a = open_answer(c);
     gw_err_t err = GW_OK;
     if (a) {
         while (err == GW_OK) err = serve_one(a);
@@ -345,6 +336,7 @@ void *peer_conn_main(void *arg)
         close_answer(a);
     }
     pthread_mutex_lock(&s->lock);
+    if (c->takes_cells) s->cell_peers--;
     c->over = true;
     pthread_mutex_unlock(&s->lock);
     peer_server_wake(s);

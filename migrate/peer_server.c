@@ -363,6 +363,8 @@ enum gw_page_status peer_server_judge(struct gw_peer_server *s, const struct gw_
     pthread_mutex_lock(&s->lock);
     if (asked->kind == GW_PAGE_PULL)
         s->stats.pulls++;
+    else if (asked->kind == GW_PAGE_CELL_ASK)
+        s->stats.cell_asks++;
     else
         s->stats.requests++;
     if (f->term < s->term || (f->term == s->term && f->generation <= s->cancelled)) {
@@ -374,6 +376,19 @@ enum gw_page_status peer_server_judge(struct gw_peer_server *s, const struct gw_
     }
     pthread_mutex_unlock(&s->lock);
     return status;
+}
+
+bool peer_server_wait_rate(struct gw_peer_server *s, const struct gw_rate *rate)
+{
+    pthread_mutex_lock(&s->lock);
+    while (!s->stopping && rate->due_us > gw_clock_mono_us()) {
+        int64_t due_us = rate->due_us;
+        struct timespec until = {.tv_sec = due_us / GW_US_PER_S, .tv_nsec = due_us % GW_US_PER_S * 1000};
+        pthread_cond_timedwait(&s->stopped, &s->lock, &until);
+    }
+    bool goes_on = !s->stopping;
+    pthread_mutex_unlock(&s->lock);
+    return goes_on;
 }
 
 struct gw_peer_server_stats gw_peer_server_stats(struct gw_peer_server *s)

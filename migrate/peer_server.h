@@ -21,6 +21,9 @@
  *     over
  *     of another model, profile, KV type           DONE(foreign), PULLED(foreign)
  *     a PULL where nobody takes it                 PULLED(refused)
+ *     a CELL_ASK where no weights are given, of    CELL_END(refused, absent, busy)
+ *     a part that is not here, of one peer more
+ *     than GW_CELL_PEERS_MAX
  *     a handshake for a store where there is none  closed before the proof
  *     a block that was evicted meanwhile           ABSENT: each request looks it up and pins it anew
  *     a peer that takes no bytes                   closed when a batch has not gone within lease_us
@@ -56,6 +59,9 @@
 #define GW_PEER_LEASE_S     10 /* for a batch: 1-2 MiB, so 200 KB/s is the slowest peer that is served */
 #define GW_PEER_IDLE_S                                                                                       \
     60 /* between two requests: pre-copy asks for what was sealed since, every second or so */
+#define GW_CELL_PEERS_MAX                                                                                    \
+    4 /* that get weights at once: more share what the others could have, who have other sources, or a disk */
+#define GW_CELL_NICE         10 /* of the threads that give weights: what serves comes first */
 #define GW_PEER_THREAD_STACK (256u << 10)
 #define GW_PEER_LEND_MIN                                                                                     \
     (16u << 10) /* smaller pages are copied: a reference to each 4 KiB of them costs as much */
@@ -84,6 +90,19 @@ struct gw_pull_sink {
     void (*pull)(void *arg, const struct gw_pull *pull, uint8_t *from);
 };
 
+/* Which weights this worker gives away. Called from several threads at once; what has no pin function has none to give. */
+struct gw_cell_source {
+    void *arg;
+    uint64_t packing; /* how parts are packed here (cell_codec.h) */
+    /* The bytes of a part, which stay as they are until unpin; NULL: it is not here, or of another length. */
+    const uint8_t *(*pin)(void *arg, uint32_t part, uint64_t bytes);
+    void (*unpin)(void *arg, uint32_t part);
+    /* gw_checksum of a pinned part's piece that begins at `at`; once it is known nobody reads the piece for it again. */
+    uint64_t (*sum)(void *arg, uint32_t part, uint64_t at);
+    /* Bytes per second that may go now, to all peers together; 0: no limit. */
+    double (*rate)(void *arg);
+};
+
 struct gw_peer_server_config {
     const char *host; /* numeric address to listen on */
     uint16_t port;    /* 0: any free one */
@@ -94,6 +113,7 @@ struct gw_peer_server_config {
     struct gw_page_model model;
     struct gw_page_source source;
     struct gw_pull_sink pull; /* no function: pulls are refused */
+    struct gw_cell_source cells;
     /* Takes a socket over whose peer has proven itself, and wants a store of pages (store_peer_server.h); NULL: there is none,
      * it is closed. On the listening thread. */
     void (*store)(void *store_arg, struct gw_socket socket);
@@ -107,7 +127,8 @@ struct gw_peer_server_config {
 struct gw_peer_server_stats {
     uint64_t requests, pages, bytes, absent; /* pages */
     uint64_t pulls;
-    uint64_t stale, foreign;     /* requests and pulls */
+    uint64_t cell_asks, cell_bytes;
+    uint64_t stale, foreign;     /* requests, pulls, asks */
     uint64_t bad, slow, refused; /* connections: protocol broken, deadline passed, over the maximum */
     uint64_t strangers;          /* the same: no cluster key, or one side alone spoke TLS */
 };

@@ -18,6 +18,7 @@ struct peer_conn {
     struct gw_peer_server *server;
     struct gw_socket socket;
     bool over;
+    bool takes_cells; /* counted in the server's cell_peers */
     pthread_t thread;
 };
 
@@ -39,7 +40,8 @@ struct gw_peer_server {
     pthread_cond_t stopped; /* monotonic clock */
     bool stopping;
     uint64_t term, cancelled; /* of this term: generations up to it */
-    struct gw_rate rate;
+    struct gw_rate rate, cell_rate;
+    uint32_t cell_peers; /* connections that weights go to */
     struct gw_peer_server_stats stats;
     struct peer_conn conns[GW_PEER_CONNS_MAX];
 };
@@ -54,6 +56,14 @@ enum gw_page_status peer_server_judge(struct gw_peer_server *s, const struct gw_
 gw_err_t peer_conn_pull(struct gw_peer_server *s, struct gw_socket *socket,
                         const uint8_t head[GW_PAGE_HEAD_BYTES], const struct gw_page_head *asked,
                         int64_t deadline_us, struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* Reads the rest of a CELL_ASK whose head has come, and answers it. */
+gw_err_t peer_conn_cells(struct peer_conn *c, const uint8_t head[GW_PAGE_HEAD_BYTES],
+                         const struct gw_page_head *asked, int64_t deadline_us,
+                         struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* Waits until what went before at that rate (guarded by the server's lock) is paid for; false: the server stops. */
+bool peer_server_wait_rate(struct gw_peer_server *s, const struct gw_rate *rate);
 
 /* Makes the listening thread look at its connections. */
 void peer_server_wake(struct gw_peer_server *s);
