@@ -71,6 +71,7 @@ CORE := controller/core/core.c controller/core/core_actions.c controller/core/co
         controller/core/core_pipelines.c controller/core/core_apart.c controller/core/core_plan.c controller/core/core_transitions.c \
         controller/core/core_views.c controller/core/core_holders.c controller/core/core_warm.c
 CORE += controller/core/core_restore.c controller/core/core_stores.c
+CORE += controller/core/core_sources.c
 PLAN := controller/plan/cost.c controller/plan/shape.c controller/plan/shape_deal.c \
         controller/plan/shape_ways.c controller/plan/shape_cuts.c controller/plan/shape_front.c \
         controller/plan/shape_polish.c controller/plan/classes.c controller/plan/search.c controller/plan/search_small.c \

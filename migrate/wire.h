@@ -23,7 +23,7 @@
  * has no ASSIGN … RELEASE: such a worker holds the whole model and is the pipeline of one rank that WELCOME's head
  * names, serving from then on. Protocol 3 adds WARM, WARMED, ORIGIN and STORES, and fields at the end of HELLO, ASSIGN, SUBMIT and
  * HEARTBEAT: a sender leaves those out that its peer does not know (empty address, no holders, zeros), and a reader takes
- * a payload that ends before them for one without.
+ * a payload that ends before them for one without. Protocol 4 adds to the ends of ASSIGN and HEARTBEAT in the same way.
  *
  * mac = HMAC-SHA-256(cluster key, nonce ‖ HELLO payload behind the mac); mac' = HMAC(cluster key,
  * nonce' ‖ "welcome"). Before WELCOME nothing but CHALLENGE/HELLO/REFUSE is legal.
@@ -45,7 +45,7 @@
 #include "migrate/request.h"
 
 #define GW_WIRE_PROTO_MIN 1
-#define GW_WIRE_PROTO     3
+#define GW_WIRE_PROTO     4
 
 #define GW_WIRE_NAME_MAX     64  /* bytes of worker, instance, build, profile names, without NUL */
 #define GW_WIRE_TEXT_MAX     256 /* bytes of a reason */
@@ -57,6 +57,7 @@
 #define GW_WIRE_RANKS_MAX    64   /* of one pipeline */
 #define GW_MACHINE_BYTES     16
 #define GW_WIRE_HOLDERS_MAX  63 /* of one request's pages: GW_FETCH_SOURCES_MAX */
+#define GW_WIRE_SOURCES_MAX  8  /* of one rank's weights: more make no link faster */
 #define GW_WIRE_STORES_MAX   64 /* of larger fleets some keep pages, and all know which */
 
 enum gw_msg_type {
@@ -226,6 +227,8 @@ struct gw_msg_heartbeat {
     /* From protocol 3 on, of a worker that has offered pages to stores: blocks, since the start */
     uint64_t kv_offered, kv_stored; /* stored: put there, or found there */
     uint64_t kv_stored_bytes, kv_forged_pages;
+    /* From protocol 4 on: weights loaded in this session */
+    uint64_t weight_disk_bytes, weight_peer_bytes;
 };
 
 struct gw_msg_ping {
@@ -274,11 +277,20 @@ struct gw_assign_rank {
     char pages[GW_WIRE_NAME_MAX + 1]; /* from protocol 3 on: HELLO's; "" = it speaks protocol 2 */
 };
 
+/* A worker that may have cells: their weights can be had where its pages are. */
+struct gw_cell_holder {
+    char pages[GW_WIRE_NAME_MAX + 1]; /* HELLO's */
+    struct gw_cell_rect cells;
+};
+
 /* Ranks are sorted by stage, then by first share; rank 0 leads. */
 struct gw_msg_assign {
     uint64_t epoch;
     uint32_t self, ranks_len;
     struct gw_assign_rank *ranks; /* [ranks_len] */
+    /* From protocol 4 on: */
+    uint32_t sources_len;
+    struct gw_cell_holder *sources; /* [sources_len], of cells that rank self shall have; the nearest first */
 };
 
 struct gw_msg_ready {

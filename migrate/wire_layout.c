@@ -3,8 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RANK_BYTES_MIN 36 /* an ASSIGN's rank with both names one byte long */
-#define HOST_BYTES_MIN 10 /* a STORES' host, the same */
+#define RANK_BYTES_MIN   36 /* an ASSIGN's rank with both names one byte long */
+#define HOST_BYTES_MIN   10 /* a STORES' host, the same */
+#define SOURCE_BYTES_MIN 13 /* an ASSIGN's source, the same */
 
 void wire_put_rect(struct gw_buf *b, struct gw_cell_rect rect)
 {
@@ -79,8 +80,11 @@ static bool have_pages(const struct gw_msg_assign *a)
  *    12  4  ranks      1-64
  *    16     per rank   4+a worker, 4+b data (1-64 bytes each, printable ASCII), 16 machine, 2 stage,
  *                      8 cells (u16 each: g0, g1, s0, s1; g0 < g1, s0 < s1)
- *            if any rank has one, from protocol 3 on:
+ *            if any rank has one, or there are sources, from protocol 3 on:
  *            per rank   4+c pages (0-64 bytes, printable ASCII)
+ *            if there are any, from protocol 4 on:
+ *         4  sources    1-8
+ *            per source 4+d pages (1-64 bytes, printable ASCII), 8 cells (as above)
  * Ranks are sorted by (stage, s0); the first stage is 0, the others follow without gaps. Whether the rectangles are a
  * partition of the model's grid is the worker's check, who knows the grid. */
 void wire_put_assign(const struct gw_msg *m, struct gw_buf *b)
@@ -96,8 +100,14 @@ void wire_put_assign(const struct gw_msg *m, struct gw_buf *b)
         gw_buf_u16(b, a->ranks[i].stage);
         wire_put_rect(b, a->ranks[i].cells);
     }
-    if (!have_pages(a)) return;
+    if (!have_pages(a) && a->sources_len == 0) return;
     for (uint32_t i = 0; i < a->ranks_len; i++) wire_put_text(b, a->ranks[i].pages, GW_WIRE_NAME_MAX);
+    if (a->sources_len == 0) return;
+    gw_buf_u32(b, a->sources_len);
+    for (uint32_t i = 0; i < a->sources_len; i++) {
+        wire_put_text(b, a->sources[i].pages, GW_WIRE_NAME_MAX);
+        wire_put_rect(b, a->sources[i].cells);
+    }
 }
 
 static void get_rank(struct gw_reader *r, struct gw_assign_rank *rank)
@@ -118,6 +128,21 @@ static bool rank_ok(const struct gw_assign_rank *ranks, uint32_t i)
     return rank->stage == last->stage + 1;
 }
 
+static gw_err_t get_sources(struct gw_reader *r, struct gw_msg_assign *a)
+{
+    a->sources_len = gw_read_count(r, GW_WIRE_SOURCES_MAX, SOURCE_BYTES_MIN);
+    if (a->sources_len == 0) return GW_ERR_PROTO;
+    a->sources = calloc(a->sources_len, sizeof *a->sources);
+    if (!a->sources) return GW_ERR_MEMORY;
+    for (uint32_t i = 0; i < a->sources_len; i++) {
+        struct gw_cell_holder *h = &a->sources[i];
+        wire_get_name(r, h->pages, false);
+        h->cells = wire_get_rect(r);
+        if (h->cells.g0 >= h->cells.g1 || h->cells.s0 >= h->cells.s1) return GW_ERR_PROTO;
+    }
+    return GW_OK;
+}
+
 gw_err_t wire_get_assign(struct gw_reader *r, struct gw_msg *m)
 {
     struct gw_msg_assign *a = &m->assign;
@@ -133,12 +158,13 @@ gw_err_t wire_get_assign(struct gw_reader *r, struct gw_msg *m)
     }
     if (!wire_more(r)) return GW_OK;
     for (uint32_t i = 0; i < a->ranks_len; i++) wire_get_name(r, a->ranks[i].pages, true);
-    return GW_OK;
+    return wire_more(r) ? get_sources(r, a) : GW_OK;
 }
 
 void wire_fini_assign(struct gw_msg *m)
 {
     free(m->assign.ranks);
+    free(m->assign.sources);
 }
 
 /* READY

@@ -207,14 +207,22 @@ gw_err_t wire_get_refuse(struct gw_reader *r, struct gw_msg *m)
  *    32  8  prefix_hit_tokens
  *    40  8  prefix_query_tokens
  *    48  8  preemptions
- *           from protocol 3 on, unless step_rows and kv_offered are 0:
+ *           from protocol 3 on, unless step_rows, kv_offered and what follows are 0:
  *    56  4  step_rows          0: no step is known; then the next two are 0, too
  *    60  4  step_sequences     1 … step_rows
  *    64  8  step_kv_tokens
  *    72  8  kv_offered
  *    80  8  kv_stored          <= kv_offered
  *    88  8  kv_stored_bytes
- *    96  8  kv_forged_pages */
+ *    96  8  kv_forged_pages
+ *           from protocol 4 on, unless both are 0:
+ *   104  8  weight_disk_bytes
+ *   112  8  weight_peer_bytes */
+static bool have_loaded(const struct gw_msg_heartbeat *h)
+{
+    return h->weight_disk_bytes > 0 || h->weight_peer_bytes > 0;
+}
+
 void wire_put_heartbeat(const struct gw_msg *m, struct gw_buf *b)
 {
     const struct gw_msg_heartbeat *h = &m->heartbeat;
@@ -227,7 +235,7 @@ void wire_put_heartbeat(const struct gw_msg *m, struct gw_buf *b)
     gw_buf_u64(b, h->prefix_hit_tokens);
     gw_buf_u64(b, h->prefix_query_tokens);
     gw_buf_u64(b, h->preemptions);
-    if (h->step_rows == 0 && h->kv_offered == 0) return;
+    if (h->step_rows == 0 && h->kv_offered == 0 && !have_loaded(h)) return;
     gw_buf_u32(b, h->step_rows);
     gw_buf_u32(b, h->step_sequences);
     gw_buf_u64(b, h->step_kv_tokens);
@@ -235,6 +243,9 @@ void wire_put_heartbeat(const struct gw_msg *m, struct gw_buf *b)
     gw_buf_u64(b, h->kv_stored);
     gw_buf_u64(b, h->kv_stored_bytes);
     gw_buf_u64(b, h->kv_forged_pages);
+    if (!have_loaded(h)) return;
+    gw_buf_u64(b, h->weight_disk_bytes);
+    gw_buf_u64(b, h->weight_peer_bytes);
 }
 
 static bool steps_ok(const struct gw_msg_heartbeat *h)
@@ -264,6 +275,11 @@ gw_err_t wire_get_heartbeat(struct gw_reader *r, struct gw_msg *m)
     h->kv_stored_bytes = gw_read_u64(r);
     h->kv_forged_pages = gw_read_u64(r);
     bool any = h->step_rows > 0 || h->kv_offered > 0;
+    if (wire_more(r)) {
+        h->weight_disk_bytes = gw_read_u64(r);
+        h->weight_peer_bytes = gw_read_u64(r);
+        any = have_loaded(h);
+    }
     return any && steps_ok(h) && h->kv_stored <= h->kv_offered ? GW_OK : GW_ERR_PROTO;
 }
 

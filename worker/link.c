@@ -331,6 +331,10 @@ static void on_beat(evutil_socket_t fd, short what, void *arg)
         msg.heartbeat.step_rows = 0;
         msg.heartbeat.kv_offered = 0;
     }
+    if (l->proto < 4) { /* the same, before the weights */
+        msg.heartbeat.weight_disk_bytes = 0;
+        msg.heartbeat.weight_peer_bytes = 0;
+    }
     write_msg(l, &msg);
 }
 

@@ -139,6 +139,9 @@
  * of a pipeline that has ended; a request of an earlier controller names whoever came with cells. Holders are hints:
  * whoever was wrongly not named costs a recomputation, whoever was wrongly named an answer "I have not".
  *
+ * Sources: ASSIGN names to a rank who may have cells that it lacks: workers of its profile that are there, DOOMED ones too, by
+ * what they served last. Hints as well: who was wrongly named says so, and what nobody gives comes from the disk.
+ *
  * Stores: which workers keep KV pages for others (worker/stores.h). The list has those that said so in HELLO, speak protocol
  * 3 and are UP; of more than GW_WIRE_STORES_MAX the same ones for as long as they stay (core_stores.c).
  *
@@ -421,8 +424,9 @@ struct gw_core_stats {
     uint32_t workers_up, workers_doomed, queued, running;
     uint64_t accepted, done, failed, cancelled, tokens;
     uint64_t losses, announced_moves, unannounced_moves, stale_frames, diverged;
-    uint64_t warms, warmed; /* WARMs sent, WARMEDs that came in time */
-    struct gw_kv_origin kv; /* of attempts that were resubmitted or had holders */
+    uint64_t warms, warmed;                        /* WARMs sent, WARMEDs that came in time */
+    struct gw_kv_origin kv;                        /* of attempts that were resubmitted or had holders */
+    uint64_t weight_disk_bytes, weight_peer_bytes; /* that workers have loaded, as their heartbeats say */
 };
 void gw_core_stats(const struct gw_core *core, struct gw_core_stats *out);
 

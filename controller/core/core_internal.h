@@ -13,6 +13,7 @@
  *     core_route.c        which pipeline a queued request goes to
  *     core_moves.c        CUTOVER, HANDOFF, deadlines
  *     core_holders.c      which workers may hold a request's KV, and the messages that name them
+ *     core_sources.c      which workers may have the weights that a rank lacks
  *     core_warm.c         copying KV ahead of a move: WARM, WARMED, and what came of it: ORIGIN
  *     core_notices.c      what was announced about instances, also of those that may come (back)
  *
@@ -40,6 +41,7 @@
 #define CORE_PROFILE_NONE   0 /* a request that no pipeline has generated for */
 #define CORE_PROTO_PIPELINE 2 /* the first protocol whose workers can be one rank of several */
 #define CORE_PROTO_KV       3 /* the first protocol whose workers serve and fetch pages */
+#define CORE_PROTO_CELLS    4 /* the first one whose workers give and fetch weights */
 #define CORE_FALLEN_MAX     4 /* pipelines that break at once: one partition of the fleet breaks about so many */
 #define CORE_PAST_MAX                                                                                        \
     32 /* pipelines that have ended and whose ranks are still known: 33 KiB; layouts change rarely */
@@ -330,6 +332,13 @@ void core_holders_bury(struct gw_core *core, const struct core_pipeline *p);
  * nobody is known who may hold any. */
 gw_err_t core_send_request(struct gw_core *core, struct core_request *r, const struct core_pipeline *p,
                            enum gw_msg_type type) GW_MUST_USE;
+
+/* ---- core_sources.c ---- */
+
+/* Who may have cells that rank `self` of p shall have and its worker lacks, the nearest first. Returns how many
+ * (GW_WIRE_SOURCES_MAX at most); *out lives until the next step. */
+uint32_t core_sources_for(struct gw_core *core, const struct core_pipeline *p, uint32_t self,
+                          struct gw_cell_holder **out);
 
 /* ---- core_warm.c ---- */
 

@@ -85,7 +85,10 @@ void core_pipeline_assign(struct gw_core *core, struct core_pipeline *p, int64_t
         struct gw_assign_rank *ranks = p->ranks[i].worker->hello.proto < CORE_PROTO_KV ? older : newer;
         /* Without memory it is not READY in time. */
         struct gw_msg *m = ranks ? core_send(core, p->ranks[i].worker, p, GW_MSG_ASSIGN) : NULL;
-        if (m) m->assign = (struct gw_msg_assign){p->epoch, i, p->ranks_len, ranks};
+        if (!m) continue;
+        m->assign =
+            (struct gw_msg_assign){.epoch = p->epoch, .self = i, .ranks_len = p->ranks_len, .ranks = ranks};
+        m->assign.sources_len = core_sources_for(core, p, i, &m->assign.sources);
     }
 }
 

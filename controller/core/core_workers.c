@@ -303,6 +303,18 @@ static void on_rank_msg(struct gw_core *core, struct core_worker *w, struct core
         core_on_broken(core, p, w, now_us, &msg->broken);
 }
 
+static uint64_t growth(uint64_t before, uint64_t now)
+{
+    return now > before ? now - before : 0;
+}
+
+static void on_heartbeat(struct gw_core *core, struct core_worker *w, const struct gw_msg_heartbeat *h)
+{
+    core->stats.weight_disk_bytes += growth(w->last.weight_disk_bytes, h->weight_disk_bytes);
+    core->stats.weight_peer_bytes += growth(w->last.weight_peer_bytes, h->weight_peer_bytes);
+    w->last = *h;
+}
+
 void core_on_msg(struct gw_core *core, int64_t now_us, uint64_t link, const struct gw_msg *msg)
 {
     struct core_worker *w = gw_id_map_get(&core->links, link);
@@ -330,7 +342,7 @@ void core_on_msg(struct gw_core *core, int64_t now_us, uint64_t link, const stru
     case GW_MSG_READY:
     case GW_MSG_BROKEN: on_rank_msg(core, w, p, now_us, msg); break;
     case GW_MSG_WARMED: on_warmed(core, w, p, now_us, &msg->warmed); break;
-    case GW_MSG_HEARTBEAT: w->last = msg->heartbeat; break;
+    case GW_MSG_HEARTBEAT: on_heartbeat(core, w, &msg->heartbeat); break;
     case GW_MSG_NOTICE: core_on_worker_notice(core, w, now_us, &msg->notice); break;
     case GW_MSG_GOODBYE: on_goodbye(core, w, now_us, &msg->goodbye); break;
     default: core_worker_lost(core, w, now_us, "sent what only a controller sends", true); break;

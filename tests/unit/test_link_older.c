@@ -123,7 +123,11 @@ static void test_session_of_each_protocol_says_what_that_knows(void **state)
         uint16_t min, max, chosen;
         bool pages;
         uint32_t beat_bytes;
-    } cases[] = {{1, 1, 1, false, 56}, {1, 2, 2, false, 56}, {1, 3, 3, true, 104}, {2, 9, 3, true, 104}};
+    } cases[] = {{1, 1, 1, false, 56},
+                 {1, 2, 2, false, 56},
+                 {1, 3, 3, true, 104},
+                 {1, 4, 4, true, 120},
+                 {2, 9, 4, true, 120}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const struct gw_msg_heartbeat progress = {.steps = 7,
                                                   .step_us = 900,
@@ -131,7 +135,9 @@ static void test_session_of_each_protocol_says_what_that_knows(void **state)
                                                   .step_sequences = 3,
                                                   .step_kv_tokens = 100,
                                                   .kv_offered = 6,
-                                                  .kv_stored = 5};
+                                                  .kv_stored = 5,
+                                                  .weight_disk_bytes = 11,
+                                                  .weight_peer_bytes = 12};
         struct controller c;
         struct gw_link_item item;
         struct gw_msg_heartbeat beat;
@@ -149,6 +155,8 @@ static void test_session_of_each_protocol_says_what_that_knows(void **state)
         assert_int_equal(next_beat(&c, 7, &beat), cases[i].beat_bytes);
         assert_int_equal(beat.step_us, 900);
         assert_int_equal(beat.step_rows, cases[i].chosen > 2 ? 4 : 0);
+        assert_int_equal(beat.weight_disk_bytes, cases[i].chosen > 3 ? 11 : 0);
+        assert_int_equal(beat.weight_peer_bytes, cases[i].chosen > 3 ? 12 : 0);
         close_controller(&c);
     }
 }
