@@ -65,6 +65,7 @@ WORKER := worker/link.c worker/link_queue.c worker/safetensors.c worker/model_co
 WORKER += worker/moe.c
 WORKER += worker/mesh.c worker/mesh_io.c worker/probe.c
 WORKER += worker/stores.c worker/checkpoint.c worker/store_fetch.c
+WORKER += worker/cell_race.c worker/cell_source.c worker/cell_load.c
 CORE := controller/core/core.c controller/core/core_actions.c controller/core/core_workers.c \
         controller/core/core_requests.c controller/core/core_tokens.c controller/core/core_route.c \
         controller/core/core_moves.c controller/core/core_notices.c controller/core/core_log.c \
@@ -156,6 +157,7 @@ UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safet
                test_engine test_worker_options test_worker_prove test_ranks test_parts test_step_desc test_place test_cell_store test_member
 UNIT_WORKER += test_mesh test_mesh_tls test_mesh_strangers test_probe test_moves test_shelf test_refill
 UNIT_WORKER += test_stores test_checkpoint
+UNIT_WORKER += test_cell_race test_cell_load
 UNIT_CORE := test_core_requests test_core_workers test_core_moves test_core_route test_core_pipelines \
              test_core_plan test_core_transitions test_core_holders test_core_warm
 UNIT_CORE += test_core_restore test_core_stores

@@ -1,12 +1,12 @@
 #include "worker/cell_store.h"
 
 #include <assert.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "kernels/convert.h"
+#include "worker/cell_store_internal.h"
 
 #define PACK_ALIGN 64 /* bytes; gw_weight.data */
 
@@ -16,23 +16,6 @@ enum kind { NORMS, FINAL, SHARE, KV, HEAD };
 struct key {
     enum kind kind;
     uint32_t group, index;
-};
-
-struct part {
-    void *memory; /* NULL: not here */
-    size_t bytes;
-    uint32_t refs;
-    struct gw_weight *matrices; /* NULL: none */
-    float *vectors;             /* norms and biases, behind them */
-};
-
-struct gw_cell_store {
-    const struct gw_model *model;
-    const struct gw_ops *ops;
-    uint8_t *stage;       /* room for the largest matrix that is put together before packing */
-    pthread_mutex_t lock; /* guards parts' memory, refs */
-    uint32_t parts_len;
-    struct part parts[];
 };
 
 static uint32_t parts_of(const struct gw_cells *c)
@@ -52,10 +35,20 @@ static uint32_t part_index(const struct gw_cells *c, struct key k)
     }
 }
 
-static const struct part *part_at(const struct gw_cell_store *s, enum kind kind, uint32_t group,
-                                  uint32_t index)
+static struct key key_of(const struct gw_cells *c, uint32_t number)
 {
-    return &s->parts[part_index(&s->model->cells, (struct key){kind, group, index})];
+    uint32_t per_group = 1 + c->shares + c->kv_heads, group = number / per_group, i = number % per_group;
+    if (group < c->groups) {
+        if (i > c->shares) return (struct key){KV, group, i - 1 - c->shares};
+        return i > 0 ? (struct key){SHARE, group, i - 1} : (struct key){.kind = NORMS, .group = group};
+    }
+    return i > 0 ? (struct key){.kind = HEAD, .index = i - 1} : (struct key){.kind = FINAL};
+}
+
+static const struct cell_part *part_at(const struct gw_cell_store *s, enum kind kind, uint32_t group,
+                                       uint32_t index)
+{
+    return &s->parts[part_index(&s->packer.model->cells, (struct key){kind, group, index})];
 }
 
 /* ---- a rectangle's parts, one after another ---- */
@@ -224,7 +217,7 @@ static uint32_t ffn_columns(const struct gw_model *m, uint32_t share, uint32_t *
     return (end - begin) * GW_CELLS_FFN_UNIT;
 }
 
-static void pack_gate_up(struct gw_cell_store *s, const struct gw_model_ffn *src, uint32_t share,
+static void pack_gate_up(const struct cell_packer *s, const struct gw_model_ffn *src, uint32_t share,
                          struct gw_weight *w)
 {
     uint32_t first, count = ffn_columns(s->model, share, &first);
@@ -236,7 +229,7 @@ static void pack_gate_up(struct gw_cell_store *s, const struct gw_model_ffn *src
     s->ops->pack(w->data, s->stage, src->gate->type, w->n, w->k, w->k);
 }
 
-static void pack_down(struct gw_cell_store *s, const struct gw_tensor *down, uint32_t share,
+static void pack_down(const struct cell_packer *s, const struct gw_tensor *down, uint32_t share,
                       struct gw_weight *w)
 {
     uint32_t first, count = ffn_columns(s->model, share, &first);
@@ -248,7 +241,7 @@ static void pack_down(struct gw_cell_store *s, const struct gw_tensor *down, uin
     s->ops->pack(w->data, s->stage, down->type, w->n, w->k, w->k);
 }
 
-static void pack_share(struct gw_cell_store *s, uint32_t layer, uint32_t share, uint32_t matrix,
+static void pack_share(const struct cell_packer *s, uint32_t layer, uint32_t share, uint32_t matrix,
                        struct gw_weight *w)
 {
     const struct gw_model_layer *src = &s->model->layers[layer];
@@ -269,7 +262,7 @@ static void pack_share(struct gw_cell_store *s, uint32_t layer, uint32_t share, 
     }
 }
 
-static void pack_matrix(struct gw_cell_store *s, struct key k, uint32_t i, struct gw_weight *w)
+static void pack_matrix(const struct cell_packer *s, struct key k, uint32_t i, struct gw_weight *w)
 {
     const struct gw_model *m = s->model;
     uint32_t layer = gw_cells_layer(&m->cells, k.group), first;
@@ -288,7 +281,7 @@ static void pack_matrix(struct gw_cell_store *s, struct key k, uint32_t i, struc
     }
 }
 
-static gw_err_t map_part(struct part *p, struct gw_err_ctx *ctx)
+static gw_err_t map_part(struct cell_part *p, struct gw_err_ctx *ctx)
 {
     void *memory = mmap(NULL, p->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
@@ -299,36 +292,107 @@ static gw_err_t map_part(struct part *p, struct gw_err_ctx *ctx)
     return GW_OK;
 }
 
-/* Fills *out, a part that nobody sees yet. */
-static gw_err_t load_part(struct gw_cell_store *s, struct key k, struct part *out, struct gw_err_ctx *ctx)
+static gw_err_t open_part(const struct cell_packer *s, struct key k, struct cell_part *out,
+                          struct gw_err_ctx *ctx)
 {
     uint32_t count = matrices_of(s->model, k);
-    *out = (struct part){.bytes = part_bytes(s->model, s->ops, k)};
-    TRY(map_part(out, ctx));
-    if (count > 0) out->matrices = calloc(count, sizeof *out->matrices);
-    if (count > 0 && !out->matrices) {
-        munmap(out->memory, out->bytes);
+    struct cell_part part = {.bytes = part_bytes(s->model, s->ops, k)};
+    TRY(map_part(&part, ctx));
+    part.matrices = calloc(count + 1, sizeof *part.matrices);
+    if (!part.matrices) {
+        cell_part_drop(&part);
         return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
     }
-    uint8_t *at = out->memory;
+    uint8_t *at = part.memory;
     for (uint32_t i = 0; i < count; i++) {
         struct shape shape = matrix_shape(s->model, k, i);
-        out->matrices[i] = (struct gw_weight){.n = shape.n, .k = shape.k, .data = at};
-        pack_matrix(s, k, i, &out->matrices[i]);
+        part.matrices[i] = (struct gw_weight){.n = shape.n, .k = shape.k, .data = at};
         at += padded(s->ops->pack_bytes(shape.n, shape.k));
     }
-    out->vectors = (float *)(void *)at;
-    load_vectors(s->model, k, out->vectors);
+    part.vectors = (float *)(void *)at;
+    *out = part;
     return GW_OK;
 }
 
-/* ---- the store ---- */
-
-static size_t stage_bytes(const struct gw_model *m)
+static bool fill_part(const struct cell_packer *s, struct key k, struct cell_part *part,
+                      const struct cell_while *goes_on)
 {
-    size_t gate_up = 2 * (size_t)m->cells.share_cols * m->config.hidden; /* DOWN has half of that */
-    return gate_up * sizeof(float);
+    load_vectors(s->model, k, part->vectors);
+    for (uint32_t i = 0; i < matrices_of(s->model, k); i++) {
+        uint64_t done = (uint64_t)((uint8_t *)part->matrices[i].data - (uint8_t *)part->memory);
+        if (goes_on && !goes_on->ask(goes_on->arg, done)) return false;
+        pack_matrix(s, k, i, &part->matrices[i]);
+    }
+    return true;
 }
+
+/* ---- for the files beside this one ---- */
+
+bool cell_nth_part(const struct gw_cell_store *s, struct gw_cell_rect r, uint32_t n, uint32_t *number)
+{
+    const struct gw_cells *c = &s->packer.model->cells;
+    struct key k;
+    if (!nth_part(c, r, n, &k)) return false;
+    *number = part_index(c, k);
+    return true;
+}
+
+uint64_t cell_part_bytes(const struct gw_cell_store *s, uint32_t number)
+{
+    const struct gw_model *m = s->packer.model;
+    return part_bytes(m, s->packer.ops, key_of(&m->cells, number));
+}
+
+gw_err_t cell_part_open(const struct gw_cell_store *s, uint32_t number, struct cell_part *out,
+                        struct gw_err_ctx *ctx)
+{
+    return open_part(&s->packer, key_of(&s->packer.model->cells, number), out, ctx);
+}
+
+bool cell_part_fill(const struct cell_packer *packer, uint32_t number, struct cell_part *part,
+                    const struct cell_while *goes_on)
+{
+    return fill_part(packer, key_of(&packer->model->cells, number), part, goes_on);
+}
+
+void cell_part_drop(struct cell_part *p)
+{
+    munmap(p->memory, p->bytes);
+    free(p->matrices);
+    free(p->sums);
+    *p = (struct cell_part){0};
+}
+
+bool cell_store_has(struct gw_cell_store *s, uint32_t number)
+{
+    pthread_mutex_lock(&s->lock);
+    bool here = s->parts[number].memory != NULL;
+    pthread_mutex_unlock(&s->lock);
+    return here;
+}
+
+void cell_store_put(struct gw_cell_store *s, uint32_t number, struct cell_part *part)
+{
+    pthread_mutex_lock(&s->lock);
+    bool here = s->parts[number].memory != NULL;
+    if (!here) s->parts[number] = *part;
+    pthread_mutex_unlock(&s->lock);
+    if (here) cell_part_drop(part);
+}
+
+gw_err_t cell_packer_init(struct cell_packer *packer, const struct gw_model *model, const struct gw_ops *ops)
+{
+    size_t gate_up = 2 * (size_t)model->cells.share_cols * model->config.hidden; /* DOWN has half of that */
+    *packer = (struct cell_packer){model, ops, malloc(gate_up * sizeof(float))};
+    return packer->stage ? GW_OK : GW_ERR_MEMORY;
+}
+
+void cell_packer_fini(struct cell_packer *packer)
+{
+    free(packer->stage);
+}
+
+/* ---- the store ---- */
 
 gw_err_t gw_cell_store_create(const struct gw_model *model, const struct gw_ops *ops,
                               struct gw_cell_store **out, struct gw_err_ctx *ctx)
@@ -338,37 +402,25 @@ gw_err_t gw_cell_store_create(const struct gw_model *model, const struct gw_ops 
                        ops->profile);
     uint32_t parts = parts_of(&model->cells);
     struct gw_cell_store *s = calloc(1, sizeof *s + parts * sizeof *s->parts);
-    uint8_t *stage = malloc(stage_bytes(model));
-    if (!s || !stage) {
+    if (!s || cell_packer_init(&s->packer, model, ops) != GW_OK) {
         free(s);
-        free(stage);
         return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
     }
-    s->model = model;
-    s->ops = ops;
-    s->stage = stage;
     s->parts_len = parts;
     pthread_mutex_init(&s->lock, NULL);
     *out = s;
     return GW_OK;
 }
 
-static void drop_part(struct part *p)
-{
-    munmap(p->memory, p->bytes);
-    free(p->matrices);
-    *p = (struct part){0};
-}
-
 void gw_cell_store_destroy(struct gw_cell_store *s)
 {
     if (!s) return;
     for (uint32_t i = 0; i < s->parts_len; i++) {
-        assert(s->parts[i].refs == 0);
-        if (s->parts[i].memory) drop_part(&s->parts[i]);
+        assert(s->parts[i].refs == 0 && s->parts[i].pins == 0);
+        if (s->parts[i].memory) cell_part_drop(&s->parts[i]);
     }
     pthread_mutex_destroy(&s->lock);
-    free(s->stage);
+    cell_packer_fini(&s->packer);
     free(s);
 }
 
@@ -376,7 +428,8 @@ uint64_t gw_cell_store_bytes_of(const struct gw_cell_store *s, struct gw_cell_re
 {
     struct key k;
     uint64_t bytes = 0;
-    for (uint32_t n = 0; nth_part(&s->model->cells, r, n, &k); n++) bytes += part_bytes(s->model, s->ops, k);
+    for (uint32_t n = 0; nth_part(&s->packer.model->cells, r, n, &k); n++)
+        bytes += part_bytes(s->packer.model, s->packer.ops, k);
     return bytes;
 }
 
@@ -385,8 +438,9 @@ uint64_t gw_cell_store_missing(struct gw_cell_store *s, struct gw_cell_rect r)
     struct key k;
     uint64_t bytes = 0;
     pthread_mutex_lock(&s->lock);
-    for (uint32_t n = 0; nth_part(&s->model->cells, r, n, &k); n++)
-        if (!s->parts[part_index(&s->model->cells, k)].memory) bytes += part_bytes(s->model, s->ops, k);
+    for (uint32_t n = 0; nth_part(&s->packer.model->cells, r, n, &k); n++)
+        if (!s->parts[part_index(&s->packer.model->cells, k)].memory)
+            bytes += part_bytes(s->packer.model, s->packer.ops, k);
     pthread_mutex_unlock(&s->lock);
     return bytes;
 }
@@ -401,20 +455,24 @@ uint64_t gw_cell_store_bytes(struct gw_cell_store *s)
 }
 
 /* Counts a part that is here. */
-static bool ref_if_here(struct gw_cell_store *s, struct part *p)
+static bool ref_if_here(struct gw_cell_store *s, struct cell_part *p)
 {
     pthread_mutex_lock(&s->lock);
     bool here = p->memory != NULL;
-    if (here) p->refs++;
+    if (here) {
+        p->refs++;
+        p->unwanted = false;
+    }
     pthread_mutex_unlock(&s->lock);
     return here;
 }
 
 static gw_err_t acquire_part(struct gw_cell_store *s, struct key k, uint64_t *loaded, struct gw_err_ctx *ctx)
 {
-    struct part *p = &s->parts[part_index(&s->model->cells, k)], fresh;
+    struct cell_part *p = &s->parts[part_index(&s->packer.model->cells, k)], fresh;
     if (ref_if_here(s, p)) return GW_OK;
-    TRY(load_part(s, k, &fresh, ctx));
+    TRY(open_part(&s->packer, k, &fresh, ctx));
+    fill_part(&s->packer, k, &fresh, NULL);
     fresh.refs = 1;
     *loaded += fresh.bytes;
     pthread_mutex_lock(&s->lock);
@@ -428,8 +486,8 @@ static void release_first(struct gw_cell_store *s, struct gw_cell_rect r, uint32
 {
     struct key k;
     pthread_mutex_lock(&s->lock);
-    for (uint32_t n = 0; n < count && nth_part(&s->model->cells, r, n, &k); n++) {
-        struct part *p = &s->parts[part_index(&s->model->cells, k)];
+    for (uint32_t n = 0; n < count && nth_part(&s->packer.model->cells, r, n, &k); n++) {
+        struct cell_part *p = &s->parts[part_index(&s->packer.model->cells, k)];
         assert(p->refs > 0);
         p->refs--;
     }
@@ -441,7 +499,7 @@ gw_err_t gw_cell_store_acquire(struct gw_cell_store *s, struct gw_cell_rect r, c
 {
     struct key k;
     uint64_t bytes = 0;
-    for (uint32_t n = 0; nth_part(&s->model->cells, r, n, &k); n++) {
+    for (uint32_t n = 0; nth_part(&s->packer.model->cells, r, n, &k); n++) {
         gw_err_t err = GW_OK;
         if (stop && atomic_load(stop)) err = gw_fail(ctx, GW_ERR_IO, "loading of weights was stopped");
         if (err == GW_OK) err = acquire_part(s, k, &bytes, ctx);
@@ -463,12 +521,19 @@ void gw_cell_store_trim(struct gw_cell_store *s, struct gw_cell_rect keep)
 {
     struct key k;
     pthread_mutex_lock(&s->lock);
-    for (uint32_t n = 0; nth_part(&s->model->cells, keep, n, &k); n++)
-        s->parts[part_index(&s->model->cells, k)].refs++;
-    for (uint32_t i = 0; i < s->parts_len; i++)
-        if (s->parts[i].memory && s->parts[i].refs == 0) drop_part(&s->parts[i]);
-    for (uint32_t n = 0; nth_part(&s->model->cells, keep, n, &k); n++)
-        s->parts[part_index(&s->model->cells, k)].refs--;
+    for (uint32_t n = 0; nth_part(&s->packer.model->cells, keep, n, &k); n++) {
+        struct cell_part *p = &s->parts[part_index(&s->packer.model->cells, k)];
+        p->refs++;
+        p->unwanted = false;
+    }
+    for (uint32_t i = 0; i < s->parts_len; i++) {
+        struct cell_part *p = &s->parts[i];
+        if (!p->memory || p->refs > 0) continue;
+        p->unwanted = true;
+        if (p->pins == 0) cell_part_drop(p);
+    }
+    for (uint32_t n = 0; nth_part(&s->packer.model->cells, keep, n, &k); n++)
+        s->parts[part_index(&s->packer.model->cells, k)].refs--;
     pthread_mutex_unlock(&s->lock);
 }
 

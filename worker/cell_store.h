@@ -11,7 +11,9 @@
  *     final             the final norm                                                      model (with the last group)
  *
  * Matrices are packed and come first, one after the other; norms and biases are f32 behind them, layer after layer. What
- * a model does not have is left out.
+ * a model does not have is left out. How a part lies in memory, and its number, are the same at all workers of one model and
+ * profile that have one packing (GW_CELL_PACKING): so it can come from another worker instead of the files (cell_load.h,
+ * cell_source.h).
  *
  * The embedding is not among them: its rows are read from the mapped files. A rectangle's parts are counted by
  * acquire and release; a part that nobody counts stays until trim, because the next pipeline may want it.
@@ -28,6 +30,10 @@
 #include "worker/model.h"
 
 struct gw_cell_store;
+
+/* Whoever changes what is in a part, its order, or how parts are numbered, raises it: workers of two packings do not give
+ * parts to each other. */
+#define GW_CELL_PACKING 1
 
 /* GATE_UP and DOWN: of the first FFN, GW_SHARE_FFN_MATRICES before those of the next. */
 enum gw_share_matrix { GW_SHARE_Q, GW_SHARE_O, GW_SHARE_GATE_UP, GW_SHARE_DOWN };

@@ -6,16 +6,23 @@
 #define GW_WORKER_HOST_H
 
 #include "base/log.h"
-#include "worker/cell_store.h"
+#include "worker/cell_load.h"
+#include "worker/cell_source.h"
 #include "worker/checkpoint.h"
 #include "worker/fetcher.h"
 #include "worker/mesh.h"
+
+/* Where missing cells are loaded from: as is predicted to be faster, never from peers, from peers wherever they have them. */
+enum gw_weights_from { GW_WEIGHTS_AUTO, GW_WEIGHTS_DISK, GW_WEIGHTS_PEERS };
 
 struct gw_host {
     const struct gw_model *model;
     const struct gw_ops *ops;
     struct gw_device *device;
     struct gw_cell_store *store;
+    struct gw_cell_loader *loader;
+    struct gw_cell_giver *giver; /* of the store */
+    enum gw_weights_from weights_from;
     struct gw_mesh *mesh;
     struct gw_shelf *shelf;
     struct gw_fetcher *fetcher;

@@ -34,6 +34,7 @@ struct worker {
     size_t key_len;
     struct gw_tls *tls; /* NULL: --insecure-plaintext */
     struct gw_host host;
+    struct gw_cell_giver giver;
     struct gw_probe_rates rates;
     struct gw_model *model;
     struct gw_store_peer_server *store_server; /* NULL: no memory for others' pages */
@@ -152,6 +153,23 @@ static void serve_store(void *arg, struct gw_socket socket)
     gw_store_peer_server_serve(arg, socket);
 }
 
+/* Missing weights come from other workers' cells, too, and theirs from here. */
+static gw_err_t open_cells(struct worker *w, struct gw_err_ctx *ctx)
+{
+    struct gw_host *h = &w->host;
+    const struct gw_cell_loader_config loader = {.store = h->store,
+                                                 .key = w->key,
+                                                 .key_len = w->key_len,
+                                                 .tls = w->tls,
+                                                 .model = h->page_model,
+                                                 .log = &w->log};
+    w->giver =
+        (struct gw_cell_giver){.store = h->store, .bytes_s = GW_CELL_SOURCE_SHARE * (double)w->rates.bytes_s};
+    h->giver = &w->giver;
+    if (gw_cell_loader_create(&loader, &h->loader) == GW_OK) return GW_OK;
+    return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
+}
+
 /* Where others fetch KV pages from, and leaders have them fetched. */
 static gw_err_t open_pages(struct worker *w, const char *host, struct gw_err_ctx *ctx)
 {
@@ -160,6 +178,7 @@ static gw_err_t open_pages(struct worker *w, const char *host, struct gw_err_ctx
     if (gw_shelf_create(&h->shelf) != GW_OK) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
     TRY(open_stores(w, ctx));
     TRY(open_store_server(w, ctx));
+    TRY(open_cells(w, ctx));
     const struct gw_fetcher_config fetcher = {.shelf = h->shelf,
                                               .key = w->key,
                                               .key_len = w->key_len,
@@ -178,6 +197,7 @@ static gw_err_t open_pages(struct worker *w, const char *host, struct gw_err_ctx
                                                  .model = h->page_model,
                                                  .source = gw_shelf_source(h->shelf),
                                                  .pull = gw_fetcher_sink(h->fetcher),
+                                                 .cells = gw_cell_source(h->giver),
                                                  .store = w->store_server ? serve_store : NULL,
                                                  .store_arg = w->store_server,
                                                  .log = &w->log};
@@ -226,6 +246,7 @@ static gw_err_t open_host(struct worker *w, struct gw_err_ctx *ctx)
     h->step_timeout_us = (int64_t)(o->step_timeout_s * 1e6);
     h->always_fetch = o->always_fetch;
     h->never_fetch = o->never_fetch;
+    h->weights_from = o->weights_from;
     h->key = w->key;
     h->key_len = w->key_len;
     h->log = &w->log;
@@ -307,6 +328,7 @@ static void close_all(struct worker *w)
     gw_checkpoint_destroy(w->host.checkpoint);
     gw_stores_destroy(w->host.stores);
     gw_shelf_destroy(w->host.shelf);
+    gw_cell_loader_destroy(w->host.loader);
     gw_cell_store_destroy(w->host.store);
     if (w->host.device) gw_device_destroy(w->host.device);
     gw_model_close(w->model);

@@ -25,6 +25,7 @@ struct gw_member {
     struct gw_member_config config;
     struct gw_msg_assign assign;
     struct gw_assign_rank ranks[GW_WIRE_RANKS_MAX];
+    struct gw_cell_holder sources[GW_WIRE_SOURCES_MAX];
     struct gw_place place;
     struct gw_rank_room room;
     uint64_t loaded_bytes;
@@ -93,12 +94,41 @@ static gw_err_t reckon_room(struct gw_member *m, struct gw_err_ctx *ctx)
     return GW_OK;
 }
 
-static gw_err_t load_cells(struct gw_member *m, struct gw_err_ctx *ctx)
+static void say_loaded(const struct gw_member *m, const struct gw_cell_loaded *l)
 {
     const struct gw_host *h = m->config.host;
-    TRY(gw_weights_create(h->store, h->model, m->place.cells, &m->stop, &m->weights, ctx));
-    m->loaded_bytes = m->weights->loaded_bytes;
+    uint64_t all = gw_cell_store_bytes_of(h->store, m->place.cells), loaded = l->disk_bytes + l->peer_bytes;
+    gw_logf(h->log, GW_LOG_INFO,
+            "pipeline=%u gen=%llu: weights: %.1f MB were here, %.1f MB from peers, %.1f MB from disk, %.2f s",
+            m->config.pipeline, (unsigned long long)m->config.generation, (double)(all - loaded) / 1e6,
+            (double)l->peer_bytes / 1e6, (double)l->disk_bytes / 1e6,
+            (double)l->took_us / (double)GW_US_PER_S);
+}
+
+/* Missing cells come from the sources too; beside what serves, one thread packs. */
+static gw_err_t fetch_cells(struct gw_member *m, bool beside, struct gw_err_ctx *ctx)
+{
+    const struct gw_host *h = m->config.host;
+    const struct gw_cell_wish wish = {
+        .cells = m->place.cells,
+        .fence = {.term = m->config.term, .generation = m->config.generation, .pipeline = m->config.pipeline},
+        .sources = m->sources,
+        .sources_len = h->weights_from == GW_WEIGHTS_DISK ? 0 : m->assign.sources_len,
+        .prefer_sources = h->weights_from == GW_WEIGHTS_PEERS,
+        .threads = beside ? 1 : (uint32_t)gw_device_threads(h->device),
+        .stop = &m->stop};
+    struct gw_cell_loaded loaded;
+    TRY(gw_cell_loader_run(h->loader, &wish, &loaded, ctx));
+    m->loaded_bytes = loaded.disk_bytes + loaded.peer_bytes;
+    say_loaded(m, &loaded);
     return GW_OK;
+}
+
+static gw_err_t load_cells(struct gw_member *m, bool beside, struct gw_err_ctx *ctx)
+{
+    const struct gw_host *h = m->config.host;
+    TRY(fetch_cells(m, beside, ctx));
+    return gw_weights_create(h->store, h->model, m->place.cells, &m->stop, &m->weights, ctx);
 }
 
 /* Unless they do not fit beside what serves. */
@@ -109,7 +139,7 @@ static gw_err_t load_cells_if_they_fit(struct gw_member *m, struct gw_err_ctx *c
     uint64_t missing = gw_cell_store_missing(h->store, m->place.cells);
     uint64_t used = gw_cell_store_bytes(h->store) + gw_shelf_touched_bytes(h->shelf);
     m->after_start = missing > 0 && used + missing > h->memory_bytes;
-    return m->after_start ? GW_OK : load_cells(m, ctx);
+    return m->after_start ? GW_OK : load_cells(m, m->config.beside, ctx);
 }
 
 static void break_meeting(struct gw_member *m)
@@ -267,11 +297,13 @@ gw_err_t gw_member_create(const struct gw_member_config *config, struct gw_membe
     const struct gw_msg_assign *a = config->assign;
     struct gw_member *m = calloc(1, sizeof *m);
     if (!m) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
-    assert(a->ranks_len <= GW_WIRE_RANKS_MAX);
+    assert(a->ranks_len <= GW_WIRE_RANKS_MAX && a->sources_len <= GW_WIRE_SOURCES_MAX);
     m->config = *config;
     m->assign = *a;
     memcpy(m->ranks, a->ranks, a->ranks_len * sizeof *m->ranks);
     m->assign.ranks = m->ranks;
+    if (a->sources_len > 0) memcpy(m->sources, a->sources, a->sources_len * sizeof *m->sources);
+    m->assign.sources = m->sources;
     m->config.assign = &m->assign;
     m->mute = is_mute(m);
     m->unreached = GW_RANK_NONE;
@@ -445,7 +477,7 @@ static gw_err_t create_engine(struct gw_member *m, const struct gw_engine_sink *
 static gw_err_t start(struct gw_member *m, const struct gw_engine_sink *sink, struct gw_err_ctx *ctx)
 {
     gw_cell_store_trim(m->config.host->store, m->place.cells);
-    if (!m->weights) TRY(load_cells(m, ctx));
+    if (!m->weights) TRY(load_cells(m, false, ctx));
     if (!m->rank) TRY(create_rank(m, ctx));
     if (!gw_member_leads(m)) return gw_rank_say_go(m->rank, ctx);
     if (!m->engine) TRY(create_engine(m, sink, ctx));

@@ -2,7 +2,8 @@
  *
  *     state       event                                       next        what is done
  *     ─────────   ─────────────────────────────────────────   ─────────   ──────────────────────────────────────────
- *     -           create                                      PREPARING   own thread: missing cells are loaded, the
+ *     -           create                                      PREPARING   own thread: missing cells are loaded, from
+ *                                                                         the disk or from peers (cell_load.h), the
  *                                                                         other ranks found, collectives made, room
  *                                                                         agreed on
  *     PREPARING   all of that is done                         PREPARED    READY can be told
@@ -40,6 +41,7 @@ struct gw_member_config {
     uint64_t term, generation;
     uint32_t pipeline;
     const struct gw_msg_assign *assign; /* copied */
+    bool beside;                        /* another one serves while this one is prepared */
     void (*prepared)(void *arg); /* called once from the preparing thread, when its state has changed */
     void *arg;
 };

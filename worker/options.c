@@ -22,6 +22,7 @@ static const struct gw_worker_options defaults = {
     .store_memory_bytes = -1,
     .checkpoint_share = 0.03,
     .kv_restore = "auto",
+    .weights = "auto",
 };
 
 #define INTRO                                                                                                \
@@ -60,6 +61,11 @@ static gw_err_t parse_flags(int argc, char **argv, struct gw_worker_options *o, 
         {"kv-restore", GW_FLAG_STRING, &o->kv_restore, "HOW",
          "KV of requests that ran elsewhere: fetch it from who has it, recompute it, or auto: what is "
          "predicted to be faster"},
+        {"weights", GW_FLAG_STRING, &o->weights, "HOW",
+         "where missing weights are loaded from: disk, peers (other workers, wherever they have them), or "
+         "auto: as "
+         "is predicted to be faster",
+         0, 0},
         {"step-timeout-s", GW_FLAG_DOUBLE, &o->step_timeout_s, "S",
          "a worker that says nothing for so long within a step of a common pipeline is taken as gone", 0.1,
          86400},
@@ -194,6 +200,18 @@ static gw_err_t parse_kv_restore(struct gw_worker_options *o, struct gw_err_ctx 
     return gw_fail(ctx, GW_ERR_INPUT, "--kv-restore %s: expected auto, fetch or recompute", o->kv_restore);
 }
 
+static gw_err_t parse_weights(struct gw_worker_options *o, struct gw_err_ctx *ctx)
+{
+    static const char *const names[] = {
+        [GW_WEIGHTS_AUTO] = "auto", [GW_WEIGHTS_DISK] = "disk", [GW_WEIGHTS_PEERS] = "peers"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(names[i], o->weights) != 0) continue;
+        o->weights_from = (enum gw_weights_from)i;
+        return GW_OK;
+    }
+    return gw_fail(ctx, GW_ERR_INPUT, "--weights %s: expected auto, disk or peers", o->weights);
+}
+
 static gw_err_t parse_sums(struct gw_worker_options *o, struct gw_err_ctx *ctx)
 {
     o->shared_memory = strcmp(o->sums, "auto") == 0;
@@ -245,6 +263,7 @@ static gw_err_t check(struct gw_worker_options *o, struct gw_err_ctx *ctx)
     if (o->zone[0]) TRY(check_name("zone", o->zone, ctx));
     TRY(parse_sums(o, ctx));
     TRY(parse_kv_restore(o, ctx));
+    TRY(parse_weights(o, ctx));
     TRY(parse_controllers(o, ctx));
     TRY(parse_data_listen(o, ctx));
     TRY(parse_stores(o, ctx));

@@ -26,11 +26,12 @@ struct gw_serve {
     struct gw_serve_config config;
     const struct gw_log *log;
     struct gw_link *link;
-    uint64_t session;           /* 0 = no controller */
-    uint16_t proto;             /* of the session */
-    struct speaker speakers[2]; /* of what serves, and of what is prepared */
-    uint32_t speaker;           /* of what serves */
-    struct gw_engine_sink sink; /* of what is prepared */
+    uint64_t session;             /* 0 = no controller */
+    uint16_t proto;               /* of the session */
+    struct gw_cell_loaded before; /* the session: loaded by then */
+    struct speaker speakers[2];   /* of what serves, and of what is prepared */
+    uint32_t speaker;             /* of what serves */
+    struct gw_engine_sink sink;   /* of what is prepared */
     bool leaving, ended;
     enum gw_serve_status status;
     int64_t deadline_us;  /* of our own NOTICE */
@@ -206,6 +207,7 @@ static void prepare(struct gw_serve *s, const struct gw_msg *head, const struct 
                                             .pipeline = head->pipeline,
                                             .generation = head->generation,
                                             .assign = assign,
+                                            .beside = s->serving != NULL,
                                             .prepared = on_prepared,
                                             .arg = s};
     gw_logf(s->log, GW_LOG_INFO, "pipeline=%u gen=%llu: rank %u of %u, preparing", head->pipeline,
@@ -406,6 +408,7 @@ static void on_item(struct gw_serve *s, struct gw_link_item *item)
         leave_all(s);
         s->session = item->session;
         s->proto = item->proto;
+        s->before = gw_cell_loader_stats(s->config.host->loader);
         if (s->config.host->pages) gw_peer_server_set_term(s->config.host->pages, item->msg.term);
         gw_mesh_set_term(s->config.host->mesh, item->msg.term);
         if (item->proto == 1) be_protocol_1(s, &item->msg);
@@ -497,7 +500,15 @@ static void add_checkpoint(const struct gw_host *h, struct gw_msg_heartbeat *pro
     progress->kv_forged_pages = stores.pages_forged;
 }
 
-static void say_progress(struct gw_serve *s)
+/* Of this session, so that a controller can add up what sessions say. */
+static void add_weights(const struct gw_serve *s, struct gw_msg_heartbeat *progress)
+{
+    const struct gw_cell_loaded now = gw_cell_loader_stats(s->config.host->loader);
+    progress->weight_disk_bytes = now.disk_bytes - s->before.disk_bytes;
+    progress->weight_peer_bytes = now.peer_bytes - s->before.peer_bytes;
+}
+
+static void say_progress(struct gw_serve *s, bool stepped)
 {
     struct gw_msg_heartbeat progress = {0};
     struct gw_engine *engine = s->serving ? gw_member_engine(s->serving) : NULL;
@@ -509,7 +520,10 @@ static void say_progress(struct gw_serve *s)
         progress.steps = gw_member_steps(s->serving);
     }
     if (s->proto >= 3) add_checkpoint(s->config.host, &progress);
+    if (s->proto >= 4) add_weights(s, &progress);
     gw_link_set_progress(s->link, &progress);
+    atomic_store_explicit(&s->config.host->giver->busy, stepped || requests_here(s) > 0,
+                          memory_order_relaxed);
 }
 
 /* Where to wait for something to do: with the link, or, a rank that follows, with the others of its pipeline. */
@@ -549,7 +563,7 @@ enum gw_serve_status gw_serve_run(struct gw_serve *s, struct gw_link *link)
         if (s->ended) break;
         stepped = step(s);
         tend_prepared(s);
-        say_progress(s);
+        say_progress(s, stepped);
     }
     say_goodbye(s);
     leave_all(s);

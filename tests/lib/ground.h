@@ -21,18 +21,34 @@
 struct ground {
     struct gw_host host;
     struct gw_model *model;
+    struct gw_cell_giver giver;
     atomic_int told; /* how often a member said that there is something to look at */
 };
 
 static const struct gw_log ground_log = {.level = GW_LOG_NONE};
 
-static inline void ground_open_pages(struct gw_host *h)
+static inline void ground_open_cells(struct ground *g)
 {
+    struct gw_host *h = &g->host;
+    const struct gw_cell_loader_config config = {.store = h->store,
+                                                 .key = GROUND_KEY,
+                                                 .key_len = GROUND_KEY_BYTES,
+                                                 .model = h->page_model,
+                                                 .log = &ground_log};
+    g->giver = (struct gw_cell_giver){.store = h->store};
+    h->giver = &g->giver;
+    assert_int_equal(gw_cell_loader_create(&config, &h->loader), GW_OK);
+}
+
+static inline void ground_open_pages(struct ground *g)
+{
+    struct gw_host *h = &g->host;
     h->page_model =
         (struct gw_page_model){.numerics = 1,
                                .layer_bytes = (uint32_t)(gw_dtype_bytes(h->ops->kv) * 2 * GW_BLOCK_TOKENS *
                                                          h->model->config.head_dim)};
     assert_int_equal(gw_shelf_create(&h->shelf), GW_OK);
+    ground_open_cells(g);
     const struct gw_fetcher_config fetcher = {.shelf = h->shelf,
                                               .key = GROUND_KEY,
                                               .key_len = GROUND_KEY_BYTES,
@@ -46,6 +62,7 @@ static inline void ground_open_pages(struct gw_host *h)
                                                  .model = h->page_model,
                                                  .source = gw_shelf_source(h->shelf),
                                                  .pull = gw_fetcher_sink(h->fetcher),
+                                                 .cells = gw_cell_source(h->giver),
                                                  .log = &ground_log};
     assert_int_equal(gw_peer_server_create(&server, &h->pages, NULL), GW_OK);
     gw_peer_server_set_term(h->pages, 1);
@@ -73,7 +90,7 @@ static inline void ground_open(struct ground *g, const char *model)
     h->key_len = GROUND_KEY_BYTES;
     h->log = &ground_log;
     h->always_fetch = true;
-    ground_open_pages(h);
+    ground_open_pages(g);
 }
 
 static inline void ground_close(struct ground *g)
@@ -82,6 +99,7 @@ static inline void ground_close(struct ground *g)
     gw_peer_server_destroy(g->host.pages);
     gw_fetcher_destroy(g->host.fetcher);
     gw_shelf_destroy(g->host.shelf);
+    gw_cell_loader_destroy(g->host.loader);
     gw_cell_store_destroy(g->host.store);
     gw_device_destroy(g->host.device);
     gw_model_close(g->model);
