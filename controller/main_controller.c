@@ -44,6 +44,8 @@ struct program {
     struct gw_pool *pool;
     struct gw_hub *hub;
     struct gw_links *links;
+    char *key; /* the cluster key */
+    size_t key_len;
     struct gw_tls *tls; /* NULL: --insecure-plaintext */
     struct gw_layouts *layouts;
     struct gw_front *front;
@@ -143,6 +145,12 @@ static const char *read_why(void *arg, const char *worker)
     return gw_layouts_why(p->layouts, worker);
 }
 
+static uint64_t read_turned_away(void *arg)
+{
+    const struct program *p = arg;
+    return p->links ? gw_links_turned_away(p->links) : 0; /* none: a successor has the port */
+}
+
 static void read_capacity(void *arg, struct gw_capacity_view *out)
 {
     const struct program *p = arg;
@@ -227,26 +235,26 @@ static void configure_core(struct program *p)
     c->max_workers = LINKS_MAX;
 }
 
+static gw_err_t read_key(struct program *p, struct gw_err_ctx *ctx)
+{
+    TRY(gw_secret_read(p->o.cluster_key_file, &p->key, &p->key_len, ctx));
+    const struct gw_tls_config tls = {.key = p->key, .key_len = p->key_len};
+    return p->o.insecure_plaintext ? GW_OK : gw_tls_create(&tls, &p->tls, ctx);
+}
+
 static gw_err_t create_links(struct program *p, struct gw_err_ctx *ctx)
 {
-    char *key;
-    size_t key_len;
-    TRY(gw_secret_read(p->o.cluster_key_file, &key, &key_len, ctx));
-    const struct gw_tls_config tls = {.key = key, .key_len = key_len};
-    gw_err_t err = p->o.insecure_plaintext ? GW_OK : gw_tls_create(&tls, &p->tls, ctx);
     const struct gw_links_config config = {.host = p->o.worker.host,
                                            .port = p->o.worker.port,
                                            .socket = p->taken ? gw_taken_socket(p->taken, 2) : 0,
-                                           .key = key,
-                                           .key_len = key_len,
+                                           .key = p->key,
+                                           .key_len = p->key_len,
                                            .tls = p->tls,
                                            .max_links = LINKS_MAX,
                                            .log = &p->log,
                                            .event = post_event,
                                            .arg = p->hub};
-    if (err == GW_OK) err = gw_links_create(p->loop, &config, &p->links, ctx);
-    gw_secret_free(key, key_len);
-    return err;
+    return gw_links_create(p->loop, &config, &p->links, ctx);
 }
 
 static gw_err_t create_layouts(struct program *p, struct gw_err_ctx *ctx)
@@ -298,6 +306,7 @@ static gw_err_t create_front(struct program *p, struct gw_err_ctx *ctx)
                                        .layout = read_layout,
                                        .why = read_why,
                                        .force = force_layout,
+                                       .turned_away = read_turned_away,
                                        .capacity = read_capacity,
                                        .arg = p};
     const struct gw_front_text text = {.tokenizer = p->tokenizer, .chat = p->chat};
@@ -372,13 +381,13 @@ static void name_owner(const struct program *p, char *out, size_t size)
         snprintf(out, size, "%s:%d", host, (int)getpid());
 }
 
-static gw_err_t try_journal(struct program *p, const char *key, size_t key_len, struct gw_err_ctx *ctx)
+static gw_err_t try_journal(struct program *p, struct gw_err_ctx *ctx)
 {
     char owner[96];
     name_owner(p, owner, sizeof owner);
     const struct gw_journal_config config = {.where = p->o.journal,
-                                             .key = key,
-                                             .key_len = key_len,
+                                             .key = p->key,
+                                             .key_len = p->key_len,
                                              .term_min = (uint64_t)gw_clock_unix_s(),
                                              .password_file = p->o.journal_password_file,
                                              .owner = owner,
@@ -392,12 +401,12 @@ static gw_err_t try_journal(struct program *p, const char *key, size_t key_len, 
 }
 
 /* A standby looks again and again; a signal ends it. */
-static gw_err_t wait_for_journal(struct program *p, const char *key, size_t key_len, struct gw_err_ctx *ctx)
+static gw_err_t wait_for_journal(struct program *p, struct gw_err_ctx *ctx)
 {
     const struct timeval wait = {.tv_usec = STANDBY_US};
     bool said = false;
     for (;;) {
-        gw_err_t err = try_journal(p, key, key_len, ctx);
+        gw_err_t err = try_journal(p, ctx);
         bool later = err == GW_ERR_LIMIT || err == GW_ERR_IO;
         if (!later || (err == GW_ERR_IO && !p->o.standby)) return err;
         if (!p->o.standby) return gw_fail_prefix(ctx, err, "(--standby waits)");
@@ -408,17 +417,6 @@ static gw_err_t wait_for_journal(struct program *p, const char *key, size_t key_
         event_base_dispatch(p->loop);
         if (p->stopping) return gw_fail(ctx, GW_ERR_IO, "told to end while standing by");
     }
-}
-
-static gw_err_t open_journal(struct program *p, struct gw_err_ctx *ctx)
-{
-    char *key;
-    size_t key_len;
-    if (strcmp(p->o.journal, "none") == 0) return GW_OK;
-    TRY(gw_secret_read(p->o.cluster_key_file, &key, &key_len, ctx));
-    gw_err_t err = wait_for_journal(p, key, key_len, ctx);
-    gw_secret_free(key, key_len);
-    return err;
 }
 
 static gw_err_t restore_entry(void *arg, uint64_t entry, const void *pieces, size_t len)
@@ -524,9 +522,10 @@ static gw_err_t start(struct program *p, struct gw_err_ctx *ctx)
 {
     configure_core(p);
     TRY(open_model(p, ctx));
+    TRY(read_key(p, ctx));
     TRY(create_loop(p, ctx));
     if (p->o.handover) TRY(gw_handover_take(p->o.handover, &p->taken, ctx)); /* when we are ready to serve */
-    TRY(open_journal(p, ctx));
+    if (strcmp(p->o.journal, "none") != 0) TRY(wait_for_journal(p, ctx));
     if (p->journal) p->core_config.term = gw_journal_term(p->journal);
     TRY(gw_hub_create(p->loop, &p->core_config, &p->log, &p->hub, ctx));
     TRY(create_layouts(p, ctx));
@@ -544,7 +543,7 @@ static gw_err_t start(struct program *p, struct gw_err_ctx *ctx)
 
 static void stop(struct program *p)
 {
-    gw_pool_destroy(p->pool);     /* first: its jobs end in the front */
+    gw_pool_destroy(p->pool); /* first: its jobs end in the front */
     gw_clouds_stop(p->clouds);
     gw_journal_close(p->journal); /* the same of its writes */
     gw_clouds_destroy(p->clouds);
@@ -560,6 +559,7 @@ static void stop(struct program *p)
     if (p->loop) event_base_loop(p->loop, EVLOOP_NONBLOCK);
     if (p->loop) event_base_free(p->loop);
     gw_tls_destroy(p->tls);
+    gw_secret_free(p->key, p->key_len);
     gw_chat_template_destroy(p->chat);
     gw_tokenizer_close(p->tokenizer);
 }

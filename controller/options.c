@@ -44,7 +44,7 @@ static gw_err_t parse_flags(int argc, char **argv, struct gw_controller_options 
         {"admin-listen", GW_FLAG_STRING, &o->admin_listen, "HOST:PORT", "admin and metrics", 0, 0},
         {"worker-listen", GW_FLAG_STRING, &o->worker_listen, "HOST:PORT", "where workers dial", 0, 0},
         {"insecure-plaintext", GW_FLAG_BOOL, &o->insecure_plaintext, NULL,
-         "allow the worker port off loopback without TLS (prompts travel readable)", 0, 0},
+         "no TLS off loopback, where prompts then travel readable; the same for controller and workers", 0, 0},
         {"api-keys", GW_FLAG_STRING, &o->api_keys, "FILE", "lines tenant:key; without it no key is asked for",
          0, 0},
         {"admin-token-file", GW_FLAG_STRING, &o->admin_token_file, "FILE",

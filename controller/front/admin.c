@@ -248,6 +248,7 @@ void gw_front_handle_metrics(void *arg, struct gw_http_conn *conn, const char *r
     f->port.stats(f->port.arg, &now.core);
     f->port.layout(f->port.arg, &view);
     if (f->config.journal.stats) f->config.journal.stats(f->config.journal.arg, &now.journal);
+    if (f->port.turned_away) now.turned_away = f->port.turned_away(f->port.arg);
     if (f->port.capacity) f->port.capacity(f->port.arg, &now.capacity);
     count_pipelines(f, &now);
     now.epoch = f->port.epoch(f->port.arg);

@@ -41,6 +41,8 @@ struct gw_front_port {
     void (*layout)(void *arg, struct gw_layout_view *out);
     const char *(*why)(void *arg, const char *worker);
     gw_err_t (*force)(void *arg, const char *layout, uint64_t *ticket, struct gw_err_ctx *ctx);
+    uint64_t (*turned_away)(
+        void *arg); /* dialers of the worker port (controller/worker_links.h); NULL: nobody counts */
     /* The cloud's groups and queue (controller/clouds.h); NULL: there are none. */
     void (*capacity)(void *arg, struct gw_capacity_view *out);
     void *arg;

@@ -177,6 +177,9 @@ static void put_godwit(const struct writer *w, const struct gw_metrics *m, const
     put_sample(w, "godwit:http_errors_total", "class=\"5xx\"", (double)m->failed_5xx);
     put_one(w, "godwit:http_connections", "gauge", "Open connections of the API.", now->connections);
     put_one(w, "godwit:http_requests", "gauge", "Completion requests being answered.", now->requests);
+    put_one(w, "godwit:worker_dials_refused_total", "counter",
+            "Dialers of the worker port without the cluster key, or without TLS where it is due.",
+            (double)now->turned_away);
 }
 
 static void put_streams(const struct writer *w, const struct gw_metrics *m, const struct gw_metrics_now *now)

@@ -46,6 +46,7 @@ struct gw_metrics_now {
     uint32_t streams_held;                      /* have ended, can still be read */
     struct gw_metrics_journal journal;          /* zeros without one */
     uint64_t epoch, plans, plans_us;            /* of layouts */
+    uint64_t turned_away;                       /* dialers of the worker port */
     struct gw_capacity_view capacity;           /* of the cloud's groups */
     uint32_t forming, ready, serving, draining; /* pipelines */
     uint64_t kv_used_tokens, kv_total_tokens, preemptions, prefix_hit_tokens, prefix_query_tokens;

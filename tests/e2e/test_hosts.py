@@ -10,6 +10,7 @@ missing.
 import contextlib
 import os
 import random
+import re
 import signal
 import struct
 import subprocess
@@ -244,6 +245,8 @@ def test_plaintext_worker_is_refused_by_a_tls_controller(args):
         for name, host, line in lines:
             hosts.wait(lambda name=name, host=host, line=line: line in hosts.log(name, host), f"{name} says: {line}")
         check_equal(hosts.admin("/admin/workers")["workers"], [], "workers")
+        refused = re.search(r"^godwit:worker_dials_refused_total\{.*\} (\d+)", hosts.admin("/metrics"), re.M)
+        check(refused and int(refused[1]) >= 1, "the dial was not counted")
 
 
 def arguments(ap):
