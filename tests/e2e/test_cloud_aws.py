@@ -24,7 +24,7 @@ REGION = "eu-central-1"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKTEST", "AWS_SECRET_ACCESS_KEY": "s3cret/of+the=test"}
 GROUP = "gpu spot/é"
 END_S = 90
-BUSY_SHARE = 0.1  # of the processor time for a described group of 10,000: what one round of the loop may take at most
+BUSY_SHARE = 0.02  # of the processor time for a described group of 10,000: what one round of the loop may take at most
 
 
 class Context:
@@ -37,12 +37,16 @@ class Context:
             f.write(text)
         return path
 
-    def start(self, *words, env=None, variant=None):
+    def start(self, *words, env=None, variant=None, killed=False):
+        """killed: it will be; a leak check that is cut off by that is no finding."""
         argv = [cluster.program("tests/cloud_call", variant or self.variant), "aws", *words, "--region", REGION]
         clean = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+        sanitizers = cluster.sanitizer_env(self.dir)
+        if killed:
+            sanitizers["ASAN_OPTIONS"] += ":detect_leaks=0"
         return subprocess.Popen(
             [*cluster.DIE_WITH_PARENT, *argv],
-            env={**clean, **cluster.sanitizer_env(self.dir), **(KEYS if env is None else env)},
+            env={**clean, **sanitizers, **(KEYS if env is None else env)},
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
@@ -195,7 +199,7 @@ QUESTIONS = {
 def recorded(ctx, words, env=None):
     """(path, headers, body) of the one request that a question makes."""
     with FakeAwsApi() as api:
-        p = ctx.start(*words, "--endpoint", api.url, env=env)
+        p = ctx.start(*words, "--endpoint", api.url, env=env, killed=True)
         end = time.monotonic() + 10
         while not api.raw and time.monotonic() < end:
             time.sleep(0.01)
@@ -423,7 +427,7 @@ def test_group_of_ten_thousand_does_not_hold_the_loop(ctx):
             runs.append((last["busy_us"], last["cpu_us"]))
         note(f"the loop's longest rounds, and all threads, µs: {runs}")
         shares = [busy / cpu for busy, cpu in runs]
-        check(min(shares) <= BUSY_SHARE, f"a round of the loop took {min(shares):.0%} of all work, at most {BUSY_SHARE:.0%}")
+        check(min(shares) <= BUSY_SHARE, f"a round of the loop took {min(shares):.1%} of all work, at most {BUSY_SHARE:.0%}")
 
 
 @contextlib.contextmanager

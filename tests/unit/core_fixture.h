@@ -16,13 +16,13 @@
 
 #include "controller/core/core.h"
 
-#define MS        ((int64_t)1000)
-#define S         ((int64_t)1000000)
-#define VOCAB     100
+#define MS    ((int64_t)1000)
+#define S     ((int64_t)1000000)
+#define VOCAB 100
 #ifndef LINKS_MAX
 #define LINKS_MAX 64
 #endif
-#define TERM      5
+#define TERM 5
 
 struct fixture {
     struct gw_core_config config;
