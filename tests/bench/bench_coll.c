@@ -2,7 +2,7 @@
  *
  *     coll_<transport>_<bytes>      one sum of 2 ranks with 4 shares each (median). ref: half a round trip of the same
  *                                   bytes between the same processes (blocking TCP; spinning on shared memory), in turn
- *                                   with it
+ *                                   with it. transport: shm, tcp, tls (tcp with TLS 1.3; ref: without)
  *     coll_layers_<transport>_4     a made-up layer: 2 ms of arithmetic shared out among the ranks, then a sum of 16 KiB, for
  *                                   4 ranks. ref: the same layer with 2 ranks: what cores that are oversubscribed cost
  *
@@ -53,7 +53,7 @@ struct board {
 
 struct rank {
     uint32_t self, ranks;
-    bool shm;
+    bool shm, tls;
     struct gw_coll *coll;
     struct gw_device *dev;
     struct board *board;
@@ -142,8 +142,8 @@ static void bench_sum(struct rank *r, size_t elems)
     }
     if (r->self != 0) return;
     double mine = quantile(ours, len, 0.5), plain = quantile(ref, len, 0.5);
-    printf("bench coll_%s_%zu ours=%.1f ref=%.1f ratio=%.2f unit=us\n", gw_coll_transport(r->coll),
-           elems * sizeof(float), mine, plain, mine / plain);
+    printf("bench coll_%s_%zu ours=%.1f ref=%.1f ratio=%.2f unit=us\n",
+           r->tls ? "tls" : gw_coll_transport(r->coll), elems * sizeof(float), mine, plain, mine / plain);
     printf("# 10%% to 90%%: ours %.1f to %.1f, ref %.1f to %.1f\n", quantile(ours, len, 0.1),
            quantile(ours, len, 0.9), quantile(ref, len, 0.1), quantile(ref, len, 0.9));
     fflush(stdout);
@@ -187,7 +187,7 @@ static void bench_layers(struct rank *r, uint64_t loops_ms, struct result *resul
 
 struct task {
     uint32_t ranks;
-    bool shm, layers;
+    bool shm, tls, layers;
     uint64_t loops_ms;
 };
 
@@ -223,7 +223,13 @@ static struct result run_task(const struct task *task, struct board *board)
     pid_t pids[COLL_RANKS];
     memset(board->turn, 0, sizeof board->turn);
     need(coll_mesh_open(&mesh, task->ranks, true) == 0 && coll_pair(true, pipe) == 0, "sockets");
-    struct rank r = {.ranks = task->ranks, .shm = task->shm, .board = board, .pipe = pipe[0]};
+    /* Both ends shake hands here; after the fork each process goes on with its own. */
+    const struct gw_tls_config config = {.key = "a key", .key_len = 5, .everywhere = true};
+    struct gw_tls *tls = NULL;
+    need(gw_tls_create(&config, &tls, NULL) == GW_OK, "TLS");
+    if (task->tls) need(coll_mesh_secure(&mesh, task->ranks, tls) == 0, "no handshake");
+    struct rank r = {
+        .ranks = task->ranks, .shm = task->shm, .tls = task->tls, .board = board, .pipe = pipe[0]};
     for (uint32_t i = 1; i < task->ranks; i++) {
         pids[i] = fork();
         need(pids[i] >= 0, "fork");
@@ -240,6 +246,7 @@ static struct result run_task(const struct task *task, struct board *board)
     }
     close(pipe[0]);
     close(pipe[1]);
+    gw_tls_destroy(tls);
     return result;
 }
 
@@ -264,5 +271,6 @@ int main(void)
         printf("bench coll_layers_%s_4 ours=%.0f ref=%.0f ratio=%.2f unit=us\n", shm ? "shm" : "tcp", ours,
                ref, ours / ref);
     }
+    run_task(&(struct task){.ranks = 2, .tls = true}, board);
     return 0;
 }

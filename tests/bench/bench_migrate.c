@@ -3,6 +3,7 @@
  *     peer_tcp, peer_unix    256 MiB of pages of 32 KiB from a server in another process, two streams (four where there are as
  *                            many cores). ref: the same bytes of the same memory by plain senders and receivers over TCP,
  *                            pieces of 1 MiB, as many connections or half as many, whichever is faster. Gate: peer_tcp >= 0.90
+ *     peer_tls               the same pages from the same server over TCP with TLS 1.3 (AES-128-GCM); ref: the same plain one
  *     reslice_tp4_tp2pp2     four servers that hold two KV heads of all layers each, four fetches of four heads of half of the
  *                            layers each, at once. ref: as above, two or four connections. Gate: >= 0.70
  *     ..._cpu                processor time of both processes for the same, of the turn that took least (lower is better):
@@ -185,19 +186,29 @@ static void check_and_wipe(uint8_t *arenas)
 /* ---- the other process: page servers and plain senders ---- */
 
 struct board {
-    char whole[GW_FETCH_ADDRESS_BYTES], ranks[RANKS][GW_FETCH_ADDRESS_BYTES];
+    char whole[GW_FETCH_ADDRESS_BYTES], secure[GW_FETCH_ADDRESS_BYTES], ranks[RANKS][GW_FETCH_ADDRESS_BYTES];
     _Atomic bool ready;
 };
 
 static const struct gw_page_model MODEL = {{9}, 1, LAYER_BYTES};
 static const struct gw_page_fence FENCE = {1, 1, 0};
 
-static void serve(struct pool *p, char address[GW_FETCH_ADDRESS_BYTES])
+static const struct gw_tls *make_tls(void)
+{
+    const struct gw_tls_config config = {.key = KEY, .key_len = sizeof KEY, .everywhere = true};
+    struct gw_tls *tls = NULL;
+    need(gw_tls_create(&config, &tls, NULL) == GW_OK, "TLS");
+    return tls;
+}
+
+/* tls NULL: plaintext. */
+static void serve(struct pool *p, const struct gw_tls *tls, char address[GW_FETCH_ADDRESS_BYTES])
 {
     const struct gw_peer_server_config config = {.host = "127.0.0.1",
                                                  .unix_socket = true,
                                                  .key = KEY,
                                                  .key_len = sizeof KEY,
+                                                 .tls = tls,
                                                  .model = MODEL,
                                                  .source = {p, pin, unpin, source_page}};
     struct gw_peer_server *server = NULL;
@@ -293,10 +304,11 @@ static void run_source(struct board *board, const int *fds)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     fill(whole.arenas);
     whole.sums = sum_up(whole.arenas);
-    serve(&whole, board->whole);
+    serve(&whole, NULL, board->whole);
+    serve(&whole, make_tls(), board->secure);
     for (uint32_t i = 0; i < RANKS; i++) {
         ranks[i] = (struct pool){source_rect(i), whole.arenas, whole.sums, 0};
-        serve(&ranks[i], board->ranks[i]);
+        serve(&ranks[i], NULL, board->ranks[i]);
     }
     board->ready = true;
     send_plain(whole.arenas, fds);
@@ -395,13 +407,16 @@ struct rank {
     uint32_t first, blocks;
 };
 
+enum way { OVER_TCP, OVER_UNIX, OVER_TLS };
+
 static void open_rank(struct rank *r, uint8_t *arenas, struct gw_page_rect held,
                       const struct gw_fetch_source *sources, uint32_t sources_len, uint32_t streams,
-                      bool unix_socket)
+                      enum way way)
 {
     *r = (struct rank){.pool = {.held = held, .arenas = arenas}, .blocks = BLOCKS};
     const struct gw_peer_fetch_config config = {.key = KEY,
                                                 .key_len = sizeof KEY,
+                                                .tls = way == OVER_TLS ? make_tls() : NULL,
                                                 .fence = FENCE,
                                                 .model = MODEL,
                                                 .sink = {&r->pool, claim, sink_page, commit, abandon},
@@ -409,7 +424,7 @@ static void open_rank(struct rank *r, uint8_t *arenas, struct gw_page_rect held,
                                                 .sources = sources,
                                                 .sources_len = sources_len,
                                                 .streams = streams,
-                                                .try_unix = unix_socket};
+                                                .try_unix = way == OVER_UNIX};
     struct gw_err_ctx ctx = {0};
     need(gw_peer_fetch_create(&config, &r->fetch, &ctx) == GW_OK, ctx.text);
 }
@@ -464,20 +479,25 @@ static struct gw_fetch_source source_of(const char *address, struct gw_page_rect
 static void bench_peer(const struct side *side)
 {
     const struct gw_fetch_source whole = source_of(side->board->whole, ALL);
-    struct rank tcp, local;
-    struct cost over_tcp = {0}, over_unix = {0}, plain = {0};
+    const struct gw_fetch_source behind_tls = source_of(side->board->secure, ALL);
+    struct rank tcp, local, secure;
+    struct cost over_tcp = {0}, over_unix = {0}, over_tls = {0}, plain = {0};
     uint32_t streams = sysconf(_SC_NPROCESSORS_ONLN) >= CONNS_MAX ? CONNS_MAX : 2;
-    open_rank(&tcp, side->arenas, ALL, &whole, 1, streams, false);
-    open_rank(&local, side->arenas, ALL, &whole, 1, streams, true);
+    open_rank(&tcp, side->arenas, ALL, &whole, 1, streams, OVER_TCP);
+    open_rank(&local, side->arenas, ALL, &whole, 1, streams, OVER_UNIX);
+    open_rank(&secure, side->arenas, ALL, &behind_tls, 1, streams, OVER_TLS);
     for (uint32_t i = 0; i < 2 * ROUNDS; i++) {
         fetch_all(side, &tcp, 1, &over_tcp);
         receive_plain(side, i % 2 ? streams : streams / 2, &plain);
         fetch_all(side, &local, 1, &over_unix);
+        fetch_all(side, &secure, 1, &over_tls);
     }
     gw_peer_fetch_destroy(tcp.fetch);
     gw_peer_fetch_destroy(local.fetch);
+    gw_peer_fetch_destroy(secure.fetch);
     report_cost("peer_tcp", &over_tcp, &plain);
     report_cost("peer_unix", &over_unix, &plain);
+    report_cost("peer_tls", &over_tls, &plain);
 }
 
 static void bench_reslice(const struct side *side)
@@ -487,7 +507,7 @@ static void bench_reslice(const struct side *side)
     struct cost ours = {0}, plain = {0};
     for (uint32_t i = 0; i < RANKS; i++) sources[i] = source_of(side->board->ranks[i], source_rect(i));
     for (uint32_t i = 0; i < RANKS; i++)
-        open_rank(&ranks[i], side->arenas, sink_rect(i), sources, RANKS, 1, false);
+        open_rank(&ranks[i], side->arenas, sink_rect(i), sources, RANKS, 1, OVER_TCP);
     for (uint32_t i = 0; i < 2 * ROUNDS; i++) {
         fetch_all(side, ranks, RANKS, &ours);
         receive_plain(side, i % 2 ? 2 : 4, &plain);
@@ -501,7 +521,7 @@ static void bench_block(const struct side *side)
     const struct gw_fetch_source whole = source_of(side->board->whole, ALL);
     struct rank r;
     int64_t ours = INT64_MAX, plain = INT64_MAX;
-    open_rank(&r, side->arenas, ALL, &whole, 1, 1, false);
+    open_rank(&r, side->arenas, ALL, &whole, 1, 1, OVER_TCP);
     r.blocks = 1;
     for (int i = 0; i < 20 * ROUNDS; i++) {
         struct order order = {0, BLOCK_BYTES};
