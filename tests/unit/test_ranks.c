@@ -1,7 +1,7 @@
 /* worker/rank, worker/forward, worker/engine over pipelines of several ranks: every layout gives the same records and
  * the same logit bits as one rank, over shared memory and over sockets, in both profiles. */
 #include "tests/lib/mixed_requests.h"
-#include "tests/lib/rank_threads.h"
+#include "tests/lib/pipeline_fixture.h"
 
 #define SEED 11
 #ifdef __SANITIZE_ADDRESS__
@@ -36,51 +36,17 @@ static void compare_all(const struct fixture *want, struct fixture *got)
                             mixed_top_n(SEED, i, vocab));
 }
 
-/* A pipeline of that layout that records what it does, but for logit rows. */
-static void open_blind_pipeline(struct rank_threads *a, struct fixture *f, const struct gw_model *model,
-                                const char *layout, struct solo_config config, bool try_shm)
-{
-    struct gw_err_ctx ctx = {0};
-    *f = (struct fixture){.model = (struct gw_model *)model,
-                          .runs = calloc(FIXTURE_RUNS_MAX, sizeof *f->runs),
-                          .last_row = calloc(model->config.vocab, sizeof *f->last_row)};
-    config.sink.arg = f;
-    config.sink.started = fixture_started;
-    config.sink.tokens = fixture_tokens;
-    config.threads = 1;
-    *a = (struct rank_threads){.model = model, .config = config, .try_shm = try_shm};
-    if (rank_threads_open(a, layout, &ctx) != GW_OK) fail_msg("%s: %s", layout, ctx.text);
-    f->engine = a->engine;
-}
-
-/* The same with logit rows. */
-static void open_pipeline(struct rank_threads *a, struct fixture *f, const struct gw_model *model,
-                          const char *layout, struct solo_config config, bool try_shm)
-{
-    config.sink.logits = fixture_logits;
-    open_blind_pipeline(a, f, model, layout, config, try_shm);
-}
-
-static void close_pipeline(struct rank_threads *a, struct fixture *f)
-{
-    struct gw_err_ctx ctx = {0};
-    if (rank_threads_close(a, &ctx) != GW_OK) fail_msg("%s", ctx.text);
-    for (uint32_t i = 1; i < a->assign.ranks_len; i++) assert_true(a->ranks[i].followed > 0);
-    free(f->runs);
-    free(f->last_row);
-}
-
 /* Runs the requests on a pipeline of that layout and compares with one rank. */
 static void expect_same_on(const struct fixture *want, const char *layout, struct solo_config config,
                            bool try_shm)
 {
     struct rank_threads a;
     struct fixture f;
-    open_pipeline(&a, &f, want->model, layout, config, try_shm);
+    pipeline_open(&a, &f, want->model, layout, config, try_shm);
     submit_all(&f);
     fixture_drain(&f);
     compare_all(want, &f);
-    close_pipeline(&a, &f);
+    pipeline_close(&a, &f);
 }
 
 static void with_reference(const char *model, const char *profile,
@@ -162,11 +128,11 @@ static void run_blind(const struct fixture *want, struct solo_config config)
     for (size_t k = SKIP_LAYOUTS - 1; k < all; k += SKIP_LAYOUTS) {
         struct rank_threads a;
         struct fixture f;
-        open_blind_pipeline(&a, &f, want->model, k < some ? layouts[k] : more[k - some], config, k % 2);
+        pipeline_open_blind(&a, &f, want->model, k < some ? layouts[k] : more[k - some], config, k % 2);
         submit_all(&f);
         fixture_drain(&f);
         compare_records(want, &f, REQUESTS);
-        close_pipeline(&a, &f);
+        pipeline_close(&a, &f);
     }
 }
 
@@ -214,12 +180,12 @@ static void test_draws_that_parts_cannot_decide_are_drawn_from_whole_rows(void *
     for (size_t k = 0; k < sizeof some / sizeof *some; k++) {
         struct rank_threads a;
         struct fixture f;
-        open_blind_pipeline(&a, &f, want.model, some[k], config, k % 2);
+        pipeline_open_blind(&a, &f, want.model, some[k], config, k % 2);
         submit_flat(&f);
         fixture_drain(&f);
         compare_records(&want, &f, FLAT_REQUESTS);
         assert_true(rows_of(&f) > rows_of(&want)); /* some were computed again */
-        close_pipeline(&a, &f);
+        pipeline_close(&a, &f);
     }
     fixture_close(&want);
 }
@@ -277,12 +243,12 @@ static void run_branches(const struct fixture *want, struct solo_config config)
 
     struct rank_threads a;
     struct fixture f;
-    open_pipeline(&a, &f, solo.model, "3+5/8", config, true);
+    pipeline_open(&a, &f, solo.model, "3+5/8", config, true);
     fixture_submit(&f, &two, 1, NULL, NULL);
     fixture_drain(&f);
     for (uint32_t b = 0; b < 4; b++)
         fixture_expect_same(&solo.runs[0].branches[b], &f.runs[0].branches[b], 0, 0);
-    close_pipeline(&a, &f);
+    pipeline_close(&a, &f);
     fixture_close(&solo);
 }
 
@@ -299,7 +265,7 @@ static void run_cancels(const struct fixture *want, struct solo_config config)
     struct fixture f;
     config.max_sequences = 6;
     config.kv_tokens = 1024;
-    open_pipeline(&a, &f, want->model, "8/8", config, false);
+    pipeline_open(&a, &f, want->model, "8/8", config, false);
     submit_all(&f);
     for (uint32_t i = 0; i < 8; i++) {
         fixture_step(&f);
@@ -313,7 +279,7 @@ static void run_cancels(const struct fixture *want, struct solo_config config)
     struct gw_engine_stats stats;
     gw_engine_stats(f.engine, &stats);
     assert_int_equal(stats.progress.kv_used_tokens, 0);
-    close_pipeline(&a, &f);
+    pipeline_close(&a, &f);
 }
 
 static void test_cancel_of_a_request_in_flight_leaves_the_others_alone(void **state)
