@@ -41,8 +41,9 @@
  *
  *     PULL table (pull_codec.h)                               PULLED table (pull_codec.h)
  *        0     2  names N, 1-4096                                0     4  status
- *        2     2  holders H, 0-63                                4     1  where from, N times when served, else none:
- *        4     4  budget, ms                                              0 lost, 1 had, 2 peer, 3 store
+ *        2     1  holders H, 0-63                                4     1  where from, N times when served, else none:
+ *        3     1  1: in the background, 0: not                            0 lost, 1 had, 2 peer, 3 store
+ *        4     4  budget, ms
  *        8     8  after step
  *       16    16  each name, N times, all different
  *              4  each slot, N times, all different

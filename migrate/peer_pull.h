@@ -50,6 +50,7 @@ struct gw_pull {
     /* The rank writes nothing before it has computed the pipeline's steps up to this one: they may still use these slots. */
     uint64_t after_step;
     uint32_t budget_ms; /* 0..GW_PULL_BUDGET_MAX */
+    bool background;    /* nobody waits for it: it gives way to those who compute */
 };
 
 /* What became of a block: one byte each. */

@@ -63,7 +63,8 @@ static void put_holder(struct gw_buf *b, const struct gw_fetch_source *h)
 gw_err_t gw_pull_put(struct gw_buf *b, const struct gw_pull *p)
 {
     gw_buf_u16(b, (uint16_t)p->names_len);
-    gw_buf_u16(b, (uint16_t)p->holders_len);
+    gw_buf_u8(b, (uint8_t)p->holders_len);
+    gw_buf_u8(b, p->background);
     gw_buf_u32(b, p->budget_ms);
     gw_buf_u64(b, p->after_step);
     gw_buf_put(b, p->names, p->names_len * sizeof *p->names);
@@ -97,10 +98,13 @@ static bool read_table(struct gw_reader *r, struct gw_pull_table *t)
 {
     struct gw_pull *p = &t->pull;
     p->names_len = gw_read_u16(r);
-    p->holders_len = gw_read_u16(r);
+    p->holders_len = gw_read_u8(r);
+    uint8_t background = gw_read_u8(r);
+    p->background = background == 1;
     p->budget_ms = gw_read_u32(r);
     p->after_step = gw_read_u64(r);
-    if (p->names_len > GW_PULL_NAMES_MAX || p->holders_len > GW_FETCH_SOURCES_MAX) return false;
+    if (background > 1 || p->names_len > GW_PULL_NAMES_MAX || p->holders_len > GW_FETCH_SOURCES_MAX)
+        return false;
     read_raw(r, t->names, p->names_len * sizeof *t->names);
     for (uint32_t i = 0; i < p->names_len; i++) t->slots[i] = gw_read_u32(r);
     for (uint32_t i = 0; i < p->holders_len; i++)

@@ -8,6 +8,12 @@
 #include "migrate/block_name.h"
 #include "migrate/checksum.h"
 
+/* The first write to a huge page waits for the kernel to clear it, and one token writes to every arena: of a 1B model's 128
+ * that is 0.1 s, in the middle of somebody's stream. So the first ones are cleared when the pool is made. */
+#define HUGE_BYTES   (2u << 20)
+#define AHEAD_MAX    (1u << 30) /* of all arenas together; a second at most, in a thread that is nice */
+#define AHEAD_SHARES 2          /* of each arena at most one part of so many: the rest may never be used */
+
 #define POISON 0xFF /* repeated, it is a NaN in f32, bf16 and f16 */
 
 struct arena {
@@ -52,6 +58,19 @@ static gw_err_t map_arena(struct arena *a, size_t page_bytes, uint32_t slots, st
     return GW_OK;
 }
 
+/* A kernel that cannot (before 5.14) clears it when it is used. */
+static void clear_ahead(struct gw_page_pool *pool)
+{
+    for (uint32_t i = 0; i < pool->arenas_len; i++) {
+        const struct arena *a = &pool->arenas[i];
+        size_t bytes = a->page_bytes * pool->slots / AHEAD_SHARES, most = AHEAD_MAX / pool->arenas_len;
+        if (bytes > most) bytes = most;
+        bytes -= bytes % HUGE_BYTES;
+        if (bytes == 0 || madvise(a->base, bytes, MADV_POPULATE_WRITE) != 0) continue;
+        gw_page_pool_touch(pool, (uint32_t)(bytes / a->page_bytes) - 1);
+    }
+}
+
 static gw_err_t map_arenas(struct gw_page_pool *pool, const struct gw_model_config *c,
                            const struct gw_cells *cells, struct gw_cell_rect r, enum gw_dtype kv,
                            struct gw_err_ctx *ctx)
@@ -65,6 +84,7 @@ static gw_err_t map_arenas(struct gw_page_pool *pool, const struct gw_model_conf
         uint32_t layers = gw_cells_layer(cells, group + 1) - gw_cells_layer(cells, group);
         TRY(map_arena(&pool->arenas[i], layer_bytes(c, kv) * layers, pool->slots, ctx));
     }
+    clear_ahead(pool);
     return GW_OK;
 }
 

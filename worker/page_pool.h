@@ -43,7 +43,7 @@ void gw_page_pool_sum(const struct gw_page_pool *pool, uint32_t slot, uint64_t *
 
 /* The slot is written to: its memory is there from now on. Any thread. */
 void gw_page_pool_touch(struct gw_page_pool *pool, uint32_t slot);
-/* Memory of all slots up to the last one that was touched. */
+/* Memory of all slots up to the last one that was touched, or is there from the beginning. */
 uint64_t gw_page_pool_touched_bytes(const struct gw_page_pool *pool);
 
 /* The slot's content is dead: with poison on, its bytes become NaN. */

@@ -17,6 +17,7 @@ struct item {
     struct item *next;
     struct gw_job *job; /* NULL: dropped */
     bool warm, pulled;  /* pulled: part of the pull under way */
+    int64_t added_us;
     uint32_t holders_len;
     struct gw_page_holder holders[]; /* [holders_len] */
 };
@@ -204,6 +205,7 @@ gw_err_t gw_refill_add(struct gw_refill *r, struct gw_job *job, const struct gw_
     if (!it) return GW_ERR_MEMORY;
     it->job = job;
     it->warm = warm;
+    it->added_us = gw_clock_mono_us();
     it->holders_len = holders_len;
     if (holders_len) memcpy(it->holders, holders, holders_len * sizeof *holders);
     list_insert(&r->waiting, it);
@@ -342,6 +344,7 @@ static uint32_t budget_ms(const struct gw_refill *r)
 static void begin(struct gw_refill *r, uint64_t after_step)
 {
     struct gw_fetch_source holders[GW_FETCH_SOURCES_MAX] = {0};
+    int64_t now_us = gw_clock_mono_us();
     const struct item *first = r->waiting.first;
     for (uint32_t i = 0; i < first->holders_len; i++) {
         memcpy(holders[i].address, first->holders[i].pages, sizeof first->holders[i].pages);
@@ -354,8 +357,9 @@ static void begin(struct gw_refill *r, uint64_t after_step)
                                  .holders_len = first->holders_len,
                                  .holders = holders,
                                  .after_step = after_step,
-                                 .budget_ms = budget_ms(r)};
-    r->begun_us = gw_clock_mono_us();
+                                 .budget_ms = budget_ms(r),
+                                 .background = first->warm && now_us - first->added_us < GW_REFILL_QUIET_US};
+    r->begun_us = now_us;
     gw_copier_begin(r->config.copier, &pull);
 }
 

@@ -34,7 +34,9 @@
     5000 /* for one pull at most. While a request waits for it, as long as computing is predicted to take: so a holder that
             hangs costs twice that, no more */
 #define GW_REFILL_BUDGET_MIN_MS 300 /* a rank that is short of cores answers by then */
-#define GW_REFILL_WARM_BLOCKS   512 /* of one pull for nobody: those who wait come in between */
+#define GW_REFILL_WARM_BLOCKS   128 /* of one pull for nobody: those who wait come in between */
+/* So long pulls for nobody give way to those who compute; then they are as urgent as others, before --warm-timeout ends. */
+#define GW_REFILL_QUIET_US (5 * GW_US_PER_S)
 
 struct gw_refill;
 

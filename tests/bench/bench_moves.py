@@ -8,10 +8,12 @@ context the prompt is computed once; then the stream goes on from worker to work
     peer       announced; pages flow at the cutover (--warm-timeout 0)
     store      kill -9; pages come from the store. The detection of the loss (1 s of silence, less when sockets close) is in it
     recompute  announced; the new worker computes everything again
+    reshape    no worker goes: the two that are one pipeline change from tensor to pipeline parallelism and back, and all
+               pages flow at the cutover
 
 Added gap = the gap around the move less the median gap between tokens before it. Prints a `bench` line each (the reference
 is that median), and with --out a JSON file that tests/bench/chart_moves.py draws.
-usage: bench_moves.py MODEL [--contexts 1024,8192] [--rounds N] [--out FILE]
+usage: bench_moves.py MODEL [--ways peer,reshape] [--contexts 1024,8192] [--rounds N] [--out FILE]
 MODEL: a directory of tests/bench/make_model.py, to which it adds a tokenizer, or any other model
 """
 
@@ -32,7 +34,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import client  # noqa: E402
 from cluster import MODEL, program  # noqa: E402
 
-WAYS = ["precopy", "peer", "store", "recompute"]
+WAYS = ["precopy", "peer", "store", "recompute", "reshape"]
+SHAPES = ["tp2", "pp2"]
 TOKENS = 900  # of a stream: more than it will make
 BEFORE = 24  # tokens before its worker goes
 AFTER = 6  # tokens after
@@ -77,7 +80,7 @@ class Bench:
         self.run(
             "controller", "godwit-controller", "--model", self.model, "--port", self.port,
             "--admin-listen", f"127.0.0.1:{self.admin}", "--worker-listen", f"127.0.0.1:{self.links}",
-            "--cluster-key-file", self.key, "--layout", "replicas", "--journal", "none",
+            "--cluster-key-file", self.key, "--layout", SHAPES[0] if way == "reshape" else "replicas", "--journal", "none",
             "--warm-timeout", 60 if way == "precopy" else 0,
         )  # fmt: skip
         self.wait(self.listens, "the controller listens")
@@ -117,16 +120,26 @@ class Bench:
         layout = self.ask("/admin/layout")
         return [p["ranks"][0]["worker"] for p in layout["pipelines"] if p["state"] == "serving" and p["ranks"]]
 
-    def add_worker(self):
+    def generation(self):
+        """Of the pipeline of two ranks that serves, alone; 0 while something changes."""
+        pipelines = self.ask("/admin/layout")["pipelines"]
+        whole = len(pipelines) == 1 and pipelines[0]["state"] == "serving" and len(pipelines[0]["ranks"]) == 2
+        return pipelines[0]["generation"] if whole else 0
+
+    def start_worker(self):
         name = f"w{self.count}"
         self.count += 1
         store = ["--store", f"redis+unix:{self.redis}"] if self.redis else ["--store-memory", 0]
         self.workers[name] = self.run(
             name, "godwit-worker", "--model", self.model, "--cluster-key-file", self.key,
             "--controller", f"127.0.0.1:{self.links}", "--worker-id", name, "--instance-id", f"i-{name}",
-            "--threads", self.args.threads, "--kv-tokens", self.args.kv_tokens, "--term-grace-s", GRACE_S,
+            "--threads", 1 if self.way == "reshape" else self.args.threads, "--kv-tokens", self.args.kv_tokens, "--term-grace-s", GRACE_S,
             "--kv-restore", "recompute" if self.way == "recompute" else "fetch", *store,
         )  # fmt: skip
+        return name
+
+    def add_worker(self):
+        name = self.start_worker()
         self.wait(lambda: name in self.serving(), f"{name} serves")
         return name
 
@@ -136,13 +149,29 @@ class Bench:
         found = dict(re.findall(r"^godwit:checkpoint_blocks_total\{[^}]*state=\"(\w+)\"\} (\d+)", text, re.M))
         return not found or int(found.get("offered", 0)) <= sum(int(v) for k, v in found.items() if k != "offered")
 
-    def one_stream(self, tokens, old):
-        """(added gap, median gap before), ms, of a stream that `old` has begun and loses."""
+    def begin(self, tokens):
+        """A stream that has begun."""
         prompt = [3 + i * 7 % PROMPT_IDS for i in range(tokens)]
         body = {"model": self.name, "prompt": prompt, "max_tokens": TOKENS, "temperature": 0, "ignore_eos": True,
                 "logprobs": 0, "stream": True, "stream_options": {"include_usage": True}}  # fmt: skip
         stream = self.http.submit(client.Completion("/v1/completions", body))
         self.http.wait_for(lambda: stream.closed or stream.tokens() >= BEFORE, WAIT_S)
+        return stream
+
+    def end(self, stream, at, went_s):
+        """Its added gap since then, and the median gap among its first `at` tokens, ms."""
+        if stream.closed:
+            raise AssertionError(f"the stream has ended before its worker went: {stream.error}")
+        self.http.cancel(stream)
+        before = statistics.median(b - a for a, b in zip(stream.times[4:at], stream.times[5:at]))
+        if self.args.gaps:
+            gaps = [f"{(b - a) * 1e3:.0f}" for a, b in zip(stream.times, stream.times[1:])]
+            print(f"# ms between tokens: {' '.join(gaps[:at])} | {' '.join(gaps[at:])}", flush=True)
+        return (stream.longest_gap_s(went_s) - before) * 1e3, before * 1e3
+
+    def one_stream(self, tokens, old):
+        """The worker that it is on now, and what it has seen, of a stream that `old` has begun and loses."""
+        stream = self.begin(tokens)
         new = self.add_worker()
         if self.way == "store":
             time.sleep(self.args.settle_s)
@@ -150,26 +179,47 @@ class Bench:
         self.workers[old].send_signal(signal.SIGKILL if self.way == "store" else signal.SIGTERM)
         went_s = time.monotonic()
         self.http.wait_for(lambda: stream.closed or self.moved(stream, at, old), WAIT_S)
-        if stream.closed:
-            raise AssertionError(f"the stream has ended before its worker went: {stream.error}")
-        self.http.cancel(stream)
-        before = statistics.median(b - a for a, b in zip(stream.times[4:at], stream.times[5:at]))
-        gap = stream.longest_gap_s(went_s)
+        seen = self.end(stream, at, went_s)
         self.workers[old].wait(GRACE_S)
-        return new, (gap - before) * 1e3, before * 1e3
+        return new, *seen
+
+    def one_reshape(self, tokens):
+        """What a stream has seen whose pipeline takes its other shape."""
+        stream = self.begin(tokens)
+        at, old = len(stream.times), self.generation()
+        shape = SHAPES[self.shape]
+        went_s = time.monotonic()
+        client.call("127.0.0.1", self.admin, "POST", "/admin/layout", {"layout": shape})
+        self.shape = 1 - self.shape
+        self.http.wait_for(lambda: stream.closed or self.generation() > old, WAIT_S)
+        after = len(stream.times) + AFTER
+        self.http.wait_for(lambda: stream.closed or len(stream.times) >= after, WAIT_S)
+        return self.end(stream, at, went_s)
 
     def moved(self, stream, at, old):
         return len(stream.times) >= at + AFTER and self.workers[old].poll() is not None
 
     def context(self, tokens):
         """Medians of added gap and of gaps before, over rounds."""
-        worker, gaps, befores = self.add_worker() if not self.workers else self.last, [], []
+        seen = []
+        if not self.workers:
+            self.begin_workers()
         for _ in range(1 if self.way == "recompute" else self.args.rounds):
-            worker, gap, before = self.one_stream(tokens, worker)
-            gaps.append(gap)
-            befores.append(before)
-        self.last = worker
-        return statistics.median(gaps), statistics.median(befores)
+            if self.way == "reshape":
+                seen.append(self.one_reshape(tokens))
+            else:
+                self.last, *gap = self.one_stream(tokens, self.last)
+                seen.append(gap)
+        return [statistics.median(values) for values in zip(*seen)]
+
+    def begin_workers(self):
+        if self.way == "reshape":
+            self.shape = 1
+            for _ in SHAPES:
+                self.start_worker()
+            self.wait(self.generation, "two workers serve together")
+        else:
+            self.last = self.add_worker()
 
 
 def main():
@@ -181,6 +231,7 @@ def main():
     ap.add_argument("--threads", type=int, default=0)
     ap.add_argument("--kv-tokens", type=int, default=20000)
     ap.add_argument("--settle-s", type=float, default=5.0, help="before a kill: what was sealed may reach the store")
+    ap.add_argument("--gaps", action="store_true", help="also print each stream's gaps, a bar where its worker is told to go")
     ap.add_argument("--out")
     args = ap.parse_args()
     results = []

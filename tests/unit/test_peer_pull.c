@@ -12,6 +12,7 @@ static void check_heard(const struct pull_fixture *f)
     assert_int_equal(heard->pull.names_len, f->pull.names_len);
     assert_int_equal(heard->pull.holders_len, f->pull.holders_len);
     assert_int_equal(heard->pull.budget_ms, f->pull.budget_ms);
+    assert_int_equal(heard->pull.background, f->pull.background);
     assert_int_equal(heard->pull.after_step, f->pull.after_step);
     assert_memory_equal(heard->names, f->names, f->pull.names_len * sizeof *f->names);
     assert_memory_equal(heard->slots, f->slots, f->pull.names_len * sizeof *f->slots);
@@ -37,6 +38,7 @@ static void test_run_largest_pull_comes_whole(void **state)
     f->names[GW_PULL_NAMES_MAX - 1] = page_name(GW_PULL_NAMES_MAX - 1);
     f->slots[GW_PULL_NAMES_MAX - 1] = UINT32_MAX;
     f->pull.budget_ms = GW_PULL_BUDGET_MAX;
+    f->pull.background = true;
     expect_pulled(f);
     check_heard(f);
     f->pull.names_len = GW_PULL_NAMES_MAX;
