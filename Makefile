@@ -132,6 +132,7 @@ WATCH_LIBS := -levent_core -lcjson -lcurl -lcrypto -lm -pthread
 # What else the calls to clouds' APIs need: AWS answers in XML.
 CLOUD_LIBS := $(WATCH_LIBS) -levent_extra -levent_pthreads -lexpat
 $(foreach v,release asan tsan,build/$(v)/tests/unit/test_cloud_%): LIBS = $(CLOUD_LIBS)
+$(foreach v,release asan tsan,build/$(v)/tests/unit/test_capacity_%): LIBS += -lexpat
 
 # Sanitized kernels at -O1 are a tenth as fast as the release build's; -O2 gives 1.6 times for little compile time.
 build/asan/kernels/%.o: CFLAGS_asan := $(patsubst -O1,-O2,$(CFLAGS_asan))
@@ -173,6 +174,7 @@ UNIT_CLI := test_cli_fleet test_cli_cluster
 UNIT_CONTROLLER := test_worker_links
 UNIT_CONTROLLER += test_journal_segment test_journal
 UNIT_CONTROLLER += test_journal_redis test_handover
+UNIT_CAPACITY := test_capacity_wish test_capacity_fleet test_capacity_intent test_capacity_need
 UNIT_LINKS := test_link_both_ends test_link_older
 UNIT_CLOUD := test_cloud_times test_cloud_source_aws test_cloud_source_gcp test_cloud_source_azure test_cloud_source_sim \
               test_cloud_watch_options test_cloud_xml test_cloud_web test_cloud_capacity test_cloud_watch
@@ -243,6 +245,7 @@ $(call unit_rule,$(1),UNIT_LAYOUT,LAYOUT PLAN CORE MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_FRONT,FRONT_TEST FRONT TEXT MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_CLI,CLI LAYOUT PLAN MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_CONTROLLER,CONTROLLER CORE MIGRATE BASE)
+$(call unit_rule,$(1),UNIT_CAPACITY,CAPACITY LAYOUT PLAN CORE CLOUD MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_LINKS,CONTROLLER WORKER MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_CLOUD,CLOUD BASE)
 build/$(1)/tests/fuzz/fuzz_cloud_%: LIBS = build/$(1)/libCLOUD.a build/$(1)/libBASE.a $(CLOUD_LIBS)
@@ -276,7 +279,7 @@ $(PROGRAMS:%=build/%): build/%: build/release/%
 asan: $(PROGRAMS:%=build/asan/%) ## build the programs with ASan and UBSan, under build/asan
 
 # The slow ones first, so that none of them runs alone at the end.
-UNIT := $(UNIT_WORKER) $(UNIT_TEXT) $(UNIT_KERNELS) $(UNIT_BASE) $(UNIT_MIGRATE) $(UNIT_CORE) $(UNIT_PLAN) $(UNIT_FRONT) $(UNIT_LAYOUT) $(UNIT_CLI) $(UNIT_CONTROLLER) $(UNIT_LINKS) $(UNIT_CLOUD)
+UNIT := $(UNIT_WORKER) $(UNIT_TEXT) $(UNIT_KERNELS) $(UNIT_BASE) $(UNIT_MIGRATE) $(UNIT_CORE) $(UNIT_PLAN) $(UNIT_FRONT) $(UNIT_LAYOUT) $(UNIT_CLI) $(UNIT_CONTROLLER) $(UNIT_CAPACITY) $(UNIT_LINKS) $(UNIT_CLOUD)
 unit: $(UNIT:%=build/asan/tests/unit/%) ## build and run the unit tests (ASan + UBSan)
 	@$(RUN) --jobs $(JOBS) $^
 

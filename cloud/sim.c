@@ -105,7 +105,7 @@ static gw_err_t add_price(struct gw_cloud_answer *a, const cJSON *item, struct g
 {
     struct gw_cloud_price price = {.usd_h = -1};
     TRY(gw_json_double(item, "usd_h", 0, USD_H_MAX, &price.usd_h, ctx));
-    if (price.usd_h < 0 || !answer_copy(price.type, sizeof price.type, answer_text(item, "type")) ||
+    if (price.usd_h <= 0 || !answer_copy(price.type, sizeof price.type, answer_text(item, "type")) ||
         !answer_copy(price.zone, sizeof price.zone, answer_text(item, "zone")))
         return gw_fail(ctx, GW_ERR_PROTO, "a price that is none");
     gw_err_t err = answer_grow((void **)&a->prices, &a->prices_cap, a->prices_len, GW_CLOUD_PRICES_MAX,

@@ -42,11 +42,27 @@ static uint32_t ranks_of(const struct gw_layout_spec *spec)
     return n;
 }
 
+/* The memory that is kept free is for the loss of one instance of those needed, however many there are now: else more
+ * instances would need less, and fewer more. */
+static gw_err_t run_load(struct gw_capacity_need *n, const struct gw_plan_input *in)
+{
+    const struct gw_score nothing_serves = {0};
+    struct gw_wish bare, wish;
+    TRY(gw_wish_make(in, 0, &nothing_serves, &n->preemptions, &bare));
+    wish = bare;
+    if (!bare.impossible && bare.instances > 1) {
+        double headroom = 1.0 / bare.instances;
+        if (headroom > GW_COST_HEADROOM_MAX) headroom = GW_COST_HEADROOM_MAX;
+        TRY(gw_wish_make(in, headroom, &nothing_serves, &n->preemptions, &wish));
+    }
+    n->instances = wish.impossible ? bare.instances : wish.instances;
+    n->margin = bare.margin;
+    return GW_OK;
+}
+
 static gw_err_t run(struct gw_capacity_need *n)
 {
     struct gw_layout_job *job = n->seen;
-    struct gw_wish wish;
-    const struct gw_score nothing_serves = {0};
     TRY(gw_layout_fleet_make(&job->seen, &job->model, &job->fleet));
     struct gw_plan_fleet *f = &job->fleet.plan;
     if (f->devices_len == 0) return GW_OK;
@@ -56,10 +72,7 @@ static gw_err_t run(struct gw_capacity_need *n)
         return GW_OK;
     }
     const struct gw_plan_input in = {f, &job->model, &job->load};
-    TRY(gw_wish_make(&in, gw_cost_headroom(f), &nothing_serves, &n->preemptions, &wish));
-    n->instances = wish.impossible ? 0 : wish.instances;
-    n->margin = wish.margin;
-    return GW_OK;
+    return run_load(n, &in);
 }
 
 void gw_capacity_need_run(struct gw_capacity_need *n)

@@ -5,6 +5,7 @@ workers, against a fake of AWS's API, and against moto (skipped where it is not 
 What is wished for is made sure of by a layout: `2x8` needs two workers, whatever the load.
 """
 
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -23,6 +24,7 @@ from sim_cloud import SimCloud  # noqa: E402
 from tap import check, check_equal, note  # noqa: E402
 
 SOON_S = 90.0
+SIDE_BY_SIDE = 4  # tests: they wait more than they work
 STREAMS, TOKENS = 6, 500
 FAST = [
     "--capacity-cooldown", "1", "--capacity-read", "1", "--capacity-shrink", "1", "--capacity-drain", "30",
@@ -181,19 +183,13 @@ def lifecycle(instance):
 @contextlib.contextmanager
 def aws(args, url, *more, workers=()):
     """A controller that is told of AWS at `url`, and workers on instances of these names."""
-    saved = {k: os.environ.get(k) for k in KEYS}
-    os.environ.update(KEYS)
     flags = ["--cloud", "aws", "--cloud-region", "eu-central-1", "--cloud-endpoint", url, *FAST, *more]
-    try:
-        with control.Control(variant=args.variant) as c:
-            c.start_controller(extra=flags)
-            for instance in workers:
-                c.workers[instance] = c.start_instance(instance)
-            c.wait_workers(len(workers))
-            yield c
-    finally:
-        for k, v in saved.items():
-            os.environ.pop(k) if v is None else os.environ.update({k: v})
+    with control.Control(variant=args.variant) as c:
+        c.start_controller(extra=flags)
+        for instance in workers:
+            c.workers[instance] = c.start_instance(instance)
+        c.wait_workers(len(workers))
+        yield c
 
 
 def state_of(c, instance):
@@ -252,6 +248,28 @@ def test_aws_moto_group_is_raised(args):
             note(f"shown: {json.dumps(c.admin('/admin/stats')['capacity'])}")
 
 
+class Tests:
+    """Begins all tests once the first is asked for; the environment of AWS's is that of all."""
+
+    def __init__(self, tests):
+        self._tests, self._running = tests, None
+
+    def wrapped(self):
+        return [self._wrap(t) for t in self._tests]
+
+    def _wrap(self, test):
+        def run(args):
+            if self._running is None:
+                pool = concurrent.futures.ThreadPoolExecutor(SIDE_BY_SIDE)
+                chosen = [t for t in self._tests if args.only in t.__name__]
+                self._running = {t: pool.submit(t, args) for t in chosen}
+            return self._running[test].result()
+
+        run.__name__ = test.__name__
+        return run
+
+
 if __name__ == "__main__":
+    os.environ.update(KEYS)
     tests = [f for name, f in list(globals().items()) if name.startswith("test_")]
-    sys.exit(tap.main(__doc__, tests))
+    sys.exit(tap.main(__doc__, Tests(tests).wrapped()))

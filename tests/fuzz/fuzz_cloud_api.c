@@ -50,7 +50,7 @@ static void read_answer(const struct gw_cloud_provider *provider, enum gw_cloud_
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
     static const struct gw_cloud_provider *const all[] = {&gw_provider_aws, &gw_provider_gcp,
-                                                          &gw_provider_azure, &gw_provider_aws};
+                                                          &gw_provider_azure, &gw_provider_sim};
     if (len == 0) return 0;
     unsigned question = bytes[0] & 15;
     char *body = malloc(len);
