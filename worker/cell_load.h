@@ -26,7 +26,7 @@
 #include "migrate/page_codec.h"
 #include "worker/cell_store.h"
 
-#define GW_CELL_LOAD_STREAMS 2  /* measured on loopback: one moves 60% of what two do, three no more */
+#define GW_CELL_LOAD_STREAMS 2  /* one is read while the other one's bytes are summed up */
 #define GW_CELL_LOAD_THREADS 32 /* that pack; disks and memory are not faster for more */
 
 struct gw_cell_loader;

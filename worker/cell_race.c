@@ -21,7 +21,11 @@ gw_err_t cell_race_init(struct cell_race *race, const struct cell_item *items, u
     memcpy(copy, items, len * sizeof *copy);
     qsort(copy, len, sizeof *copy, larger_first);
     *race = (struct cell_race){.items = copy, .len = len};
-    memcpy(race->rates, rates, sizeof race->rates);
+    for (int i = 0; i < CELL_SIDES; i++) {
+        struct cell_rate r = rates[i];
+        double part = r.us > CELL_RACE_PRIOR_US ? CELL_RACE_PRIOR_US / r.us : 1;
+        race->rates[i] = (struct cell_rate){r.bytes * part, r.us * part};
+    }
     for (uint32_t i = 0; i < len; i++) copy[i].lane = CELL_RACE_NOBODY;
     return GW_OK;
 }
@@ -119,6 +123,14 @@ static double waiting_bytes(const struct cell_race *race)
     return bytes;
 }
 
+static uint32_t lanes_of(const struct cell_race *race, enum cell_side side)
+{
+    uint32_t lanes = 0;
+    for (uint32_t i = 0; i < CELL_RACE_LANES_MAX; i++)
+        lanes += race->lanes[i].used && race->lanes[i].side == side;
+    return lanes;
+}
+
 /* Would a lane of this side have the waiting part sooner than the other side? */
 static bool is_sooner(const struct cell_race *race, const struct cell_lane *lane,
                       const struct cell_item *item, int64_t now_us)
@@ -129,6 +141,9 @@ static bool is_sooner(const struct cell_race *race, const struct cell_lane *lane
     if (o.lanes == 0) return true;
     if (race->prefer_peers) return side == CELL_PEERS;
     if (own_rate <= UNKNOWN || other_rate <= UNKNOWN) return true;
+    if (!race->begun[side]) return true;
+    double own = own_rate * lanes_of(race, side), all = other_rate * o.lanes;
+    if (own * CELL_RACE_HELP < all) return false;
     double own_us = (double)item->bytes / own_rate, other_us = (double)item->bytes / other_rate;
     if (o.idle == 0) other_us = (waiting_bytes(race) + o.bytes) / (other_rate * o.lanes);
     return own_us <= other_us;
@@ -171,7 +186,8 @@ static struct cell_item *next_waiting(const struct cell_race *race, const struct
 {
     struct choice c = look_for_waiting(race, lane);
     if (lane->side == CELL_DISK && c.orphan) return c.orphan;
-    if (rate_of(race, lane->side) <= UNKNOWN) return c.probe ? c.probe : c.largest;
+    if (!race->begun[lane->side] || rate_of(race, lane->side) <= UNKNOWN)
+        return c.probe ? c.probe : c.largest;
     return lane->side == CELL_DISK ? c.smallest : c.largest;
 }
 
@@ -204,6 +220,7 @@ struct cell_item *cell_race_take(struct cell_race *race, uint32_t number, int64_
         item = next_to_take_over(race, lane, now_us);
     lane->idle = item == NULL;
     if (!item) return NULL;
+    race->begun[lane->side] = true;
     item->lane = number;
     item->moved = lane->side == CELL_PEERS ? item->whole : 0;
     lane->moved_us = now_us;

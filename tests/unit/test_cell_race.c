@@ -24,10 +24,16 @@ static void open_race(struct cell_race *race, uint32_t len, uint64_t sources, co
     assert_int_equal(cell_race_init(race, items, len, rates), GW_OK);
 }
 
+static bool known(const struct cell_race *race, enum cell_side side)
+{
+    return race->rates[side].us > 0;
+}
+
 static uint32_t enter(struct cell_race *race, enum cell_side side, uint32_t source)
 {
     uint32_t lane;
     assert_int_equal(cell_race_enter(race, side, source, START_US, &lane), GW_OK);
+    race->begun[side] = known(race, side); /* the probes are over, unless a test is about them */
     return lane;
 }
 
@@ -104,6 +110,38 @@ static void test_take_slow_peers_leave_all_to_the_disk(void **state)
         finish(&race, disk, cell_race_take(&race, disk, START_US), START_US);
     }
     assert_true(cell_race_is_over(&race));
+    cell_race_fini(&race);
+}
+
+/* 0.7 GB/s of packing beside 2.9 GB/s from peers only takes their cores. */
+static void test_take_side_that_is_much_slower_does_not_help(void **state)
+{
+    (void)state;
+    struct cell_race race;
+    struct cell_rate rates[CELL_SIDES];
+    set_rates(rates, 0.7e9, 2.9e9);
+    open_race(&race, 8, ALL, rates);
+    uint32_t disk = enter(&race, CELL_DISK, 0), peer = enter(&race, CELL_PEERS, 0);
+    assert_non_null(cell_race_take(&race, peer, START_US));
+    assert_null(cell_race_take(&race, disk, START_US));
+    cell_race_fini(&race);
+}
+
+/* What earlier loads have measured does not keep a side from showing what it does now. */
+static void test_take_each_side_is_tried_once_in_each_load(void **state)
+{
+    (void)state;
+    struct cell_race race;
+    struct cell_rate rates[CELL_SIDES];
+    set_rates(rates, 1e10, 1e7);
+    open_race(&race, 8, ALL, rates);
+    uint32_t disk = enter(&race, CELL_DISK, 0), peer = enter(&race, CELL_PEERS, 0);
+    race.begun[CELL_DISK] = race.begun[CELL_PEERS] = false;
+    struct cell_item *item = cell_race_take(&race, peer, START_US);
+    assert_int_equal(item->part, 0);
+    assert_true(cell_race_moved(&race, peer, item, item->bytes, 1, START_US)); /* it is fast now */
+    assert_true(cell_race_done(&race, peer, item));
+    assert_int_equal(cell_race_take(&race, disk, START_US)->part, 1);
     cell_race_fini(&race);
 }
 
@@ -246,6 +284,8 @@ int main(void)
         cmocka_unit_test(test_take_first_time_each_side_begins_with_the_smallest),
         cmocka_unit_test(test_take_slow_disk_leaves_all_to_the_peers),
         cmocka_unit_test(test_take_slow_peers_leave_all_to_the_disk),
+        cmocka_unit_test(test_take_side_that_is_much_slower_does_not_help),
+        cmocka_unit_test(test_take_each_side_is_tried_once_in_each_load),
         cmocka_unit_test(test_take_equal_sides_share),
         cmocka_unit_test(test_take_what_no_peer_has_is_the_disk_s_even_if_peers_are_preferred),
         cmocka_unit_test(test_take_preferred_peers_get_all_until_they_leave),
