@@ -164,6 +164,8 @@ static void test_decode_assign_fields_are_the_sender_s(void **state)
     assert_int_equal(out.assign.self, 1);
     assert_int_equal(out.assign.ranks_len, 3);
     assert_memory_equal(out.assign.ranks, ranks, sizeof ranks);
+    assert_int_equal(out.assign.sources_len, 2);
+    assert_memory_equal(out.assign.sources, cell_sources, sizeof cell_sources);
     gw_msg_fini(&out);
     gw_buf_fini(&b);
 }
@@ -252,6 +254,40 @@ static void test_decode_assign_with_ranks_out_of_order_is_refused(void **state)
     assert_assign_refused(&in);
 }
 
+static void test_decode_assign_with_a_source_of_no_cells_or_too_many_is_refused(void **state)
+{
+    (void)state;
+    struct gw_cell_holder many[GW_WIRE_SOURCES_MAX + 1];
+    struct gw_msg in = sample(GW_MSG_ASSIGN);
+    in.assign.sources = many;
+    for (uint32_t i = 0; i <= GW_WIRE_SOURCES_MAX; i++) many[i] = cell_sources[0];
+    in.assign.sources_len = GW_WIRE_SOURCES_MAX + 1;
+    assert_assign_refused(&in);
+    in.assign.sources_len = 1;
+    many[0].cells.s1 = many[0].cells.s0;
+    assert_assign_refused(&in);
+    many[0] = cell_sources[0];
+    many[0].pages[0] = '\0';
+    assert_assign_refused(&in);
+}
+
+static void test_decode_assign_without_pages_keeps_its_sources(void **state)
+{
+    (void)state;
+    struct gw_msg in = sample(GW_MSG_ASSIGN), out;
+    struct gw_assign_rank bare[3];
+    struct gw_buf b;
+    memcpy(bare, ranks, sizeof ranks);
+    for (int i = 0; i < 3; i++) bare[i].pages[0] = '\0';
+    in.assign.ranks = bare;
+    encode(&in, &b);
+    assert_int_equal(decode_exact(GW_MSG_ASSIGN, b.data, b.len, &out), GW_OK);
+    assert_int_equal(out.assign.sources_len, 2);
+    assert_string_equal(out.assign.ranks[0].pages, "");
+    gw_msg_fini(&out);
+    gw_buf_fini(&b);
+}
+
 static void test_put_tokens_without_logprobs_carries_zeros(void **state)
 {
     (void)state;
@@ -267,30 +303,39 @@ static void test_put_tokens_without_logprobs_carries_zeros(void **state)
     gw_buf_fini(&b);
 }
 
-/* N and N-1: what an older peer sends ends before the fields that it does not know. */
+/* Is what an older peer sends of it a message without the rest? */
+static void check_without_extension(unsigned type, const struct gw_msg *older)
+{
+    struct gw_msg in = sample(type), out;
+    struct gw_buf b, want, again;
+    encode(&in, &b);
+    encode(older, &want);
+    assert_true(want.len < b.len);
+    assert_memory_equal(b.data, want.data, want.len);
+    assert_int_equal(decode_exact(type, b.data, want.len, &out), GW_OK);
+    encode(&out, &again);
+    assert_int_equal(again.len, want.len);
+    assert_memory_equal(again.data, want.data, want.len);
+    gw_msg_fini(&out);
+    gw_buf_fini(&b);
+    gw_buf_fini(&want);
+    gw_buf_fini(&again);
+}
+
+/* N and N-1, and one before: what an older peer sends ends before the fields that it does not know. */
 static void test_decode_without_extension_is_a_message_without(void **state)
 {
     (void)state;
-    int extended = 0;
-    for (unsigned type = FIRST; type <= LAST; type++) {
-        struct gw_msg in = sample(type), older = in, out;
-        struct gw_buf b, want, again;
-        if (!without_extension(&older)) continue;
-        extended++;
-        encode(&in, &b);
-        encode(&older, &want);
-        assert_true(want.len < b.len);
-        assert_memory_equal(b.data, want.data, want.len);
-        assert_int_equal(decode_exact(type, b.data, want.len, &out), GW_OK);
-        encode(&out, &again);
-        assert_int_equal(again.len, want.len);
-        assert_memory_equal(again.data, want.data, want.len);
-        gw_msg_fini(&out);
-        gw_buf_fini(&b);
-        gw_buf_fini(&want);
-        gw_buf_fini(&again);
-    }
-    assert_int_equal(extended, 5);
+    int extended[4] = {0};
+    for (unsigned type = FIRST; type <= LAST; type++)
+        for (int proto = 2; proto <= 3; proto++) {
+            struct gw_msg older = sample(type);
+            if (!without_extension(&older, proto)) continue;
+            extended[proto]++;
+            check_without_extension(type, &older);
+        }
+    assert_int_equal(extended[2], 5); /* HELLO, SUBMIT, WARM, ASSIGN, HEARTBEAT */
+    assert_int_equal(extended[3], 2); /* ASSIGN, HEARTBEAT */
 }
 
 static void test_put_more_than_a_frame_holds_is_a_limit(void **state)
@@ -386,6 +431,8 @@ int main(void)
         cmocka_unit_test(test_decode_stores_with_an_address_twice_is_refused),
         cmocka_unit_test(test_decode_heartbeat_of_a_rank_without_steps_keeps_what_it_stored),
         cmocka_unit_test(test_decode_assign_with_ranks_out_of_order_is_refused),
+        cmocka_unit_test(test_decode_assign_with_a_source_of_no_cells_or_too_many_is_refused),
+        cmocka_unit_test(test_decode_assign_without_pages_keeps_its_sources),
         cmocka_unit_test(test_put_tokens_without_logprobs_carries_zeros),
         cmocka_unit_test(test_decode_without_extension_is_a_message_without),
         cmocka_unit_test(test_put_more_than_a_frame_holds_is_a_limit),

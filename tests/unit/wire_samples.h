@@ -32,6 +32,8 @@ static struct gw_assign_rank ranks[3] = {
 static struct gw_page_holder holders[2] = {{"127.0.0.1:5001", {0, 2, 0, 3}},
                                            {"[fd00::1]:5003", {2, 3, 0, 8}}};
 static struct gw_store_host hosts[2] = {{"127.0.0.1:5001", "i-0a"}, {"[fd00::1]:5003", "i-0b"}};
+static struct gw_cell_holder cell_sources[2] = {{"127.0.0.1:5001", {0, 1, 0, 8}},
+                                                {"[fd00::1]:5003", {0, 2, 3, 8}}};
 static struct gw_cutover_item items[3] = {{1, 2}, {3, 4}, {UINT64_MAX, UINT32_MAX}};
 
 static void fill_session(struct gw_msg *m)
@@ -67,7 +69,8 @@ static void fill_session(struct gw_msg *m)
     case GW_MSG_WELCOME: m->welcome = (struct gw_msg_welcome){"mac", 250, 5000}; break;
     case GW_MSG_REFUSE: m->refuse = (struct gw_msg_refuse){GW_REFUSE_MODEL, "other model"}; break;
     case GW_MSG_HEARTBEAT:
-        m->heartbeat = (struct gw_msg_heartbeat){1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 9, 12, 14, 13, 15, 16};
+        m->heartbeat =
+            (struct gw_msg_heartbeat){1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 9, 12, 14, 13, 15, 16, 17, 18};
         break;
     case GW_MSG_PING: m->ping.sequence = 1ull << 63; break;
     case GW_MSG_NOTICE: m->notice = (struct gw_msg_notice){GW_NOTICE_PREEMPT, 120000}; break;
@@ -115,7 +118,7 @@ static struct gw_msg sample(enum gw_msg_type type)
     case GW_MSG_TOKENS: m.tokens = (struct gw_msg_tokens){77, 2, 1, {10, 3, 2, ids, logprobs, top}}; break;
     case GW_MSG_REJECT: m.reject = (struct gw_msg_reject){77, 2, GW_ERR_LIMIT, "too long"}; break;
     case GW_MSG_CUTOVER: m.cutover = (struct gw_msg_cutover){3, items}; break;
-    case GW_MSG_ASSIGN: m.assign = (struct gw_msg_assign){1ull << 33, 1, 3, ranks}; break;
+    case GW_MSG_ASSIGN: m.assign = (struct gw_msg_assign){1ull << 33, 1, 3, ranks, 2, cell_sources}; break;
     case GW_MSG_READY: m.ready = (struct gw_msg_ready){65536, 4096, 64, 1ull << 40, true}; break;
     case GW_MSG_BROKEN: m.broken = (struct gw_msg_broken){2, GW_ERR_IO, "rank 2 is gone"}; break;
     case GW_MSG_STORES: m.stores = (struct gw_msg_stores){2, hosts}; break;
@@ -129,9 +132,21 @@ static struct gw_msg sample(enum gw_msg_type type)
 
 static struct gw_assign_rank ranks_without[3];
 
-/* What protocol 2 has of it; false: that is all of it. */
-static bool without_extension(struct gw_msg *m)
+/* Leaves of it what protocol 3 has; false: that is all of it. */
+static bool without_protocol_4(struct gw_msg *m)
 {
+    switch (m->type) {
+    case GW_MSG_HEARTBEAT: m->heartbeat.weight_disk_bytes = m->heartbeat.weight_peer_bytes = 0; return true;
+    case GW_MSG_ASSIGN: m->assign.sources_len = 0; return true;
+    default: return false;
+    }
+}
+
+/* … what protocol 2 or 3 has. */
+static bool without_extension(struct gw_msg *m, int proto)
+{
+    bool less = without_protocol_4(m);
+    if (proto == 3) return less;
     switch (m->type) {
     case GW_MSG_HELLO: m->hello.pages[0] = '\0'; return true;
     case GW_MSG_HEARTBEAT:
@@ -145,7 +160,7 @@ static bool without_extension(struct gw_msg *m)
         for (int i = 0; i < 3; i++) ranks_without[i].pages[0] = '\0';
         m->assign.ranks = ranks_without;
         return true;
-    default: return false;
+    default: return less;
     }
 }
 
