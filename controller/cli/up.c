@@ -32,7 +32,8 @@
 #define WORKER_ARGS_MAX 32
 
 struct options {
-    const char *model, *host, *state, *log_dir, *worker_connect, *isa, *api_keys, *layout, *kv_restore;
+    const char *model, *host, *state, *log_dir, *worker_connect, *isa, *api_keys, *layout, *kv_restore,
+        *weights;
     int64_t workers, port, admin_port, worker_port, threads, kv_tokens, memory_limit;
     double replace_after_s, term_grace_s;
     const char *store;
@@ -134,6 +135,8 @@ static gw_err_t start_worker(struct up *up, struct fleet_worker *w, struct gw_er
                                    memory,
                                    "--kv-restore",
                                    (char *)up->o.kv_restore,
+                                   "--weights",
+                                   (char *)up->o.weights,
                                    NULL};
     up->fleet.changed = true;
     return gw_proc_start(argv, log, &w->pid, ctx);
@@ -541,6 +544,7 @@ static gw_err_t parse(struct up *up, int argc, char **argv, bool *help, struct g
          0, 0},
         {"kv-restore", GW_FLAG_STRING, &o->kv_restore, "HOW",
          "of each worker: auto, fetch or recompute the KV of requests that ran elsewhere", 0, 0},
+        {"weights", GW_FLAG_STRING, &o->weights, "HOW", "of each worker: from disk, peers, or auto", 0, 0},
         {"redis", GW_FLAG_BOOL, &o->redis, NULL,
          "start a redis-server as the workers' store of KV pages, instead of their own memory", 0, 0},
         {"store", GW_FLAG_STRING, &o->store, "URL[,...]", "a Redis that is there (godwit-worker --help)", 0,
@@ -575,6 +579,7 @@ int gw_up_main(int argc, char **argv)
                              .term_grace_s = 30,
                              .isa = "auto",
                              .kv_restore = "auto",
+                             .weights = "auto",
                              .store = "peers",
                              .layout = "replicas"};
     signal(SIGPIPE, SIG_IGN);
