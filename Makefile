@@ -162,7 +162,7 @@ UNIT_WORKER += test_stores test_checkpoint
 UNIT_WORKER += test_cell_race test_cell_load
 UNIT_CORE := test_core_requests test_core_workers test_core_moves test_core_route test_core_pipelines \
              test_core_plan test_core_transitions test_core_holders test_core_warm
-UNIT_CORE += test_core_restore test_core_stores
+UNIT_CORE += test_core_restore test_core_stores test_core_sources
 UNIT_PLAN := test_plan_search test_plan_rules test_plan_assign test_plan_move test_plan_planner
 UNIT_TEXT := test_tokenizer test_tokenizer_files test_detok test_stops test_chat_template test_chat_template_bounds
 UNIT_FRONT := test_http_parser test_openai_request test_choice test_front_api test_front_failures test_front_conn test_front_admin
@@ -295,6 +295,7 @@ TSAN += test_layout
 TSAN += test_journal test_handover
 TSAN += test_store_faults test_store_peer test_store_mix
 TSAN += test_stores test_checkpoint
+TSAN += test_cell_line test_cell_load
 # End-to-end scripts: PATH[,ARG...][@seconds allowed]. SHORT are part of `make check`, LONG of `make test-full` only.
 E2E_SHORT := tests/lint/test_lint.py@120 tests/e2e/test_harness.py@120 tests/e2e/test_curl.py@120
 E2E := tests/e2e/test_install.py@600 tests/e2e/test_openai.py@300 tests/e2e/test_bad_input.py@300 \
@@ -307,10 +308,11 @@ E2E += tests/e2e/test_layout_cli.py@300 tests/e2e/test_failpoints.py@400
 E2E += tests/e2e/test_resume.py@300 tests/e2e/test_standby.py@300 tests/e2e/test_handover.py@300
 E2E += tests/e2e/test_controller_deaths.py@300
 E2E += tests/e2e/test_stores.py@400
+E2E += tests/e2e/test_weights.py@300
 E2E_LONG :=
 # Programs that print `bench` lines: C ones (tests/bench/<name>.c, run on the release build) and scripts.
 BENCH := bench_kernels bench_coll bench_engine bench_sampler bench_plan
-BENCH_MODEL := bench_ranks bench_prepare bench_moves
+BENCH_MODEL := bench_ranks bench_prepare bench_moves bench_weights
 LIBS_bench_moves := -lcmocka
 BENCH_E2E := tests/bench/bench_recovery.py
 
