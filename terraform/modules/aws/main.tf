@@ -37,4 +37,12 @@ module "boot" {
   }
   controller_address = var.controller_private_ip
   hook_s             = var.terminate_hook_s - 10 # what is left when the watch sees it
+
+  capacity = {
+    spot      = { name = module.logic.groups["spot"].name, min = var.spot.min, max = var.spot.max }
+    on_demand = { name = module.logic.groups["on-demand"].name, min = var.on_demand.min, max = var.on_demand.max }
+    region    = data.aws_region.this.name
+    queue_url = aws_sqs_queue.notices.url
+    hook_s    = var.terminate_hook_s - 10
+  }
 }

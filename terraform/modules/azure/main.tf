@@ -27,4 +27,18 @@ module "boot" {
   }
   controller_address = var.controller_private_ip
   notice_s           = 30
+
+  # Scale sets are named by their whole ids there.
+  capacity = {
+    spot = {
+      name = trimprefix(azurerm_linux_virtual_machine_scale_set.worker["spot"].id, "/")
+      min  = var.spot.min
+      max  = var.spot.max
+    }
+    on_demand = {
+      name = trimprefix(azurerm_linux_virtual_machine_scale_set.worker["on-demand"].id, "/")
+      min  = var.on_demand.min
+      max  = var.on_demand.max
+    }
+  }
 }

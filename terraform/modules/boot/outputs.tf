@@ -10,5 +10,5 @@ output "worker" {
 
 output "controller" {
   description = "User data of the controller: a shell script."
-  value       = "#!/bin/bash\n${templatefile("${path.module}/templates/controller.sh.tftpl", merge(local.common, { steps = local.common_steps }))}"
+  value       = "#!/bin/bash\n${templatefile("${path.module}/templates/controller.sh.tftpl", merge(local.common, { steps = local.common_steps, capacity = var.capacity }))}"
 }

@@ -83,3 +83,15 @@ variable "hook_s" {
   type        = number
   default     = 90
 }
+
+variable "capacity" {
+  description = "The two groups whose sizes the controller sets, named as the cloud's API takes them; AWS: also region, notice queue and how long the terminate hook waits. null: sizes are set by hand."
+  type = object({
+    spot      = object({ name = string, min = number, max = number })
+    on_demand = object({ name = string, min = number, max = number })
+    region    = optional(string, "")
+    queue_url = optional(string, "")
+    hook_s    = optional(number, 90)
+  })
+  default = null
+}

@@ -1,7 +1,8 @@
 # Godwit on GCP: a spot group and its on-demand fallback, and the controller. What is decided, is in ./logic and ../boot.
 
 locals {
-  labels = merge(var.labels, { godwit-cluster = var.name })
+  labels   = merge(var.labels, { godwit-cluster = var.name })
+  managers = "projects/${var.project}/regions/${module.logic.region}/instanceGroupManagers"
 }
 
 module "logic" {
@@ -26,5 +27,11 @@ module "boot" {
     admin_token = "projects/${var.project}/secrets/${var.secrets.admin_token}"
   }
   controller_address = var.controller_private_ip
-  notice_s           = 30 # no provider version of this line sets a longer one (preemptionNoticeDuration)
+
+  capacity = {
+    spot      = { name = "${local.managers}/${module.logic.groups["spot"].name}", min = var.spot.min, max = var.spot.max }
+    on_demand = { name = "${local.managers}/${module.logic.groups["on-demand"].name}", min = var.on_demand.min, max = var.on_demand.max }
+  }
+
+  notice_s = 30 # no provider version of this line sets a longer one (preemptionNoticeDuration)
 }

@@ -44,6 +44,38 @@ run "watch_starts_before_the_model_is_fetched" {
   }
 }
 
+run "controller_is_told_of_its_groups_and_keeps_a_journal" {
+  command = plan
+  variables {
+    capacity = {
+      spot      = { name = "g-spot", min = 1, max = 8 }
+      on_demand = { name = "g-on-demand", min = 0, max = 2 }
+      region    = "eu-central-1"
+      queue_url = "https://sqs.eu-central-1.amazonaws.com/1/q"
+    }
+  }
+  assert {
+    condition     = strcontains(output.controller, "journal = /var/lib/godwit/journal")
+    error_message = "without a journal the controller writes no sizes"
+  }
+  assert {
+    condition     = strcontains(output.controller, "cloud = aws\nspot-group = g-spot\nspot-min = 1\nspot-max = 8\non-demand-group = g-on-demand\n")
+    error_message = "the groups are not named"
+  }
+  assert {
+    condition     = strcontains(output.controller, "cloud-region = eu-central-1\nnotice-queue = https://sqs.eu-central-1.amazonaws.com/1/q\n")
+    error_message = "region or queue is missing"
+  }
+}
+
+run "controller_without_groups_sets_no_sizes" {
+  command = plan
+  assert {
+    condition     = !strcontains(output.controller, "spot-group") && !strcontains(output.controller, "notice-queue")
+    error_message = "groups that nobody named"
+  }
+}
+
 run "controller_asks_for_a_token" {
   command = plan
   assert {
