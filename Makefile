@@ -34,7 +34,8 @@ LIBS     := -lhiredis -levent_openssl -levent_pthreads -levent -lcjson -lssl -lc
 # ---- sources, a list per folder ------------------------------------------------------------------------------
 
 BASE := base/err.c base/failpoint.c base/log.c base/clock.c base/buf.c base/utf8.c base/file.c base/json.c base/json_lex.c base/hash.c base/rng.c \
-        base/args.c base/frame.c base/pool.c base/sockaddr.c base/secret.c base/id_map.c base/tls.c base/socket.c
+        base/args.c base/frame.c base/pool.c base/sockaddr.c base/secret.c base/id_map.c base/tls.c base/tls_verify.c base/socket.c
+BASE += base/thread.c
 MIGRATE := migrate/request.c migrate/wire.c migrate/wire_session.c migrate/wire_request.c migrate/wire_layout.c
 MIGRATE += migrate/profile.c migrate/block_name.c migrate/model_files.c migrate/fingerprint.c
 MIGRATE += migrate/plan.c
@@ -150,7 +151,7 @@ UNIT_BASE += test_base_tls test_base_socket
 UNIT_MIGRATE := test_request test_wire test_wire_wrong test_block_name test_fingerprint
 UNIT_MIGRATE += test_geometry test_page_codec test_peer test_peer_server test_peer_wrong test_peer_pull test_peer_pull_wrong test_rate test_peer_zombie test_pull_mix
 UNIT_MIGRATE += test_cell_line
-UNIT_MIGRATE += test_page_seal test_store_redis test_store_faults test_store_peer test_store_memory test_store_mix
+UNIT_MIGRATE += test_page_seal test_store_redis test_redis_tls test_store_faults test_store_peer test_store_memory test_store_mix
 UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_kernels_rows test_kernels_attention test_kernels_digest test_kernels_pick
 UNIT_KERNELS += test_share_tree test_coll test_coll_frames test_coll_failures
 UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safetensors test_sampler \

@@ -20,9 +20,10 @@ void gw_socket_close(struct gw_socket *s)
 gw_err_t gw_socket_shake(struct gw_socket *s, const struct gw_tls *tls, bool dials, short *events,
                          const char **why)
 {
-    if (!s->tls && gw_tls_session_create(tls, s->fd, dials, &s->tls) != GW_OK) {
-        *why = "TLS: out of memory";
-        return GW_ERR_MEMORY;
+    gw_err_t err = s->tls ? GW_OK : gw_tls_session_create(tls, s->fd, dials, &s->tls);
+    if (err != GW_OK) {
+        *why = err == GW_ERR_MEMORY ? "TLS: out of memory" : "TLS: the socket is not connected";
+        return err;
     }
     return gw_tls_shake(s->tls, events, why);
 }

@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hash.h"
 #include "base/sockaddr.h"
+#include "base/tls_internal.h"
 
 #define SUITES       "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256"
 #define GROUPS       "X25519:P-256"
@@ -22,22 +22,13 @@
 #define DIRECT_BYTES (RECORD_BYTES / 2)
 #define CALL_BYTES   (16 * RECORD_BYTES) /* of one write: others on this thread have their turn, too */
 #define READ_AHEAD   ((size_t)64 << 10) /* of one recv(2): some records; it stays in L2 until they are opened */
-#define REKEY_BYTES  ((uint64_t)64 << 30) /* RFC 8446 5.5 allows AES-GCM 2^24.5 full records: 360 GiB */
-#define RECORD_TYPES 0x14, 0x17           /* change_cipher_spec to application_data */
-#define LEGACY_MAJOR 3                    /* the version's first byte in every record, also of TLS 1.3 */
+#define RECORD_TYPES 0x14, 0x17         /* change_cipher_spec to application_data */
+#define LEGACY_MAJOR 3                  /* the version's first byte in every record, also of TLS 1.3 */
 
 static const char salt[] = "godwit tls 1";
 static const unsigned char identity[] = "godwit cluster";
 static const unsigned char suite_of_psk[] = {0x13,
                                              0x01}; /* TLS_AES_128_GCM_SHA256: it says the hash, SHA-256 */
-
-struct gw_tls {
-    SSL_CTX *ssl_ctx;
-    BIO_METHOD *socket_method;
-    uint8_t psk[GW_SHA256_BYTES];
-    bool everywhere;
-    uint64_t rekey_bytes;
-};
 
 struct gw_tls_session {
     SSL *ssl;
@@ -45,6 +36,7 @@ struct gw_tls_session {
     bool at_end;        /* the socket's */
     gw_err_t err;       /* what ended it */
     const char *reason; /* static text */
+    bool verifies;      /* the server by its certificate */
     bool more;
     size_t held; /* bytes of the caller's next write that are on their way */
     uint64_t rekey_bytes, until_rekey;
@@ -73,6 +65,15 @@ static const char *why_of(unsigned long code)
     case SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE: return wrong_key;
     default: return unclear;
     }
+}
+
+/* The same of a server with a certificate. */
+static const char *why_of_server(const SSL *ssl, unsigned long code)
+{
+    long verdict = SSL_get_verify_result(ssl);
+    const char *reason = code ? ERR_reason_error_string(code) : NULL;
+    if (verdict != X509_V_OK) return X509_verify_cert_error_string(verdict);
+    return reason ? reason : "the server closed the connection during the TLS handshake";
 }
 
 /* ---- the pre-shared key ---- */
@@ -151,7 +152,7 @@ static long socket_ctrl(BIO *bio, int command, long number, void *pointer)
     return command == BIO_CTRL_FLUSH; /* nothing is kept back */
 }
 
-static gw_err_t make_socket_method(struct gw_tls *tls)
+gw_err_t tls_make_socket_method(struct gw_tls *tls)
 {
     tls->socket_method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "godwit socket");
     bool ok = tls->socket_method && BIO_meth_set_read(tls->socket_method, socket_read) == 1 &&
@@ -187,10 +188,10 @@ gw_err_t gw_tls_create(const struct gw_tls_config *config, struct gw_tls **out, 
     struct gw_tls *tls = calloc(1, sizeof *tls);
     if (!tls) return gw_fail(ctx, GW_ERR_MEMORY, "TLS: out of memory");
     tls->everywhere = config->everywhere;
-    tls->rekey_bytes = config->rekey_bytes ? config->rekey_bytes : REKEY_BYTES;
+    tls->rekey_bytes = config->rekey_bytes ? config->rekey_bytes : TLS_REKEY_BYTES;
     derive_psk(tls, config);
     gw_err_t err = make_ssl_ctx(tls);
-    if (err == GW_OK) err = make_socket_method(tls);
+    if (err == GW_OK) err = tls_make_socket_method(tls);
     if (err == GW_OK) {
         *out = tls;
         return GW_OK;
@@ -205,6 +206,7 @@ void gw_tls_destroy(struct gw_tls *tls)
     SSL_CTX_free(tls->ssl_ctx);
     BIO_meth_free(tls->socket_method);
     gw_bytes_wipe(tls->psk, sizeof tls->psk);
+    free(tls->name);
     free(tls);
 }
 
@@ -235,14 +237,19 @@ gw_err_t gw_tls_session_create(const struct gw_tls *tls, int fd, bool dials, str
     struct gw_tls_session *s = calloc(1, sizeof *s);
     BIO *bio = BIO_new(tls->socket_method);
     SSL *ssl = SSL_new(tls->ssl_ctx);
-    if (!s || !bio || !ssl) {
+    gw_err_t err = s && bio && ssl ? GW_OK : GW_ERR_MEMORY;
+    if (err == GW_OK && tls->verifies) err = tls_expect_name(tls, ssl, fd);
+    if (err != GW_OK) {
         free(s);
         BIO_free(bio);
         SSL_free(ssl);
-        return GW_ERR_MEMORY;
+        return err;
     }
-    *s = (struct gw_tls_session){
-        .ssl = ssl, .fd = fd, .rekey_bytes = tls->rekey_bytes, .until_rekey = tls->rekey_bytes};
+    *s = (struct gw_tls_session){.ssl = ssl,
+                                 .fd = fd,
+                                 .verifies = tls->verifies,
+                                 .rekey_bytes = tls->rekey_bytes,
+                                 .until_rekey = tls->rekey_bytes};
     BIO_set_data(bio, s);
     BIO_set_init(bio, 1);
     SSL_set_bio(ssl, bio, bio); /* the session's own from here on */
@@ -279,12 +286,12 @@ gw_err_t gw_tls_shake(struct gw_tls_session *s, short *events, const char **why)
     if (result != 1 && is_waiting(s, result, events)) return GW_OK;
     if (result != 1) {
         unsigned long code = ERR_peek_error();
-        *why = code ? why_of(code) : closed;
+        *why = s->verifies ? why_of_server(s->ssl, code) : code ? why_of(code) : closed;
         return code ? GW_ERR_PROTO : GW_ERR_IO;
     }
     *events = 0;
     s->more = SSL_has_pending(s->ssl);
-    if (SSL_session_reused(s->ssl)) return GW_OK; /* by the pre-shared key */
+    if (s->verifies || SSL_session_reused(s->ssl)) return GW_OK; /* reused: by the pre-shared key */
     *why = wrong_key;
     return GW_ERR_PROTO;
 }
@@ -391,6 +398,7 @@ static gw_err_t count_for_rekey(struct gw_tls_session *s, size_t bytes, struct g
     s->until_rekey -= bytes < s->until_rekey ? bytes : s->until_rekey;
     if (s->until_rekey > 0) return GW_OK;
     s->until_rekey = s->rekey_bytes;
+    if (SSL_version(s->ssl) < TLS1_3_VERSION) return GW_OK;
     return SSL_key_update(s->ssl, SSL_KEY_UPDATE_NOT_REQUESTED) == 1 ? GW_OK : fail_session(s, ctx);
 }
 

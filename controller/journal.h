@@ -30,15 +30,16 @@
 struct gw_journal;
 
 struct gw_journal_config {
-    const char *where; /* a directory; redis://… */
+    const char *where; /* a directory; redis://…, rediss://… */
     const void *key;   /* the cluster key; used, not kept */
     size_t key_len;
-    uint64_t term_min;         /* the new term is at least this */
-    const char *password_file; /* Redis; NULL = none */
-    const char *owner;         /* Redis: who we are, for people */
-    int64_t lease_us;          /* Redis; 0 = 10 s */
-    bool insecure_plaintext;   /* Redis off loopback without TLS */
-    size_t compact_bytes;      /* file: a segment is rewritten when it has so many; 0 = 64 MiB */
+    uint64_t term_min;                          /* the new term is at least this */
+    const char *password_file;                  /* Redis; NULL = none */
+    const char *owner;                          /* Redis: who we are, for people */
+    int64_t lease_us;                           /* Redis; 0 = 10 s */
+    bool insecure_plaintext;                    /* Redis off loopback without TLS */
+    const char *redis_ca_file, *redis_tls_name; /* of a rediss:// one: base/tls_verify.h */
+    size_t compact_bytes; /* file: a segment is rewritten when it has so many; 0 = 64 MiB */
     const struct gw_log *log;
     /* The journal is not ours any more; called once, from the loop. NULL: never of interest. */
     void (*lost)(void *arg, const char *why);

@@ -402,6 +402,8 @@ static gw_err_t open_all(struct redis *r, const struct gw_journal_config *config
 {
     const struct gw_redis_config link = {.url = config->where,
                                          .password_file = config->password_file,
+                                         .ca_file = config->redis_ca_file,
+                                         .tls_name = config->redis_tls_name,
                                          .insecure_plaintext = config->insecure_plaintext};
     TRY(gw_record_sealer_create(config->key, config->key_len, &r->sealer, ctx));
     TRY(gw_redis_open(&link, &r->link, ctx));

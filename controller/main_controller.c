@@ -393,10 +393,12 @@ static gw_err_t try_journal(struct program *p, struct gw_err_ctx *ctx)
                                              .owner = owner,
                                              .lease_us = (int64_t)(p->o.lease_s * 1e6),
                                              .insecure_plaintext = p->o.insecure_plaintext,
+                                             .redis_ca_file = p->o.redis_ca_file,
+                                             .redis_tls_name = p->o.redis_tls_name,
                                              .log = &p->log,
                                              .lost = on_journal_lost,
                                              .arg = p};
-    bool redis = strncmp(p->o.journal, "redis://", 8) == 0;
+    bool redis = strncmp(p->o.journal, "redis", 5) == 0 && strstr(p->o.journal, "://");
     return gw_journal_open(p->loop, redis ? &gw_journal_redis : &gw_journal_file, &config, &p->journal, ctx);
 }
 

@@ -11,14 +11,15 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/secret.h"
 #include "base/sockaddr.h"
+#include "base/tls_verify.h"
 
 #define SCHEME        "redis://"
+#define SCHEME_TLS    "rediss://"
 #define TIMEOUT_US    (2 * GW_US_PER_S)
 #define READ_BYTES    65536
 #define DATABASES_MAX 65535
@@ -30,7 +31,8 @@ struct gw_redis {
     char *password;
     size_t password_len;
     int64_t timeout_us, deadline_us;
-    int fd; /* -1: not connected */
+    struct gw_tls *tls;      /* NULL: plaintext */
+    struct gw_socket socket; /* none: not connected */
     struct redis_replies *replies;
     struct gw_redis_reply *reply; /* of the call under way */
     bool answered;
@@ -46,13 +48,12 @@ static gw_err_t fail_io(struct gw_err_ctx *ctx, const char *what)
 
 static void disconnect(struct gw_redis *r)
 {
-    if (r->fd >= 0) close(r->fd);
-    r->fd = -1;
+    gw_socket_close(&r->socket);
 }
 
 static gw_err_t wait_for(struct gw_redis *r, short events, struct gw_err_ctx *ctx)
 {
-    struct pollfd p = {.fd = r->fd, .events = events};
+    struct pollfd p = {.fd = r->socket.fd, .events = events};
     for (;;) {
         int64_t left_us = r->deadline_us - gw_clock_mono_us();
         if (left_us <= 0) return gw_fail(ctx, GW_ERR_IO, "Redis: no answer in time");
@@ -65,15 +66,13 @@ static gw_err_t wait_for(struct gw_redis *r, short events, struct gw_err_ctx *ct
 static gw_err_t send_all(struct gw_redis *r, const char *bytes, size_t len, struct gw_err_ctx *ctx)
 {
     while (len > 0) {
-        ssize_t n = send(r->fd, bytes, len, MSG_NOSIGNAL);
-        if (n < 0 && errno == EAGAIN) {
-            TRY(wait_for(r, POLLOUT, ctx));
-        } else if (n < 0 && errno != EINTR) {
-            return fail_io(ctx, "send");
-        } else if (n > 0) {
-            bytes += n;
-            len -= (size_t)n;
-        }
+        struct iovec one = {(void *)(uintptr_t)bytes, len}; /* only read */
+        size_t n;
+        gw_err_t err = gw_socket_writev(&r->socket, &one, 1, 0, &n, ctx);
+        if (err != GW_OK) return gw_fail_prefix(ctx, err, "Redis: send");
+        if (n == 0) TRY(wait_for(r, POLLOUT, ctx));
+        bytes += n;
+        len -= n;
     }
     return GW_OK;
 }
@@ -82,14 +81,13 @@ static gw_err_t receive_answer(struct gw_redis *r, struct gw_err_ctx *ctx)
 {
     r->answered = false;
     while (!r->answered) {
-        ssize_t n = recv(r->fd, r->bytes, sizeof r->bytes, 0);
-        if (n == 0) return gw_fail(ctx, GW_ERR_IO, "Redis: it closed the connection");
+        size_t n;
+        gw_err_t err = gw_socket_read(&r->socket, r->bytes, sizeof r->bytes, &n, ctx);
+        if (err != GW_OK) return gw_fail_prefix(ctx, err, "Redis");
         if (n > 0)
-            TRY(redis_replies_feed(r->replies, r->bytes, (size_t)n, ctx));
-        else if (errno == EAGAIN)
+            TRY(redis_replies_feed(r->replies, r->bytes, n, ctx));
+        else
             TRY(wait_for(r, POLLIN, ctx));
-        else if (errno != EINTR)
-            return fail_io(ctx, "receive");
     }
     return GW_OK;
 }
@@ -152,18 +150,20 @@ static gw_err_t finish_connect(struct gw_redis *r, struct gw_err_ctx *ctx)
     int error = 0, one = 1;
     socklen_t len = sizeof error;
     TRY(wait_for(r, POLLOUT, ctx));
-    if (getsockopt(r->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0) return fail_io(ctx, "connect");
+    if (getsockopt(r->socket.fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0) return fail_io(ctx, "connect");
     errno = error;
     if (error != 0) return fail_io(ctx, "connect");
-    setsockopt(r->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* a unix socket has none */
-    return GW_OK;
+    setsockopt(r->socket.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* a unix socket has none */
+    if (!r->tls) return GW_OK;
+    gw_err_t err = gw_socket_shake_until(&r->socket, r->tls, true, r->deadline_us, ctx);
+    return err == GW_OK ? GW_OK : gw_fail_prefix(ctx, GW_ERR_IO, "Redis: TLS");
 }
 
 static gw_err_t reach(struct gw_redis *r, struct gw_err_ctx *ctx)
 {
-    r->fd = socket(r->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (r->fd < 0) return fail_io(ctx, "socket");
-    if (connect(r->fd, (struct sockaddr *)&r->addr, r->addr_len) != 0 && errno != EINPROGRESS)
+    r->socket = gw_socket_plain(socket(r->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (r->socket.fd < 0) return fail_io(ctx, "socket");
+    if (connect(r->socket.fd, (struct sockaddr *)&r->addr, r->addr_len) != 0 && errno != EINPROGRESS)
         return fail_io(ctx, "connect");
     TRY(finish_connect(r, ctx));
     if (redis_replies_reset(r->replies) != GW_OK) return gw_fail(ctx, GW_ERR_MEMORY, "Redis: out of memory");
@@ -177,7 +177,7 @@ gw_err_t gw_redis_call(struct gw_redis *r, const struct gw_redis_arg *args, int 
 {
     reply->answer = (struct redis_answer){0};
     r->deadline_us = gw_clock_mono_us() + r->timeout_us;
-    gw_err_t err = r->fd >= 0 ? GW_OK : reach(r, ctx);
+    gw_err_t err = r->socket.fd >= 0 ? GW_OK : reach(r, ctx);
     if (err == GW_OK) err = exchange(r, args, args_len, reply, ctx);
     /* An answer to this call that comes later would be taken for the next one's. */
     if (err != GW_OK && reply->answer.error[0] == '\0') disconnect(r);
@@ -209,10 +209,11 @@ static gw_err_t parse_url(struct gw_redis *r, const struct gw_redis_config *c, s
 {
     char endpoint[128], host[64];
     uint16_t port;
-    if (strncmp(c->url, SCHEME, sizeof SCHEME - 1) != 0)
-        return gw_fail(ctx, GW_ERR_INPUT, "'%s' does not begin with " SCHEME, c->url);
-    const char *rest = c->url + sizeof SCHEME - 1;
-    if (rest[0] == '/') return parse_unix(r, rest, ctx);
+    bool tls = strncmp(c->url, SCHEME_TLS, sizeof SCHEME_TLS - 1) == 0;
+    if (!tls && strncmp(c->url, SCHEME, sizeof SCHEME - 1) != 0)
+        return gw_fail(ctx, GW_ERR_INPUT, "'%s' does not begin with " SCHEME " or " SCHEME_TLS, c->url);
+    const char *rest = c->url + (tls ? sizeof SCHEME_TLS : sizeof SCHEME) - 1;
+    if (rest[0] == '/' && !tls) return parse_unix(r, rest, ctx);
     size_t len = strcspn(rest, "/");
     if (len >= sizeof endpoint) return gw_fail(ctx, GW_ERR_INPUT, "'%s': the address is too long", c->url);
     if (memchr(rest, '@', len))
@@ -221,12 +222,14 @@ static gw_err_t parse_url(struct gw_redis *r, const struct gw_redis_config *c, s
     if (rest[len] && rest[len + 1]) TRY(parse_database(r, rest + len + 1, ctx));
     TRY(gw_sockaddr_split(endpoint, host, sizeof host, &port, ctx));
     TRY(gw_sockaddr_parse(host, port, &r->addr, &r->addr_len, ctx));
+    const struct gw_tls_verify_config config = {.ca_file = c->ca_file, .name = c->tls_name};
+    if (tls) return gw_tls_verify_create(&config, &r->tls, ctx);
     if (c->insecure_plaintext || gw_sockaddr_is_loopback(&r->addr)) return GW_OK;
-    return gw_fail(
-        ctx, GW_ERR_INPUT,
-        "'%s': no TLS to Redis yet; --insecure-plaintext if the network is yours (what is written is "
-        "sealed, the password is not)",
-        c->url);
+    return gw_fail(ctx, GW_ERR_INPUT,
+                   "'%s' is not loopback: say " SCHEME_TLS
+                   ", or --insecure-plaintext if the network is yours (what is "
+                   "written is sealed, the password is not)",
+                   c->url);
 }
 
 static gw_err_t set_up(struct gw_redis *r, const struct gw_redis_config *c, struct gw_err_ctx *ctx)
@@ -242,7 +245,7 @@ gw_err_t gw_redis_open(const struct gw_redis_config *c, struct gw_redis **out, s
 {
     struct gw_redis *r = calloc(1, sizeof *r);
     if (!r) return gw_fail(ctx, GW_ERR_MEMORY, "Redis: out of memory");
-    r->fd = -1;
+    r->socket = gw_socket_none();
     r->timeout_us = c->timeout_us ? c->timeout_us : TIMEOUT_US;
     snprintf(r->database, sizeof r->database, "0");
     gw_err_t err = set_up(r, c, ctx);
@@ -257,6 +260,7 @@ void gw_redis_close(struct gw_redis *r)
 {
     if (!r) return;
     disconnect(r);
+    gw_tls_destroy(r->tls);
     redis_replies_destroy(r->replies);
     gw_secret_free(r->password, r->password_len);
     free(r);

@@ -11,6 +11,7 @@
 
 #include <stdint.h>
 
+#include "base/socket.h"
 #include "migrate/redis_replies.h"
 
 #define GW_REDIS_ARGS_MAX  1024
@@ -19,10 +20,12 @@
 struct gw_redis;
 
 struct gw_redis_config {
-    const char *url;           /* redis://address:port[/database], redis:///path/of/a/unix/socket */
-    const char *password_file; /* NULL: none */
-    int64_t timeout_us;        /* of a call, connecting included; 0 = 2 s */
-    bool insecure_plaintext;   /* an address off loopback is fine */
+    const char
+        *url; /* redis://address:port[/database], rediss://… with TLS, redis:///path/of/a/unix/socket */
+    const char *password_file;      /* NULL: none */
+    const char *ca_file, *tls_name; /* base/tls_verify.h */
+    int64_t timeout_us;             /* of a call, connecting included; 0 = 2 s */
+    bool insecure_plaintext;        /* an address off loopback is fine */
 };
 
 struct gw_redis_arg {

@@ -247,6 +247,7 @@ void gw_store_destroy(struct gw_store *s)
     if (s->loop) event_base_free(s->loop);
     if (s->wake_fd >= 0) close(s->wake_fd);
     gw_page_sealer_destroy(s->sealer);
+    gw_tls_destroy(s->tls);
     pthread_mutex_destroy(&s->lock);
     free(s->chunk);
     free(s);

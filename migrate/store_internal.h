@@ -9,7 +9,7 @@
  * Life of a server (state, what ends it):
  *
  *     AWAY      until due_us, then dialed (a server without an address: until a socket is attached)
- *     DIALING   connected → GREETING      refused, late → AWAY
+ *     DIALING   connected, TLS open where it is wanted → GREETING      refused, late → AWAY
  *     GREETING  the protocol says that it is ready → UP      refused, late → AWAY
  *     UP        broken, garbage, no answer for stall_us → AWAY
  *
@@ -102,9 +102,10 @@ struct store_server {
     void *protocol_state;
     char address[STORE_ADDRESS_MAX + 1]; /* for logs and scores */
     struct sockaddr_storage addr;
-    socklen_t addr_len;      /* 0: sockets are attached */
-    uint64_t seed;           /* of its scores */
-    void (*left)(void *arg); /* may be NULL; a connection of it was left */
+    socklen_t addr_len;       /* 0: sockets are attached */
+    const struct gw_tls *tls; /* NULL: not over what it dials */
+    uint64_t seed;            /* of its scores */
+    void (*left)(void *arg);  /* may be NULL; a connection of it was left */
     void *left_arg;
 
     enum store_server_state state;
@@ -127,6 +128,7 @@ struct gw_store {
     uint64_t queue_ops, queue_bytes;
     int64_t connect_us, stall_us;
     struct gw_page_sealer *sealer; /* NULL: plain */
+    struct gw_tls *tls;            /* to servers that want it; NULL: none does */
     struct event_base *loop;
     struct event *wake, *timer;
     int wake_fd;

@@ -10,9 +10,11 @@
 #include "base/hash.h"
 #include "base/secret.h"
 #include "base/sockaddr.h"
+#include "base/tls_verify.h"
 #include "migrate/redis_replies.h"
 #include "migrate/store_internal.h"
 
+#define SCHEME_TLS  "rediss://"
 #define KEY_PREFIX  "godwit:page:1:"
 #define KEY_BYTES   (sizeof KEY_PREFIX - 1 + 2 * GW_BLOCK_NAME_BYTES)
 #define FIELD_BYTES 12 /* "65535.65535" */
@@ -305,8 +307,9 @@ static void redis_destroy(void *state)
 
 static const struct store_protocol redis_protocol = {redis_greet, redis_encode, redis_feed, redis_destroy};
 
+/* *tls: it is to be spoken there. */
 static gw_err_t parse_address(const char *text, bool insecure, struct sockaddr_storage *addr, socklen_t *len,
-                              struct gw_err_ctx *ctx)
+                              bool *tls, struct gw_err_ctx *ctx)
 {
     struct sockaddr_un un = {.sun_family = AF_UNIX};
     char host[64];
@@ -319,13 +322,14 @@ static gw_err_t parse_address(const char *text, bool insecure, struct sockaddr_s
         *len = sizeof un;
         return GW_OK;
     }
-    TRY(gw_sockaddr_split(text, host, sizeof host, &port, ctx));
+    *tls = strncmp(text, SCHEME_TLS, sizeof SCHEME_TLS - 1) == 0;
+    TRY(gw_sockaddr_split(*tls ? text + sizeof SCHEME_TLS - 1 : text, host, sizeof host, &port, ctx));
     TRY(gw_sockaddr_parse(host, port, addr, len, ctx));
-    if (insecure || gw_sockaddr_is_loopback(addr)) return GW_OK;
+    if (*tls || insecure || gw_sockaddr_is_loopback(addr)) return GW_OK;
     return gw_fail(ctx, GW_ERR_INPUT,
-                   "'%s': no TLS to Redis yet; --insecure-plaintext if the network is yours (pages are "
-                   "sealed, the password "
-                   "is not)",
+                   "'%s' is not loopback: say " SCHEME_TLS
+                   ", or --insecure-plaintext if the network is yours "
+                   "(pages are sealed, the password is not)",
                    text);
 }
 
@@ -356,10 +360,13 @@ static gw_err_t redis_create(const struct gw_store_redis_config *c, struct redis
 static gw_err_t add_server(struct gw_store *s, const struct gw_store_redis_config *c, const char *address,
                            struct gw_err_ctx *ctx)
 {
+    const struct gw_tls_verify_config verify = {.ca_file = c->ca_file, .name = c->tls_name};
     struct sockaddr_storage addr = {0};
     socklen_t len = 0;
     struct redis *r = NULL;
-    TRY(parse_address(address, c->insecure_plaintext, &addr, &len, ctx));
+    bool tls = false;
+    TRY(parse_address(address, c->insecure_plaintext, &addr, &len, &tls, ctx));
+    if (tls && !s->tls) TRY(gw_tls_verify_create(&verify, &s->tls, ctx));
     TRY(redis_create(c, &r, ctx));
     gw_err_t err = store_add_server(s, &redis_protocol, r, address, &r->server, ctx);
     if (err != GW_OK) {
@@ -368,6 +375,7 @@ static gw_err_t add_server(struct gw_store *s, const struct gw_store_redis_confi
     }
     r->server->addr = addr;
     r->server->addr_len = len;
+    r->server->tls = tls ? s->tls : NULL;
     r->server->due_us = 1; /* at once */
     return GW_OK;
 }

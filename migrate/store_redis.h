@@ -20,8 +20,8 @@
  *     wrong password, SELECT refused, NOAUTH      the same
  *     gone, silent for stall_us, garbage          the same
  *
- * Not here: TLS (so off loopback and unix sockets only with insecure_plaintext: sealed pages are safe, the password is
- * not), names that need a resolver, Sentinel, Cluster mode.
+ * Off loopback and unix sockets it wants TLS, or insecure_plaintext: sealed pages are safe without, the password is not. Not
+ * here: names that need a resolver, Sentinel, Cluster mode.
  *
  * Owner: store.h. Thread: store.h. Units: seconds where named so. Errors: GW_ERR_INPUT for a server that is no address or needs TLS, and what
  * gw_secret_read says of the password. Source: RESP2; DESIGN part 9. */
@@ -34,13 +34,15 @@
 
 struct gw_store_redis_config {
     struct gw_store_config common;
-    const char *const *servers; /* [servers_len] "address:port", numeric, or "/path" of a unix socket */
+    const char *const *
+        servers; /* [servers_len] "address:port", numeric, "rediss://address:port" or "/path" of a unix socket */
     uint32_t servers_len;
     const char *user;          /* NULL: the default one */
     const char *password_file; /* NULL: none is asked for */
     uint32_t database;
-    uint32_t ttl_s; /* 0: GW_STORE_REDIS_TTL_S */
-    bool insecure_plaintext;
+    uint32_t ttl_s;                 /* 0: GW_STORE_REDIS_TTL_S */
+    bool insecure_plaintext;        /* "address:port" off loopback is fine */
+    const char *ca_file, *tls_name; /* of rediss:// servers: base/tls_verify.h */
 };
 
 /* Connects in the background: that no server answers is no error here. */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -105,16 +106,6 @@ static void read_on(struct store_server *v)
     if (gw_socket_has_more(&v->socket)) event_active(v->readable, EV_READ, 0);
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd;
-    (void)what;
-    struct store_server *v = arg;
-    for (int i = 0; i < READS_PER_TURN && read_some(v); i++) continue;
-    read_on(v);
-    store_server_pump(v);
-}
-
 static void greet(struct store_server *v)
 {
     const int on = 1;
@@ -129,6 +120,33 @@ static void greet(struct store_server *v)
     flush(v);
 }
 
+/* Goes on with TLS, then greets. */
+static void secure(struct store_server *v)
+{
+    const char *why = "";
+    short events = 0;
+    if (gw_socket_shake(&v->socket, v->tls, true, &events, &why) != GW_OK)
+        store_server_leave(v, why);
+    else if (events == 0)
+        greet(v);
+    else
+        event_add(events & POLLOUT ? v->writable : v->readable, NULL);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct store_server *v = arg;
+    if (v->state == SERVER_DIALING) {
+        secure(v);
+        return;
+    }
+    for (int i = 0; i < READS_PER_TURN && read_some(v); i++) continue;
+    read_on(v);
+    store_server_pump(v);
+}
+
 static void connected(struct store_server *v)
 {
     int error = 0;
@@ -136,6 +154,8 @@ static void connected(struct store_server *v)
     if (getsockopt(v->socket.fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0) error = errno;
     if (error)
         store_server_leave(v, strerror(error));
+    else if (v->tls)
+        secure(v);
     else
         greet(v);
 }
@@ -145,7 +165,9 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct store_server *v = arg;
-    if (v->state == SERVER_DIALING)
+    if (v->state == SERVER_DIALING && v->socket.tls)
+        secure(v);
+    else if (v->state == SERVER_DIALING)
         connected(v);
     else if (v->state == SERVER_GREETING)
         flush(v);
@@ -172,7 +194,7 @@ static void dial(struct store_server *v)
         return;
     }
     if (connect(fd, (const struct sockaddr *)&v->addr, v->addr_len) == 0)
-        greet(v);
+        connected(v);
     else if (errno != EINPROGRESS)
         store_server_leave(v, strerror(errno));
     else
@@ -200,7 +222,8 @@ int64_t store_server_tend(struct store_server *v, int64_t now_us)
     } else if (due && v->state == SERVER_AWAY) {
         dial(v);
     } else if (due) {
-        store_server_leave(v, "no greeting in time");
+        store_server_leave(v, v->state == SERVER_DIALING && v->socket.tls ? "no TLS handshake in time"
+                                                                          : "no greeting in time");
     }
     return v->due_us ? v->due_us : INT64_MAX;
 }

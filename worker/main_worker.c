@@ -123,6 +123,8 @@ static gw_err_t open_stores(struct worker *w, struct gw_err_ctx *ctx)
                                             .redis = redis,
                                             .redis_len = o->redis_len,
                                             .redis_password_file = o->store_password_file,
+                                            .redis_ca_file = o->redis_ca_file,
+                                            .redis_tls_name = o->redis_tls_name,
                                             .insecure_plaintext = o->insecure_plaintext,
                                             .tls = w->tls,
                                             .log = &w->log};

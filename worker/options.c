@@ -78,11 +78,14 @@ static gw_err_t parse_flags(int argc, char **argv, struct gw_worker_options *o, 
          "that weights and KV pages may use; 0 = a quarter of the machine's", 0, 0},
         {"store", GW_FLAG_STRING, &o->store, "URL[,...]",
          "where KV pages are kept: peers (other workers' memory), or Redis: redis://HOST:PORT, "
-         "redis+unix:PATH; "
-         "several servers share them",
+         "rediss://HOST:PORT (TLS), redis+unix:PATH; several servers share them",
          0, 0},
         {"store-password-file", GW_FLAG_STRING, &o->store_password_file, "FILE", "of these Redis servers", 0,
          0},
+        {"redis-ca-file", GW_FLAG_STRING, &o->redis_ca_file, "FILE",
+         "who may sign certificates of rediss:// servers (PEM; default: whom the system trusts)", 0, 0},
+        {"redis-tls-name", GW_FLAG_STRING, &o->redis_tls_name, "NAME",
+         "that these certificates must be for (default: the address)", 0, 0},
         {"store-memory", GW_FLAG_INT, &o->store_memory_bytes, "BYTES",
          "of other workers' KV pages that this one keeps, beside --memory-limit; 0 = none, -1 = an eighth of "
          "that",
@@ -150,15 +153,17 @@ static gw_err_t parse_controllers(struct gw_worker_options *o, struct gw_err_ctx
     return err == GW_OK ? GW_OK : gw_fail_prefix(ctx, err, "--controller");
 }
 
-/* One store: its address as store_redis.h wants it, "HOST:PORT" or "/path". */
+/* One store: its address as store_redis.h wants it, "HOST:PORT", "rediss://HOST:PORT" or "/path". */
 static gw_err_t parse_store(struct gw_worker_options *o, const char *url, size_t len, struct gw_err_ctx *ctx)
 {
-    static const char tcp[] = "redis://", path[] = "redis+unix:";
+    static const char tcp[] = "redis://", tls[] = "rediss://", path[] = "redis+unix:";
     const char *address = NULL;
     if (strncmp(url, tcp, sizeof tcp - 1) == 0) address = url + sizeof tcp - 1;
     if (strncmp(url, path, sizeof path - 1) == 0) address = url + sizeof path - 1;
+    if (strncmp(url, tls, sizeof tls - 1) == 0) address = url;
     if (!address || address >= url + len || (url[5] == '+' && *address != '/'))
-        return gw_fail(ctx, GW_ERR_INPUT, "%.*s: expected redis://HOST:PORT or redis+unix:/PATH", (int)len,
+        return gw_fail(ctx, GW_ERR_INPUT,
+                       "%.*s: expected redis://HOST:PORT, rediss://HOST:PORT or redis+unix:/PATH", (int)len,
                        url);
     if (o->redis_len == GW_STORES_REDIS_MAX)
         return gw_fail(ctx, GW_ERR_INPUT, "more than %d servers", GW_STORES_REDIS_MAX);

@@ -480,6 +480,8 @@ static gw_err_t open_redis(struct gw_stores *s, const struct gw_stores_config *c
         .servers = c->redis,
         .servers_len = c->redis_len,
         .password_file = c->redis_password_file,
+        .ca_file = c->redis_ca_file,
+        .tls_name = c->redis_tls_name,
         .insecure_plaintext = c->insecure_plaintext};
     p->stores = s;
     gw_err_t err = gw_store_redis_create(&config, &p->store, ctx);

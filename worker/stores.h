@@ -42,9 +42,10 @@ struct gw_stores_config {
     const char *instance;                   /* of this worker; copied */
     const char *const *redis;               /* [redis_len] as in store_redis.h; none: peer memory */
     uint32_t redis_len;
-    const char *redis_password_file; /* NULL: none is asked for */
-    bool insecure_plaintext;         /* Redis off loopback without TLS */
-    const struct gw_tls *tls;        /* for buddies; borrowed; NULL: plaintext everywhere */
+    const char *redis_password_file;            /* NULL: none is asked for */
+    const char *redis_ca_file, *redis_tls_name; /* base/tls_verify.h */
+    bool insecure_plaintext;                    /* Redis off loopback without TLS */
+    const struct gw_tls *tls;                   /* for buddies; borrowed; NULL: plaintext everywhere */
     const struct gw_log *log;
 };
 

@@ -69,6 +69,8 @@ static void test_parse_stores_are_peers_or_redis(void **state)
     assert_int_equal(o.redis_len, 2);
     assert_string_equal(o.redis[0], "127.0.0.1:6379");
     assert_string_equal(o.redis[1], "/run/r");
+    assert_int_equal(parse(WORDS(NEEDED, "--store", "rediss://10.0.0.1:6379"), &o, NULL), GW_OK);
+    assert_string_equal(o.redis[0], "rediss://10.0.0.1:6379");
     expect_refused(WORDS(NEEDED, "--store", "http://127.0.0.1:6379"), "--store");
     expect_refused(WORDS(NEEDED, "--store", "redis://"), "--store");
     expect_refused(WORDS(NEEDED, "--store", "redis+unix:relative"), "--store");
