@@ -153,6 +153,7 @@ UNIT_MIGRATE += test_geometry test_page_codec test_peer test_peer_server test_pe
 UNIT_MIGRATE += test_cell_line
 UNIT_MIGRATE += test_page_seal test_store_redis test_redis_tls test_store_faults test_store_peer test_store_memory test_store_mix
 UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_kernels_rows test_kernels_attention test_kernels_digest test_kernels_pick
+UNIT_KERNELS += test_kernels_moe
 UNIT_KERNELS += test_share_tree test_coll test_coll_frames test_coll_failures
 UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safetensors test_sampler \
                test_block_manager test_rope test_engine_exact_branches test_engine_reference test_scheduler \
@@ -171,6 +172,7 @@ UNIT_FRONT += test_front_layout
 UNIT_FRONT += test_stream_position test_stream_codec test_front_resume
 UNIT_LAYOUT := test_layout_spec test_layout_load test_layout_fleet test_layout_place test_layout test_layout_rates test_layout_apart
 UNIT_LAYOUT += test_layout_storm
+UNIT_LAYOUT += test_layout_model
 UNIT_CLI := test_cli_fleet test_cli_cluster
 UNIT_CONTROLLER := test_worker_links
 UNIT_CONTROLLER += test_journal_segment test_journal

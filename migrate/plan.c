@@ -62,6 +62,13 @@ uint64_t gw_plan_weight_bytes(const struct gw_plan_model *m, struct gw_cell_rect
     return layer * gw_plan_layers(m, r.g0, r.g1) + gw_plan_table_bytes(m, r);
 }
 
+double gw_plan_idle_bytes(const struct gw_plan_model *m, struct gw_cell_rect r)
+{
+    if (gw_rect_empty(r) || m->ffn_used <= 0) return 0;
+    return (double)(m->ffn_unit_bytes * cut_units(m, m->ffn_units, r) * gw_plan_layers(m, r.g0, r.g1)) *
+           (1 - m->ffn_used);
+}
+
 bool gw_plan_even(const struct gw_plan_model *m)
 {
     return m->kv_heads == m->shares && m->ffn_units % m->shares == 0 && m->vocab % m->shares == 0;
@@ -98,8 +105,9 @@ gw_err_t gw_plan_model_check(const struct gw_plan_model *m, struct gw_err_ctx *c
     for (size_t i = 0; i < sizeof bytes / sizeof *bytes; i++)
         if (bytes[i] > ((uint64_t)1 << 36))
             return gw_fail(ctx, GW_ERR_INPUT, "model: a part of 64 GiB or more");
-    if (m->kv_token_bytes < 1 || !within(m->weight_bytes, 0.125, 8) || !within(m->attn_flop, 0, RATE_MAX) ||
-        m->hidden > (1u << 20) || m->vocab > (1u << 24) || m->ffn_units > (1u << 22))
+    if (m->kv_token_bytes < 1 || !within(m->weight_bytes, 0.125, 8) || !within(m->ffn_used, 0, 1) ||
+        !within(m->attn_flop, 0, RATE_MAX) || m->hidden > (1u << 20) || m->vocab > (1u << 24) ||
+        m->ffn_units > (1u << 22))
         return gw_fail(ctx, GW_ERR_INPUT, "model: sizes beyond bounds");
     if (gw_plan_weight_bytes(m, (struct gw_cell_rect){0, (uint16_t)m->groups, 0, (uint16_t)m->shares}) >
         BYTES_MAX)

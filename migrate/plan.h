@@ -91,7 +91,8 @@ struct gw_plan_model {
     uint32_t kv_heads, ffn_units, vocab, hidden;
     uint64_t attn_share_bytes; /* query and output projections of one share of one layer */
     uint64_t kv_head_bytes;    /* key and value projections of one KV head of one layer */
-    uint64_t ffn_unit_bytes;   /* gate, up and down of one FFN unit of one layer */
+    uint64_t ffn_unit_bytes;   /* gate, up and down of one FFN unit of one layer; of all its experts */
+    double ffn_used;           /* part of those that a token uses: experts taken / experts; 0 counts as 1 */
     uint64_t norm_layer_bytes; /* every rank of the layer has them */
     uint64_t vocab_row_bytes;  /* one row of the embedding, or of the head */
     bool tied;                 /* one table is embedding and head */
@@ -174,6 +175,9 @@ uint64_t gw_plan_weight_bytes(const struct gw_plan_model *model, struct gw_cell_
 
 /* The vocabulary rows among them: embedding at group 0, head at the last one. */
 uint64_t gw_plan_table_bytes(const struct gw_plan_model *model, struct gw_cell_rect r);
+
+/* What of a rectangle's weights a token does not use: the experts that it did not choose. */
+double gw_plan_idle_bytes(const struct gw_plan_model *model, struct gw_cell_rect r);
 
 /* Do all shares have equal parts of every dimension? Then bytes depend on a rectangle's width, not on where it is. */
 bool gw_plan_even(const struct gw_plan_model *model);

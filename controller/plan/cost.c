@@ -180,7 +180,7 @@ static struct work work_of(const struct gw_plan_input *in, const struct gw_layou
     return (struct work){.held = held,
                          .weights = weights,
                          .kv_token = (double)gw_plan_kv_token_bytes(m, r->cells),
-                         .flop_token = 2 * weights / m->weight_bytes,
+                         .flop_token = 2 * (weights - gw_plan_idle_bytes(m, r->cells)) / m->weight_bytes,
                          .flop_context = m->attn_flop * gw_plan_layers(m, r->cells.g0, r->cells.g1) *
                                          (r->cells.s1 - r->cells.s0),
                          .type = &in->fleet->types[in->fleet->devices[r->device].type]};

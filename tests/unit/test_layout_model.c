@@ -1,0 +1,118 @@
+/* controller/layout_model: bytes of models that people use, by the numbers of parameters that their makers publish. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <math.h>
+#include <string.h>
+
+#include "controller/layout_model.h"
+
+static struct gw_plan_model parse_ok(const char *text)
+{
+    struct gw_plan_model m;
+    struct gw_err_ctx ctx = {0};
+    cJSON *json = NULL;
+    assert_int_equal(gw_json_parse(text, strlen(text), 1 << 16, &json, NULL), GW_OK);
+    if (gw_plan_model_from_json(json, &m, &ctx) != GW_OK) fail_msg("%s", ctx.text);
+    cJSON_Delete(json);
+    return m;
+}
+
+static struct gw_cell_rect all_of(const struct gw_plan_model *m)
+{
+    return (struct gw_cell_rect){0, (uint16_t)m->groups, 0, (uint16_t)m->shares};
+}
+
+/* bf16 files; norms and biases are held in f32, which is little. */
+static void expect_model(const struct gw_plan_model *m, double parameters, double kv_token_bytes)
+{
+    double bytes = (double)gw_plan_weight_bytes(m, all_of(m));
+    if (fabs(bytes / (2 * parameters) - 1) > 3e-4)
+        fail_msg("%.0f bytes for %.0f parameters", bytes, parameters);
+    assert_true((double)gw_plan_kv_token_bytes(m, all_of(m)) == kv_token_bytes);
+}
+
+static void test_model_of_mistral_7b_has_its_bytes(void **state)
+{
+    (void)state;
+    struct gw_plan_model m =
+        parse_ok("{\"model_type\": \"mistral\", \"hidden_size\": 4096, \"num_hidden_layers\": 32, "
+                 "\"num_attention_heads\": 32, \"num_key_value_heads\": 8, \"intermediate_size\": 14336, "
+                 "\"vocab_size\": 32000, \"torch_dtype\": \"bfloat16\"}");
+    expect_model(&m, 7241732096.0, 32 * 8 * 128 * 2 * 2);
+    assert_true(gw_plan_idle_bytes(&m, all_of(&m)) == 0);
+}
+
+static void test_model_of_qwen2_5_7b_has_its_bytes(void **state)
+{
+    (void)state;
+    struct gw_plan_model m =
+        parse_ok("{\"model_type\": \"qwen2\", \"hidden_size\": 3584, \"num_hidden_layers\": 28, "
+                 "\"num_attention_heads\": 28, \"num_key_value_heads\": 4, \"intermediate_size\": 18944, "
+                 "\"vocab_size\": 152064, \"torch_dtype\": \"bfloat16\"}");
+    expect_model(&m, 7615616512.0, 28 * 4 * 128 * 2 * 2);
+}
+
+static void test_model_of_qwen3_8b_has_its_bytes(void **state)
+{
+    (void)state;
+    struct gw_plan_model m =
+        parse_ok("{\"model_type\": \"qwen3\", \"hidden_size\": 4096, \"num_hidden_layers\": 36, "
+                 "\"num_attention_heads\": 32, \"num_key_value_heads\": 8, \"head_dim\": 128, "
+                 "\"intermediate_size\": 12288, \"vocab_size\": 151936, \"torch_dtype\": \"bfloat16\"}");
+    expect_model(&m, 8190735360.0, 36 * 8 * 128 * 2 * 2);
+}
+
+static void test_model_of_mixtral_8x7b_has_all_experts_and_uses_two(void **state)
+{
+    (void)state;
+    struct gw_plan_model m =
+        parse_ok("{\"model_type\": \"mixtral\", \"hidden_size\": 4096, \"num_hidden_layers\": 32, "
+                 "\"num_attention_heads\": 32, \"num_key_value_heads\": 8, \"intermediate_size\": 14336, "
+                 "\"vocab_size\": 32000, \"num_local_experts\": 8, \"num_experts_per_tok\": 2, "
+                 "\"torch_dtype\": \"bfloat16\"}");
+    expect_model(&m, 46702792704.0, 32 * 8 * 128 * 2 * 2);
+    /* 12.88 B parameters are active */
+    double active = (double)gw_plan_weight_bytes(&m, all_of(&m)) - gw_plan_idle_bytes(&m, all_of(&m));
+    assert_true(fabs(active / 2 / 12.88e9 - 1) < 2e-3);
+}
+
+static void test_model_of_qwen3_30b_a3b_has_its_bytes(void **state)
+{
+    (void)state;
+    struct gw_plan_model m =
+        parse_ok("{\"model_type\": \"qwen3_moe\", \"hidden_size\": 2048, \"num_hidden_layers\": 48, "
+                 "\"num_attention_heads\": 32, \"num_key_value_heads\": 4, \"head_dim\": 128, "
+                 "\"intermediate_size\": 6144, \"moe_intermediate_size\": 768, \"vocab_size\": 151936, "
+                 "\"num_experts\": 128, \"num_experts_per_tok\": 8, \"torch_dtype\": \"bfloat16\"}");
+    expect_model(&m, 30532122624.0, 48 * 4 * 128 * 2 * 2);
+}
+
+static void test_model_without_its_experts_is_refused_by_name(void **state)
+{
+    (void)state;
+    static const char text[] = "{\"model_type\": \"mixtral\", \"hidden_size\": 64, \"num_hidden_layers\": 2, "
+                               "\"num_attention_heads\": 8, \"intermediate_size\": 96, \"vocab_size\": 384}";
+    struct gw_plan_model m;
+    struct gw_err_ctx ctx = {0};
+    cJSON *json = NULL;
+    assert_int_equal(gw_json_parse(text, strlen(text), 1 << 16, &json, NULL), GW_OK);
+    assert_int_equal(gw_plan_model_from_json(json, &m, &ctx), GW_ERR_INPUT);
+    assert_non_null(strstr(ctx.text, "num_local_experts"));
+    cJSON_Delete(json);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_model_of_mistral_7b_has_its_bytes),
+        cmocka_unit_test(test_model_of_qwen2_5_7b_has_its_bytes),
+        cmocka_unit_test(test_model_of_qwen3_8b_has_its_bytes),
+        cmocka_unit_test(test_model_of_mixtral_8x7b_has_all_experts_and_uses_two),
+        cmocka_unit_test(test_model_of_qwen3_30b_a3b_has_its_bytes),
+        cmocka_unit_test(test_model_without_its_experts_is_refused_by_name),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
