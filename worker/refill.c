@@ -125,11 +125,12 @@ void gw_refill_destroy(struct gw_refill *r)
 
 /* ---- what is missing ---- */
 
-/* The first block that b wants: if it ran before, it goes on at its end and wants what is seen from there. What a new
- * prompt shares with others may end anywhere. */
+/* The first block that b wants: if it ran before, it goes on behind its whole blocks and wants what is seen from there.
+ * What a new prompt shares with others may end anywhere. */
 static uint32_t first_wanted(const struct gw_refill *r, const struct gw_branch *b)
 {
-    return b->output_len > 0 ? gw_blocks_behind(r->config.horizon, gw_branch_len(b) - 1) : 0;
+    uint32_t next = gw_branch_whole(b) * GW_BLOCK_TOKENS;
+    return b->output_len > 0 ? gw_blocks_behind(r->config.horizon, next) : 0;
 }
 
 static uint32_t have_blocks(struct gw_refill *r, struct gw_branch *b)

@@ -66,10 +66,10 @@ static struct gw_engine_sink sink_of(struct cluster *c)
         .arg = &c->heard, .tokens = on_tokens, .warmed = on_warmed, .origin = on_origin};
 }
 
-static void cluster_open(struct cluster *c)
+static void cluster_open(struct cluster *c, const char *model)
 {
     memset(c, 0, sizeof *c);
-    for (uint32_t i = 0; i < GROUNDS; i++) ground_open(&c->grounds[i], MODEL);
+    for (uint32_t i = 0; i < GROUNDS; i++) ground_open(&c->grounds[i], model);
 }
 
 static void cluster_close(struct cluster *c)
@@ -202,6 +202,7 @@ struct move {
     const char *from, *to;
     uint32_t to_first; /* the ground of its rank 0: 0 = workers that were ranks before become ranks again */
     bool warm;
+    const char *model; /* NULL: MODEL */
 };
 
 /* From one layout to the other in the middle of a text. What came is checked by the caller. */
@@ -228,13 +229,16 @@ static void check_move(const struct move *move)
 {
     struct cluster *c = malloc(sizeof *c);
     uint32_t ids[TOKENS];
-    cluster_open(c);
+    cluster_open(c, move->model ? move->model : MODEL);
     run_undisturbed(c, ids);
     run_move(c, move);
     assert_memory_equal(c->heard.ids, ids, sizeof ids);
     const struct gw_msg_origin *o = &c->heard.origin;
     assert_true(o->total_tokens >= PROMPT + LEAVE_AT - 1);
     assert_int_equal(o->cached_tokens + o->moved_tokens, o->total_tokens); /* the part-full block, too */
+    uint32_t horizon = gw_model_horizon(&c->grounds[0].model->config);
+    if (horizon && !move->warm)
+        assert_true(o->moved_tokens < horizon + 2 * GW_BLOCK_TOKENS); /* what is seen */
     if (move->warm) {
         assert_true(c->heard.warmed_tokens >= whole_tokens(PROMPT + WARM_AT));
         assert_true(o->cached_tokens >= c->heard.warmed_tokens);
@@ -269,6 +273,17 @@ static void test_move_onto_the_same_workers_takes_what_they_have(void **state)
     check_move(&(struct move){"3+3+2", "8/8", 0, false});
 }
 
+static void test_move_of_every_architecture_takes_the_pages_along(void **state)
+{
+    (void)state;
+    check_move(&(struct move){"8", "4+4", 1, false, "tests/data/tiny/mistral"});
+    check_move(&(struct move){"3+5", "8", 2, true, "tests/data/tiny/mistral"});
+    check_move(&(struct move){"8/8", "3+3+2", 2, false, "tests/data/tiny/qwen2"});
+    check_move(&(struct move){"4+4", "8/8", 2, true, "tests/data/tiny/qwen3"});
+    check_move(&(struct move){"3+3+2", "8", 3, false, "tests/data/tiny/mixtral"});
+    check_move(&(struct move){"8", "4+4", 1, false, "tests/data/tiny/qwen3moe"});
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -276,6 +291,7 @@ int main(void)
         cmocka_unit_test(test_move_ahead_of_the_cutover_leaves_little_to_fetch),
         cmocka_unit_test(test_move_between_layouts_cuts_pages_anew),
         cmocka_unit_test(test_move_onto_the_same_workers_takes_what_they_have),
+        cmocka_unit_test(test_move_of_every_architecture_takes_the_pages_along),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

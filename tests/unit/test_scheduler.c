@@ -205,6 +205,35 @@ static void check_step(const struct bed *t, const struct gw_step *step, struct g
     if (oldest != UINT64_MAX) assert_int_equal(step->items[0].branch->order, oldest);
 }
 
+/* 200 tokens through a window of 40: never more blocks than that and a chunk take, and a prefix is found by those that
+ * its end sees, though those before them are gone. */
+static void test_computed_behind_the_horizon_gives_blocks_back(void **state)
+{
+    (void)state;
+    const struct gw_scheduler_config c = {
+        .max_batch_tokens = 16, .max_sequences = 4, .max_chunk = 16, .horizon = 40};
+    struct bed t;
+    open_bed(&t, 16, c);
+    struct gw_job *job = add(&t, 1, 190, 10, 1), *other;
+    uint32_t most = 0;
+    for (uint32_t tokens = 0; job->live > 0; tokens++) {
+        const struct gw_step *step = gw_scheduler_plan(t.s);
+        uint32_t used = gw_blocks_total(t.blocks) - gw_blocks_available(t.blocks);
+        if (used > most) most = used;
+        carry_out(&t, step);
+        if (job->live > 0)
+            assert_int_equal(job->branches[0].dead, gw_blocks_behind(40, job->branches[0].computed));
+        assert_true(tokens < 100);
+    }
+    assert_int_equal(most, 4);                 /* a chunk, and 39 positions behind it */
+    add(&t, 1, 12 * GW_BLOCK_TOKENS, 1, 5000); /* takes the oldest of those that are cached */
+    while (t.jobs[1]->live > 0) carry_out(&t, gw_scheduler_plan(t.s));
+    other = add(&t, 1, 190, 1, 1);
+    const struct gw_step_item *item = item_of(gw_scheduler_plan(t.s), other);
+    assert_int_equal(item->rows, 190 - 176);
+    close_bed(&t);
+}
+
 static void test_plan_random_load_keeps_its_promises_and_ends(void **state)
 {
     (void)state;
@@ -216,7 +245,8 @@ static void test_plan_random_load_keeps_its_promises_and_ends(void **state)
     for (int round = 0; round < 60; round++) {
         struct bed t;
         struct gw_scheduler_config c = {.max_batch_tokens = 1 + (uint32_t)gw_rng_below(&r, 80),
-                                        .max_chunk = (uint32_t)gw_rng_below(&r, 20)};
+                                        .max_chunk = (uint32_t)gw_rng_below(&r, 20),
+                                        .horizon = round % 2 ? 1 + (uint32_t)gw_rng_below(&r, 60) : 0};
         c.max_sequences = 1 + (uint32_t)gw_rng_below(&r, c.max_batch_tokens < 12 ? c.max_batch_tokens : 12);
         open_bed(&t, 8 + (uint32_t)gw_rng_below(&r, 20), c);
         uint32_t total = 1 + (uint32_t)gw_rng_below(&r, 40), idle = 0;
@@ -245,6 +275,7 @@ int main(void)
         cmocka_unit_test(test_plan_out_of_blocks_preempts_the_youngest),
         cmocka_unit_test(test_plan_second_job_finds_the_prefix_of_the_first),
         cmocka_unit_test(test_finish_of_the_leader_sends_the_next_branch_ahead),
+        cmocka_unit_test(test_computed_behind_the_horizon_gives_blocks_back),
         cmocka_unit_test(test_plan_random_load_keeps_its_promises_and_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
