@@ -17,6 +17,9 @@ static void check(const struct gw_model_config *c)
     assert(c->vocab >= 1 && c->vocab <= GW_MODEL_VOCAB_MAX);
     assert(c->context >= 1 && c->context <= GW_MODEL_CONTEXT_MAX);
     assert(c->rms_eps >= 0 && c->rms_eps <= 1 && c->rope_theta >= 1);
+    assert(c->experts <= GW_MODEL_EXPERTS_MAX && c->experts_taken <= c->experts);
+    assert((c->experts == 0) == (c->experts_taken == 0));
+    assert(c->rope.magnitude > 0 && gw_model_horizon(c) < c->context);
     struct gw_cells cells = gw_cells_of(c);
     assert(cells.shares >= c->kv_heads && cells.shares * cells.share_heads == c->heads);
     assert(cells.groups * cells.group_layers >= c->layers);

@@ -13,13 +13,27 @@
 
 struct config {
     uint32_t head_dim, heads, cells, heads_per_cell, block_tokens, length;
+    uint32_t window; /* 0: none */
+    bool bias, norm; /* of what comes before RoPE */
 };
 
 /* All kinds of groups (one to one, several, all to one, more than an item takes, unequal), head_dim with and
  * without a tail of 8, lengths on both sides of the chunk of 256. */
 static const struct config configs[] = {
-    {16, 2, 1, 2, 16, 530}, {24, 6, 1, 2, 16, 270}, {64, 3, 1, 1, 16, 257}, {128, 5, 2, 1, 16, 40},
-    {256, 2, 1, 2, 32, 33}, {32, 8, 8, 1, 16, 100}, {40, 35, 1, 1, 8, 30},  {72, 3, 1, 3, 16, 17},
+    {16, 2, 1, 2, 16, 530},
+    {24, 6, 1, 2, 16, 270},
+    {64, 3, 1, 1, 16, 257},
+    {128, 5, 2, 1, 16, 40},
+    {256, 2, 1, 2, 32, 33},
+    {32, 8, 8, 1, 16, 100},
+    {40, 35, 1, 1, 8, 30},
+    {72, 3, 1, 3, 16, 17},
+    /* windows shorter and longer than a chunk, than a block, than a group of 16 */
+    {24, 6, 1, 2, 16, 530, 270, false, false},
+    {96, 4, 2, 1, 16, 300, 41, true, false},
+    {16, 2, 1, 1, 16, 280, 1, false, true},
+    {64, 5, 1, 1, 8, 70, 17, true, true},
+    {40, 3, 1, 1, 16, 40, 0, true, true},
 };
 #define CONFIGS (sizeof configs / sizeof *configs)
 
@@ -42,6 +56,33 @@ struct sequence {
 static struct sequence random_sequence(struct gw_rng *r, const struct config *c, uint32_t length)
 {
     return (struct sequence){.qkv = random_f32(r, (size_t)length * row_floats(c)), .length = length};
+}
+
+/* Biases of the parts q | k | v, and weights of the norms: the same for every test. */
+static float bias_at(size_t part, size_t i)
+{
+    return (float)sin((double)(part * 131 + i * 7)) * 0.5f;
+}
+
+static float norm_at(size_t part, size_t i)
+{
+    return 1.0f + (float)cos((double)(part * 17 + i * 5)) * 0.3f;
+}
+
+#define EPS 1e-5f
+
+/* norms: [2][head_dim], bias: [a row]; where the parts begin in a row: at[q, k, v]. */
+static struct gw_qkv_prep make_prep(const struct config *c, const size_t at[3], float *bias, float *norms)
+{
+    const size_t kv_len = (size_t)kv_heads_of(c) * c->head_dim;
+    const size_t lens[3] = {(size_t)c->heads * c->head_dim, kv_len, kv_len};
+    for (size_t part = 0; part < 3; part++)
+        for (size_t i = 0; i < lens[part]; i++) bias[at[part] + i] = bias_at(part, i);
+    for (size_t i = 0; i < 2 * (size_t)c->head_dim; i++) norms[i] = norm_at(i / c->head_dim, i % c->head_dim);
+    return (struct gw_qkv_prep){.bias = c->bias ? bias : NULL,
+                                .q_norm = c->norm ? norms : NULL,
+                                .k_norm = c->norm ? norms + c->head_dim : NULL,
+                                .eps = EPS};
 }
 
 static float *cos_sin_table(const struct config *c, uint32_t context)
@@ -89,7 +130,18 @@ static void pool_init(struct pool *p, struct gw_rng *r, const struct config *c, 
                                  .cells = c->cells,
                                  .heads_per_cell = c->heads_per_cell,
                                  .head_dim = c->head_dim,
-                                 .block_tokens = c->block_tokens};
+                                 .block_tokens = c->block_tokens,
+                                 .window = c->window};
+}
+
+/* What no row at `position` or behind it sees of a sequence becomes NaN, as if others had its slots. */
+static void pool_forget(struct pool *p, uint32_t slot_list, uint32_t position)
+{
+    if (p->kv.window == 0 || position < p->kv.window) return;
+    uint32_t blocks = (position + 1 - p->kv.window) / p->kv.block_tokens;
+    for (uint32_t b = 0; b < blocks; b++)
+        for (uint32_t cell = 0; cell < p->kv.cells; cell++)
+            memset(p->memory[cell] + p->blocks[slot_list][b] * p->page_bytes, POISON, p->page_bytes);
 }
 
 static void pool_fini(struct pool *p)
@@ -129,12 +181,16 @@ static void run_step(const struct gw_ops *ops, struct gw_device *dev, const stru
                    kv_heads_of(c) * c->head_dim * 4);
         }
     }
-    ops->rope_append(dev, qkv, stride, q_at, k_at, v_at, c->heads, NULL, &pool->kv, cos_sin, rows, step->len);
+    float *bias = take_f32(stride), norms[2 * 256];
+    const struct gw_qkv_prep prep = make_prep(c, (size_t[]){q_at, k_at, v_at}, bias, norms);
+    for (uint32_t i = 0; i < step->len; i++) pool_forget(pool, step->slot[i], step->position[i]);
+    ops->rope_append(dev, qkv, stride, q_at, k_at, v_at, c->heads, c->bias || c->norm ? &prep : NULL,
+                     &pool->kv, cos_sin, rows, step->len);
     float scale = 1.0f / sqrtf((float)c->head_dim);
     ops->attention(dev, out, qkv, stride, q_at, c->heads, &pool->kv, scale, rows, step->len);
     for (uint32_t i = 0; i < step->len; i++)
         memcpy(outs[i] + step->position[i] * out_row, out + rows[i].row * out_row, step->rows[i] * out_row);
-    free(qkv), free(out);
+    free(qkv), free(out), free(bias);
 }
 
 /* The whole sequence alone, in steps of `chunk` rows; returns [length, heads * head_dim] act. */
@@ -169,11 +225,25 @@ static void rotate_f64(double *x, const float *cos_sin, uint32_t head_dim)
     }
 }
 
+/* Bias and norm of the head at column `at` of q | k | v. */
+static void prepare_f64(const struct config *c, size_t at, double *x)
+{
+    size_t q_len = (size_t)c->heads * c->head_dim, kv_len = (size_t)kv_heads_of(c) * c->head_dim;
+    size_t part = at < q_len ? 0 : at < q_len + kv_len ? 1 : 2;
+    size_t in_part = at - (part == 0 ? 0 : q_len + (part - 1) * kv_len);
+    double sum = 0;
+    for (uint32_t d = 0; c->bias && d < c->head_dim; d++) x[d] += bias_at(part, in_part + d);
+    if (!c->norm || part == 2) return;
+    for (uint32_t d = 0; d < c->head_dim; d++) sum += x[d] * x[d];
+    for (uint32_t d = 0; d < c->head_dim; d++) x[d] *= norm_at(part, d) / sqrt(sum / c->head_dim + EPS);
+}
+
 static void head_f64(const struct config *c, const struct sequence *seq, uint32_t position, size_t at,
                      const float *cos_sin, enum gw_dtype round, double *out)
 {
     const float *from = seq->qkv + (size_t)position * row_floats(c) + at;
     for (uint32_t d = 0; d < c->head_dim; d++) out[d] = from[d];
+    prepare_f64(c, at, out);
     if (cos_sin) rotate_f64(out, cos_sin + (size_t)position * c->head_dim, c->head_dim);
     for (uint32_t d = 0; d < c->head_dim && round == GW_BF16; d++)
         out[d] = gw_f32_of_bf16(gw_bf16_of_f32((float)out[d]));
@@ -186,7 +256,8 @@ static void attention_f64(const struct config *c, const struct sequence *seq, co
     uint32_t kv_head = head * kv_heads_of(c) / c->heads;
     head_f64(c, seq, position, (size_t)head * c->head_dim, cos_sin, GW_F32, q);
     for (uint32_t d = 0; d < c->head_dim; d++) out[d] = 0;
-    for (uint32_t j = 0; j <= position; j++) {
+    uint32_t start = c->window && position >= c->window ? position + 1 - c->window : 0;
+    for (uint32_t j = start; j <= position; j++) {
         head_f64(c, seq, j, (size_t)(c->heads + kv_head) * c->head_dim, cos_sin, kv, k);
         head_f64(c, seq, j, (size_t)(c->heads + kv_heads_of(c) + kv_head) * c->head_dim, NULL, kv, v);
         double dot = 0;
@@ -366,16 +437,19 @@ static void test_rope_append_equals_float64_reference(void **state)
             pool_init(&pool, &r, c, ops);
             struct gw_seq_rows rows = {0, c->length, 0, pool.blocks[0]};
             uint32_t k_at = c->heads * c->head_dim, v_at = k_at + kv_heads_of(c) * c->head_dim;
-            ops->rope_append(dev, qkv, row_floats(c), 0, k_at, v_at, c->heads, NULL, &pool.kv, cos_sin, &rows,
-                             1);
+            float *bias = take_f32(row_floats(c)), norms[2 * 256];
+            const struct gw_qkv_prep prep = make_prep(c, (size_t[]){0, k_at, v_at}, bias, norms);
+            ops->rope_append(dev, qkv, row_floats(c), 0, k_at, v_at, c->heads, &prep, &pool.kv, cos_sin,
+                             &rows, 1);
             size_t token_bytes = c->head_dim * gw_dtype_bytes(ops->kv);
-            double tolerance = ops->kv == GW_BF16 ? 0x1p-8 : 3e-7, want[256];
+            double scale = c->norm ? 6 : c->bias ? 2 : 1, want[256]; /* of the values */
+            double tolerance = scale * (ops->kv == GW_BF16 ? 0x1p-8 : 3e-7);
             for (uint32_t position = 0; position < c->length; position += 13) {
                 for (uint32_t h = 0; h < c->heads; h++) {
                     head_f64(c, &seq, position, (size_t)h * c->head_dim, cos_sin, GW_F32, want);
                     for (uint32_t d = 0; d < c->head_dim; d++)
                         assert_near(qkv[(size_t)position * row_floats(c) + h * c->head_dim + d], want[d],
-                                    3e-7, "q", d);
+                                    scale * 3e-7, "q", d);
                 }
                 for (uint32_t h = 0; h < kv_heads_of(c); h++) {
                     uint8_t *page = pool.arena[h / c->heads_per_cell] +
@@ -388,13 +462,14 @@ static void test_rope_append_equals_float64_reference(void **state)
                         assert_near(gw_f32_at(k, ops->kv, d), want[d], tolerance, "k", d);
                     for (uint32_t d = 0; d < c->head_dim; d++) {
                         float exact = seq.qkv[(size_t)position * row_floats(c) + v_at + h * c->head_dim + d];
+                        if (c->bias) exact += bias_at(2, h * c->head_dim + d);
                         float stored = ops->kv == GW_BF16 ? gw_f32_of_bf16(gw_bf16_of_f32(exact)) : exact;
                         assert_true(gw_f32_at(v, ops->kv, d) == stored);
                     }
                 }
             }
             pool_fini(&pool);
-            free(seq.qkv), free(cos_sin), free(qkv);
+            free(seq.qkv), free(cos_sin), free(qkv), free(bias);
         }
     gw_device_destroy(dev);
 }

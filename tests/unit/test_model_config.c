@@ -133,6 +133,160 @@ static void test_parse_numbers_out_of_bounds_are_refused_by_name(void **state)
     expect_refused("{\"architectures\": [\"LlamaForCausalLM\"], \"hidden_size\": 1e999}", "finite");
 }
 
+#define SHAPE_FIELDS                                                                                         \
+    "\"hidden_size\": 64, \"num_hidden_layers\": 3, \"num_attention_heads\": 8, \"num_key_value_heads\": "   \
+    "2, "                                                                                                    \
+    "\"intermediate_size\": 192, \"vocab_size\": 384, \"max_position_embeddings\": 512"
+
+/* A config of that model_type; its architecture is not named. */
+static gw_err_t parse_type(const char *type, const char *more, struct gw_model_config *c,
+                           struct gw_err_ctx *ctx)
+{
+    char text[2048];
+    int len = snprintf(text, sizeof text, "{\"model_type\": \"%s\", " SHAPE_FIELDS "%s}", type, more);
+    *ctx = (struct gw_err_ctx){0};
+    return gw_model_config_parse(text, (size_t)len, c, ctx);
+}
+
+static struct gw_model_config parse_type_ok(const char *type, const char *more)
+{
+    struct gw_model_config c;
+    struct gw_err_ctx ctx;
+    if (parse_type(type, more, &c, &ctx) != GW_OK) fail_msg("%s: %s", type, ctx.text);
+    return c;
+}
+
+static void expect_type_refused(const char *type, const char *more, const char *word)
+{
+    struct gw_model_config c;
+    struct gw_err_ctx ctx;
+    assert_int_equal(parse_type(type, more, &c, &ctx), GW_ERR_INPUT);
+    if (!strstr(ctx.text, word)) fail_msg("'%s' does not speak of '%s'", ctx.text, word);
+}
+
+static void test_parse_mistral_slides_in_every_layer(void **state)
+{
+    (void)state;
+    struct gw_model_config c = parse_type_ok("mistral", ", \"sliding_window\": 64");
+    assert_int_equal(gw_model_window(&c, 0), 64);
+    assert_int_equal(gw_model_window(&c, 2), 64);
+    assert_int_equal(gw_model_horizon(&c), 64);
+    c = parse_type_ok("mistral", ", \"sliding_window\": null");
+    assert_int_equal(gw_model_horizon(&c), 0);
+    c = parse_type_ok("mistral", ""); /* 4096, beyond the context: as if there were none */
+    assert_int_equal(gw_model_horizon(&c), 0);
+    assert_int_equal(gw_model_window(&c, 1), 0);
+    expect_type_refused("mistral", ", \"sliding_window\": 0", "sliding_window");
+}
+
+static void test_parse_qwen2_has_biases_and_slides_where_it_says_so(void **state)
+{
+    (void)state;
+    struct gw_model_config c = parse_type_ok("qwen2", ", \"sliding_window\": 64, \"max_window_layers\": 1");
+    assert_true(c.qkv_bias && !c.qk_norm);
+    assert_int_equal(gw_model_window(&c, 2), 0); /* use_sliding_window is off */
+    c = parse_type_ok("qwen2",
+                      ", \"use_sliding_window\": true, \"sliding_window\": 64, \"max_window_layers\": 1");
+    assert_int_equal(gw_model_window(&c, 0), 0);
+    assert_int_equal(gw_model_window(&c, 1), 64);
+    assert_int_equal(gw_model_horizon(&c), 0); /* one layer sees all */
+    c = parse_type_ok("qwen2", ", \"use_sliding_window\": true, \"sliding_window\": 64, \"layer_types\": "
+                               "[\"sliding_attention\", \"full_attention\", \"sliding_attention\"]");
+    assert_int_equal(gw_model_window(&c, 0), 64);
+    assert_int_equal(gw_model_window(&c, 1), 0);
+    expect_type_refused("qwen2", ", \"layer_types\": [\"full_attention\"]", "layer_types");
+    expect_type_refused("qwen2", ", \"layer_types\": [\"full_attention\", \"full_attention\", \"linear\"]",
+                        "linear");
+    expect_type_refused("qwen2",
+                        ", \"layer_types\": [\"full_attention\", \"full_attention\", \"sliding_attention\"]",
+                        "window");
+}
+
+static void test_parse_qwen3_norms_heads_of_its_own_size(void **state)
+{
+    (void)state;
+    struct gw_model_config c = parse_type_ok("qwen3", "");
+    assert_true(c.qk_norm && !c.qkv_bias);
+    assert_int_equal(c.head_dim, 128);
+    assert_int_equal(c.experts, 0);
+    expect_type_refused("qwen3", ", \"attention_bias\": true", "attention_bias");
+}
+
+static void test_parse_experts_by_architecture(void **state)
+{
+    (void)state;
+    struct gw_model_config c =
+        parse_type_ok("mixtral", ", \"num_local_experts\": 8, \"num_experts_per_tok\": 2");
+    assert_int_equal(c.experts, 8);
+    assert_int_equal(c.experts_taken, 2);
+    assert_int_equal(c.intermediate, 192);
+    assert_true(c.weigh_taken && c.rope_theta == 1e6);
+#define MOE ", \"num_experts\": 16, \"num_experts_per_tok\": 4, \"moe_intermediate_size\": 48"
+    c = parse_type_ok("qwen3_moe", MOE);
+    assert_int_equal(c.intermediate, 48);
+    assert_true(!c.weigh_taken && c.qk_norm);
+    c = parse_type_ok("qwen3_moe", MOE ", \"norm_topk_prob\": true, \"mlp_only_layers\": []");
+    assert_true(c.weigh_taken);
+    expect_type_refused("qwen3_moe", MOE ", \"mlp_only_layers\": [1]", "mlp_only_layers");
+    expect_type_refused("qwen3_moe", MOE ", \"decoder_sparse_step\": 2", "decoder_sparse_step");
+    expect_type_refused("qwen3_moe", "", "moe_intermediate_size");
+    expect_type_refused("mixtral", "", "num_local_experts");
+    expect_type_refused("mixtral", ", \"num_local_experts\": 2, \"num_experts_per_tok\": 3",
+                        "num_experts_per_tok");
+    expect_type_refused("qwen2_moe", MOE, "Qwen3Moe"); /* the line says what is supported */
+}
+
+static void test_parse_yarn_takes_what_the_file_leaves_out_from_its_makers(void **state)
+{
+    (void)state;
+    struct gw_model_config c = parse_ok(", \"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4.0, "
+                                        "\"original_max_position_embeddings\": 128}");
+    assert_int_equal(c.rope.kind, GW_ROPE_YARN);
+    assert_true(c.rope.original_context == 128 && c.rope.beta_fast == 32 && c.rope.beta_slow == 1);
+    assert_true(c.rope.truncate && c.rope.magnitude > 1.1386 && c.rope.magnitude < 1.1387); /* 0.1 ln 4 + 1 */
+    c = parse_ok(
+        ", \"rope_parameters\": {\"rope_type\": \"yarn\", \"factor\": 4.0, \"attention_factor\": 0.5}");
+    assert_true(c.rope.magnitude == 0.5 && c.rope.original_context == 512);
+    expect_refused_with(", \"rope_scaling\": {\"rope_type\": \"yarn\"}", "factor");
+}
+
+/* What depends on a sequence's length is fixed by the context, or refused. */
+static void test_parse_rope_that_depends_on_length_is_fixed_or_refused(void **state)
+{
+    (void)state;
+    struct gw_model_config c = parse_ok(", \"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 4.0}");
+    assert_int_equal(c.rope.kind, GW_ROPE_PLAIN);
+    expect_refused_with(", \"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 4.0, "
+                        "\"original_max_position_embeddings\": 128}",
+                        "length");
+#define FACTORS "\"short_factor\": [1, 1, 1, 1], \"long_factor\": [1, 2, 3, 4]"
+    c = parse_ok(", \"rope_scaling\": {\"rope_type\": \"longrope\", " FACTORS
+                 ", \"original_max_position_embeddings\": 64}");
+    assert_int_equal(c.rope.kind, GW_ROPE_LONG);
+    assert_true(c.rope.divisors[3] == 4 && c.rope.factor == 8);
+    c = parse_ok(", \"rope_scaling\": {\"rope_type\": \"longrope\", " FACTORS "}");
+    assert_true(c.rope.divisors[3] == 1 && c.rope.magnitude == 1); /* trained on the whole context */
+    expect_refused_with(", \"rope_scaling\": {\"rope_type\": \"longrope\", \"short_factor\": [1]}",
+                        "short_factor");
+}
+
+static void test_parse_rope_parameters_by_layer_type(void **state)
+{
+    (void)state;
+#define BOTH(full, sliding)                                                                                  \
+    ", \"use_sliding_window\": true, \"sliding_window\": 64, \"max_window_layers\": 1, "                     \
+    "\"rope_parameters\": {\"full_attention\": {\"rope_theta\": " full                                       \
+    "}, \"sliding_attention\": {\"rope_theta\": " sliding "}}"
+    struct gw_model_config c = parse_type_ok("qwen3", BOTH("5e4", "5e4"));
+    assert_true(c.rope_theta == 5e4);
+    expect_type_refused("qwen3", BOTH("5e4", "6e4"), "differ");
+    c = parse_type_ok("qwen3", ", \"rope_parameters\": {\"full_attention\": {\"rope_theta\": 7e4}}");
+    assert_true(c.rope_theta == 7e4);
+    expect_type_refused("qwen3", ", \"rope_parameters\": {\"sliding_attention\": {}}", "rope_parameters");
+    expect_type_refused("qwen3", ", \"rope_parameters\": {\"partial_rotary_factor\": 0.5}",
+                        "partial_rotary_factor");
+}
+
 static struct gw_cells cells_of(uint32_t heads, uint32_t kv_heads, uint32_t layers, uint32_t intermediate)
 {
     struct gw_model_config c = {
@@ -191,6 +345,13 @@ int main(void)
         cmocka_unit_test(test_parse_llama3_rope_in_both_forms),
         cmocka_unit_test(test_parse_unsupported_features_are_refused_by_name),
         cmocka_unit_test(test_parse_numbers_out_of_bounds_are_refused_by_name),
+        cmocka_unit_test(test_parse_mistral_slides_in_every_layer),
+        cmocka_unit_test(test_parse_qwen2_has_biases_and_slides_where_it_says_so),
+        cmocka_unit_test(test_parse_qwen3_norms_heads_of_its_own_size),
+        cmocka_unit_test(test_parse_experts_by_architecture),
+        cmocka_unit_test(test_parse_yarn_takes_what_the_file_leaves_out_from_its_makers),
+        cmocka_unit_test(test_parse_rope_that_depends_on_length_is_fixed_or_refused),
+        cmocka_unit_test(test_parse_rope_parameters_by_layer_type),
         cmocka_unit_test(test_cells_shares_divide_the_query_heads),
         cmocka_unit_test(test_cells_groups_cover_all_layers),
         cmocka_unit_test(test_cells_ffn_share_is_the_widest_cut),
