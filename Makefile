@@ -35,6 +35,7 @@ LIBS     := -lhiredis -levent_openssl -levent_pthreads -levent -lcjson -lssl -lc
 
 BASE := base/err.c base/failpoint.c base/log.c base/clock.c base/buf.c base/utf8.c base/file.c base/json.c base/json_lex.c base/hash.c base/rng.c \
         base/args.c base/frame.c base/pool.c base/sockaddr.c base/secret.c base/id_map.c base/tls.c base/tls_verify.c base/socket.c
+BASE += base/thread.c
 MIGRATE := migrate/request.c migrate/wire.c migrate/wire_session.c migrate/wire_request.c migrate/wire_layout.c
 MIGRATE += migrate/profile.c migrate/block_name.c migrate/model_files.c migrate/fingerprint.c
 MIGRATE += migrate/plan.c

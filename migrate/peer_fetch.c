@@ -1,9 +1,9 @@
 #include "migrate/peer_fetch.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/thread.h"
 #include "migrate/peer_fetch_internal.h"
 
 /* ---- life ---- */
@@ -138,20 +138,11 @@ void gw_peer_fetch_destroy(struct gw_peer_fetch *f)
 
 /* ---- a run ---- */
 
-/* Signals belong to the program's main thread. */
 static gw_err_t start_stream(struct fetch_stream *s, struct gw_err_ctx *ctx)
 {
-    sigset_t all, old;
-    pthread_attr_t attr;
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, GW_FETCH_THREAD_STACK);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int rc = pthread_create(&s->thread, &attr, fetch_stream_main, s);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    pthread_attr_destroy(&attr);
-    s->started = rc == 0;
-    return rc == 0 ? GW_OK : gw_fail(ctx, GW_ERR_LIMIT, "no thread for a fetch: %s", strerrordesc_np(rc));
+    TRY(gw_thread_start(&s->thread, GW_FETCH_THREAD_STACK, fetch_stream_main, s, ctx));
+    s->started = true;
+    return GW_OK;
 }
 
 /* Streams that the plan asks nothing of wait for what others cannot give. */

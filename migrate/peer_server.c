@@ -7,7 +7,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/sockaddr.h"
+#include "base/thread.h"
 #include "migrate/peer_io.h"
 #include "migrate/peer_server_internal.h"
 
@@ -34,27 +34,13 @@ void peer_server_wake(struct gw_peer_server *s)
 
 /* ---- connections; under the lock ---- */
 
-static gw_err_t start_thread(pthread_t *thread, size_t stack, void *(*body)(void *), void *arg)
-{
-    sigset_t all, old;
-    pthread_attr_t attr;
-    pthread_attr_init(&attr);
-    if (stack) pthread_attr_setstacksize(&attr, stack);
-    sigfillset(&all); /* signals belong to the program's main thread */
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int rc = pthread_create(thread, &attr, body, arg);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    pthread_attr_destroy(&attr);
-    return rc == 0 ? GW_OK : GW_ERR_LIMIT;
-}
-
 static gw_err_t start_conn(struct gw_peer_server *s, struct gw_socket socket)
 {
     for (int i = 0; !s->stopping && i < GW_PEER_CONNS_MAX; i++) {
         struct peer_conn *c = &s->conns[i];
         if (c->socket.fd >= 0) continue;
         *c = (struct peer_conn){.server = s, .socket = socket};
-        if (start_thread(&c->thread, GW_PEER_THREAD_STACK, peer_conn_main, c) == GW_OK) return GW_OK;
+        if (gw_thread_start(&c->thread, GW_PEER_THREAD_STACK, peer_conn_main, c, NULL) == GW_OK) return GW_OK;
         c->socket = gw_socket_none();
         break;
     }
@@ -292,7 +278,7 @@ gw_err_t gw_peer_server_create(const struct gw_peer_server_config *config, struc
     struct gw_peer_server *s = alloc_server(config);
     if (!s) return gw_fail(ctx, GW_ERR_MEMORY, "pages: out of memory");
     TRY_GOTO(open_listeners(s, ctx), out);
-    TRY_GOTO(start_thread(&s->thread, 0, listen_main, s), out);
+    TRY_GOTO(gw_thread_start(&s->thread, 0, listen_main, s, ctx), out);
     s->thread_started = true;
     *out = s;
     return GW_OK;

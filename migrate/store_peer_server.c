@@ -4,13 +4,13 @@
 #include <event2/buffer.h>
 #include <event2/event.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
 #include "migrate/store_memory.h"
 #include "migrate/store_peer_wire.h"
 
@@ -374,15 +374,9 @@ static gw_err_t set_up(struct gw_store_peer_server *s, size_t max_bytes, struct 
     return GW_OK;
 }
 
-/* Signals belong to other threads. */
 static gw_err_t start(struct gw_store_peer_server *s, struct gw_err_ctx *ctx)
 {
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int rc = pthread_create(&s->thread, NULL, serve_all, s);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (rc) return gw_fail(ctx, GW_ERR_IO, "store: %s", strerror(rc));
+    TRY(gw_thread_start(&s->thread, 0, serve_all, s, ctx));
     s->thread_started = true;
     return GW_OK;
 }

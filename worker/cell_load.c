@@ -2,10 +2,10 @@
 
 #include <assert.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/thread.h"
 #include "migrate/cell_line.h"
 #include "worker/cell_race.h"
 #include "worker/cell_source.h"
@@ -243,14 +243,9 @@ static void *lane_main(void *arg)
 
 /* ---- a load ---- */
 
-/* Signals belong to other threads. */
 static bool start_lane(struct lane *l)
 {
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    l->started = pthread_create(&l->thread, NULL, lane_main, l) == 0;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    l->started = gw_thread_start(&l->thread, 0, lane_main, l, NULL) == GW_OK;
     return l->started;
 }
 

@@ -2,14 +2,12 @@
 
 #include <assert.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
 #include "migrate/rate.h"
 
 #define AGENT_NICE    10                  /* what serves comes first */
@@ -302,7 +300,7 @@ static void put_batch(struct gw_checkpoint *c, const struct gw_shelf_pool *pool)
 static void *agent_thread(void *arg)
 {
     struct gw_checkpoint *c = arg;
-    setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), AGENT_NICE);
+    gw_thread_be_nice(AGENT_NICE);
     while (take_batch(c)) {
         struct gw_shelf_pool *pool = gw_shelf_hold(c->config.shelf, c->batch[0].key);
         if (pool) {
@@ -321,13 +319,9 @@ static void *agent_thread(void *arg)
 
 static gw_err_t start_thread(struct gw_checkpoint *c, struct gw_err_ctx *ctx)
 {
-    sigset_t all, old;
-    sigfillset(&all); /* signals belong to the engine's thread */
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int rc = pthread_create(&c->thread, NULL, agent_thread, c);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    c->thread_started = rc == 0;
-    return rc == 0 ? GW_OK : gw_fail(ctx, GW_ERR_IO, "no thread to store pages with");
+    TRY(gw_thread_start(&c->thread, 0, agent_thread, c, ctx));
+    c->thread_started = true;
+    return GW_OK;
 }
 
 gw_err_t gw_checkpoint_create(const struct gw_checkpoint_config *config, struct gw_checkpoint **out,

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/thread.h"
+
 /* One thread for each rank. */
 struct hand {
     struct gw_copier *copier;
@@ -94,8 +96,9 @@ static gw_err_t create_hand(struct gw_copier *c, uint32_t rank, struct gw_err_ct
                                                 .log = c->config.log};
         TRY(gw_puller_create(&config, &h->puller, ctx));
     }
-    h->started = pthread_create(&h->thread, NULL, hand_thread, h) == 0;
-    return h->started ? GW_OK : gw_fail(ctx, GW_ERR_IO, "no thread to copy pages with");
+    TRY(gw_thread_start(&h->thread, 0, hand_thread, h, ctx));
+    h->started = true;
+    return GW_OK;
 }
 
 static gw_err_t create_parts(struct gw_copier *c, struct gw_err_ctx *ctx)

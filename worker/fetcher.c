@@ -3,14 +3,12 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/hash.h"
 #include "base/id_map.h"
+#include "base/thread.h"
 #include "worker/store_fetch.h"
 
 /* Of a pull that nobody waits for. Nice alone does not do: a step's threads are put on the same core for 0.1 s before the
@@ -305,7 +303,7 @@ static void run(struct task *t)
 
 static void *run_in_background(void *arg)
 {
-    setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), BACKGROUND_NICE);
+    gw_thread_be_nice(BACKGROUND_NICE);
     run(arg);
     return NULL;
 }
@@ -314,7 +312,7 @@ static void *run_in_background(void *arg)
 static void run_as_asked(struct task *t)
 {
     pthread_t thread;
-    if (t->pull->background && pthread_create(&thread, NULL, run_in_background, t) == 0)
+    if (t->pull->background && gw_thread_start(&thread, 0, run_in_background, t, NULL) == GW_OK)
         pthread_join(thread, NULL);
     else
         run(t);

@@ -6,7 +6,6 @@
 #include <event2/event.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -15,6 +14,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/rng.h"
+#include "base/thread.h"
 #include "worker/link_queue.h"
 
 #define SHAKE_TIMEOUT_S 5
@@ -438,15 +438,9 @@ static gw_err_t set_up(struct gw_link *l, struct gw_err_ctx *ctx)
     return GW_OK;
 }
 
-/* Signals belong to the engine's thread. */
 static gw_err_t start_thread(struct gw_link *l, struct gw_err_ctx *ctx)
 {
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int rc = pthread_create(&l->thread, NULL, io_thread, l);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (rc) return gw_fail(ctx, GW_ERR_IO, "link: %s", strerror(rc));
+    TRY(gw_thread_start(&l->thread, 0, io_thread, l, ctx));
     l->thread_started = true;
     return GW_OK;
 }

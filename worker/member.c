@@ -3,15 +3,13 @@
 #include <assert.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
 #include "worker/block_manager.h"
 
 #define PREPARE_NICE 10 /* what serves comes first */
@@ -266,7 +264,7 @@ static void *prepare_thread(void *arg)
 {
     struct gw_member *m = arg;
     struct gw_err_ctx ctx = {0};
-    setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), PREPARE_NICE);
+    gw_thread_be_nice(PREPARE_NICE);
     gw_err_t err = prepare(m, &ctx);
     pthread_mutex_lock(&m->lock);
     m->state = err == GW_OK ? GW_MEMBER_PREPARED : GW_MEMBER_FAILED;
@@ -275,18 +273,6 @@ static void *prepare_thread(void *arg)
     pthread_mutex_unlock(&m->lock);
     m->config.prepared(m->config.arg);
     return NULL;
-}
-
-/* Signals belong to the engine's thread. */
-static int start_thread(struct gw_member *m)
-{
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int rc = pthread_create(&m->thread, NULL, prepare_thread, m);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    m->thread_started = rc == 0;
-    return rc;
 }
 
 /* ---- life ---- */
@@ -309,13 +295,13 @@ gw_err_t gw_member_create(const struct gw_member_config *config, struct gw_membe
     m->unreached = GW_RANK_NONE;
     pthread_mutex_init(&m->lock, NULL);
     pthread_cond_init(&m->changed, NULL);
-    int rc = start_thread(m);
-    if (rc) {
+    gw_err_t err = gw_thread_start(&m->thread, 0, prepare_thread, m, ctx);
+    m->thread_started = err == GW_OK;
+    if (err == GW_OK)
+        *out = m;
+    else
         gw_member_destroy(m, 0);
-        return gw_fail(ctx, GW_ERR_IO, "no thread to prepare with: %s", strerror(rc));
-    }
-    *out = m;
-    return GW_OK;
+    return err;
 }
 
 static void finish_preparing(struct gw_member *m)

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/sockaddr.h"
+#include "base/thread.h"
 #include "migrate/block_name.h"
 
 /* ---- shared with the I/O thread ---- */
@@ -375,17 +375,11 @@ static gw_err_t copy_key(struct gw_mesh *m, const struct gw_mesh_config *config,
     return GW_OK;
 }
 
-/* Signals belong to the program's main thread. */
 static gw_err_t start_thread(struct gw_mesh *m, struct gw_err_ctx *ctx)
 {
-    sigset_t all, old;
     m->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (m->wake_fd < 0) return gw_fail(ctx, GW_ERR_IO, "mesh: %s", strerrordesc_np(errno));
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int rc = pthread_create(&m->thread, NULL, mesh_io, m);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (rc != 0) return gw_fail(ctx, GW_ERR_IO, "mesh: %s", strerrordesc_np(rc));
+    TRY(gw_thread_start(&m->thread, 0, mesh_io, m, ctx));
     m->thread_started = true;
     return GW_OK;
 }

@@ -1,0 +1,27 @@
+#include "base/thread.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+gw_err_t gw_thread_start(pthread_t *thread, size_t stack_bytes, void *(*body)(void *arg), void *arg,
+                         struct gw_err_ctx *ctx)
+{
+    sigset_t all, old;
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    if (stack_bytes > 0) pthread_attr_setstacksize(&attr, stack_bytes);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int rc = pthread_create(thread, &attr, body, arg);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_attr_destroy(&attr);
+    return rc == 0 ? GW_OK : gw_fail(ctx, GW_ERR_LIMIT, "no thread: %s", strerrordesc_np(rc));
+}
+
+void gw_thread_be_nice(int nice)
+{
+    (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), nice);
+}

@@ -1,0 +1,18 @@
+/* Thread: starts one to which no signal is delivered: signals belong to the program's main thread.
+ *
+ * Owner: the caller joins it. Thread: any. Units: bytes. Errors: GW_ERR_LIMIT when the system has no thread. */
+#ifndef GW_BASE_THREAD_H
+#define GW_BASE_THREAD_H
+
+#include <pthread.h>
+
+#include "base/err.h"
+
+/* stack_bytes 0: the system's default. */
+gw_err_t gw_thread_start(pthread_t *thread, size_t stack_bytes, void *(*body)(void *arg), void *arg,
+                         struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* The calling thread gives way to those that are less nice. There is no way back without privileges. */
+void gw_thread_be_nice(int nice);
+
+#endif
