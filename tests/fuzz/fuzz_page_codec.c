@@ -1,9 +1,10 @@
-/* migrate/page_codec, migrate/pull_codec: whatever a peer sends as a frame is refused, or is within the limits that its readers rely on. The
+/* migrate/page_codec, pull_codec, cell_codec: whatever a peer sends as a frame is refused, or is within the limits that its readers rely on. The
  * checksum of a head is not looked at first, so that what it keeps out is read, too. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "migrate/cell_codec.h"
 #include "migrate/pull_codec.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -79,6 +80,35 @@ static void read_pulled(const struct gw_page_head *head, const uint8_t *table)
     assert(memcmp(again, table, head->table_bytes) == 0);
 }
 
+static void read_cell_ask(const uint8_t *table)
+{
+    struct gw_cell_ask ask;
+    uint8_t again[GW_CELL_ASK_BYTES];
+    if (gw_cell_ask_get(table, &ask, NULL) != GW_OK) return;
+    assert(ask.from < ask.bytes && gw_cell_piece_bytes(ask.bytes, ask.from) >= 1);
+    gw_cell_ask_put(again, &ask);
+    assert(memcmp(again, table, sizeof again) == 0);
+}
+
+static void read_cell_piece(const struct gw_page_head *head, const uint8_t *table)
+{
+    uint8_t again[GW_CELL_PIECE_HEAD_BYTES];
+    const struct gw_cell_piece piece = gw_cell_piece_get(table);
+    gw_cell_piece_put(again, &piece);
+    assert(memcmp(again, table, sizeof again) == 0);
+    assert(head->payload_bytes >= 1 && head->payload_bytes <= GW_CELL_PIECE_BYTES);
+}
+
+static void read_cell_end(const uint8_t *table)
+{
+    enum gw_cell_status status = GW_CELL_STATUSES;
+    uint8_t again[GW_CELL_END_BYTES];
+    if (gw_cell_end_get(table, &status, NULL) != GW_OK) return;
+    assert(status < GW_CELL_STATUSES);
+    gw_cell_end_put(again, status);
+    assert(memcmp(again, table, sizeof again) == 0);
+}
+
 static uint32_t table_max(enum gw_page_kind kind)
 {
     if (kind == GW_PAGE_PULL) return GW_PULL_TABLE_MAX;
@@ -106,6 +136,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
         break;
     case GW_PAGE_PULL: read_pull(&head, table); break;
     case GW_PAGE_PULLED: read_pulled(&head, table); break;
+    case GW_PAGE_CELL_ASK: read_cell_ask(table); break;
+    case GW_PAGE_CELL_PIECE: read_cell_piece(&head, table); break;
+    case GW_PAGE_CELL_END: read_cell_end(table); break;
     }
     return 0;
 }

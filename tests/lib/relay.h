@@ -24,8 +24,8 @@
 enum relay_wrong { RELAY_PASSES, RELAY_FLIPS, RELAY_STOPS, RELAY_CLOSES };
 
 struct relay {
-    enum relay_wrong wrong;
-    size_t at; /* byte of each connection, from the server's first on */
+    atomic_int wrong; /* enum relay_wrong */
+    size_t at;        /* byte of each connection, from the server's first on */
     int listen_fd;
     char address[64];
     struct sockaddr_storage target;
@@ -71,16 +71,17 @@ static inline bool relay_pass(struct relay *r, struct relay_pair *p, bool from_s
     if (n <= 0) return false;
     size_t len = (size_t)n;
     bool here = from_server && r->at >= p->said && r->at < p->said + len;
-    if (here && r->wrong == RELAY_FLIPS) bytes[r->at - p->said] ^= 0x10;
-    if (here && r->wrong >= RELAY_STOPS) len = r->at - p->said;
-    if (here && r->wrong == RELAY_STOPS) p->stopped = true;
+    int wrong = atomic_load(&r->wrong);
+    if (here && wrong == RELAY_FLIPS) bytes[r->at - p->said] ^= 0x10;
+    if (here && wrong >= RELAY_STOPS) len = r->at - p->said;
+    if (here && wrong == RELAY_STOPS) p->stopped = true;
     if (from_server) p->said += (size_t)n;
     for (size_t done = 0; done < len;) {
         ssize_t sent = send(to, bytes + done, len - done, MSG_NOSIGNAL);
         if (sent <= 0) return false;
         done += (size_t)sent;
     }
-    return !(here && r->wrong == RELAY_CLOSES);
+    return !(here && wrong == RELAY_CLOSES);
 }
 
 static inline void *relay_main(void *arg)
@@ -114,7 +115,7 @@ static inline void relay_open(struct relay *r, const char *target, enum relay_wr
     char host[64];
     uint16_t port;
     memset(r, 0, sizeof *r);
-    r->wrong = wrong;
+    atomic_init(&r->wrong, wrong);
     r->at = at;
     for (int i = 0; i < RELAY_PAIRS; i++) r->pairs[i].client = r->pairs[i].server = -1;
     assert_int_equal(gw_sockaddr_split(target, host, sizeof host, &port, NULL), GW_OK);

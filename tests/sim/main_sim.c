@@ -11,7 +11,7 @@
 struct totals {
     uint64_t events, frames, faults, cutovers, silences, alones, collateral, moved, stale, diverged, tokens;
     uint64_t plans, formed, started, broken, storms;
-    uint64_t warms, warmed, named, kv_cached, kv_moved, kv_stored, kv_recomputed;
+    uint64_t warms, warmed, named, sources, kv_cached, kv_moved, kv_stored, kv_recomputed;
 };
 
 static void add(struct totals *t, const struct sim *sim)
@@ -33,6 +33,7 @@ static void add(struct totals *t, const struct sim *sim)
     t->warms += sim->warms;
     t->warmed += sim->warmed;
     t->named += sim->named;
+    t->sources += sim->sources;
     t->kv_cached += s.kv.cached;
     t->kv_moved += s.kv.moved;
     t->kv_stored += s.kv.stored;
@@ -74,15 +75,17 @@ static void print_totals(const struct totals *t)
         "# events=%llu frames=%llu tokens=%llu faults=%llu moved=%llu cutovers=%llu silences=%llu stale=%llu "
         "diverged=%llu alone=%llu failed_beside_poison=%llu\n"
         "# plans=%llu pipelines_formed=%llu started=%llu broken=%llu storms=%llu\n"
-        "# warms=%llu warmed=%llu holders=%llu kv: cache=%llu peer=%llu store=%llu recompute=%llu\n",
+        "# warms=%llu warmed=%llu holders=%llu sources=%llu kv: cache=%llu peer=%llu store=%llu "
+        "recompute=%llu\n",
         (unsigned long long)t->events, (unsigned long long)t->frames, (unsigned long long)t->tokens,
         (unsigned long long)t->faults, (unsigned long long)t->moved, (unsigned long long)t->cutovers,
         (unsigned long long)t->silences, (unsigned long long)t->stale, (unsigned long long)t->diverged,
         (unsigned long long)t->alones, (unsigned long long)t->collateral, (unsigned long long)t->plans,
         (unsigned long long)t->formed, (unsigned long long)t->started, (unsigned long long)t->broken,
         (unsigned long long)t->storms, (unsigned long long)t->warms, (unsigned long long)t->warmed,
-        (unsigned long long)t->named, (unsigned long long)t->kv_cached, (unsigned long long)t->kv_moved,
-        (unsigned long long)t->kv_stored, (unsigned long long)t->kv_recomputed);
+        (unsigned long long)t->named, (unsigned long long)t->sources, (unsigned long long)t->kv_cached,
+        (unsigned long long)t->kv_moved, (unsigned long long)t->kv_stored,
+        (unsigned long long)t->kv_recomputed);
 }
 
 /* Runs count seeds from first on; one TAP line per SEEDS_PER_TEST. Returns how many failed. */

@@ -282,7 +282,7 @@ struct sim {
     uint32_t touched;       /* index of the request whose log was last changed */
     uint64_t last_generation;
     uint64_t events, frames, faults, cutovers, silences, alones, collateral; /* what the run has seen */
-    uint64_t plans, formed, started, broken, storms, warms, warmed, named;
+    uint64_t plans, formed, started, broken, storms, warms, warmed, named, sources;
     bool failed;
     char failure[512];
     bool tracing;
@@ -383,6 +383,10 @@ void sim_stores_check(struct sim *sim);
 /* Where w serves its pages; and whose address one is. */
 void sim_kv_address(const struct sim_worker *w, char out[GW_WIRE_NAME_MAX + 1]);
 bool sim_kv_parse(const char *address, uint32_t *slot, uint32_t *life);
+/* The link of that process which the core takes for there; NULL: there is none. */
+const struct sim_link *sim_link_of_process(const struct sim *sim, uint32_t slot, uint32_t life);
+/* Whom an ASSIGN to l names as having weights (sim_sources.c). */
+void sim_sources_check(struct sim *sim, const struct sim_link *l, const struct gw_msg_assign *a);
 /* Fetches what can be had, says what that was, and returns how many tokens are left to compute. */
 uint32_t sim_kv_submit(struct sim *sim, const struct sim_role *role, const struct gw_msg_submit *s,
                        struct gw_msg_origin *origin);

@@ -29,7 +29,7 @@ static bool was_rank(const struct sim *sim, const struct sim_link *l, struct gw_
     return false;
 }
 
-static const struct sim_link *link_of_process(const struct sim *sim, uint32_t slot, uint32_t life)
+const struct sim_link *sim_link_of_process(const struct sim *sim, uint32_t slot, uint32_t life)
 {
     for (size_t i = sim->links_len; i > 0; i--)
         if (sim->links[i - 1].slot == slot && sim->links[i - 1].life == life && sim->links[i - 1].in_core)
@@ -45,7 +45,7 @@ static void check_holder(struct sim *sim, const struct sim_pipe *p, unsigned id,
         sim_fail(sim, "%u: '%s' is nobody's address", id, h->pages);
         return;
     }
-    const struct sim_link *l = link_of_process(sim, slot, life);
+    const struct sim_link *l = sim_link_of_process(sim, slot, life);
     if (!l || !l->core_open) {
         sim_fail(sim, "%u: w%u is named as a holder, and is dead", id, slot);
         return;

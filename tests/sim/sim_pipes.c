@@ -166,6 +166,7 @@ void sim_pipes_assign(struct sim *sim, struct sim_link *l, const struct gw_msg *
     if (m->assign.ranks_len != p->ranks_len || p->ranks[m->assign.self].link != l->id)
         sim_fail(sim, "w%u is assigned another rank", l->slot);
     if (l->prepared) sim_fail(sim, "w%u is assigned two pipelines", l->slot);
+    sim_sources_check(sim, l, &m->assign);
     l->prepared = p->generation;
     p->assigned++;
 }

@@ -63,7 +63,8 @@ static void name_worker(struct sim *sim, struct sim_worker *w, const struct sim_
 static uint16_t protocol_of(const struct sim *sim, uint32_t slot)
 {
     if (sim->old_protocol > 0 && slot % sim->old_protocol == 0) return 1;
-    return sim->middle_protocol > 0 && slot % sim->middle_protocol == 0 ? 2 : 3;
+    if (sim->middle_protocol > 0 && slot % sim->middle_protocol == 0) return 2;
+    return slot % 3 == 2 ? 3 : 4;
 }
 
 static void draw_manners(struct sim *sim, struct sim_worker *w)
