@@ -4,8 +4,8 @@
  * the name that is expected: one that was given, which also goes into the hello (SNI), else the numeric address that was
  * dialed. There is no way to leave any of it out. No certificate of our own is shown: servers ask for a password.
  *
- * Owner: gw_tls_destroy. Thread, Units, Errors: tls.h; GW_ERR_INPUT for a file that is no list of certificates. Source: RFC
- * 5280, RFC 6125; OpenSSL 3.0. */
+ * Owner: gw_tls_destroy. Thread: as tls.h. Errors: as tls.h; GW_ERR_INPUT for a file that is no list of certificates. Source:
+ * RFC 5280, RFC 6125; OpenSSL 3.0. */
 #ifndef GW_BASE_TLS_VERIFY_H
 #define GW_BASE_TLS_VERIFY_H
 
