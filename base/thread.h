@@ -1,6 +1,7 @@
 /* Thread: starts one to which no signal is delivered: signals belong to the program's main thread.
  *
- * Owner: the caller joins it. Thread: any. Units: bytes. Errors: GW_ERR_LIMIT when the system has no thread. */
+ * Owner: the caller joins it. Thread: any. Units: bytes. Errors: GW_ERR_LIMIT when the system has no thread. Source: own
+ * design. */
 #ifndef GW_BASE_THREAD_H
 #define GW_BASE_THREAD_H
 
