@@ -311,6 +311,7 @@ E2E += tests/e2e/test_layout_cli.py@300 tests/e2e/test_failpoints.py@400
 E2E += tests/e2e/test_resume.py@300 tests/e2e/test_standby.py@300 tests/e2e/test_handover.py@300
 E2E += tests/e2e/test_controller_deaths.py@300
 E2E += tests/e2e/test_stores.py@400
+E2E += tests/e2e/test_models.py@400
 E2E += tests/e2e/test_weights.py@300
 E2E_LONG :=
 # Programs that print `bench` lines: C ones (tests/bench/<name>.c, run on the release build) and scripts.
