@@ -120,6 +120,7 @@ SIM := tests/sim/main_sim.c tests/sim/sim_world.c tests/sim/sim_queue.c tests/si
 CLI := controller/cli/up.c controller/cli/up_controller.c controller/cli/settled.c controller/cli/fleet.c controller/cli/procs.c controller/cli/local_redis.c
 CLI += controller/cli/admin_client.c controller/cli/cluster_view.c controller/cli/canvas.c controller/cli/cluster_picture.c \
        controller/cli/terminal.c controller/cli/signals.c controller/cli/status_cmd.c controller/cli/top_cmd.c controller/cli/drain_cmd.c
+CLI += controller/cli/cloud_cmd.c controller/cli/sim_groups.c controller/cli/sim_trace.c
 CLI += controller/cli/plan_cmd.c controller/cli/plan_files.c controller/cli/plan_fleet_file.c controller/cli/plan_json_in.c \
        controller/cli/plan_report.c controller/cli/plan_text.c controller/cli/plan_picture.c controller/cli/plan_json_out.c
 
@@ -174,6 +175,7 @@ UNIT_LAYOUT := test_layout_spec test_layout_load test_layout_fleet test_layout_p
 UNIT_LAYOUT += test_layout_storm
 UNIT_LAYOUT += test_layout_model
 UNIT_CLI := test_cli_fleet test_cli_cluster
+UNIT_CLI += test_cli_sim
 UNIT_CONTROLLER := test_worker_links
 UNIT_CONTROLLER += test_journal_segment test_journal
 UNIT_CONTROLLER += test_journal_redis test_handover

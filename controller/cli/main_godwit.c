@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "controller/cli/cloud_cmd.h"
 #include "controller/cli/drain_cmd.h"
 #include "controller/cli/plan_cmd.h"
 #include "controller/cli/status_cmd.h"
@@ -18,6 +19,7 @@ static const struct {
     {"status", gw_status_main, "the cluster in one picture: pipelines, cells, workers, rates"},
     {"top", gw_top_main, "the same, live"},
     {"drain", gw_drain_main, "empty an instance before it is taken away"},
+    {"cloud", gw_cloud_main, "a cloud on this machine, whose groups' sizes a controller sets"},
     {"plan", gw_plan_main, "what would the planner do with this fleet?"},
 };
 

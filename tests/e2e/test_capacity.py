@@ -15,6 +15,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import client  # noqa: E402
+import cluster  # noqa: E402
 import control  # noqa: E402
 import load  # noqa: E402
 import tap  # noqa: E402
@@ -156,6 +157,39 @@ def test_sim_dry_run_shows_and_does_nothing(args):
         s.wait(lambda: s.capacity()["spot"]["target"] == 3, "three are shown as wished for")
         time.sleep(3)
         check_equal((s.cloud.sizes, s.cloud.deleted), ([], []), "what was asked for")
+
+
+# ---- godwit cloud
+
+
+def test_sim_played_by_godwit_cloud_follows_a_trace_and_sizes(args):
+    """Supply falls from three to one: one of two spot instances is reclaimed with notice, on demand takes its place."""
+    with control.Control(variant=args.variant) as c:
+        (port,) = control.free_ports(1)
+        flags = ["--cloud", "sim", "--cloud-endpoint", f"http://127.0.0.1:{port}", *FAST, *GROUPS, "--layout", "2x8"]
+        c.start_controller(extra=flags)
+        trace = os.path.join(c.dir, "trace.csv")
+        with open(trace, "w") as f:
+            f.write("0,3\n200,1\n")
+        godwit = cluster.mixed_build(c.dir) if c.variant == "mixed" else cluster.program("godwit", c.variant)
+        words = ["cloud", "--model", c.model, "--cluster-key-file", c.key, "--listen", f"127.0.0.1:{port}"]
+        words += ["--controller", f"127.0.0.1:{c.controllers['c0'].worker_port}", "--trace", trace, "--trace-speed", "10"]
+        words += ["--notice-s", "3", "--boot-s", "0.5", "--log-dir", c.dir]
+        cloud = c.spawn("cloud", [godwit, *words])
+        c.wait_workers(2)
+        requests = workload.mixed(STREAMS, 9, TOKENS)
+        with client.Client("127.0.0.1", c.controllers["c0"].port) as http:
+            references = load.run_once(http, requests, STREAMS, SOON_S)
+            running = load.Load(http, requests, STREAMS).start()
+            c.wait(lambda: c.admin("/admin/stats")["capacity"]["on_demand"]["running"] == 1, SOON_S, "one on demand runs")
+            c.wait_workers(2)
+            running.finish(SOON_S)
+            verdict = running.judge(references)
+        check(verdict.good(), f"{verdict.first_trouble}")
+        shown = c.admin("/admin/stats")["capacity"]
+        check_equal((shown["spot"]["running"], shown["on_demand"]["usd_h"]), (1, 1), "spot instances, and what on demand costs")
+        cloud.send_signal(signal.SIGTERM)
+        check_equal(cloud.wait(30), 0, "the cloud's exit status")
 
 
 # ---- AWS

@@ -103,6 +103,11 @@ class Control:
                 [*cluster.DIE_WITH_PARENT, *argv], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=env
             )
 
+    def spawn(self, name, argv):
+        """Another program of the cluster, which ends with it."""
+        self.workers[name] = self._spawn(name, argv)
+        return self.workers[name]
+
     def _program(self, name):
         """Of a mixed build: workers are of the release build, sanitized kernels are too slow for streams worth killing."""
         mixed = "release" if name == "godwit-worker" else "asan"
