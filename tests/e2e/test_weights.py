@@ -5,19 +5,25 @@ the same, and a source that dies in the middle of it costs nothing but the disk'
 Workers are told to prefer peers (--weights peers): a model as small as the tests' is faster packed than asked for.
 """
 
+import contextlib
+import glob
 import os
 import re
 import signal
+import socket
+import subprocess
 import sys
 import tempfile
+import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import client  # noqa: E402
 import compare  # noqa: E402
 import load  # noqa: E402
+import netns  # noqa: E402
 import tap  # noqa: E402
 import workload  # noqa: E402
-from cluster import Cluster  # noqa: E402
+from cluster import MARK, MODEL, Cluster, program, sanitizer_env  # noqa: E402
 from tap import check, check_equal  # noqa: E402
 
 STREAMS = 6
@@ -177,6 +183,105 @@ def test_newcomer_killed_in_the_middle_costs_nobody_anything(args):
     die_in_the_middle(args, "cell came", "w1")
 
 
+class Bridge:
+    """Another host's loopback, whose ports lead to the same ports here: a worker there meets those here as if they were
+    beside it, but for a byte that is wrong in all that comes from some of the ports."""
+
+    WRONG_AT = 2_000_000  # of each connection: amid the weights
+
+    def __init__(self, ports, wrong_ports):
+        self.space, self.listeners, self.flipped = netns.Namespace(), [], 0
+        with self.space.inside():
+            subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+            self.listeners = [(port, socket.create_server(("127.0.0.1", port))) for port in ports]
+        for port, listener in self.listeners:
+            threading.Thread(target=self._accept, args=(port, listener, port in wrong_ports), daemon=True).start()
+
+    def _accept(self, port, listener, wrong):
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = listener.accept()
+                far = socket.create_connection(("127.0.0.1", port))
+                threading.Thread(target=self._pump, args=(near, far, False), daemon=True).start()
+                threading.Thread(target=self._pump, args=(far, near, wrong), daemon=True).start()
+
+    def _pump(self, source, target, wrong):
+        passed = 0
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                at = self.WRONG_AT - passed
+                if wrong and 0 <= at < len(data):
+                    data = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+                    self.flipped += 1
+                passed += len(data)
+                target.sendall(data)
+        for end in source, target:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self):
+        for _, listener in self.listeners:
+            listener.close()
+        os.close(self.space.fd)
+
+
+def listening_ports(pid):
+    """TCP ports that a process listens on."""
+    inodes = set()
+    for path in glob.glob(f"/proc/{pid}/fd/*"):
+        with contextlib.suppress(OSError):
+            inodes |= set(re.findall(r"socket:\[(\d+)\]", os.readlink(path)))
+    with open(f"/proc/{pid}/net/tcp") as f:
+        rows = [line.split() for line in f.readlines()[1:]]
+    return sorted(int(row[1].split(":")[1], 16) for row in rows if row[3] == "0A" and row[9] in inodes)
+
+
+@contextlib.contextmanager
+def worker_beyond(up, bridge):
+    """A worker on the bridge's other host; yields a function that returns what it has said."""
+    with open(f"/proc/{up.workers()['w0']}/cmdline") as f:
+        flags = f.read().split("\0")
+    argv = [program("godwit-worker"), "--model", MODEL, "--controller", up.worker_endpoint, "--worker-id", "far"]
+    argv += ["--instance-id", "i-far", "--cluster-key-file", flags[flags.index("--cluster-key-file") + 1]]
+    argv += ["--threads", "1", "--weights", "peers"]
+    log = os.path.join(up.dir, "far.log")
+    env = {**os.environ, **sanitizer_env(up.dir), MARK: up.mark}
+    with open(log, "wb") as out, bridge.space.inside():
+        process = subprocess.Popen([*netns.DIE_WITH_PARENT, *argv], stdout=out, stderr=out, env=env)
+
+    def text():
+        with open(log, errors="replace") as f:
+            return f.read()
+
+    try:
+        yield text
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
+
+
+def test_source_with_a_wrong_byte_on_the_way_is_left_for_the_disk(args):
+    if why := netns.missing():
+        raise tap.Skip(why)
+    requests = workload.stories(STREAMS, args.seed, TOKENS)
+    with cluster("peers", workers=1) as up:
+        settle(up, 1, "w0 serves")
+        references = run(up, requests)
+        source = listening_ports(up.workers()["w0"])
+        bridge = Bridge([int(up.worker_endpoint.rpartition(":")[2]), *source], source)
+        with contextlib.closing(bridge), worker_beyond(up, bridge) as text:
+            up.wait(lambda: "wrong checksum of a piece" in text(), SETTLE_S, "the wrong byte is found")
+            up.wait(lambda: settled(up, 2), SETTLE_S, "the worker beyond serves")
+            check(bridge.flipped > 0, "no byte was wrong")
+            here, peers, disk = max(said(up), key=lambda line: line[1])
+            tap.note(f"far: {here} MB were there, {peers} MB from a peer, {disk} MB from disk")
+            check(peers > 0 and disk > 0, "not both: what came before the wrong byte, and the rest from disk")
+            streams = {i: up.submit(path, body) for i, (path, body) in enumerate(requests)}
+            up.kill("w0", signal.SIGKILL)
+            up.http.wait(streams.values(), STREAMS_S)
+            check_same(references, streams, "on weights that were wrong on the way")
+
+
 def test_weights_from_disk_alone_when_told_so(args):
     with cluster("disk") as up:
         settle(up, 2, "both workers serve")
@@ -194,6 +299,7 @@ TESTS = [
     test_ranks_of_other_layouts_fetch_what_others_dropped_not,
     test_source_killed_in_the_middle_is_replaced_by_the_disk,
     test_newcomer_killed_in_the_middle_costs_nobody_anything,
+    test_source_with_a_wrong_byte_on_the_way_is_left_for_the_disk,
     test_weights_from_disk_alone_when_told_so,
 ]
 
