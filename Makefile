@@ -320,7 +320,7 @@ E2E_LONG :=
 BENCH := bench_kernels bench_coll bench_engine bench_sampler bench_plan
 BENCH_MODEL := bench_ranks bench_prepare bench_moves bench_weights
 LIBS_bench_moves := -lcmocka
-BENCH_E2E := tests/bench/bench_recovery.py
+BENCH_E2E := tests/bench/bench_recovery.py tests/bench/bench_clouds.py
 
 JOBS ?= $(shell nproc)
 # Commands that call make again use the outer make's job slots where it has them, else all processors.
@@ -397,7 +397,7 @@ $(BENCH_MIGRATE:%=build/release/tests/bench/%): build/release/tests/bench/%: bui
 bench-migrate: $(BENCH_MIGRATE:%=build/release/tests/bench/%) ## measure KV on the move: stores against raw hiredis (wants redis-server)
 	@for b in $^; do $$b || exit; done
 
-bench: all $(BENCH:%=build/release/tests/bench/%) ## measure: lines `bench <name> ours=<x> ref=<y> ratio=<x/y> unit=<u>`
+bench: all build/release/tests/cloud_call $(BENCH:%=build/release/tests/bench/%) ## measure: lines `bench <name> ours=<x> ref=<y> ratio=<x/y> unit=<u>`
 	@for b in $(BENCH:%=build/release/tests/bench/%) $(BENCH_E2E); do $$b || exit; done
 
 .PHONY: fuzz

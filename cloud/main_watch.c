@@ -40,6 +40,7 @@ static void on_drained(void *arg)
 static void on_sees(void *arg, bool sees)
 {
     struct program *p = arg;
+    gw_report_sees(p->report, gw_watch_instance(p->watch), sees);
     if (sees)
         gw_logf(&p->log, GW_LOG_INFO, "the metadata service of %s answers again", p->o.cloud);
     else

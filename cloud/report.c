@@ -38,6 +38,8 @@ struct gw_report {
     char instance[GW_CLOUD_INSTANCE_MAX];
     struct announced announced[GW_CLOUD_NOTICE_KINDS];
     struct doom told, telling; /* acknowledged; in flight */
+    bool blind, blind_told;    /* the cloud is not heard; the controller knows */
+    bool blind_telling;        /* what blind_told will be once it is acknowledged */
     int64_t told_us;
     struct event *timer;
     bool in_flight, drained, unknown_said, refused_said, unheard_said;
@@ -195,6 +197,35 @@ static void tell(struct gw_report *r, const struct doom *want, int64_t now_us)
     if (!r->in_flight) look_in(r, LOOK_US);
 }
 
+static void on_told_sight(void *arg, const struct gw_web_reply *reply)
+{
+    struct gw_report *r = arg;
+    r->in_flight = false;
+    if (reply->cancelled) return;
+    bool unknown_yet = reply->err == GW_OK && reply->status == 404;
+    bool failed = unknown_yet || reply->err != GW_OK || reply->status / 100 == 5;
+    if (!failed)
+        r->blind_told = r->blind_telling; /* one that does not know the word need not hear it again */
+    if (failed && !unknown_yet) r->url = (r->url + 1) % r->urls_len;
+    look_in(r, failed ? RETRY_MAX_US : 0);
+}
+
+static void tell_sight(struct gw_report *r)
+{
+    struct gw_web_request q;
+    struct gw_web_flight *fetch;
+    r->blind_telling = r->blind;
+    fill(r, "/admin/notice", &q);
+    snprintf(r->body, sizeof r->body, "{\"instance\":\"%s\",\"kind\":\"%s\"}", r->instance,
+             r->blind ? "blind" : "sees");
+    q.method = "POST";
+    q.body = r->body;
+    q.body_len = strlen(r->body);
+    q.headers[r->config.token ? 1 : 0] = "Content-Type: application/json";
+    r->in_flight = r->config.fetcher.start(r->config.fetcher.arg, &q, on_told_sight, r, &fetch) == GW_OK;
+    if (!r->in_flight) look_in(r, LOOK_US);
+}
+
 /* ---- is it drained? ------------------------------------------------------------------------------------ */
 
 /* True if the list is one, and no worker of this instance has requests or takes new ones. */
@@ -252,6 +283,8 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
     if (r->in_flight) return; /* its answer looks again */
     if (must_tell(r, &want, now_us))
         tell(r, &want, now_us);
+    else if (r->blind != r->blind_told)
+        tell_sight(r);
     else if (r->told.doomed && !r->drained && r->config.drained)
         ask_workers(r);
     else if (anything_announced(r))
@@ -276,6 +309,14 @@ void gw_report_notice(struct gw_report *r, const struct gw_cloud_notice *n)
     say(r, n);
     memcpy(r->instance, n->instance, sizeof r->instance);
     r->announced[n->kind] = (struct announced){.active = !n->cancel, .deadline_us = n->deadline_us};
+    if (!r->in_flight) look_in(r, 0);
+}
+
+void gw_report_sees(struct gw_report *r, const char *instance, bool sees)
+{
+    if (instance[0] == '\0') return;
+    snprintf(r->instance, sizeof r->instance, "%s", instance);
+    r->blind = !sees;
     if (!r->in_flight) look_in(r, 0);
 }
 

@@ -45,4 +45,8 @@ void gw_report_destroy(struct gw_report *report);
 
 void gw_report_notice(struct gw_report *report, const struct gw_cloud_notice *notice);
 
+/* Whether the instance's cloud can be heard: told once (kinds blind, sees), behind notices. instance "": it is not known yet, and
+ * nobody is told. */
+void gw_report_sees(struct gw_report *report, const char *instance, bool sees);
+
 #endif

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/failpoint.h"
 #include "base/rng.h"
 #include "controller/capacity_intent.h"
 
@@ -244,6 +245,7 @@ static void on_stored(void *arg, gw_err_t err)
         capacity_complain(c, group, "the journal does not take what is to be done, so it is not done");
         end_intent(c, &c->groups[group]);
     }
+    if (err == GW_OK) gw_failpoint("intent", "stored");
     tell(c, err == GW_OK ? GW_CAPACITY_EV_STORED : GW_CAPACITY_EV_FAILED, group);
 }
 
@@ -281,6 +283,7 @@ static void write_ended(struct gw_capacities *c, const struct gw_capacity_action
 {
     struct capacity_group *g = &c->groups[a->group];
     if (c->stopped) return; /* its intent stays for the next controller */
+    if (err == GW_OK) gw_failpoint("write", "accepted");
     end_intent(c, g);
     if (err == GW_OK) {
         praise(c, a->group);

@@ -286,6 +286,9 @@ struct notice {
     double deadline_s;
 };
 
+/* What a watch says of itself: no notices, and not the core's matter. */
+enum { KIND_BLIND = 254, KIND_SEES = 255 };
+
 static int notice_kind(const char *name)
 {
     static const struct {
@@ -295,7 +298,9 @@ static int notice_kind(const char *name)
                  {"rebalance", GW_NOTICE_REBALANCE},
                  {"maintenance", GW_NOTICE_MAINTENANCE},
                  {"scale-in", GW_NOTICE_SCALE_IN},
-                 {"cancel", GW_NOTICE_CANCEL}};
+                 {"cancel", GW_NOTICE_CANCEL},
+                 {"blind", KIND_BLIND},
+                 {"sees", KIND_SEES}};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         if (strcmp(kinds[i].name, name) == 0) return kinds[i].kind;
     return 0;
@@ -334,11 +339,26 @@ static gw_err_t check_known(const struct gw_front *f, const struct notice *n, st
     return gw_openai_error_set(error, 404, NULL, n->field, "there is no %s '%.128s'", n->field, n->name);
 }
 
-static gw_err_t post_notice(const struct gw_front *f, const cJSON *body, struct gw_openai_error *error)
+static void note_sight(struct gw_front *f, const struct notice *n)
+{
+    f->metrics.watches_blind += n->kind == KIND_BLIND;
+    if (n->kind == KIND_BLIND)
+        gw_logf(f->log, GW_LOG_WARN,
+                "%s %.128s: its cloud has not answered for a minute: notices would not be heard", n->field,
+                n->name);
+    else
+        gw_logf(f->log, GW_LOG_INFO, "%s %.128s: its cloud answers again", n->field, n->name);
+}
+
+static gw_err_t post_notice(struct gw_front *f, const cJSON *body, struct gw_openai_error *error)
 {
     struct notice n = {0};
     TRY(read_notice(body, &n, error));
     TRY(check_known(f, &n, error));
+    if (n.kind == KIND_BLIND || n.kind == KIND_SEES) {
+        note_sight(f, &n);
+        return GW_OK;
+    }
     bool cancel = n.kind == GW_NOTICE_CANCEL;
     const struct gw_event event = {
         .type = GW_EV_NOTICE,
@@ -352,7 +372,7 @@ static gw_err_t post_notice(const struct gw_front *f, const cJSON *body, struct 
 
 void gw_front_handle_notice(void *arg, struct gw_http_conn *conn, const char *rest)
 {
-    const struct gw_front *f = arg;
+    struct gw_front *f = arg;
     const struct gw_buf *body = &gw_http_conn_request(conn)->body;
     struct gw_openai_error error = {0};
     struct gw_err_ctx ctx = {0};

@@ -27,6 +27,7 @@ struct gw_metrics {
     uint64_t failed_4xx, failed_5xx;                  /* requests, after parsing began */
     uint64_t transitions;                             /* pipelines that began to serve */
     uint64_t streams_resumed, streams_restored;       /* by clients; from the journal */
+    uint64_t watches_blind;                           /* reports of instances whose cloud is not heard */
 };
 
 void gw_metrics_init(struct gw_metrics *m);

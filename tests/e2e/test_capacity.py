@@ -38,8 +38,10 @@ KEYS = {"AWS_ACCESS_KEY_ID": "AKTEST", "AWS_SECRET_ACCESS_KEY": "x"}
 class Setting:
     """A controller and a simulated cloud that starts its workers."""
 
-    def __init__(self, args, sizes, layout, extra=(), journal="file"):
+    def __init__(self, args, sizes, layout, extra=(), journal="file", dies_at=None):
         self.c = control.Control(variant=args.variant, journal=journal)
+        if dies_at:
+            self.c.env = {"GODWIT_FAILPOINT": f"controller {dies_at}", "GODWIT_FAILPOINT_MARK": os.path.join(self.c.dir, "died")}
         self.cloud = SimCloud(self.start_worker, sizes, self.look)
         self.flags = ["--cloud", "sim", "--cloud-endpoint", self.cloud.url, *FAST, *GROUPS, "--layout", layout, *extra]
         self.layout, self.violations, self.names = layout, [], ("c0",)
@@ -150,6 +152,30 @@ def test_sim_standby_writes_nothing_until_it_holds_the_journal(args):
         s.c.kill_controller("c0", signal.SIGKILL)
         s.wait(lambda: s.running("spot") == 3, "the standby has taken over, and wishes for three")
         check_equal(s.cloud.sizes, [("spot", 3)], "sizes that were set")
+
+
+def dies_and_is_started_again(args, point, sizes, layout, then):
+    """The controller dies where the point says; the next one goes on, and `then` holds."""
+    with Setting(args, sizes, layout, dies_at=point) as s:
+        s.c.controllers["c0"].process.wait(SOON_S)
+        s.c.start_controller(extra=s.flags)
+        s.wait(lambda: then(s), f"it goes on after the death at '{point}'")
+        check("was about to be" in s.c.tail(100000), "the intent is found")
+
+
+def test_sim_controller_that_dies_before_its_call_makes_it_later(args):
+    dies_and_is_started_again(args, "intent stored", {"spot": 1, "on-demand": 0}, "2x8", lambda s: s.running("spot") == 2)
+
+
+def test_sim_controller_that_dies_after_its_call_does_not_repeat_it(args):
+    def then(s):
+        return s.running("spot") == 2 and s.capacity()["wish"] == 2
+
+    dies_and_is_started_again(args, "write accepted", {"spot": 1, "on-demand": 0}, "2x8", then)
+
+
+def test_sim_controller_that_dies_before_a_deletion_decides_anew(args):
+    dies_and_is_started_again(args, "intent stored", {"spot": 2, "on-demand": 0}, "1x8", lambda s: s.cloud.desired["spot"] == 1)
 
 
 def test_sim_dry_run_shows_and_does_nothing(args):

@@ -361,6 +361,17 @@ def test_second_controller_is_tried_when_the_first_is_away(ctx):
             admin.wait(is_preempt, 6, "notice at the second")
 
 
+def test_metadata_that_is_away_for_a_minute_is_told_and_its_return(ctx):
+    with ctx.watched("azure") as (m, admin, w):
+        m.fault(status=503, times=10000)
+        admin.wait(lambda n: n["kind"] == "blind", 80, "word that nothing is heard")
+        check_equal([n["kind"] for n in admin.notices], ["blind"], "what was told")
+        m.heal()
+        admin.wait(lambda n: n["kind"] == "sees", 20, "word that it is heard again")
+        publish(m, "azure")
+        admin.wait(is_preempt, 15, "notice afterwards")
+
+
 def test_wrong_token_is_one_line_that_says_what_to_do(ctx):
     with ctx.watched("aws", token="right") as (m, admin, w):
         m.interrupt(60)

@@ -47,8 +47,9 @@ class Controller:
 class Control:
     """Processes by hand. journal: "file", "none", or what --journal takes."""
 
-    def __init__(self, variant=None, journal="file", extra=(), model=cluster.MODEL):
+    def __init__(self, variant=None, journal="file", extra=(), model=cluster.MODEL, env=None):
         self.variant, self.model, self.extra = cluster.variant_of(variant, "mixed"), model, list(extra)
+        self.env = env or {}  # of all that is started
         self.dir = tempfile.mkdtemp(prefix="godwit-test-")
         self.mark = uuid.uuid4().hex
         self.journal = os.path.join(self.dir, "journal") if journal == "file" else journal
@@ -97,7 +98,7 @@ class Control:
 
     def _spawn(self, name, argv):
         self.starts += 1
-        env = {**os.environ, **cluster.sanitizer_env(self.dir), cluster.MARK: self.mark}
+        env = {**os.environ, **self.env, **cluster.sanitizer_env(self.dir), cluster.MARK: self.mark}
         with open(os.path.join(self.dir, f"{name}-{self.starts}.log"), "wb") as log:
             return subprocess.Popen(
                 [*cluster.DIE_WITH_PARENT, *argv], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=env
