@@ -66,7 +66,7 @@ WORKER := worker/link.c worker/link_queue.c worker/safetensors.c worker/model_co
 WORKER += worker/moe.c
 WORKER += worker/mesh.c worker/mesh_io.c worker/probe.c
 WORKER += worker/stores.c worker/checkpoint.c worker/store_fetch.c
-WORKER += worker/cell_race.c worker/cell_source.c worker/cell_load.c
+WORKER += worker/cell_part.c worker/cell_race.c worker/cell_source.c worker/cell_load.c
 CORE := controller/core/core.c controller/core/core_actions.c controller/core/core_workers.c \
         controller/core/core_requests.c controller/core/core_tokens.c controller/core/core_route.c \
         controller/core/core_moves.c controller/core/core_notices.c controller/core/core_log.c \

@@ -129,7 +129,7 @@ static gw_err_t open_part(struct lane *l)
     struct rest *rest = l->item->rest;
     l->whole = 0;
     l->since_us = gw_clock_mono_us();
-    if (!rest) return cell_part_open(l->load->store, l->item->part, &l->part, &l->ctx);
+    if (!rest) return cell_part_open(&l->load->store->packer, l->item->part, &l->part, &l->ctx);
     l->part = rest->part;
     l->whole = l->item->whole;
     free(rest);
@@ -352,16 +352,17 @@ static void mark_source(const struct gw_cell_store *s, struct gw_cell_rect held,
 {
     uint32_t number;
     if (!gw_cells_is_rect(&s->packer.model->cells, held)) return; /* another model's, or nonsense */
-    for (uint32_t n = 0; cell_nth_part(s, held, n, &number); n++) sources[number] |= bit;
+    for (uint32_t n = 0; cell_nth(&s->packer.model->cells, held, n, &number); n++) sources[number] |= bit;
 }
 
 static uint32_t list_missing(struct load *load, const uint64_t *sources, struct cell_item *items)
 {
     uint32_t len = 0, number;
-    for (uint32_t n = 0; cell_nth_part(load->store, load->wish->cells, n, &number); n++)
+    for (uint32_t n = 0; cell_nth(&load->store->packer.model->cells, load->wish->cells, n, &number); n++)
         if (!cell_store_has(load->store, number))
-            items[len++] = (struct cell_item){
-                .part = number, .bytes = cell_part_bytes(load->store, number), .sources = sources[number]};
+            items[len++] = (struct cell_item){.part = number,
+                                              .bytes = cell_part_bytes(&load->store->packer, number),
+                                              .sources = sources[number]};
     return len;
 }
 
