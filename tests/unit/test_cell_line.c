@@ -312,6 +312,26 @@ static void test_get_from_nobody_fails_at_once(void **state)
     assert_int_equal(get(f, 1), GW_ERR_INPUT);
 }
 
+static double slowly(void *arg)
+{
+    (void)arg;
+    return 10e6;
+}
+
+/* Before the third piece goes, two MiB are to be paid for. */
+static void test_server_gives_no_faster_than_its_rate(void **state)
+{
+    struct fixture *f = *state;
+    struct gw_peer_server_config config = config_of(f);
+    config.cells.rate = slowly;
+    open_server(f, &config);
+    f->line = line_to(gw_peer_server_address(f->server), PAGE_FENCE, PACKING);
+    int64_t start_us = gw_clock_mono_us();
+    assert_int_equal(get(f, 1), GW_OK);
+    assert_true(gw_clock_mono_us() - start_us >= 2 * (int64_t)GW_CELL_PIECE_BYTES / 10);
+    check_part(f, 1);
+}
+
 /* What any program with the key may say. */
 static void say_ask(int fd, const struct gw_cell_ask *ask)
 {
@@ -377,6 +397,7 @@ int main(void)
         TEST(test_get_that_is_given_up_can_go_on_later),
         TEST(test_cut_ends_all_that_would_follow),
         TEST(test_get_from_nobody_fails_at_once),
+        TEST(test_server_gives_no_faster_than_its_rate),
         TEST(test_server_asks_that_cannot_be_right_end_the_connection),
         TEST(test_server_peer_that_takes_no_bytes_is_dropped_and_the_part_is_free),
     };

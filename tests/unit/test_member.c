@@ -135,6 +135,41 @@ static void test_member_without_room_beside_what_serves_loads_after_start(void *
     ground_close(&g);
 }
 
+static void test_member_whose_peer_has_its_cells_gets_them_there(void **state)
+{
+    (void)state;
+    struct ground from, to;
+    struct gw_msg_ready ready;
+    struct gw_cell_holder source = {0};
+    ground_open(&from, MODEL);
+    ground_open(&to, MODEL);
+    to.host.weights_from = GW_WEIGHTS_PEERS;
+    struct gw_assign_rank rank = {.cells = gw_cells_all(&to.model->cells)};
+    const struct gw_cell_wish all = {.cells = rank.cells, .threads = 1};
+    struct gw_cell_loaded loaded;
+    assert_int_equal(gw_cell_loader_run(from.host.loader, &all, &loaded, NULL), GW_OK);
+    source.cells = rank.cells;
+    snprintf(source.pages, sizeof source.pages, "%s", gw_peer_server_address(from.host.pages));
+    const struct gw_msg_assign assign = {
+        .ranks_len = 1, .ranks = &rank, .sources_len = 1, .sources = &source};
+    const struct gw_member_config config = {.host = &to.host,
+                                            .term = 1,
+                                            .generation = GENERATION,
+                                            .assign = &assign,
+                                            .prepared = ground_told,
+                                            .arg = &to.told};
+    struct gw_member *m;
+    assert_int_equal(gw_member_create(&config, &m, NULL), GW_OK);
+    assert_int_equal(gw_member_wait(m), GW_MEMBER_PREPARED);
+    gw_member_ready(m, &ready);
+    assert_int_equal(ready.loaded_bytes, loaded.disk_bytes);
+    assert_int_equal(gw_cell_loader_stats(to.host.loader).peer_bytes, loaded.disk_bytes);
+    assert_int_equal(gw_cell_loader_stats(to.host.loader).disk_bytes, 0);
+    gw_member_destroy(m, 0);
+    ground_close(&to);
+    ground_close(&from);
+}
+
 static void test_members_of_two_workers_meet_and_serve(void **state)
 {
     (void)state;
@@ -211,6 +246,7 @@ int main(void)
         cmocka_unit_test(test_member_alone_prepares_starts_and_serves),
         cmocka_unit_test(test_member_without_memory_for_its_cells_fails),
         cmocka_unit_test(test_member_without_room_beside_what_serves_loads_after_start),
+        cmocka_unit_test(test_member_whose_peer_has_its_cells_gets_them_there),
         cmocka_unit_test(test_members_of_two_workers_meet_and_serve),
         cmocka_unit_test(test_member_whose_peer_never_comes_can_be_left),
         cmocka_unit_test(test_member_whose_peer_freezes_while_they_meet_can_be_left),
