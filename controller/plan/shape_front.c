@@ -5,15 +5,17 @@
 
 /* Load factors at which a thorough search compares: dense where queues begin to show. */
 static const double grid[] = {0, 0.05, 0.15, 0.3, 0.5, 0.7, 0.8, 0.88, 0.94};
-#define GRID (sizeof grid / sizeof *grid)
-_Static_assert(2 * GRID + 1 <= SHAPING_VALUES, "room for TTFT and TPOT at each, and the capacity");
+#define GRID  (sizeof grid / sizeof *grid)
+#define RATES 3
+_Static_assert(2 * GRID + 1 + RATES + 1 <= SHAPING_VALUES,
+               "room for TTFT and TPOT at each, the capacity, and all rates");
 
 /* Seconds at no load, at the fair part of the arrivals, at all of them; 1 / capacity. At the same rates, for at the same load
  * factor the shape with less capacity would have less to do. */
 static uint32_t rate_values(const struct shaping *s, double *value)
 {
     const struct gw_pipe_cost *c = &s->now.cost;
-    const double rates[] = {0, s->fair_rps, s->in->load->arrival_rps};
+    const double rates[RATES] = {0, s->fair_rps, s->in->load->arrival_rps};
     uint32_t n = 0;
     for (; n < sizeof rates / sizeof *rates; n++) {
         double rho = rates[n] / c->capacity_rps;
@@ -79,7 +81,9 @@ static void thin(struct shaping *s)
 void shaping_keep(struct shaping *s)
 {
     struct kept *new = &s->kept_as[s->kept->len];
-    s->values = s->thorough ? grid_values(s, new->value) : rate_values(s, new->value);
+    s->values = s->thorough ? grid_values(s, new->value) : 0;
+    s->values +=
+        rate_values(s, &new->value[s->values]); /* thorough, too: a batch grows by whole requests, in steps */
     for (uint32_t i = 0; i < s->kept->len; i++)
         if (as_good(s, &s->kept_as[i], new)) return;
     new->explored = false;

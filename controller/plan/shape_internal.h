@@ -7,7 +7,7 @@
 enum balance { BY_BANDWIDTH, BY_MIX, BY_FLOPS, BY_MEMORY, BALANCES };
 
 /* What shapes are compared by (shape_front.c): seconds and 1 / capacity, less is better. */
-#define SHAPING_VALUES 19
+#define SHAPING_VALUES 23
 
 struct shaping {
     const struct gw_plan_input *in;

@@ -139,16 +139,83 @@ static bool turn_around(const struct shaping *s, const struct cut *cut, struct c
     return differs;
 }
 
+/* ---- every order: where KV heads do not fall on shares, a rank in the middle has more than one at the end ---- */
+
+static void swap_slots(uint8_t *x, uint8_t *y)
+{
+    uint8_t slot = *x;
+    *x = *y;
+    *y = slot;
+}
+
+static void reverse(uint8_t *slot, uint32_t n)
+{
+    for (uint32_t i = 0; i + 1 < n - i; i++) swap_slots(&slot[i], &slot[n - 1 - i]);
+}
+
+/* The next order of n slots, those alike not told apart; false: it is the first one again. */
+static bool next_order(const struct shaping *s, uint8_t *slot, uint32_t n)
+{
+    uint32_t i = n - 1, j = n - 1;
+    while (i > 0 && s->alike[slot[i - 1]] >= s->alike[slot[i]]) i--;
+    if (i > 0) {
+        while (s->alike[slot[j]] <= s->alike[slot[i - 1]]) j--;
+        swap_slots(&slot[i - 1], &slot[j]);
+    }
+    reverse(&slot[i], n - i);
+    return i > 0;
+}
+
+static bool next_cut(const struct shaping *s, struct cut *cut)
+{
+    for (uint32_t k = 0; k < cut->stages; k++)
+        if (next_order(s, &cut->slot[cut->begin[k]], cut->begin[k + 1] - cut->begin[k])) return true;
+    return false;
+}
+
+/* The same devices in each stage, in the first order. */
+static struct cut first_cut(const struct shaping *s, const struct cut *cut)
+{
+    struct cut first = *cut;
+    for (uint32_t k = 0; k < cut->stages; k++)
+        for (uint32_t i = cut->begin[k] + 1; i < cut->begin[k + 1]; i++)
+            for (uint32_t j = i; j > cut->begin[k] && s->alike[first.slot[j - 1]] > s->alike[first.slot[j]];
+                 j--)
+                swap_slots(&first.slot[j - 1], &first.slot[j]);
+    return first;
+}
+
+/* Counted up to `enough`. */
+static uint64_t orders_of(const struct shaping *s, const struct cut *cut, uint64_t enough)
+{
+    struct cut at = first_cut(s, cut);
+    uint64_t n = 1;
+    while (n < enough && next_cut(s, &at)) n++;
+    return n;
+}
+
+static void try_orders(struct shaping *s, const struct cut *cut)
+{
+    uint16_t width[GW_SHAPE_RANKS_MAX];
+    struct cut at = first_cut(s, cut);
+    do try_widths(s, &at, 0, 0, s->in->model->shares, width, 0);
+    while (next_cut(s, &at));
+}
+
 void shaping_try_cut(struct shaping *s, const struct cut *cut)
 {
     uint16_t width[GW_SHAPE_RANKS_MAX];
     struct cut turned;
-    uint64_t ways = s->thorough ? ways_of(s, cut) : 0;
+    uint64_t ways = s->thorough ? ways_of(s, cut) : 0, most = ways ? s->ways / ways : 0;
     s->all_groups = s->thorough && ways <= s->ways;
+    if (s->all_groups && most > 0 && orders_of(s, cut, most + 1) <= most) {
+        try_orders(s, cut);
+        return;
+    }
     if (s->all_widths || s->all_groups)
         try_widths(s, cut, 0, 0, s->in->model->shares, width, 0);
     else
         for (enum balance by = 0; by < (s->uniform ? 1 : BALANCES); by++) try_balance(s, cut, by);
-    if (s->all_groups && 2 * ways <= s->ways && turn_around(s, cut, &turned))
+    if (s->all_groups && most >= 2 && turn_around(s, cut, &turned))
         try_widths(s, &turned, 0, 0, s->in->model->shares, width, 0);
 }
