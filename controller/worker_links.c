@@ -27,7 +27,8 @@ struct link {
     uint64_t id;
     enum link_state state;
     struct bufferevent *bev;
-    struct event *failed;                    /* fires from the loop when a send found the queue too long */
+    struct event
+        *failed; /* fires when HELLO is late, and from the loop when a send found the queue too long */
     uint8_t nonce[GW_WIRE_NONCE_BYTES];      /* ours */
     uint8_t peer_nonce[GW_WIRE_NONCE_BYTES]; /* the worker's: WELCOME proves our key over it */
     char name[GW_WIRE_NAME_MAX + 1];         /* for the log */
@@ -120,7 +121,7 @@ static bool on_message(struct link *l, const struct gw_msg *msg)
         memcpy(l->peer_nonce, msg->hello.nonce, sizeof l->peer_nonce);
         memcpy(l->name, msg->hello.worker, sizeof l->name);
         l->state = LINK_OPEN;
-        bufferevent_set_timeouts(l->bev, NULL, NULL);
+        event_del(l->failed);
         event.type = GW_EV_HELLO;
     } else if (msg->type == GW_MSG_HELLO) {
         link_down(l, "a second HELLO");
@@ -187,11 +188,9 @@ static void on_link_event(struct bufferevent *bev, short what, void *arg)
         link_free(l);
         return;
     }
-    const char *tls_why = what & (BEV_EVENT_TIMEOUT | BEV_EVENT_ERROR) ? gw_tls_bufferevent_why(bev) : NULL;
+    const char *tls_why = what & BEV_EVENT_ERROR ? gw_tls_bufferevent_why(bev) : NULL;
     if (tls_why && l->state == LINK_HELLO)
         turn_away(l, tls_why);
-    else if (what & BEV_EVENT_TIMEOUT)
-        link_down(l, "no HELLO in time");
     else if (what & BEV_EVENT_EOF)
         link_down(l, "closed by the worker");
     else if (what & BEV_EVENT_ERROR)
@@ -202,7 +201,14 @@ static void on_failed(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
-    link_down(arg, "the worker does not read, or memory ran out");
+    struct link *l = arg;
+    const char *tls_why = gw_tls_bufferevent_why(l->bev);
+    if (l->state != LINK_HELLO)
+        link_down(l, "the worker does not read, or memory ran out");
+    else if (tls_why)
+        turn_away(l, tls_why);
+    else
+        link_down(l, "no HELLO in time");
 }
 
 static struct bufferevent *bufferevent_of(struct gw_links *links, evutil_socket_t fd)
@@ -267,7 +273,7 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
         return;
     }
     bufferevent_setcb(l->bev, on_readable, on_written, on_link_event, l);
-    bufferevent_set_timeouts(l->bev, &hello_timeout, NULL);
+    event_add(l->failed, &hello_timeout); /* for all of it, however often a byte comes */
     bufferevent_enable(l->bev, EV_READ | EV_WRITE);
     send_challenge(l);
 }

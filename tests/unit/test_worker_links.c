@@ -204,6 +204,26 @@ static void test_garbage_after_hello_is_one_link_down(void **state)
     hang_up(&p);
 }
 
+/* A byte now and then does not keep it open. */
+static void test_hello_that_trickles_is_cut_off(void **state)
+{
+    struct fixture *f = *state;
+    struct peer p = dial(f);
+    struct gw_msg msg;
+    int64_t end = gw_clock_mono_us() + DEADLINE_S * GW_US_PER_S, next = 0;
+    assert_true(hear(f, &p, &msg));
+    for (uint8_t byte; gw_clock_mono_us() < end;) {
+        event_base_loop(f->loop, EVLOOP_NONBLOCK);
+        if (gw_clock_mono_us() >= next && send(p.fd, "G", 1, MSG_NOSIGNAL) != 1) break;
+        if (recv(p.fd, &byte, 1, MSG_DONTWAIT) == 0) break;
+        if (gw_clock_mono_us() >= next) next = gw_clock_mono_us() + GW_US_PER_S;
+        usleep(1000);
+    }
+    assert_true(gw_clock_mono_us() < end);
+    assert_int_equal(f->heard.hellos + f->heard.msgs + f->heard.downs, 0);
+    hang_up(&p);
+}
+
 static void test_second_hello_closes_the_link(void **state)
 {
     struct fixture *f = *state;
@@ -255,6 +275,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_message_before_hello_closes_the_link, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_garbage_after_hello_is_one_link_down, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_second_hello_closes_the_link, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_hello_that_trickles_is_cut_off, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_close_sends_what_was_queued_and_no_event_follows, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_accept_more_than_max_links_turns_the_last_away, set_up,
