@@ -3,13 +3,13 @@
  * Lists come sorted by zone, kind, instance (classes.h), so that runs of them are alike and near each other. Tried are: for up
  * to GW_SHAPE_FULL devices every way to deal them to stages; beyond that runs of the list, cut into equal parts, by instances,
  * and by types. Within a stage shares go to the ranks in proportion to their speed (by bandwidth, by FLOP/s, by memory, and by
- * a mix of the first two; very few devices: in every way there is, and in every order of ranks). Groups go to stages so that the slowest is as fast as can
- * be, or as many as fit to the fastest. A thorough search (the lists of a small fleet) tries every width with every dealing of
- * groups, as long as these are few. Shapes of short lists are then polished by single steps.
+ * a mix of the first two; very few devices: in every way there is). Groups go to stages so that the slowest is as fast as can
+ * be, or as many as fit to the fastest. A thorough search (the lists of a small fleet) tries every width with every order of
+ * ranks and every dealing of groups, as long as these are few. Shapes of short lists are then polished by single steps.
  *
  * What is best depends on the load and on the pipelines beside it, so several are kept. Thorough: each that no other one is as
- * good as at every load factor and at the rates that may come. Else: the fastest at no load, at the part of the arrivals that these devices may expect, at
- * all of them, and the one with the largest capacity.
+ * good as at every load factor and at the rates that may come. Else: the fastest at no load, at the part of the arrivals that
+ * these devices may expect, at all of them, and the one with the largest capacity.
  *
  * Owner: plain data. Thread: any; pure. Units: ranks[].device is an index into the list given (a slot).
  * Errors: none; no shape fits = an empty set. Source: own design. */
