@@ -116,6 +116,19 @@ static void test_notice_malformed_is_refused_and_not_posted(void **state)
     assert_int_equal(fake_core_seen(f->core)->notices, 0);
 }
 
+static void test_notice_of_a_blind_watch_is_counted_and_not_posted(void **state)
+{
+    struct front_fixture *f = *state;
+    fixture_listen(f);
+    assert_int_equal(post_notice(f, "{\"instance\":\"i-0\",\"kind\":\"blind\"}"), 202);
+    assert_int_equal(post_notice(f, "{\"instance\":\"i-0\",\"kind\":\"sees\"}"), 202);
+    assert_int_equal(post_notice(f, "{\"instance\":\"i-9\",\"kind\":\"blind\"}"), 404);
+    assert_int_equal(fake_core_seen(f->core)->notices, 0);
+    char *m = get(f, "/metrics");
+    assert_non_null(strstr(m, "godwit:watches_blind_total{model_name=\"tattler\"} 1\n"));
+    free(m);
+}
+
 /* ---- timeline ------------------------------------------------------------------------------------------ */
 
 static void test_events_are_streamed_as_they_happen(void **state)
@@ -286,6 +299,7 @@ int main(void)
         TEST(test_events_late_joiner_gets_the_last_256),
         TEST(test_events_go_on_behind_the_last_event_id),
         TEST(test_events_watchers_are_bounded_and_forgotten_when_gone),
+        TEST(test_notice_of_a_blind_watch_is_counted_and_not_posted),
         TEST(test_metrics_count_what_was_served),
         TEST(test_listeners_do_not_serve_each_others_routes),
         TEST(test_admin_token_is_needed_and_api_keys_do_not_help),

@@ -373,9 +373,24 @@ static void test_full_server_refuses_and_recovers(void **state)
     assert_int_equal(f->entries, 2);
 }
 
+/* A process that was frozen has run no loop meanwhile. */
+static void test_held_ends_with_the_lease_and_comes_back_with_a_write(void **state)
+{
+    struct fixture *f = fixture_of(state);
+    open_journal(f);
+    assert_true(gw_journal_held(f->journal));
+    int64_t end_us = gw_clock_mono_us() + WAIT_US;
+    while (gw_journal_held(f->journal) && gw_clock_mono_us() < end_us) usleep(1000);
+    assert_false(gw_journal_held(f->journal));
+    append(f, f->journal, 1, "back");
+    assert_true(gw_journal_held(f->journal));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_held_ends_with_the_lease_and_comes_back_with_a_write, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_open_gives_back_what_had_not_ended, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_many_and_large_pieces_come_back_whole, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_redis_holds_nothing_readable, set_up, tear_down),
