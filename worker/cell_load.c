@@ -34,6 +34,7 @@ struct lane {
     bool started;
     struct cell_packer packer; /* the disk's */
     struct gw_cell_line *line; /* the peers' */
+    bool is_open; /* its connection: time until the first piece came tells nothing of how fast it is */
     uint32_t tries;
 
     struct cell_item *item; /* and what it has of it */
@@ -66,10 +67,10 @@ struct load {
 /* ---- a part from the disk ---- */
 
 /* Measures what was moved since the last time; under the lock. False: nobody needs the rest from here. */
-static bool has_moved(struct lane *l, uint64_t bytes)
+static bool has_moved(struct lane *l, uint64_t bytes, bool measured)
 {
-    int64_t now_us = gw_clock_mono_us();
-    bool own = cell_race_moved(&l->load->race, l->number, l->item, bytes, now_us - l->since_us, now_us);
+    int64_t now_us = gw_clock_mono_us(), us = measured ? now_us - l->since_us : 0;
+    bool own = cell_race_moved(&l->load->race, l->number, l->item, bytes, us, now_us);
     l->since_us = now_us;
     return own && !l->load->ending;
 }
@@ -78,7 +79,7 @@ static bool pack_on(void *arg, uint64_t bytes)
 {
     struct lane *l = arg;
     pthread_mutex_lock(&l->load->lock);
-    bool goes_on = has_moved(l, bytes - l->whole);
+    bool goes_on = has_moved(l, bytes - l->whole, true);
     pthread_mutex_unlock(&l->load->lock);
     l->whole = bytes;
     return goes_on;
@@ -102,9 +103,10 @@ static bool receive_on(void *arg, uint32_t piece_bytes)
 {
     struct lane *l = arg;
     pthread_mutex_lock(&l->load->lock);
-    bool goes_on = has_moved(l, piece_bytes);
+    bool goes_on = has_moved(l, piece_bytes, l->is_open);
     pthread_mutex_unlock(&l->load->lock);
     l->tries = 0;
+    l->is_open = true;
     return goes_on;
 }
 
@@ -118,7 +120,9 @@ static gw_err_t from_peer(struct lane *l)
                                       .sums = l->part.sums,
                                       .goes_on = receive_on,
                                       .arg = l};
-    return gw_cell_line_get(l->line, &want, &l->whole, &l->ctx);
+    gw_err_t err = gw_cell_line_get(l->line, &want, &l->whole, &l->ctx);
+    l->is_open = l->is_open && (err == GW_OK || err == GW_ERR_NOT_FOUND);
+    return err;
 }
 
 /* ---- a lane ---- */

@@ -63,8 +63,9 @@ static double rate_of(const struct cell_race *race, enum cell_side side)
 
 static void measure(struct cell_rate *r, uint64_t bytes, int64_t us)
 {
+    if (us <= 0) return;
     r->bytes += (double)bytes;
-    r->us += us > 0 ? (double)us : 1;
+    r->us += (double)us;
     if (r->us < 2.0 * CELL_RACE_MEMORY_US) return;
     r->bytes /= 2;
     r->us /= 2;
@@ -123,6 +124,12 @@ static double waiting_bytes(const struct cell_race *race)
     return bytes;
 }
 
+/* Is it time to see what the side can do? */
+static bool is_due(const struct cell_race *race, enum cell_side side, int64_t now_us)
+{
+    return race->tried_us[side] == 0 || now_us - race->tried_us[side] > CELL_RACE_AGAIN_US;
+}
+
 static uint32_t lanes_of(const struct cell_race *race, enum cell_side side)
 {
     uint32_t lanes = 0;
@@ -141,7 +148,7 @@ static bool is_sooner(const struct cell_race *race, const struct cell_lane *lane
     if (o.lanes == 0) return true;
     if (race->prefer_peers) return side == CELL_PEERS;
     if (own_rate <= UNKNOWN || other_rate <= UNKNOWN) return true;
-    if (!race->begun[side]) return true;
+    if (is_due(race, side, now_us)) return true;
     double own = own_rate * lanes_of(race, side), all = other_rate * o.lanes;
     if (own * CELL_RACE_HELP < all) return false;
     double own_us = (double)item->bytes / own_rate, other_us = (double)item->bytes / other_rate;
@@ -182,11 +189,12 @@ static struct choice look_for_waiting(const struct cell_race *race, const struct
 }
 
 /* The waiting part that the lane would take first. */
-static struct cell_item *next_waiting(const struct cell_race *race, const struct cell_lane *lane)
+static struct cell_item *next_waiting(const struct cell_race *race, const struct cell_lane *lane,
+                                      int64_t now_us)
 {
     struct choice c = look_for_waiting(race, lane);
     if (lane->side == CELL_DISK && c.orphan) return c.orphan;
-    if (!race->begun[lane->side] || rate_of(race, lane->side) <= UNKNOWN)
+    if (is_due(race, lane->side, now_us) || rate_of(race, lane->side) <= UNKNOWN)
         return c.probe ? c.probe : c.largest;
     return lane->side == CELL_DISK ? c.smallest : c.largest;
 }
@@ -213,14 +221,14 @@ static struct cell_item *next_to_take_over(const struct cell_race *race, const s
 struct cell_item *cell_race_take(struct cell_race *race, uint32_t number, int64_t now_us)
 {
     struct cell_lane *lane = &race->lanes[number];
-    struct cell_item *item = next_waiting(race, lane);
+    struct cell_item *item = next_waiting(race, lane, now_us);
     if (item && !is_sooner(race, lane, item, now_us))
         item = NULL;
     else if (!item)
         item = next_to_take_over(race, lane, now_us);
     lane->idle = item == NULL;
     if (!item) return NULL;
-    race->begun[lane->side] = true;
+    race->tried_us[lane->side] = now_us;
     item->lane = number;
     item->moved = lane->side == CELL_PEERS ? item->whole : 0;
     lane->moved_us = now_us;

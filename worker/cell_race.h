@@ -13,7 +13,8 @@
  * 1/CELL_RACE_HELP as fast as the other does not help: both need cores and memory, and what the slow one takes of them costs
  * more than it brings (measured on two cores, packing at 0.7 GB/s, a peer at 2.9: 1.2 together). Peers begin with the
  * largest parts, the disk with those that no peer has, then with the smallest. The first part of each side is the smallest that
- * tells something (CELL_RACE_PROBE_BYTES), whatever was measured in earlier loads: sources and caches are others by now. Where peers are preferred, the disk has only what they cannot
+ * tells something (CELL_RACE_PROBE_BYTES), whatever was measured in earlier loads: sources and caches are others by now; and so
+ * is the next one of a side that has had none for CELL_RACE_AGAIN_US, for one measurement may err. Where peers are preferred, the disk has only what they cannot
  * give.
  *
  * What is in flight is begun anew by an idle lane when nothing else is to do, and it would have it in half the time that is
@@ -41,7 +42,8 @@
 #define CELL_RACE_SILENCE_US  300000     /* a pause of a machine that swaps or is short of cores */
 #define CELL_RACE_PROBE_BYTES (1u << 20) /* below it a rate is that of the questions, not of the bytes */
 #define CELL_RACE_HELP        2
-#define CELL_RACE_PRIOR_US    50000 /* so long do earlier loads count */
+#define CELL_RACE_PRIOR_US    50000  /* so long do earlier loads count */
+#define CELL_RACE_AGAIN_US    500000 /* a side that gets no parts is tried again after so long */
 #define CELL_RACE_NOBODY      UINT32_MAX
 
 enum cell_side { CELL_DISK, CELL_PEERS, CELL_SIDES };
@@ -75,7 +77,7 @@ struct cell_race {
     uint32_t len, there;
     struct cell_lane lanes[CELL_RACE_LANES_MAX];
     struct cell_rate rates[CELL_SIDES];
-    bool begun[CELL_SIDES]; /* it has had a part */
+    int64_t tried_us[CELL_SIDES]; /* when it had a part last; 0: never */
     bool prefer_peers;
 };
 
@@ -97,7 +99,7 @@ void cell_race_leave(struct cell_race *race, uint32_t lane);
 
 /* A part for the lane; NULL: none now, ask again later. */
 struct cell_item *cell_race_take(struct cell_race *race, uint32_t lane, int64_t now_us);
-/* The lane has moved so many bytes of its part in so many microseconds. False: the part is another's by now, or there. */
+/* The lane has moved so many bytes of its part in so many microseconds (0: that time tells nothing). False: the part is another's by now, or there. */
 bool cell_race_moved(struct cell_race *race, uint32_t lane, struct cell_item *item, uint64_t bytes,
                      int64_t us, int64_t now_us);
 /* It is whole. False: another one has been faster, or took it over. */
