@@ -1,6 +1,5 @@
 #include "migrate/store_internal.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "base/thread.h"
 
 #define CONNECT_US (2 * GW_US_PER_S)
 #define STALL_US   (5 * GW_US_PER_S)
@@ -215,15 +215,9 @@ gw_err_t store_add_server(struct gw_store *s, const struct store_protocol *proto
     return GW_OK;
 }
 
-/* Signals belong to other threads. */
 gw_err_t store_start(struct gw_store *s, struct gw_err_ctx *ctx)
 {
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int rc = pthread_create(&s->thread, NULL, store_io, s);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (rc) return gw_fail(ctx, GW_ERR_IO, "store: %s", strerror(rc));
+    TRY(gw_thread_start(&s->thread, 0, store_io, s, ctx));
     s->thread_started = true;
     return GW_OK;
 }

@@ -2,7 +2,6 @@
 
 #include <assert.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "base/thread.h"
 #include "migrate/peer_line.h"
 #include "migrate/store_peer.h"
 #include "migrate/store_redis.h"
@@ -457,16 +457,11 @@ static void *dial_thread(void *arg)
     return NULL;
 }
 
-/* Signals belong to the engine's thread. */
 static gw_err_t start_dialer(struct gw_stores *s, struct gw_err_ctx *ctx)
 {
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int rc = pthread_create(&s->dialer, NULL, dial_thread, s);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    s->dialer_started = rc == 0;
-    return rc == 0 ? GW_OK : gw_fail(ctx, GW_ERR_IO, "no thread to reach stores with");
+    TRY(gw_thread_start(&s->dialer, 0, dial_thread, s, ctx));
+    s->dialer_started = true;
+    return GW_OK;
 }
 
 /* ---- life ---- */
