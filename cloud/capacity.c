@@ -27,6 +27,7 @@ struct gw_capacity {
     bool wished;
     int64_t short_since_us, whole_since_us; /* -1: it is not */
     bool fallback;
+    bool inherited; /* what an earlier holder of the lease had on demand has been looked at */
     uint32_t fallback_count;
     int64_t now_us;
     struct gw_capacity_action actions[GW_CAPACITY_ACTIONS_MAX];
@@ -223,6 +224,16 @@ void gw_capacity_look(const struct gw_cloud_answer *a,
     *out = seen;
 }
 
+/* What runs on demand when the lease comes makes up for spot until that has been whole for long enough. */
+static void inherit(struct gw_capacity *c, const struct gw_capacity_seen *on_demand)
+{
+    if (c->inherited) return;
+    c->inherited = true;
+    if (on_demand->desired <= c->config.min[GW_CAPACITY_ON_DEMAND]) return;
+    c->fallback = true;
+    c->fallback_count = on_demand->desired;
+}
+
 static void take_description(struct gw_capacity *c, struct group *g, const struct gw_capacity_seen *seen)
 {
     if (g->phase == PHASE_READING) enter(c, g, PHASE_IDLE);
@@ -233,6 +244,7 @@ static void take_description(struct gw_capacity *c, struct group *g, const struc
     }
     g->seen_us = c->now_us;
     g->seen = *seen;
+    if (g == &c->groups[GW_CAPACITY_ON_DEMAND]) inherit(c, seen);
 }
 
 static void write_ended(struct gw_capacity *c, struct group *g, bool failed)
@@ -263,6 +275,7 @@ static void take_lease(struct gw_capacity *c, uint64_t term)
     c->term = term;
     for (int g = 0; g < GW_CAPACITY_GROUPS; g++) c->groups[g] = (struct group){.seen_us = -1};
     c->short_since_us = c->whole_since_us = -1;
+    c->inherited = false;
 }
 
 static void take_event(struct gw_capacity *c, const struct gw_capacity_event *e)

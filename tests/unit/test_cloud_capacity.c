@@ -203,6 +203,19 @@ static void test_step_spot_short_for_long_is_made_up_on_demand_and_given_back(vo
     assert_int_equal(gw_capacity_target(f->c, GW_CAPACITY_ON_DEMAND), 0);
 }
 
+static void test_step_new_holder_keeps_what_runs_on_demand_until_spot_is_whole(void **state)
+{
+    struct fixture *f = *state;
+    begin(f, 4);
+    (void)describe(f, GW_CAPACITY_ON_DEMAND, 2, 2, GW_CAPACITY_READ);
+    assert_null(describe(f, GW_CAPACITY_SPOT, 4, 2, GW_CAPACITY_READ));
+    assert_int_equal(gw_capacity_target(f->c, GW_CAPACITY_ON_DEMAND), 2);
+    (void)describe(f, GW_CAPACITY_SPOT, 4, 4, GW_CAPACITY_READ);
+    f->now_us += 601 * S;
+    (void)describe(f, GW_CAPACITY_SPOT, 4, 4, GW_CAPACITY_READ);
+    assert_int_equal(gw_capacity_target(f->c, GW_CAPACITY_ON_DEMAND), 0);
+}
+
 static void test_step_dry_run_only_reads(void **state)
 {
     struct fixture *f = *state;
@@ -495,6 +508,7 @@ int main(void)
         TEST(test_step_never_below_min_nor_above_max),
         TEST(test_step_group_below_min_is_raised_without_a_wish),
         TEST(test_step_spot_short_for_long_is_made_up_on_demand_and_given_back),
+        TEST(test_step_new_holder_keeps_what_runs_on_demand_until_spot_is_whole),
         TEST(test_step_dry_run_only_reads),
         cmocka_unit_test(test_simulated_cloud_safe_in_trouble_and_right_in_the_end),
     };
