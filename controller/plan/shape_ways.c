@@ -156,7 +156,7 @@ static void reverse(uint8_t *slot, uint32_t n)
 /* The next order of n slots, those alike not told apart; false: it is the first one again. */
 static bool next_order(const struct shaping *s, uint8_t *slot, uint32_t n)
 {
-    uint32_t i = n - 1, j = n - 1;
+    uint32_t i = n - 1, j = i;
     while (i > 0 && s->alike[slot[i - 1]] >= s->alike[slot[i]]) i--;
     if (i > 0) {
         while (s->alike[slot[j]] <= s->alike[slot[i - 1]]) j--;
