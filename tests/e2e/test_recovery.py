@@ -231,6 +231,9 @@ def test_cancelled_notice_brings_the_worker_back(ctx):
         lambda e: e["kind"] == "notice_cancelled" and e["worker"] == victim, EVENT_S, "the cancel is heard", mark
     )
     ctx.up.wait(lambda: victim in ctx.up.workers("up"), EVENT_S, f"{victim} is up")
+    ctx.up.wait_event(
+        lambda e: e["kind"] == "pipeline_serving" and e["worker"] == victim, EVENT_S, "it has loaded and serves", mark
+    )
     # New prompts: those that others have served go where their prefixes are cached.
     streams = [ctx.up.submit(*request) for request in long_prompts("after the cancel")]
     ctx.up.wait(lambda: ctx.up.requests_on().get(victim, 0) > 0, EVENT_S, f"{victim} gets work")
