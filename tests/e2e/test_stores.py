@@ -99,8 +99,9 @@ def kv(up):
     return tokens
 
 
-def lose_half_way(up, args, requests, refs, what, victims=1, middle=None):
-    """Runs all requests once; some workers are killed half way. `middle` is called in between."""
+def lose_half_way(up, args, requests, refs, what, victims=1, middle=None, stored=False):
+    """Runs all requests once; some workers are killed half way. `middle` is called in between. stored: not before what they
+    have sealed is stored."""
     work = load.Load(up.http, requests, STREAMS).start(limit=len(requests))
     busy(up, work, refs, 0.1)
     if middle:
@@ -108,6 +109,8 @@ def lose_half_way(up, args, requests, refs, what, victims=1, middle=None):
     else:
         up.wait(lambda: total(up, "kv_stored") >= STREAMS, SETTLE_S, "pages are stored")
     busy(up, work, refs, 0.3)
+    if stored:
+        up.wait(lambda: covered(up), SETTLE_S, "what is sealed is stored")
     busiest = sorted(up.requests_on().items(), key=lambda item: -item[1])
     kill(up, [name for name, _ in busiest[:victims]])
     work.finish(DRAIN_S)
@@ -123,7 +126,7 @@ def test_killed_workers_requests_go_on_from_redis(args):
         up.wait(lambda: covered(up), SETTLE_S, "what is sealed is stored")
         renew(up)
         r.call("FLUSHALL")
-        lose_half_way(up, args, requests, refs, "a worker killed")
+        lose_half_way(up, args, requests, refs, "a worker killed", stored=True)
         check(kv(up)["store"] > 0, "no KV came from the store")
         check(total(up, "kv_forged_pages") == 0, "pages that nobody forged")
 
@@ -242,7 +245,7 @@ def test_killed_workers_requests_go_on_from_others_memory(args):
         requests, refs = references(up, args)
         up.wait(lambda: covered(up), SETTLE_S, "what is sealed is stored")
         renew(up)
-        lose_half_way(up, args, requests, refs, "a worker killed")
+        lose_half_way(up, args, requests, refs, "a worker killed", stored=True)
         check(kv(up)["store"] > 0, "no KV came from others' memory")
 
 
