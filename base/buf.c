@@ -77,7 +77,7 @@ void gw_buf_printf(struct gw_buf *b, const char *fmt, ...)
 static void put_le(struct gw_buf *b, uint64_t v, int bytes)
 {
     uint8_t le[8];
-    for (int i = 0; i < bytes; i++) le[i] = (uint8_t)(v >> (8 * i));
+    gw_put_le(le, v, bytes);
     gw_buf_put(b, le, (size_t)bytes);
 }
 

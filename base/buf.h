@@ -43,6 +43,13 @@ void gw_buf_consume(struct gw_buf *b, size_t n);
  * write. */
 const char *gw_buf_cstr(struct gw_buf *b);
 
+/* The lowest `bytes` bytes of v (8 at most), the least first; returns where the next ones go. */
+static inline uint8_t *gw_put_le(uint8_t *at, uint64_t v, int bytes)
+{
+    for (int i = 0; i < bytes; i++) *at++ = (uint8_t)(v >> 8 * i);
+    return at;
+}
+
 struct gw_reader {
     const uint8_t *data;
     size_t len, pos;

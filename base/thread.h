@@ -1,4 +1,5 @@
-/* Thread: starts one to which no signal is delivered: signals belong to the program's main thread.
+/* Thread: starts one to which no signal is delivered (signals belong to the program's main thread), and makes one give way to
+ * others.
  *
  * Owner: the caller joins it. Thread: any. Units: bytes. Errors: GW_ERR_LIMIT when the system has no thread. Source: own
  * design. */

@@ -313,12 +313,6 @@ const struct gw_capacity_action *gw_capacity_actions(const struct gw_capacity *c
     return c->actions;
 }
 
-/* Coarse on purpose: nothing here is a matter of less than a second. */
-int64_t gw_capacity_next_us(const struct gw_capacity *c)
-{
-    return c->now_us + GW_US_PER_S;
-}
-
 /* ---- life ---------------------------------------------------------------------------------------------- */
 
 gw_err_t gw_capacity_create(const struct gw_capacity_config *config, struct gw_capacity **out)

@@ -104,8 +104,6 @@ void gw_capacity_destroy(struct gw_capacity *capacity);
 
 void gw_capacity_step(struct gw_capacity *capacity, int64_t now_us, const struct gw_capacity_event *event);
 const struct gw_capacity_action *gw_capacity_actions(const struct gw_capacity *capacity, size_t *count);
-/* When the next TICK is due. */
-int64_t gw_capacity_next_us(const struct gw_capacity *capacity);
 
 /* For status: what each group should have now. */
 uint32_t gw_capacity_target(const struct gw_capacity *capacity, enum gw_capacity_group group);

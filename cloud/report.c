@@ -182,19 +182,25 @@ static void on_told(void *arg, const struct gw_web_reply *reply)
         retry(r, reply);
 }
 
-static void tell(struct gw_report *r, const struct doom *want, int64_t now_us)
+/* Its body is in r->body. */
+static void post_notice(struct gw_report *r, gw_web_done done)
 {
     struct gw_web_request q;
     struct gw_web_flight *fetch;
-    r->telling = *want;
     fill(r, "/admin/notice", &q);
-    write_body(r, now_us);
     q.method = "POST";
     q.body = r->body;
     q.body_len = strlen(r->body);
     q.headers[r->config.token ? 1 : 0] = "Content-Type: application/json";
-    r->in_flight = r->config.fetcher.start(r->config.fetcher.arg, &q, on_told, r, &fetch) == GW_OK;
+    r->in_flight = r->config.fetcher.start(r->config.fetcher.arg, &q, done, r, &fetch) == GW_OK;
     if (!r->in_flight) look_in(r, LOOK_US);
+}
+
+static void tell(struct gw_report *r, const struct doom *want, int64_t now_us)
+{
+    r->telling = *want;
+    write_body(r, now_us);
+    post_notice(r, on_told);
 }
 
 static void on_told_sight(void *arg, const struct gw_web_reply *reply)
@@ -212,18 +218,10 @@ static void on_told_sight(void *arg, const struct gw_web_reply *reply)
 
 static void tell_sight(struct gw_report *r)
 {
-    struct gw_web_request q;
-    struct gw_web_flight *fetch;
     r->blind_telling = r->blind;
-    fill(r, "/admin/notice", &q);
     snprintf(r->body, sizeof r->body, "{\"instance\":\"%s\",\"kind\":\"%s\"}", r->instance,
              r->blind ? "blind" : "sees");
-    q.method = "POST";
-    q.body = r->body;
-    q.body_len = strlen(r->body);
-    q.headers[r->config.token ? 1 : 0] = "Content-Type: application/json";
-    r->in_flight = r->config.fetcher.start(r->config.fetcher.arg, &q, on_told_sight, r, &fetch) == GW_OK;
-    if (!r->in_flight) look_in(r, LOOK_US);
+    post_notice(r, on_told_sight);
 }
 
 /* ---- is it drained? ------------------------------------------------------------------------------------ */

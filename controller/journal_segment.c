@@ -48,17 +48,6 @@ void gw_segment_put_head(struct gw_buf *b, const struct gw_segment_head *head)
     gw_buf_fini(&h);
 }
 
-static void put_u32(uint8_t *p, uint32_t v)
-{
-    for (int i = 0; i < 4; i++) p[i] = (uint8_t)(v >> (8 * i));
-}
-
-static void put_u64(uint8_t *p, uint64_t v)
-{
-    put_u32(p, (uint32_t)v);
-    put_u32(p + 4, (uint32_t)(v >> 32));
-}
-
 static uint32_t get_u32(const uint8_t *p)
 {
     return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
@@ -73,7 +62,7 @@ static uint64_t get_u64(const uint8_t *p)
 static void put_place(uint8_t place[PLACE_BYTES], const uint8_t *head, uint64_t offset)
 {
     memcpy(place, head, GW_SEGMENT_HEAD_BYTES);
-    put_u64(place + GW_SEGMENT_HEAD_BYTES, offset);
+    gw_put_le(place + GW_SEGMENT_HEAD_BYTES, offset, 8);
 }
 
 static gw_err_t make_place(uint8_t place[PLACE_BYTES], const struct gw_segment_head *head, uint64_t offset)
@@ -99,9 +88,9 @@ gw_err_t gw_segment_put_frame(struct gw_buf *b, struct gw_record_sealer *sealer,
     if (!frame) return GW_ERR_MEMORY;
     uint8_t *sealed = frame + GW_SEGMENT_FRAME_BYTES;
     memcpy(frame, frame_magic, sizeof frame_magic);
-    put_u32(frame + 4, (uint32_t)n);
+    gw_put_le(frame + 4, (uint32_t)n, 4);
     gw_err_t err = gw_record_seal(sealer, &head->writer, sequence, place, sizeof place, batch, len, sealed);
-    put_u64(frame + 8, gw_checksum(sealed, n));
+    gw_put_le(frame + 8, gw_checksum(sealed, n), 8);
     if (err == GW_OK) {
         gw_buf_put(b, frame, GW_SEGMENT_FRAME_BYTES + n);
         err = b->err;

@@ -2,19 +2,13 @@
 
 #include "base/buf.h"
 
-static uint8_t *put_le(uint8_t *at, uint64_t v, int bytes)
-{
-    for (int i = 0; i < bytes; i++) *at++ = (uint8_t)(v >> 8 * i);
-    return at;
-}
-
 void gw_cell_ask_put(uint8_t out[GW_CELL_ASK_BYTES], const struct gw_cell_ask *ask)
 {
-    uint8_t *at = put_le(out, ask->packing, 8);
-    at = put_le(at, ask->part, 4);
-    at = put_le(at, 0, 4);
-    at = put_le(at, ask->bytes, 8);
-    put_le(at, ask->from, 8);
+    uint8_t *at = gw_put_le(out, ask->packing, 8);
+    at = gw_put_le(at, ask->part, 4);
+    at = gw_put_le(at, 0, 4);
+    at = gw_put_le(at, ask->bytes, 8);
+    gw_put_le(at, ask->from, 8);
 }
 
 gw_err_t gw_cell_ask_get(const uint8_t table[GW_CELL_ASK_BYTES], struct gw_cell_ask *out,
@@ -34,7 +28,7 @@ gw_err_t gw_cell_ask_get(const uint8_t table[GW_CELL_ASK_BYTES], struct gw_cell_
 
 void gw_cell_piece_put(uint8_t out[GW_CELL_PIECE_HEAD_BYTES], const struct gw_cell_piece *piece)
 {
-    put_le(put_le(out, piece->at, 8), piece->checksum, 8);
+    gw_put_le(gw_put_le(out, piece->at, 8), piece->checksum, 8);
 }
 
 struct gw_cell_piece gw_cell_piece_get(const uint8_t table[GW_CELL_PIECE_HEAD_BYTES])
@@ -47,7 +41,7 @@ struct gw_cell_piece gw_cell_piece_get(const uint8_t table[GW_CELL_PIECE_HEAD_BY
 
 void gw_cell_end_put(uint8_t out[GW_CELL_END_BYTES], enum gw_cell_status status)
 {
-    put_le(out, status, GW_CELL_END_BYTES);
+    gw_put_le(out, status, GW_CELL_END_BYTES);
 }
 
 gw_err_t gw_cell_end_get(const uint8_t table[GW_CELL_END_BYTES], enum gw_cell_status *out,

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/hash.h"
 #include "migrate/cell_codec.h"
 #include "migrate/checksum.h"
@@ -13,12 +14,6 @@
 #define REQUEST_FIXED 8 /* before the names */
 #define ID_BYTES      4
 
-static uint8_t *put_le(uint8_t *at, uint64_t v, int bytes)
-{
-    for (int i = 0; i < bytes; i++) *at++ = (uint8_t)(v >> 8 * i);
-    return at;
-}
-
 static uint8_t *put_raw(uint8_t *at, const void *bytes, size_t len)
 {
     memcpy(at, bytes, len);
@@ -27,7 +22,7 @@ static uint8_t *put_raw(uint8_t *at, const void *bytes, size_t len)
 
 static uint8_t *put_id(uint8_t *at, struct gw_page_id id)
 {
-    return put_le(put_le(at, id.group, 2), id.head, 2);
+    return gw_put_le(gw_put_le(at, id.group, 2), id.head, 2);
 }
 
 static struct gw_page_id read_id(struct gw_reader *r)
@@ -68,19 +63,19 @@ static uint64_t checksum_of(const uint8_t *head, const uint8_t *table, uint32_t 
 
 void gw_page_head_put(uint8_t out[GW_PAGE_HEAD_BYTES], const struct gw_page_head *head, const uint8_t *table)
 {
-    uint8_t *at = put_le(out, MAGIC, 4);
-    at = put_le(at, head->kind, 4);
-    at = put_le(at, head->table_bytes, 4);
-    at = put_le(at, head->payload_bytes, 4);
-    at = put_le(at, head->fence.term, 8);
-    at = put_le(at, head->fence.generation, 8);
-    at = put_le(at, head->fence.pipeline, 4);
-    at = put_le(at, head->request, 4);
+    uint8_t *at = gw_put_le(out, MAGIC, 4);
+    at = gw_put_le(at, head->kind, 4);
+    at = gw_put_le(at, head->table_bytes, 4);
+    at = gw_put_le(at, head->payload_bytes, 4);
+    at = gw_put_le(at, head->fence.term, 8);
+    at = gw_put_le(at, head->fence.generation, 8);
+    at = gw_put_le(at, head->fence.pipeline, 4);
+    at = gw_put_le(at, head->request, 4);
     at = put_raw(at, head->model.fingerprint, sizeof head->model.fingerprint);
-    at = put_le(at, head->model.numerics, 8);
-    at = put_le(at, head->model.layer_bytes, 4);
-    at = put_le(at, 0, 4);
-    put_le(at, checksum_of(out, table, head->table_bytes), 8);
+    at = gw_put_le(at, head->model.numerics, 8);
+    at = gw_put_le(at, head->model.layer_bytes, 4);
+    at = gw_put_le(at, 0, 4);
+    gw_put_le(at, checksum_of(out, table, head->table_bytes), 8);
 }
 
 /* Can a frame of that kind have a table and a payload of that many bytes? */
@@ -156,9 +151,9 @@ uint32_t gw_page_request_put(uint8_t *out, const struct gw_page_request *q)
 {
     assert(q->names_len <= GW_PAGE_NAMES_MAX && q->pages_len <= GW_PAGE_IDS_MAX &&
            (uint32_t)q->names_len * q->pages_len <= GW_PAGE_ITEMS_MAX);
-    uint8_t *at = put_le(out, q->names_len, 2);
-    at = put_le(at, q->pages_len, 2);
-    at = put_le(at, 0, 4);
+    uint8_t *at = gw_put_le(out, q->names_len, 2);
+    at = gw_put_le(at, q->pages_len, 2);
+    at = gw_put_le(at, 0, 4);
     at = put_raw(at, q->names, q->names_len * sizeof *q->names);
     for (uint32_t i = 0; i < q->pages_len; i++) at = put_id(at, q->pages[i]);
     at = put_raw(at, q->wanted, wanted_bytes(q->names_len, q->pages_len));
@@ -198,8 +193,8 @@ void gw_page_entry_put(uint8_t out[GW_PAGE_ENTRY_BYTES], const struct gw_page_en
 {
     uint8_t *at = put_raw(out, e->name.bytes, sizeof e->name.bytes);
     at = put_id(at, e->id);
-    at = put_le(at, e->bytes, 4);
-    put_le(at, e->checksum, 8);
+    at = gw_put_le(at, e->bytes, 4);
+    gw_put_le(at, e->checksum, 8);
 }
 
 static struct gw_page_entry read_entry(struct gw_reader *r)
@@ -252,7 +247,7 @@ struct gw_page_absent gw_page_absent_get(const uint8_t *table, uint32_t i)
 
 void gw_page_done_put(uint8_t out[GW_PAGE_DONE_BYTES], const struct gw_page_done *done)
 {
-    put_le(put_le(put_le(out, done->status, 4), done->given, 4), done->absent, 4);
+    gw_put_le(gw_put_le(gw_put_le(out, done->status, 4), done->given, 4), done->absent, 4);
 }
 
 gw_err_t gw_page_done_get(const uint8_t table[GW_PAGE_DONE_BYTES], struct gw_page_done *out,

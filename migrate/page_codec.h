@@ -1,4 +1,5 @@
-/* Page codec: the frames by which a rank asks another one for KV pages, and gets them, or tells one to.
+/* Page codec: the frames of the page port, by which a rank asks another one for KV pages and gets them, or tells one to, and
+ * a worker gets packed weights (their tables: cell_codec.h).
  *
  *     destination                                        source
  *     ── REQUEST(names × pages, which of them) ──────────►

@@ -106,19 +106,14 @@ static const uint8_t *block_key(struct gw_page_sealer *s, const struct gw_block_
     return s->block;
 }
 
-static void put_le(uint8_t *p, uint32_t v, int bytes)
-{
-    for (int i = 0; i < bytes; i++) p[i] = (uint8_t)(v >> (8 * i));
-}
-
 static size_t set_place(struct gw_page_sealer *s, const struct gw_block_name *name, struct gw_page_id id,
                         size_t len)
 {
     uint8_t *p = s->authenticated;
     memcpy(p, name->bytes, GW_BLOCK_NAME_BYTES);
-    put_le(p + GW_BLOCK_NAME_BYTES, id.group, 2);
-    put_le(p + GW_BLOCK_NAME_BYTES + 2, id.head, 2);
-    put_le(p + GW_BLOCK_NAME_BYTES + 4, (uint32_t)len, 4);
+    gw_put_le(p + GW_BLOCK_NAME_BYTES, id.group, 2);
+    gw_put_le(p + GW_BLOCK_NAME_BYTES + 2, id.head, 2);
+    gw_put_le(p + GW_BLOCK_NAME_BYTES + 4, (uint32_t)len, 4);
     return PLACE_BYTES + s->context_len;
 }
 

@@ -1,4 +1,5 @@
-/* Peer server: gives the KV pages of this rank to ranks that ask for them by name, and takes its leader's pulls.
+/* Peer server: gives KV pages of this rank, by name, and packed weights of this worker to others that ask for them, and takes
+ * its leader's pulls.
  *
  * It listens on a TCP port, and, where the peer may be on the same host, on an abstract unix socket of the same name. Who
  * connects proves by the handshake of shake.h that it holds the cluster key; then a thread answers its requests, one after

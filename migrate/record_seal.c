@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/hash.h"
 #include "migrate/block_name.h"
 
@@ -65,11 +66,6 @@ static const uint8_t *writer_key(struct gw_record_sealer *s, const struct gw_rec
     return s->key;
 }
 
-static void put_u64(uint8_t *p, uint64_t v)
-{
-    for (int i = 0; i < 8; i++) p[i] = (uint8_t)(v >> (8 * i));
-}
-
 static uint64_t get_u64(const uint8_t *p)
 {
     uint64_t v = 0;
@@ -80,7 +76,7 @@ static uint64_t get_u64(const uint8_t *p)
 static void put_nonce(uint8_t nonce[NONCE_BYTES], uint64_t sequence)
 {
     memset(nonce, 0, NONCE_BYTES);
-    put_u64(nonce + NONCE_BYTES - 8, sequence);
+    gw_put_le(nonce + NONCE_BYTES - 8, sequence, 8);
 }
 
 gw_err_t gw_record_seal(struct gw_record_sealer *s, const struct gw_record_writer *writer, uint64_t sequence,
@@ -91,7 +87,7 @@ gw_err_t gw_record_seal(struct gw_record_sealer *s, const struct gw_record_write
     int n = 0;
     if (len > GW_RECORD_BYTES_MAX || place_len > GW_RECORD_PLACE_MAX) return GW_ERR_LIMIT;
     memcpy(out, writer->bytes, GW_RECORD_WRITER_BYTES);
-    put_u64(out + GW_RECORD_WRITER_BYTES, sequence);
+    gw_put_le(out + GW_RECORD_WRITER_BYTES, sequence, 8);
     put_nonce(nonce, sequence);
     bool ok = EVP_EncryptInit_ex(s->encrypt, NULL, NULL, writer_key(s, writer), nonce) == 1 &&
               EVP_EncryptUpdate(s->encrypt, NULL, &n, place, (int)place_len) == 1 &&

@@ -47,21 +47,15 @@ static void make_proof(const struct gw_shake *s, bool by_dialer, const struct gw
     gw_hmac_sha256(key->bytes, key->len, text, len + sizeof s->said, out);
 }
 
-static uint8_t *put_le(uint8_t *at, uint64_t v, int bytes)
-{
-    for (int i = 0; i < bytes; i++) *at++ = (uint8_t)(v >> 8 * i);
-    return at;
-}
-
 static void make_hello(struct gw_shake *s)
 {
     const struct gw_shake_pair *p = &s->pair;
-    uint8_t *at = put_le(s->said, purposes[s->purpose].magic, 4);
-    at = put_le(at, p->term, 8);
-    at = put_le(at, p->pipeline, 4);
-    at = put_le(at, p->generation, 8);
-    at = put_le(at, p->from, 4);
-    put_le(at, p->to, 4);
+    uint8_t *at = gw_put_le(s->said, purposes[s->purpose].magic, 4);
+    at = gw_put_le(at, p->term, 8);
+    at = gw_put_le(at, p->pipeline, 4);
+    at = gw_put_le(at, p->generation, 8);
+    at = gw_put_le(at, p->from, 4);
+    gw_put_le(at, p->to, 4);
     gw_random_bytes(s->said + NONCE_AT, GW_SHAKE_NONCE_BYTES);
 }
 

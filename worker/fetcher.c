@@ -179,10 +179,16 @@ static bool overlap(struct gw_page_rect a, struct gw_page_rect b)
     return a.g0 < b.g1 && b.g0 < a.g1 && a.h0 < b.h1 && b.h0 < a.h1;
 }
 
+static double rate_of(const struct task *t)
+{
+    double rate = t->fetcher->config.rate_bytes_s;
+    bool is_lower = rate > 0 && rate < BACKGROUND_BYTES_S;
+    return t->pull->background && !is_lower ? BACKGROUND_BYTES_S : rate;
+}
+
 static gw_err_t create_fetch(struct task *t, struct gw_peer_fetch **out, struct gw_err_ctx *ctx)
 {
     const struct gw_fetcher_config *c = &t->fetcher->config;
-    bool quiet = c->rate_bytes_s == 0 || c->rate_bytes_s > BACKGROUND_BYTES_S;
     struct gw_page_rect want = gw_shelf_pages(t->pool);
     struct gw_fetch_source sources[GW_FETCH_SOURCES_MAX];
     uint32_t len = 0;
@@ -202,7 +208,7 @@ static gw_err_t create_fetch(struct task *t, struct gw_peer_fetch **out, struct 
         .streams = c->streams,
         .try_unix = true,
         .fast_fail = true,
-        .rate_bytes_s = t->pull->background && quiet ? BACKGROUND_BYTES_S : c->rate_bytes_s,
+        .rate_bytes_s = rate_of(t),
         .log = c->log};
     return gw_peer_fetch_create(&config, out, ctx);
 }

@@ -10,6 +10,8 @@
  *
  * What came is offered to the stores: they may have it in this machine's own memory alone, which is no copy any more.
  *
+ * A pull in the background, that nobody waits for, runs in a nice thread and asks peers for 256 MB/s at most.
+ *
  * A block that is not lost can be found by its name in this pool when the answer goes out. Nothing is written into a slot
  * before the steps that were led when it was claimed are over here (gw_pull.after_step), nor after the answer.
  *

@@ -424,7 +424,7 @@ static void count(struct gw_refill *r, const uint8_t *from, uint32_t *came)
     }
 }
 
-/* More is missing than the pull could hold, and what it held came: again, first in line. */
+/* More is missing than the pull could hold, and what it held came: again. */
 static bool goes_on(struct gw_refill *r, uint32_t came)
 {
     return came == r->cap && r->len == r->cap;

@@ -10,9 +10,11 @@
  *     WAITING     nothing is missing, or computing it is         READY      -
  *                  predicted to be faster
  *     FETCHED     all ranks have answered                        READY      what came is adopted under its name, cached
- *     FETCHED     the same, and more is missing than one pull    WAITING    first in line
- *                  holds
+ *     FETCHED     the same, and more is missing than one pull    WAITING    first in line; one that is only warmed behind those
+ *                  holds                                                    that somebody waits for
  *     any         drop                                           -          what is under way for it is cached all the same
+ *
+ * What is only warmed is pulled in parts, and in the background (peer_pull.h) for its first GW_REFILL_QUIET_US.
  *
  * A request that was handed over also brings the block that is part full (gw_branch_tail): its branch gets that slot.
  *

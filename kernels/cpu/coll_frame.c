@@ -6,27 +6,16 @@
 
 #define MAGIC 0x31435747u /* "GWC1" */
 
-static void put_u32(uint8_t *to, uint32_t v)
-{
-    for (int i = 0; i < 4; i++) to[i] = (uint8_t)(v >> (8 * i));
-}
-
-static void put_u64(uint8_t *to, uint64_t v)
-{
-    put_u32(to, (uint32_t)v);
-    put_u32(to + 4, (uint32_t)(v >> 32));
-}
-
 void gw_coll_head_put(uint8_t out[GW_COLL_HEAD_BYTES], const struct gw_coll_fence *fence,
                       const struct gw_coll_head *head)
 {
-    put_u32(out, MAGIC);
-    put_u32(out + 4, head->kind);
-    put_u32(out + 8, fence->pipeline);
-    put_u32(out + 12, head->bytes);
-    put_u64(out + 16, fence->term);
-    put_u64(out + 24, fence->generation);
-    put_u64(out + 32, head->step);
+    gw_put_le(out, MAGIC, 4);
+    gw_put_le(out + 4, head->kind, 4);
+    gw_put_le(out + 8, fence->pipeline, 4);
+    gw_put_le(out + 12, head->bytes, 4);
+    gw_put_le(out + 16, fence->term, 8);
+    gw_put_le(out + 24, fence->generation, 8);
+    gw_put_le(out + 32, head->step, 8);
 }
 
 static size_t bytes_max(uint8_t kind)

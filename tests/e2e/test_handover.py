@@ -129,28 +129,31 @@ def test_streams_that_opted_in_come_back_to_the_new_one(ctx):
         check_equal(old.wait(SOON_S), 0, "exit status of the old one")
 
 
-def test_client_that_leaves_the_old_one_cancels_at_the_new_one(ctx):
+def long_stream_and_upgrade(ctx, http):
+    """A stream that began at the old controller, whose tokens now come by way of the new one; and the old process."""
     path, body = ctx.requests[0]
+    stream = http.submit(client.Completion(path, {**body, "max_tokens": 1500, "n": 1, "stop": None}))
+    http.wait_for(lambda: stream.tokens() > 3, STREAMS_S)
+    old = ctx.upgrade()
+    ctx.c.wait(lambda: ctx.c.admin("/admin/stats")["running"] == 1, SOON_S, "the new one computes it")
+    return stream, old
+
+
+def test_client_that_leaves_the_old_one_cancels_at_the_new_one(ctx):
     with ctx.http() as http:
-        stream = http.submit(client.Completion(path, {**body, "max_tokens": 1500, "n": 1, "stop": None}))
-        http.wait_for(lambda: stream.tokens() > 3, STREAMS_S)
-        old = ctx.upgrade()
-        ctx.c.wait(lambda: ctx.c.admin("/admin/stats")["running"] == 1, SOON_S, "the new one computes it")
+        stream, old = long_stream_and_upgrade(ctx, http)
         http.cancel(stream)
         ctx.c.wait(lambda: ctx.c.admin("/admin/stats")["running"] == 0, SOON_S, "the new one has forgotten it")
         check_equal(old.wait(SOON_S), 0, "exit status of the old one")
 
 
 def test_old_one_that_is_killed_takes_its_requests_along(ctx):
-    path, body = ctx.requests[0]
     with ctx.http() as http:
-        stream = http.submit(client.Completion(path, {**body, "max_tokens": 1500, "n": 1, "stop": None}))
-        http.wait_for(lambda: stream.tokens() > 3, STREAMS_S)
-        old = ctx.upgrade()
-        ctx.c.wait(lambda: ctx.c.admin("/admin/stats")["running"] == 1, SOON_S, "the new one computes it")
+        stream, old = long_stream_and_upgrade(ctx, http)
         old.send_signal(signal.SIGKILL)
         http.wait([stream], SOON_S)
         ctx.c.wait(lambda: ctx.c.admin("/admin/stats")["running"] == 0, SOON_S, "the new one has forgotten it")
+        path, body = ctx.requests[0]
         check_equal(ctx.c.post(path, {**body, "max_tokens": 2})[0], 200, "status afterwards")
 
 
