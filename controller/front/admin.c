@@ -54,6 +54,12 @@ bool gw_front_admit_admin(void *arg, struct gw_http_conn *conn, const struct gw_
 {
     const struct gw_front *f = arg;
     struct gw_openai_error error;
+    if (f->released) { /* all that could be shown or changed here is over */
+        (void)gw_openai_error_set(&error, 503, NULL, NULL, "another controller has taken over: ask again");
+        error.retry_after_s = 1;
+        gw_front_respond_error(conn, &error);
+        return false;
+    }
     if (f->admin_token ? ((route && route->open) || token_ok(f, conn))
                        : !from_foreign_page(gw_http_conn_request(conn)))
         return true;

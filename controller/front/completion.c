@@ -232,7 +232,7 @@ static void start_job(struct gw_completion *c, struct gw_http_conn *conn)
 static void handle(struct gw_front *f, struct gw_http_conn *conn, enum gw_openai_endpoint endpoint)
 {
     struct gw_openai_error error;
-    if (f->stopping) {
+    if (f->stopping && !f->released) {
         refuse(conn, 503, "the server is shutting down");
         return;
     }

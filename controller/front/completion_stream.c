@@ -126,9 +126,9 @@ void gw_completion_stream_begin(struct gw_completion *c)
     } else if (gw_completion_stream_alloc(c) != GW_OK) {
         (void)gw_openai_error_memory(&error);
         gw_completion_fail(c, &error);
-    } else if (!journal_of(c)) {
+    } else if (!journal_of(c) && !c->front->stopping) {
         start(c);
-    } else if (journal_begin(c) != GW_OK) {
+    } else if (c->front->stopping || journal_begin(c) != GW_OK) {
         fail_durability(c);
     }
 }

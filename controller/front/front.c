@@ -10,6 +10,7 @@
 #define ADMIN_CONNECTIONS_MAX 128
 #define ADMIN_BODY_BYTES_MAX  65536
 #define STOP_FLUSH_US         (2 * GW_US_PER_S) /* for the last answers to leave */
+#define FIRST_US              (2 * GW_US_PER_S) /* for the first request of who has just connected */
 
 static const struct gw_http_route api_routes[] = {
     {GW_HTTP_POST, "/v1/chat/completions", false, gw_front_handle_chat},
@@ -184,14 +185,15 @@ void gw_front_stop(struct gw_front *f, int64_t grace_us, void (*stopped)(void *a
     f->stopped = stopped;
     f->stopped_arg = arg;
     gw_completions_drain(f);
-    gw_http_server_drain(f->api);
+    gw_http_server_drain(f->api, f->released ? FIRST_US : 0);
 }
 
 void gw_front_release(struct gw_front *f, int64_t grace_us, void (*stopped)(void *arg), void *arg)
 {
     gw_completions_release(f);
+    f->released = true;
     gw_front_stop(f, grace_us, stopped, arg);
-    gw_http_server_drain(f->admin);
+    gw_http_server_drain(f->admin, 0);
     gw_completions_flush(f);
 }
 

@@ -122,7 +122,8 @@ int gw_front_admin_socket(const struct gw_front *front);
 
 /* Another controller has these sockets and the journal now: as gw_front_stop, but the admin listener ends, too, and
  * streams that were journaled are left at once to the successor, to whom their clients come back. Posts CANCEL for those,
- * before it returns. */
+ * before it returns. A request that comes all the same, over a connection that was accepted before, is posted as ever; one
+ * that opts in, and an admin's, are told to come again (503). */
 void gw_front_release(struct gw_front *front, int64_t grace_us, void (*stopped)(void *arg), void *arg);
 
 /* Graceful end: stops listening, lets requests finish for grace_us, fails the rest with 503, and calls

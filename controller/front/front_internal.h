@@ -46,6 +46,7 @@ struct gw_front {
     struct gw_layout_waiter_list layout_waiters;
     uint32_t held_len; /* streams that have ended and can still be read */
     bool stopping, failed_rest, destroying;
+    bool released; /* stopping, for a successor: who is connected is still served, once more */
     int64_t stop_deadline_us;
     void (*stopped)(void *arg);
     void *stopped_arg;

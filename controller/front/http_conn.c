@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "base/rng.h"
@@ -198,6 +199,13 @@ static void on_parsed(struct gw_http_conn *c, enum gw_http_state state)
     }
 }
 
+static bool is_request_coming(const struct gw_http_conn *c)
+{
+    int unread = 0;
+    return gw_http_parser_started(c->parser) || c->owes_first ||
+           (ioctl(bufferevent_getfd(c->bev), FIONREAD, &unread) == 0 && unread > 0);
+}
+
 static void read_input(struct gw_http_conn *c)
 {
     struct evbuffer *in = bufferevent_get_input(c->bev);
@@ -213,7 +221,7 @@ static void read_input(struct gw_http_conn *c)
     }
     if (c->state == LINGERING) evbuffer_drain(in, evbuffer_get_length(in));
     /* All that the client sent before it shut its side has been answered, or can never be whole. */
-    if (c->state == READING && (c->client_shut || (c->draining && !gw_http_parser_started(c->parser))))
+    if (c->state == READING && (c->client_shut || (c->draining && !is_request_coming(c))))
         c->state = FLUSHING;
 }
 
@@ -353,9 +361,13 @@ void gw_http_conn_destroy(struct gw_http_conn *c)
     free(c);
 }
 
-void gw_http_conn_drain(struct gw_http_conn *c)
+void gw_http_conn_drain(struct gw_http_conn *c, int64_t first_us)
 {
     c->draining = true;
+    if (c->state == READING && c->wait == WAIT_HEAD && first_us > 0) {
+        c->owes_first = true;
+        c->read_deadline_us = earlier(c->read_deadline_us, gw_conn_now_us(c) + first_us);
+    }
     wake(c);
 }
 

@@ -79,8 +79,9 @@ gw_err_t gw_http_conn_create(const struct gw_http_conn_env *env, evutil_socket_t
                              struct gw_http_conn **out) GW_MUST_USE;
 void gw_http_conn_destroy(struct gw_http_conn *conn);
 
-/* No further request is taken: idle connections end now, busy ones behind their answer. */
-void gw_http_conn_drain(struct gw_http_conn *conn);
+/* No further request is taken: idle connections end now, busy ones behind their answer. One that has not had its first
+ * request yet has first_us for it, a request that is on its way into our process is answered. */
+void gw_http_conn_drain(struct gw_http_conn *conn, int64_t first_us);
 
 /* A slot for the server (its list node). */
 void gw_http_conn_set_user(struct gw_http_conn *conn, void *user);

@@ -23,10 +23,10 @@ struct gw_http_conn {
     void *user;
     enum conn_state state;
     enum wait wait;
-    int64_t read_deadline_us; /* READING, LINGERING; 0 = none */
-    bool draining;
-    bool client_shut; /* a FIN was read */
-    bool close_after; /* behind the answer in flight */
+    int64_t read_deadline_us;  /* READING, LINGERING; 0 = none */
+    bool draining, owes_first; /* owes_first: draining, and yet there is time for its first request */
+    bool client_shut;          /* a FIN was read */
+    bool close_after;          /* behind the answer in flight */
     /* the answer in flight */
     char request_id[GW_HTTP_REQUEST_ID_MAX + 1];
     const char *method, *route;

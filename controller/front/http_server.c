@@ -358,12 +358,12 @@ gw_err_t gw_http_server_create(struct event_base *loop, struct gw_clock clock,
     return GW_OK;
 }
 
-void gw_http_server_drain(struct gw_http_server *s)
+void gw_http_server_drain(struct gw_http_server *s, int64_t first_us)
 {
     if (s->listener) evconnlistener_free(s->listener);
     s->listener = NULL;
     for (struct node *node = LIST_FIRST(&s->live); node; node = LIST_NEXT(node, link))
-        gw_http_conn_drain(node->conn);
+        gw_http_conn_drain(node->conn, first_us);
 }
 
 void gw_http_server_destroy(struct gw_http_server *s)

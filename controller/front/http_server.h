@@ -52,8 +52,8 @@ uint16_t gw_http_server_port(const struct gw_http_server *server);
 int gw_http_server_socket(const struct gw_http_server *server);
 int gw_http_server_connections(const struct gw_http_server *server);
 
-/* Stops listening; connections end when they are idle. */
-void gw_http_server_drain(struct gw_http_server *server);
+/* Stops listening; connections end when they are idle (first_us: gw_http_conn_drain). */
+void gw_http_server_drain(struct gw_http_server *server, int64_t first_us);
 
 /* Answers with an error in the server's form and its Content-Type; fields as in struct gw_http_answer. */
 void gw_http_server_refuse(struct gw_http_server *server, struct gw_http_conn *conn, int status,

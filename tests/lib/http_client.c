@@ -68,7 +68,11 @@ void http_client_destroy(struct http_client *c)
 
 void http_client_send_bytes(struct http_client *c, const void *bytes, size_t len)
 {
-    bufferevent_write(c->bev, bytes, len);
+    ssize_t now = 0;
+    if (evbuffer_get_length(bufferevent_get_output(c->bev)) == 0)
+        now = send(bufferevent_getfd(c->bev), bytes, len, MSG_NOSIGNAL);
+    size_t sent = now > 0 ? (size_t)now : 0;
+    bufferevent_write(c->bev, (const char *)bytes + sent, len - sent);
 }
 
 void http_client_send(struct http_client *c, const char *text)

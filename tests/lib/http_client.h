@@ -16,6 +16,7 @@ struct http_client;
 struct http_client *http_client_create(struct event_base *loop, uint16_t port);
 void http_client_destroy(struct http_client *c);
 
+/* On its way when it returns, as far as the socket takes it. */
 void http_client_send(struct http_client *c, const char *text);
 void http_client_send_bytes(struct http_client *c, const void *bytes, size_t len);
 /* POST with a Content-Length; headers: further lines, each with CR LF, or "". */

@@ -474,6 +474,62 @@ static void test_stop_lets_running_requests_finish(void **state)
     http_client_destroy(idle);
 }
 
+static void finish(struct http_client *c)
+{
+    http_client_wait_closed(c);
+    http_client_close(c);
+    http_client_destroy(c);
+}
+
+static void test_released_front_serves_who_had_just_connected(void **state)
+{
+    struct front_fixture *f = *state;
+    int stopped = 0;
+    f->config.sse_ping_us = 40 * MS; /* the front looks at its end as often */
+    fixture_listen(f);
+    fixture_say(f, "from here still");
+    struct http_client *idle = fixture_client(f), *fresh = fixture_client(f), *resumable = fixture_client(f);
+    http_client_get(idle, "/health"); /* behind its answer all three are accepted */
+    assert_int_equal(http_client_response(idle).status, 200);
+    gw_front_release(f->front, 10 * GW_US_PER_S, on_stopped, &stopped);
+    finish(idle);
+    http_client_post(fresh, CHAT, "", "{" HELLO "}");
+    struct http_response r = http_client_response(fresh);
+    assert_int_equal(r.status, 200);
+    fixture_has(r.head, "Connection: close\r\n");
+    fixture_has(r.body, "from here still");
+    finish(fresh);
+    http_client_post(resumable, CHAT, "Godwit-Resume: 1\r\n", "{" HELLO ",\"stream\":true}");
+    r = http_client_response(resumable);
+    assert_int_equal(r.status, 503); /* the entry that it needs is the successor's to write */
+    fixture_has(r.head, "Retry-After: ");
+    assert_int_equal(stopped, 0);
+    http_client_wait_closed(resumable);
+    http_client_close(resumable);
+    http_client_wait_count(resumable, &stopped, 1);
+    http_client_destroy(resumable);
+}
+
+static void test_request_that_is_on_its_way_is_answered_before_the_end(void **state)
+{
+    struct front_fixture *f = *state;
+    int stopped = 0;
+    f->config.sse_ping_us = 40 * MS;
+    fixture_listen(f);
+    struct http_client *c = fixture_client(f);
+    http_client_get(c, "/health");
+    assert_int_equal(http_client_response(c).status, 200);
+    http_client_get(c, "/health"); /* the loop does not read it before the stop */
+    gw_front_stop(f->front, 10 * GW_US_PER_S, on_stopped, &stopped);
+    struct http_response r = http_client_response(c);
+    assert_int_equal(r.status, 200);
+    fixture_has(r.head, "Connection: close\r\n");
+    http_client_wait_closed(c);
+    http_client_close(c);
+    http_client_wait_count(c, &stopped, 1);
+    http_client_destroy(c);
+}
+
 static void test_stop_fails_what_does_not_end_in_time(void **state)
 {
     struct front_fixture *f = *state;
@@ -538,6 +594,8 @@ int main(void)
         TEST(test_api_key_is_asked_for_before_the_body),
         TEST(test_stop_lets_running_requests_finish),
         TEST(test_stop_fails_what_does_not_end_in_time),
+        TEST(test_released_front_serves_who_had_just_connected),
+        TEST(test_request_that_is_on_its_way_is_answered_before_the_end),
         TEST(test_destroy_with_requests_in_every_state_leaks_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
