@@ -145,12 +145,12 @@ def test_sim_throttled_and_refused_calls_are_made_up_for(args):
 def test_sim_standby_writes_nothing_until_it_holds_the_journal(args):
     with Setting(args, {"spot": 1, "on-demand": 0}, "1x8") as s:
         s.names = ("c0", "c1")
-        s.c.start_controller("c1", extra=[*s.flags, "--standby", "--layout", "3x8"], wait=False)
+        standby = s.c.start_controller("c1", extra=[*s.flags, "--standby", "--layout", "3x8"], wait=False)
         s.c.wait_workers(1)
         time.sleep(14)  # the first has settled, and has nothing to do
         check_equal((s.cloud.sizes, s.cloud.deleted), ([], []), "what was asked for while the first controller is content")
         s.c.kill_controller("c0", signal.SIGKILL)
-        s.wait(lambda: s.running("spot") == 3, "the standby has taken over, and wishes for three")
+        s.c.wait(lambda: s.running("spot") == 3, SOON_S, "the standby has taken over, and wishes for three", standby.process)
         check_equal(s.cloud.sizes, [("spot", 3)], "sizes that were set")
 
 
@@ -191,7 +191,8 @@ def test_sim_dry_run_shows_and_does_nothing(args):
 def test_sim_played_by_godwit_cloud_follows_a_trace_and_sizes(args):
     """Supply falls from three to one: one of two spot instances is reclaimed with notice, on demand takes its place."""
     with control.Control(variant=args.variant) as c:
-        (port,) = control.free_ports(1)
+        ports = control.Ports(1)
+        port = ports.numbers[0]
         flags = ["--cloud", "sim", "--cloud-endpoint", f"http://127.0.0.1:{port}", *FAST, *GROUPS, "--layout", "2x8"]
         c.start_controller(extra=flags)
         trace = os.path.join(c.dir, "trace.csv")
@@ -216,6 +217,7 @@ def test_sim_played_by_godwit_cloud_follows_a_trace_and_sizes(args):
         check_equal((shown["spot"]["running"], shown["on_demand"]["usd_h"]), (1, 1), "spot instances, and what on demand costs")
         cloud.send_signal(signal.SIGTERM)
         check_equal(cloud.wait(30), 0, "the cloud's exit status")
+        ports.close()
 
 
 # ---- AWS

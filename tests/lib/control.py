@@ -24,15 +24,20 @@ import cluster
 READY_S = 60.0
 
 
-def free_ports(count):
-    """Ports that were free a moment ago."""
-    sockets = [socket.socket() for _ in range(count)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
+class Ports:
+    """Ports that nobody else gets by chance while this lives: a server with SO_REUSEADDR, as ours are, may listen on them,
+    also again, and also much later, as a standby does."""
+
+    def __init__(self, count):
+        self._sockets = [socket.socket() for _ in range(count)]
+        for s in self._sockets:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            s.bind(("127.0.0.1", 0))
+        self.numbers = [s.getsockname()[1] for s in self._sockets]
+
+    def close(self):
+        for s in self._sockets:
+            s.close()
 
 
 class Controller:
@@ -40,7 +45,8 @@ class Controller:
 
     def __init__(self, name):
         self.name = name
-        self.port, self.admin_port, self.worker_port = free_ports(3)
+        self.ports = Ports(3)
+        self.port, self.admin_port, self.worker_port = self.ports.numbers
         self.process = None
 
 
@@ -63,6 +69,8 @@ class Control:
 
     def __exit__(self, kind, error, trace):
         problems = self._stop()
+        for c in self.controllers.values():
+            c.ports.close()
         reports = cluster.sanitizer_reports(self.dir)
         problems += [f"sanitizer reports: {len(reports)}, the first: {reports[0][:3000]}"] if reports else []
         if error is not None or problems:
