@@ -5,7 +5,6 @@ workers, against a fake of AWS's API, and against moto (skipped where it is not 
 What is wished for is made sure of by a layout: `2x8` needs two workers, whatever the load.
 """
 
-import concurrent.futures
 import contextlib
 import json
 import os
@@ -310,28 +309,7 @@ def test_aws_moto_group_is_raised(args):
             note(f"shown: {json.dumps(c.admin('/admin/stats')['capacity'])}")
 
 
-class Tests:
-    """Begins all tests once the first is asked for; the environment of AWS's is that of all."""
-
-    def __init__(self, tests):
-        self._tests, self._running = tests, None
-
-    def wrapped(self):
-        return [self._wrap(t) for t in self._tests]
-
-    def _wrap(self, test):
-        def run(args):
-            if self._running is None:
-                pool = concurrent.futures.ThreadPoolExecutor(SIDE_BY_SIDE)
-                chosen = [t for t in self._tests if args.only in t.__name__]
-                self._running = {t: pool.submit(t, args) for t in chosen}
-            return self._running[test].result()
-
-        run.__name__ = test.__name__
-        return run
-
-
 if __name__ == "__main__":
     os.environ.update(KEYS)
     tests = [f for name, f in list(globals().items()) if name.startswith("test_")]
-    sys.exit(tap.main(__doc__, Tests(tests).wrapped()))
+    sys.exit(tap.main(__doc__, tests, side_by_side=SIDE_BY_SIDE))

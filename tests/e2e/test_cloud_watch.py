@@ -26,7 +26,7 @@ CLOUDS = {"aws": FakeAws, "gcp": FakeGcp, "azure": FakeAzure, "sim": FakeSim}
 LATENCY_S = {"aws": 1.5, "gcp": 0.1, "azure": 0.8, "sim": 0.1}  # median, publication → controller
 SLOW_S = 0.3  # what the sanitizers and a busy machine add at most
 WATCHES = 9
-SIDE_BY_SIDE = 6  # tests
+SIDE_BY_SIDE = 6  # tests: they wait more than they work
 AT_ONCE = 10  # scenarios that wait side by side
 CPU_S, CPU_SHARE, PRIVATE_KIB = 12, 0.002, 8 << 10
 
@@ -66,14 +66,7 @@ class Watch:
 
 class Context:
     def __init__(self, directory, variant):
-        self.dir, self.variant, self._numbers, self._running = directory, variant, itertools.count(), {}
-
-    def result_of(self, test, others):
-        """Runs the tests side by side once the first of them is asked for: they wait more than they work."""
-        if not self._running:
-            pool = concurrent.futures.ThreadPoolExecutor(SIDE_BY_SIDE)
-            self._running = {t: pool.submit(t, self) for t in others}
-        return self._running[test].result()
+        self.dir, self.variant, self._numbers = directory, variant, itertools.count()
 
     def count(self):
         return next(self._numbers)
@@ -140,18 +133,22 @@ def check_latency(ctx, cloud):
     check(median <= LATENCY_S[cloud] + SLOW_S, f"{cloud}: median {median:.3f} s, at most {LATENCY_S[cloud]} s")
 
 
+@tap.alone
 def test_aws_latency(ctx):
     check_latency(ctx, "aws")
 
 
+@tap.alone
 def test_gcp_latency(ctx):
     check_latency(ctx, "gcp")
 
 
+@tap.alone
 def test_azure_latency(ctx):
     check_latency(ctx, "azure")
 
 
+@tap.alone
 def test_sim_latency(ctx):
     check_latency(ctx, "sim")
 
@@ -473,22 +470,6 @@ def setup(args):
             raise AssertionError(reports[0][:3000])
 
 
-def side_by_side(tests):
-    """The same tests, which begin together; those that measure time run before, alone."""
-
-    def wrap(test):
-        def run(ctx):
-            return ctx.result_of(test, others)
-
-        run.__name__ = test.__name__
-        return run
-
-    alone = [t for t in tests if t.__name__.endswith("_latency")]
-    others = [t for t in tests if t not in alone]
-    return alone + [wrap(t) for t in others]
-
-
 if __name__ == "__main__":
     tests = [f for name, f in list(globals().items()) if name.startswith("test_")]
-    only = sys.argv[sys.argv.index("--only") + 1] if "--only" in sys.argv[:-1] else ""
-    sys.exit(tap.main(__doc__, side_by_side([t for t in tests if only in t.__name__]), setup=setup))
+    sys.exit(tap.main(__doc__, tests, setup=setup, side_by_side=SIDE_BY_SIDE))

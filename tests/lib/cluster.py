@@ -22,6 +22,7 @@ import time
 import uuid
 
 import client
+import tap
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 MODEL = os.path.join(ROOT, "tests", "models", "tattler-3m")
@@ -207,7 +208,7 @@ class Cluster:
                 c.stop()
         problems = self._stop()
         if error is not None or problems:
-            print("\n".join("# " + line for line in self.tail().splitlines()), flush=True)
+            tap.note(self.tail())
         shutil.rmtree(self.dir, ignore_errors=True)
         if error is None and problems:
             raise AssertionError("; ".join(problems))

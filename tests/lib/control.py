@@ -20,6 +20,7 @@ import uuid
 
 import client
 import cluster
+import tap
 
 READY_S = 60.0
 
@@ -74,7 +75,7 @@ class Control:
         reports = cluster.sanitizer_reports(self.dir)
         problems += [f"sanitizer reports: {len(reports)}, the first: {reports[0][:3000]}"] if reports else []
         if error is not None or problems:
-            print("\n".join("# " + line for line in (self.tail() + "".join(reports)).splitlines()), flush=True)
+            tap.note(self.tail() + "".join(reports))
         shutil.rmtree(self.dir, ignore_errors=True)
         if error is None and problems:
             raise AssertionError("; ".join(problems))
