@@ -28,8 +28,10 @@ GRACE_S = 5
 SETTLE_S = 30.0  # for a layout to serve, on a slow machine
 DRAIN_S = 180.0
 STREAMS = 40
+SHAPE_STREAMS = 8  # for each shape
 MOST_TOKENS = 400
 REFERENCE_S = 5.0
+SIDE_BY_SIDE = 2  # tests: a cluster of one waits while that of another computes
 FIRST_TOKENS = 32
 
 
@@ -137,7 +139,7 @@ def test_fifty_transitions_in_a_row_under_load(args):
 def test_every_shape_gives_the_same_streams(args):
     """Each shape is served from its start to the streams' end, undisturbed."""
     with cluster(args, extra=["--layout", "replicas"]) as up:
-        requests, references = undisturbed(up, args, 12, args.seed + 1)
+        requests, references = undisturbed(up, args, SHAPE_STREAMS, args.seed + 1)
         for shape in SHAPES[:-1]:
             epoch = force(up, shape)
             up.wait(lambda: serves(up, epoch), SETTLE_S, f"{shape} serves")
@@ -240,5 +242,6 @@ if __name__ == "__main__":
             ],
             arguments,
             setup,
+            SIDE_BY_SIDE,
         )
     )
