@@ -45,10 +45,10 @@ static void on_sees(void *arg, bool sees)
         gw_logf(&p->log, GW_LOG_INFO, "the metadata service of %s answers again", p->o.cloud);
     else
         gw_logf(&p->log, GW_LOG_ERROR,
-                "the metadata service of %s has not answered for a minute: notices would not be heard "
+                "the metadata service of %s has not answered for %.0f s: notices would not be heard "
                 "(containers need "
                 "the host's network)",
-                p->o.cloud);
+                p->o.cloud, p->o.blind_s);
 }
 
 static void on_end_signal(evutil_socket_t sig, short what, void *arg)
@@ -94,6 +94,7 @@ static gw_err_t open_watch(struct program *p, struct gw_err_ctx *ctx)
                    .hook_us = (int64_t)(p->o.aws_hook_s * (double)GW_US_PER_S),
                    .log = &p->log,
                    .sink = {.notice = on_notice, .arg = p}},
+        .blind_us = (int64_t)(p->o.blind_s * (double)GW_US_PER_S),
         .sees = on_sees,
         .arg = p};
     gw_random_bytes(&config.source.seed, sizeof config.source.seed);

@@ -139,7 +139,6 @@ gw_err_t gw_watch_create(const struct gw_watch_config *config, struct gw_watch *
     struct gw_watch *w = calloc(1, sizeof *w);
     if (!w) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
     w->config = *config;
-    if (w->config.blind_us == 0) w->config.blind_us = GW_WATCH_BLIND_US;
     w->heard_us = gw_clock_mono_us();
     gw_err_t err = config->ops->create(&config->source, &w->source);
     if (err == GW_OK) err = open_lanes(w);

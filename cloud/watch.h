@@ -1,7 +1,7 @@
 /* The watch: carries one source's questions to its cloud and the answers back, on the event loop.
  *
  * It also knows whether the cloud can be heard at all: `sees` is told when no good answer came for
- * GW_WATCH_BLIND_US, and when one comes again.
+ * blind_us, and when one comes again.
  *
  * Owner: create/destroy; owns the source. The fetcher ends what is in flight (gw_web_client_destroy) before the watch
  * is destroyed. Thread: the loop's. Units: microseconds on the monotonic clock.
@@ -11,8 +11,6 @@
 
 #include "cloud/source.h"
 
-#define GW_WATCH_BLIND_US ((int64_t)60000000)
-
 struct gw_watch;
 
 struct gw_watch_config {
@@ -20,7 +18,7 @@ struct gw_watch_config {
     struct gw_web fetcher;
     const struct gw_source_ops *ops;
     struct gw_source_config source;
-    int64_t blind_us;                   /* 0: GW_WATCH_BLIND_US */
+    int64_t blind_us;
     void (*sees)(void *arg, bool sees); /* NULL: nobody asks */
     void *arg;
 };

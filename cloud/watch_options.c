@@ -17,6 +17,7 @@ static const struct gw_watch_options defaults = {
     .log_level_name = "info",
     .gcp_notice_s = 30,
     .aws_hook_s = 90,
+    .blind_s = 60,
 };
 
 #define INTRO                                                                                                \
@@ -44,6 +45,8 @@ static gw_err_t parse_flags(int argc, char **argv, struct gw_watch_options *o, b
          600},
         {"aws-hook-s", GW_FLAG_DOUBLE, &o->aws_hook_s, "S", "how long the group's terminate hook waits", 5,
          7200},
+        {"blind-s", GW_FLAG_DOUBLE, &o->blind_s, "S",
+         "the controller is told of a metadata service that has not answered for so long", 1, 3600},
         {"log-level", GW_FLAG_STRING, &o->log_level_name, "LEVEL", "debug, info, warn, error or none", 0, 0},
         {0}};
     TRY(gw_args_parse(argc, argv, flags, NULL, 0, NULL, help, ctx));

@@ -13,7 +13,7 @@
 
 struct gw_watch_options {
     const char *cloud, *controller, *admin_token_file, *instance_id, *metadata_url, *log_level_name;
-    double gcp_notice_s, aws_hook_s;
+    double gcp_notice_s, aws_hook_s, blind_s;
     bool insecure_plaintext;
     /* what these say, parsed */
     const struct gw_source_ops *source; /* NULL: no cloud to watch */

@@ -10,6 +10,11 @@
 /* A lost instance's successor serves after so long: it boots, fetches the package, loads weights. */
 #define REPLACE_S 180
 
+static int64_t us_of(double s)
+{
+    return (int64_t)(s * (double)GW_US_PER_S);
+}
+
 /* ---- steps --------------------------------------------------------------------------------------------- */
 
 static void step(struct gw_capacities *c, const struct gw_capacity_event *e)
@@ -88,7 +93,7 @@ static bool settle(struct gw_capacities *c, int64_t now_us)
     if (c->settled) return true;
     for (int g = 0; g < GW_CAPACITY_GROUPS; g++)
         if (!c->groups[g].seen_once) return false;
-    if (now_us - c->begun_us < GW_CAPACITY_SETTLE_US) return false;
+    if (now_us - c->begun_us < us_of(c->config.options->settle_s)) return false;
     c->wish.steady = c->groups[GW_CAPACITY_SPOT].seen.desired;
     c->settled = true;
     return true;
@@ -213,11 +218,6 @@ void gw_capacities_view(const struct gw_capacities *c, struct gw_capacity_view *
 }
 
 /* ---- life ---------------------------------------------------------------------------------------------- */
-
-static int64_t us_of(double s)
-{
-    return (int64_t)(s * (double)GW_US_PER_S);
-}
 
 static void configure(const struct gw_capacity_options *o, struct gw_capacity_config *config)
 {

@@ -5,7 +5,7 @@
  *     groups as described ─┘                          READ, SET_DESIRED, DELETE ──► calls ──► the cloud
  *
  * Needs are computed and descriptions looked through on the pool's threads. Nothing is decided before the groups have been
- * described once and workers have had GW_CAPACITY_SETTLE_US to come back to a controller that was restarted: who has not yet
+ * described once and workers have had the options' settle_s to come back to a controller that was restarted: who has not yet
  * would look as if nothing ran there. From the first description on the wish begins at what is there.
  *
  *     lost                              what follows
@@ -31,7 +31,6 @@
 #include "controller/core/core.h"
 #include "controller/layout.h"
 
-#define GW_CAPACITY_SETTLE_US   (10 * GW_US_PER_S)
 #define GW_CAPACITY_RESTORED_US (120 * GW_US_PER_S)
 #define GW_CAPACITY_NEED_US     (5 * GW_US_PER_S)   /* between two looks at what the load needs */
 #define GW_CAPACITY_PRICES_US   (300 * GW_US_PER_S) /* spot prices move by the hour */

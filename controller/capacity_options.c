@@ -23,6 +23,7 @@ void gw_capacity_options_default(struct gw_capacity_options *o)
                                       .shrink_s = 600,
                                       .drain_s = 600,
                                       .read_s = 60,
+                                      .settle_s = 10,
                                       .hook_s = 90};
 }
 
@@ -67,6 +68,9 @@ int gw_capacity_options_flags(struct gw_capacity_options *o, struct gw_flag *fla
         {"capacity-drain", GW_FLAG_DOUBLE, &o->drain_s, "S",
          "an instance that is not drained by then stays, and another is chosen", 1, TIME_MAX_S},
         {"capacity-read", GW_FLAG_DOUBLE, &o->read_s, "S", "groups are described so often", 1, TIME_MAX_S},
+        {"capacity-settle", GW_FLAG_DOUBLE, &o->settle_s, "S",
+         "workers have so long to come back to a controller that was started before it decides anything", 0,
+         TIME_MAX_S},
         {"capacity-dry-run", GW_FLAG_BOOL, &o->dry_run, NULL,
          "describe the groups and show what would be done, and do nothing", 0, 0},
         {"spot-price", GW_FLAG_DOUBLE, &o->spot_usd_h, "USD",

@@ -16,7 +16,8 @@ struct gw_flag;
 struct gw_capacity_options {
     const char *cloud, *region, *endpoint, *metadata_url, *queue_url, *spot_group, *on_demand_group;
     int64_t spot_min, spot_max, on_demand_min, on_demand_max, spare;
-    double short_s, whole_s, cooldown_s, shrink_s, drain_s, read_s, hook_s, spot_usd_h, on_demand_usd_h;
+    double short_s, whole_s, cooldown_s, shrink_s, drain_s, read_s, settle_s, hook_s, spot_usd_h,
+        on_demand_usd_h;
     bool dry_run;
     /* what these say */
     bool sizes;   /* sizes of groups are the controller's */

@@ -350,7 +350,7 @@ static void note_sight(struct gw_front *f, const struct notice *n)
     f->metrics.watches_blind += n->kind == KIND_BLIND;
     if (n->kind == KIND_BLIND)
         gw_logf(f->log, GW_LOG_WARN,
-                "%s %.128s: its cloud has not answered for a minute: notices would not be heard", n->field,
+                "%s %.128s: its cloud does not answer its watch: notices would not be heard", n->field,
                 n->name);
     else
         gw_logf(f->log, GW_LOG_INFO, "%s %.128s: its cloud answers again", n->field, n->name);

@@ -164,7 +164,8 @@ static void put_godwit(const struct writer *w, const struct gw_metrics *m, const
     put_sample(w, "godwit:weight_bytes_total", "from=\"disk\"", (double)s->weight_disk_bytes);
     put_sample(w, "godwit:weight_bytes_total", "from=\"peer\"", (double)s->weight_peer_bytes);
     put_one(w, "godwit:watches_blind_total", "counter",
-            "Reports of instances whose cloud had not answered for a minute.", (double)m->watches_blind);
+            "Reports of instances whose cloud did not answer their watch for --blind-s.",
+            (double)m->watches_blind);
     put_one(w, "godwit:warms_total", "counter", "Requests whose KV was copied ahead of a move.",
             (double)s->warms);
     put_one(w, "godwit:stale_frames_total", "counter", "Frames dropped by a fence.", (double)s->stale_frames);

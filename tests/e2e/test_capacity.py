@@ -24,11 +24,12 @@ from sim_cloud import SimCloud  # noqa: E402
 from tap import check, check_equal, note  # noqa: E402
 
 SOON_S = 90.0
-SIDE_BY_SIDE = 4  # tests: they wait more than they work
+SIDE_BY_SIDE = 7  # tests: they wait more than they work
 STREAMS, TOKENS = 6, 500
+SETTLE_S = 3  # workers of a controller that is started again are back within one
 FAST = [
     "--capacity-cooldown", "1", "--capacity-read", "1", "--capacity-shrink", "1", "--capacity-drain", "30",
-    "--capacity-short", "3", "--capacity-whole", "2",
+    "--capacity-short", "3", "--capacity-whole", "2", "--capacity-settle", str(SETTLE_S),
 ]  # fmt: skip
 GROUPS = ["--spot-group", "spot", "--spot-max", "5", "--on-demand-group", "on-demand", "--on-demand-price", "1"]
 KEYS = {"AWS_ACCESS_KEY_ID": "AKTEST", "AWS_SECRET_ACCESS_KEY": "x"}
@@ -146,7 +147,7 @@ def test_sim_standby_writes_nothing_until_it_holds_the_journal(args):
         s.names = ("c0", "c1")
         standby = s.c.start_controller("c1", extra=[*s.flags, "--standby", "--layout", "3x8"], wait=False)
         s.c.wait_workers(1)
-        time.sleep(14)  # the first has settled, and has nothing to do
+        time.sleep(SETTLE_S + 4)  # the first has settled, and has nothing to do
         check_equal((s.cloud.sizes, s.cloud.deleted), ([], []), "what was asked for while the first controller is content")
         s.c.kill_controller("c0", signal.SIGKILL)
         s.c.wait(lambda: s.running("spot") == 3, SOON_S, "the standby has taken over, and wishes for three", standby.process)
@@ -295,9 +296,9 @@ def test_aws_group_is_raised_once_though_calls_are_busy(args):
 
 
 def test_aws_moto_group_is_raised(args):
-    from test_cloud_aws import GROUP, Context, make_group, moto  # its tests are about the calls; here the controller makes them
+    from test_cloud_aws import GROUP, make_group, moto  # its tests are about the calls; here the controller makes them
 
-    with control.Control(variant=args.variant) as scratch, moto(Context(scratch.dir, "asan")) as (url, make_client):
+    with control.Control(variant=args.variant) as scratch, moto(scratch.dir) as (url, make_client):
         make_group(make_client)
         with aws(args, url, "--spot-group", GROUP, "--spot-min", "5") as c:
             def size():

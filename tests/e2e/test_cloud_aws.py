@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.parse
 
@@ -24,12 +25,27 @@ REGION = "eu-central-1"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKTEST", "AWS_SECRET_ACCESS_KEY": "s3cret/of+the=test"}
 GROUP = "gpu spot/é"
 END_S = 90
+SIDE_BY_SIDE = 6  # tests: they wait more than they work
 BUSY_SHARE = 0.02  # of the processor time for a described group of 10,000: what one round of the loop may take at most
 
 
 class Context:
     def __init__(self, directory, variant):
         self.dir, self.variant = directory, variant
+        self._stack, self._moto, self._lock = contextlib.ExitStack(), None, threading.Lock()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self._stack.close()
+
+    def moto(self):
+        """(url, a function that makes boto3 clients): one server for all tests, which use names of their own."""
+        with self._lock:
+            if not self._moto:
+                self._moto = self._stack.enter_context(moto(self.dir))
+        return self._moto
 
     def write(self, name, text):
         path = os.path.join(self.dir, name)
@@ -87,11 +103,11 @@ def with_packages(*modules):
 
 
 @contextlib.contextmanager
-def moto(ctx):
+def moto(directory):
     """(url, a function that makes boto3 clients)"""
     (boto3,) = with_packages("boto3")
     python = python_with("moto.server")
-    log = os.path.join(ctx.dir, "moto.log")
+    log = os.path.join(directory, "moto.log")
     with open(log, "wb") as out:
         argv = [python, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
         p = subprocess.Popen([*cluster.DIE_WITH_PARENT, *argv], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
@@ -99,8 +115,9 @@ def moto(ctx):
         url = moto_url(log)
 
         def client(service):
-            return boto3.client(service, endpoint_url=url, region_name=REGION, aws_access_key_id="AKTEST",
-                                aws_secret_access_key="x")  # fmt: skip
+            session = boto3.session.Session()  # the default one is not for several threads
+            return session.client(service, endpoint_url=url, region_name=REGION, aws_access_key_id="AKTEST",
+                                  aws_secret_access_key="x")  # fmt: skip
 
         yield url, client
     finally:
@@ -134,49 +151,49 @@ def make_group(client):
 
 
 def test_moto_group_is_described_grown_and_shrunk_by_name(ctx):
-    with moto(ctx) as (url, client):
-        make_group(client)
-        group = ctx.good(url, "describe group", "--group", GROUP)
-        check_equal((group["min"], group["max"], group["desired"]), (0, 10, 3), "sizes")
-        theirs = client("autoscaling").describe_auto_scaling_instances()["AutoScalingInstances"]
-        check_equal({i["id"] for i in group["instances"]}, {i["InstanceId"] for i in theirs}, "instances")
-        check(all(i["state"] == "running" and i["protected"] for i in group["instances"]), f"{group}")
-        ctx.good(url, "set desired capacity", "--group", GROUP, "--desired", "5")
-        check_equal(len(ctx.good(url, "describe group", "--group", GROUP)["instances"]), 5, "instances of 5 wanted")
-        gone = group["instances"][1]["id"]
-        ctx.good(url, "delete instance", "--instance", gone)
-        after = ctx.good(url, "describe group", "--group", GROUP)
-        check_equal(after["desired"], 4, "the group's size shrank with the instance")
-        check(gone not in {i["id"] for i in after["instances"]}, "the named instance is still there")
-        check_equal(ctx.good(url, "describe instance", "--instance", gone)["instances"][0]["state"], "ending", "its state")
-        _, last, _ = ctx.call(url, "describe group", "--group", "another")
-        check("there is no group 'another'" in last["text"], last["text"])
+    url, client = ctx.moto()
+    make_group(client)
+    group = ctx.good(url, "describe group", "--group", GROUP)
+    check_equal((group["min"], group["max"], group["desired"]), (0, 10, 3), "sizes")
+    theirs = client("autoscaling").describe_auto_scaling_instances()["AutoScalingInstances"]
+    check_equal({i["id"] for i in group["instances"]}, {i["InstanceId"] for i in theirs}, "instances")
+    check(all(i["state"] == "running" and i["protected"] for i in group["instances"]), f"{group}")
+    ctx.good(url, "set desired capacity", "--group", GROUP, "--desired", "5")
+    check_equal(len(ctx.good(url, "describe group", "--group", GROUP)["instances"]), 5, "instances of 5 wanted")
+    gone = group["instances"][1]["id"]
+    ctx.good(url, "delete instance", "--instance", gone)
+    after = ctx.good(url, "describe group", "--group", GROUP)
+    check_equal(after["desired"], 4, "the group's size shrank with the instance")
+    check(gone not in {i["id"] for i in after["instances"]}, "the named instance is still there")
+    check_equal(ctx.good(url, "describe instance", "--instance", gone)["instances"][0]["state"], "ending", "its state")
+    _, last, _ = ctx.call(url, "describe group", "--group", "another")
+    check("there is no group 'another'" in last["text"], last["text"])
 
 
 def test_moto_spot_prices_are_one_per_type_and_zone(ctx):
-    with moto(ctx) as (url, _):
-        prices = ctx.good(url, "spot prices", "--types", "g6.xlarge,g5.xlarge")["prices"]
-        keys = [(p["type"], p["zone"]) for p in prices]
-        check(len(keys) == len(set(keys)) and {t for t, _ in keys} == {"g6.xlarge", "g5.xlarge"}, f"{keys}")
-        check(all(p["usd_h"] > 0 for p in prices), f"{prices}")
+    url, _ = ctx.moto()
+    prices = ctx.good(url, "spot prices", "--types", "g6.xlarge,g5.xlarge")["prices"]
+    keys = [(p["type"], p["zone"]) for p in prices]
+    check(len(keys) == len(set(keys)) and {t for t, _ in keys} == {"g6.xlarge", "g5.xlarge"}, f"{keys}")
+    check(all(p["usd_h"] > 0 for p in prices), f"{prices}")
 
 
 def test_moto_eventbridge_delivery_is_heard_and_forgotten(ctx):
-    with moto(ctx) as (url, client):
-        sqs, events = client("sqs"), client("events")
-        queue = sqs.create_queue(QueueName="godwit")["QueueUrl"]
-        arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-        events.put_rule(Name="spot", EventPattern=json.dumps({"source": ["aws.ec2"]}))
-        events.put_targets(Rule="spot", Targets=[{"Id": "q", "Arn": arn}])
-        events.put_events(Entries=[{
-            "Source": "aws.ec2", "DetailType": "EC2 Spot Instance Interruption Warning",
-            "Detail": json.dumps({"instance-id": "i-0aa", "instance-action": "terminate"}),
-        }])  # fmt: skip
-        answers, last, err = ctx.call(url, "queue", "--queue", queue, "--wait", "3")
-        check_equal([(e["kind"], e["instance"]) for e in answers], [("preempt", "i-0aa")], f"events ({err})")
-        check(110 < answers[0]["deadline_s"] <= 120.5, f"deadline {answers[0]['deadline_s']} s")
-        left = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
-        check_equal((left["ApproximateNumberOfMessages"], left["ApproximateNumberOfMessagesNotVisible"]), ("0", "0"), "left")
+    url, client = ctx.moto()
+    sqs, events = client("sqs"), client("events")
+    queue = sqs.create_queue(QueueName="godwit")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    events.put_rule(Name="spot", EventPattern=json.dumps({"source": ["aws.ec2"]}))
+    events.put_targets(Rule="spot", Targets=[{"Id": "q", "Arn": arn}])
+    events.put_events(Entries=[{
+        "Source": "aws.ec2", "DetailType": "EC2 Spot Instance Interruption Warning",
+        "Detail": json.dumps({"instance-id": "i-0aa", "instance-action": "terminate"}),
+    }])  # fmt: skip
+    answers, last, err = ctx.call(url, "queue", "--queue", queue, "--wait", "3")
+    check_equal([(e["kind"], e["instance"]) for e in answers], [("preempt", "i-0aa")], f"events ({err})")
+    check(110 < answers[0]["deadline_s"] <= 120.5, f"deadline {answers[0]['deadline_s']} s")
+    left = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
+    check_equal((left["ApproximateNumberOfMessages"], left["ApproximateNumberOfMessagesNotVisible"]), ("0", "0"), "left")
 
 
 # ---- requests and signatures against botocore
@@ -412,6 +429,7 @@ def test_queue_keeps_what_nobody_knows_yet_and_forgets_it_when_old(ctx):
         check(len([e for e in answers if e["deadline_s"] > 0]) >= 2, "what stays comes again")
 
 
+@tap.alone
 def test_group_of_ten_thousand_does_not_hold_the_loop(ctx):
     """On the release build; the longest of three runs' shortest: others on this machine may take the processor."""
     try:
@@ -435,7 +453,8 @@ def setup(args):
     with tempfile.TemporaryDirectory(prefix="godwit-aws-") as directory:
         variant = cluster.variant_of(args.variant)
         cluster.program("tests/cloud_call", variant)
-        yield Context(directory, variant)
+        with Context(directory, variant) as ctx:
+            yield ctx
         reports = cluster.sanitizer_reports(directory)
         if reports:
             raise AssertionError(reports[0][:3000])
@@ -443,4 +462,4 @@ def setup(args):
 
 if __name__ == "__main__":
     tests = [f for name, f in list(globals().items()) if name.startswith("test_")]
-    sys.exit(tap.main(__doc__, tests, setup=setup))
+    sys.exit(tap.main(__doc__, tests, setup=setup, side_by_side=SIDE_BY_SIDE))

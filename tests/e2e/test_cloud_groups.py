@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """GCP's managed instance groups and Azure's scale sets, against fakes of their APIs."""
 
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -16,6 +17,7 @@ from tap import check, check_equal  # noqa: E402
 
 CLOUDS = {"gcp": FakeGcpGroup, "azure": FakeAzureSet}
 END_S = 90
+SIDE_BY_SIDE = 4  # tests: they wait more than they work
 
 
 class Context:
@@ -42,12 +44,15 @@ class Context:
 
 
 def each(test):
-    """Runs the test for each cloud."""
+    """Runs the test for each cloud, side by side."""
+
+    def run_for(ctx, cloud):
+        with CLOUDS[cloud]() as api:
+            test(ctx, cloud, api)
 
     def run(ctx):
-        for cloud, fake in CLOUDS.items():
-            with fake() as api:
-                test(ctx, cloud, api)
+        with concurrent.futures.ThreadPoolExecutor(len(CLOUDS)) as pool:
+            list(pool.map(lambda cloud: run_for(ctx, cloud), CLOUDS))
 
     run.__name__ = test.__name__
     return run
@@ -149,4 +154,4 @@ def setup(args):
 
 if __name__ == "__main__":
     tests = [f for name, f in list(globals().items()) if name.startswith("test_")]
-    sys.exit(tap.main(__doc__, tests, setup=setup))
+    sys.exit(tap.main(__doc__, tests, setup=setup, side_by_side=SIDE_BY_SIDE))

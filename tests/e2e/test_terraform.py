@@ -6,6 +6,7 @@ environment a missing terraform is a failure.
 """
 
 import contextlib
+import functools
 import glob
 import json
 import os
@@ -14,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
@@ -27,6 +29,7 @@ EXAMPLES = ["examples/aws-minimal", "examples/aws-production", "examples/gcp-min
 META = {"for_each", "count", "depends_on", "provider", "lifecycle", "provisioner", "connection"}
 NOT_ARGUMENTS = {"dynamic", "__is_block__", "__comments__", "__inline_comments__", "__start_line__", "__end_line__"}
 END_S = 120
+SIDE_BY_SIDE = 3  # tests
 SUM = "0123456789abcdef" * 4
 BOOT = {
     "aws": ("s3://releases/godwit.deb", "s3://models/llama", "arn:aws:secretsmanager:eu-central-1:1:secret:k-AbCdEf"),
@@ -49,6 +52,14 @@ class Context:
         self.env = {**os.environ, "CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", "TF_INPUT": "0",
                     "HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"}  # fmt: skip
         self.env.pop("TF_CLI_CONFIG_FILE", None)
+        self._rendered, self._lock = {}, threading.Lock()
+
+    def rendered(self, cloud):
+        """{role: script}, as terraform renders them."""
+        with self._lock:
+            if cloud not in self._rendered:
+                self._rendered[cloud] = render(self, cloud)
+        return self._rendered[cloud]
 
     def terraform(self, folder, *words):
         """Standard output of terraform in a folder of the copy; fails the test unless it ends well."""
@@ -88,7 +99,9 @@ def test_terraform_tests_pass_without_a_provider(ctx):
 # ---- against the schemas
 
 
+@functools.lru_cache(maxsize=None)
 def load(path):
+    """What a file says; it is not to be changed."""
     try:
         import hcl2
     except ImportError:
@@ -128,7 +141,7 @@ def items_of(body):
         if name in NOT_ARGUMENTS:
             continue
         if isinstance(value, list) and value and isinstance(value[0], dict) and value[0].get("__is_block__"):
-            blocks[name] = value
+            blocks[name] = list(value)
         else:
             arguments[name] = value
     for dynamic in body.get("dynamic", []):
@@ -257,26 +270,27 @@ def test_sizes_are_left_to_the_controller(ctx):
 # ---- boot scripts
 
 
-def rendered(ctx, cloud):
-    """{role: script}, as terraform renders them."""
+def render(ctx, cloud):
+    """{role: script}, from a copy of the module: what is written here is not the module's tests'."""
     package, model, secret = BOOT[cloud]
-    folder = os.path.join(ctx.dir, "modules/boot")
+    name = f"boot-{cloud}"
+    folder = shutil.copytree(os.path.join(TERRAFORM, "modules/boot"), os.path.join(ctx.dir, name))
     with open(os.path.join(folder, "terraform.tfvars.json"), "w") as f:
         json.dump({
             "cloud": cloud, "controller_address": "10.0.0.10", "package": {"location": package, "sha256": SUM},
             "model": {"location": model, "manifest_sha256": SUM, "served_as": "llama"},
             "secrets": {"cluster_key": secret, "admin_token": secret},
         }, f)  # fmt: skip
-    ctx.terraform("modules/boot", "init", "-no-color")
-    ctx.terraform("modules/boot", "apply", "-auto-approve", "-no-color")
-    return {role: ctx.terraform("modules/boot", "output", "-raw", role) for role in ("worker", "controller")}
+    ctx.terraform(name, "init", "-no-color")
+    ctx.terraform(name, "apply", "-auto-approve", "-no-color")
+    return {role: ctx.terraform(name, "output", "-raw", role) for role in ("worker", "controller")}
 
 
 def test_boot_scripts_pass_shellcheck(ctx):
     if not shutil.which("shellcheck"):
         raise Skip("shellcheck is not installed")
     for cloud in BOOT:
-        for role, script in rendered(ctx, cloud).items():
+        for role, script in ctx.rendered(cloud).items():
             check(script.startswith("#!/bin/bash\n"), f"{cloud} {role}: not a script")
             check(len(script) < 16384, f"{cloud} {role}: {len(script)} bytes; AWS takes 16 KiB")
             p = subprocess.run(["shellcheck", "-"], input=script, capture_output=True, text=True)
@@ -308,7 +322,7 @@ def run_boot(ctx, tamper=None):
     root = tempfile.mkdtemp(dir=os.path.dirname(ctx.dir))
     stubs, model = os.path.join(root, "bin"), os.path.join(root, "model")
     os.makedirs(stubs), os.makedirs(model), os.makedirs(os.path.join(root, "etc/godwit"))
-    script = rendered(ctx, "aws")["worker"]
+    script = ctx.rendered("aws")["worker"]
     for name, text in {"godwit.deb": "a package", "config.json": "{}"}.items():
         with open(os.path.join(model, name), "w") as f:
             f.write(text)
@@ -397,4 +411,4 @@ def setup(args):
 
 if __name__ == "__main__":
     tests = [f for name, f in list(globals().items()) if name.startswith("test_")]
-    sys.exit(tap.main(__doc__, tests, setup=setup))
+    sys.exit(tap.main(__doc__, tests, setup=setup, side_by_side=SIDE_BY_SIDE))
