@@ -194,6 +194,12 @@ FUZZ += fuzz_page_codec
 FUZZ += fuzz_redis_replies fuzz_store_peer
 FUZZ += fuzz_cloud_metadata fuzz_cloud_api
 
+# CUDA's operations. nvcc builds them (make cuda); their tests run the same sources on the host shim.
+CUDA_OPS := kernels/cuda/embed.cu kernels/cuda/rmsnorm.cu kernels/cuda/rope_append.cu kernels/cuda/silu_mul.cu kernels/cuda/gather.cu \
+            kernels/cuda/scatter_add.cu kernels/cuda/tree_add.cu kernels/cuda/pages.cu
+CUDA_SHIM := tests/lib/cuda_shim.cpp tests/lib/cuda_shim_warp.cpp tests/lib/cuda_shim_faults.cu
+UNIT_CUDA := test_cuda_shim test_cuda_rows
+
 # ---- rules -----------------------------------------------------------------------------------------------------
 
 FOLDERS := BASE MIGRATE KERNELS WORKER CORE PLAN LAYOUT TEXT FRONT FRONT_TEST CONTROLLER CAPACITY CLI CLOUD
@@ -270,6 +276,19 @@ $(eval $(call variant,release))
 $(eval $(call variant,asan))
 $(eval $(call variant,tsan))
 $(eval $(call variant,fuzz))
+
+# The .cu sources as C++, on the shim. No exceptions, no run-time types: gcc links them.
+CXX_WARN := $(filter-out -Wstrict-prototypes -Wmissing-prototypes,$(WARN))
+CXXFLAGS_shim = -std=gnu++17 $(filter-out -std=% -W%,$(CFLAGS)) $(CXX_WARN) -fno-exceptions -fno-rtti $(patsubst -O1,-O2,$(CFLAGS_asan))
+build/asan/shim/%.o: %.cu tests/lib/cuda_shim.h build/asan/flags
+	@mkdir -p $(@D)
+	@echo "  CXX   $@"; $(CXX) -x c++ $(CPPFLAGS) $(CXXFLAGS_shim) -include tests/lib/cuda_shim.h -MMD -MP -c $< -o $@
+build/asan/shim/%.o: %.cpp build/asan/flags
+	@mkdir -p $(@D)
+	@echo "  CXX   $@"; $(CXX) $(CPPFLAGS) $(CXXFLAGS_shim) -MMD -MP -c $< -o $@
+CUDA_SHIM_OBJECTS := $(addsuffix .o,$(addprefix build/asan/shim/,$(basename $(CUDA_OPS) $(CUDA_SHIM))))
+$(UNIT_CUDA:%=build/asan/tests/unit/%): build/asan/tests/unit/%: build/asan/tests/unit/%.o $(CUDA_SHIM_OBJECTS) $(call libs,asan,KERNELS MIGRATE BASE)
+	@echo "  LINK  $@"; $(CC) $(LDFLAGS_asan) $^ -lcmocka $(LIBS) -o $@
 # The version is compiled into the programs' main files alone; they follow it.
 $(foreach v,release asan tsan,$(addprefix build/$(v)/,controller/cli/main_godwit.o controller/main_controller.o worker/main_worker.o cloud/main_watch.o)): build/version
 $(eval $(call stamp,build/version,$(VERSION)))
@@ -285,6 +304,7 @@ asan: $(PROGRAMS:%=build/asan/%) ## build the programs with ASan and UBSan, unde
 
 # The slow ones first, so that none of them runs alone at the end.
 UNIT := $(UNIT_WORKER) $(UNIT_TEXT) $(UNIT_KERNELS) $(UNIT_BASE) $(UNIT_MIGRATE) $(UNIT_CORE) $(UNIT_PLAN) $(UNIT_FRONT) $(UNIT_LAYOUT) $(UNIT_CLI) $(UNIT_CONTROLLER) $(UNIT_CAPACITY) $(UNIT_LINKS) $(UNIT_CLOUD)
+UNIT += $(UNIT_CUDA)
 unit: $(UNIT:%=build/asan/tests/unit/%) ## build and run the unit tests (ASan + UBSan)
 	@$(RUN) --jobs $(JOBS) $^
 

@@ -14,26 +14,33 @@
 
 #include "kernels/op.h"
 
-static inline uint32_t gw_f32_bits(float x)
+/* Compiled for the host and, by nvcc, for devices too. */
+#ifdef __CUDACC__
+#define GW_BOTH __host__ __device__
+#else
+#define GW_BOTH
+#endif
+
+GW_BOTH static inline uint32_t gw_f32_bits(float x)
 {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
     return bits;
 }
 
-static inline float gw_f32_of_bits(uint32_t bits)
+GW_BOTH static inline float gw_f32_of_bits(uint32_t bits)
 {
     float x;
     memcpy(&x, &bits, sizeof x);
     return x;
 }
 
-static inline float gw_f32_of_bf16(uint16_t b)
+GW_BOTH static inline float gw_f32_of_bf16(uint16_t b)
 {
     return gw_f32_of_bits((uint32_t)b << 16);
 }
 
-static inline uint16_t gw_bf16_of_f32(float x)
+GW_BOTH static inline uint16_t gw_bf16_of_f32(float x)
 {
     uint32_t bits = gw_f32_bits(x);
     uint32_t magnitude = bits & 0x7FFFFFFFu;
@@ -42,7 +49,7 @@ static inline uint16_t gw_bf16_of_f32(float x)
     return (uint16_t)((bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16);
 }
 
-static inline float gw_f32_of_f16(uint16_t h)
+GW_BOTH static inline float gw_f32_of_f16(uint16_t h)
 {
     uint32_t sign = (uint32_t)(h & 0x8000u) << 16;
     uint32_t exponent = h >> 10 & 0x1Fu, fraction = h & 0x3FFu;
@@ -54,7 +61,7 @@ static inline float gw_f32_of_f16(uint16_t h)
 }
 
 /* Element i of an array of any type. */
-static inline float gw_f32_at(const void *array, enum gw_dtype type, size_t i)
+GW_BOTH static inline float gw_f32_at(const void *array, enum gw_dtype type, size_t i)
 {
     if (type == GW_F32) return ((const float *)array)[i];
     uint16_t half = ((const uint16_t *)array)[i];
@@ -62,7 +69,7 @@ static inline float gw_f32_at(const void *array, enum gw_dtype type, size_t i)
 }
 
 /* Stores x as element i of an array of f32 or bf16. */
-static inline void gw_f32_put(void *array, enum gw_dtype type, size_t i, float x)
+GW_BOTH static inline void gw_f32_put(void *array, enum gw_dtype type, size_t i, float x)
 {
     if (type == GW_F32)
         ((float *)array)[i] = x;

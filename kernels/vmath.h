@@ -37,7 +37,7 @@
 #define GW_EXPF_P5     5.0000001201e-1f
 
 /* For GW_EXPF_MIN <= x <= GW_EXPF_MAX: without branches, so that a loop over it becomes vectors. */
-static inline float gw_expf_inside(float x)
+GW_BOTH static inline float gw_expf_inside(float x)
 {
     float t = fmaf(x, GW_EXPF_LOG2E, GW_F32_ROUNDER);
     float n = t - GW_F32_ROUNDER;
@@ -52,7 +52,7 @@ static inline float gw_expf_inside(float x)
     return p * gw_f32_of_bits((gw_f32_bits(t) << 23) + 0x3F800000u);
 }
 
-static inline float gw_expf(float x)
+GW_BOTH static inline float gw_expf(float x)
 {
     float y = gw_expf_inside(x);
     if (x < GW_EXPF_MIN) y = 0.0f;
@@ -61,18 +61,18 @@ static inline float gw_expf(float x)
 }
 
 /* x / (1 + e^-x) */
-static inline float gw_siluf(float x)
+GW_BOTH static inline float gw_siluf(float x)
 {
     return x / (1.0f + gw_expf(-x));
 }
 
 /* 1 / sqrt(sum / k + eps) */
-static inline float gw_rms_inverse(float sum, uint32_t k, float eps)
+GW_BOTH static inline float gw_rms_inverse(float sum, uint32_t k, float eps)
 {
     return 1.0f / sqrtf(sum / (float)k + eps);
 }
 
-static inline float gw_logf(float x)
+GW_BOTH static inline float gw_logf(float x)
 {
     uint32_t bits = gw_f32_bits(x);
     if (bits - 0x00800000u >= 0x7F000000u) { /* not a positive normal number */
@@ -99,14 +99,14 @@ static inline float gw_logf(float x)
 
 #define GW_F64_ROUNDER 0x1.8p+52
 
-static inline uint64_t gw_f64_bits(double x)
+GW_BOTH static inline uint64_t gw_f64_bits(double x)
 {
     uint64_t bits;
     memcpy(&bits, &x, sizeof bits);
     return bits;
 }
 
-static inline double gw_f64_of_bits(uint64_t bits)
+GW_BOTH static inline double gw_f64_of_bits(uint64_t bits)
 {
     double x;
     memcpy(&x, &bits, sizeof x);
@@ -114,7 +114,7 @@ static inline double gw_f64_of_bits(uint64_t bits)
 }
 
 /* sin and cos of r, |r| <= pi/4 */
-static inline double gw_sin_poly(double r)
+GW_BOTH static inline double gw_sin_poly(double r)
 {
     double z = r * r;
     double p = fma(1.58969099521155010221e-10, z, -2.50507602534068634195e-08);
@@ -125,7 +125,7 @@ static inline double gw_sin_poly(double r)
     return fma(p * z, r, r);
 }
 
-static inline double gw_cos_poly(double r)
+GW_BOTH static inline double gw_cos_poly(double r)
 {
     double z = r * r;
     double p = fma(-1.13596475577881948265e-11, z, 2.08757232129817482790e-09);
@@ -138,7 +138,7 @@ static inline double gw_cos_poly(double r)
 
 /* sin(x + quarters * pi/2). x = n pi/2 + r; pi/2 in two doubles: n * lo <= 4e-11 for |x| <= 1e6, and what
  * both leave out is below 1e-26. */
-static inline double gw_sin_quarters(double x, uint64_t quarters)
+GW_BOTH static inline double gw_sin_quarters(double x, uint64_t quarters)
 {
     double t = fma(x, 0x1.45f306dc9c883p-1, GW_F64_ROUNDER);
     double n = t - GW_F64_ROUNDER;
@@ -149,17 +149,17 @@ static inline double gw_sin_quarters(double x, uint64_t quarters)
     return quadrant & 2 ? -y : y;
 }
 
-static inline double gw_sin(double x)
+GW_BOTH static inline double gw_sin(double x)
 {
     return gw_sin_quarters(x, 0);
 }
-static inline double gw_cos(double x)
+GW_BOTH static inline double gw_cos(double x)
 {
     return gw_sin_quarters(x, 1);
 }
 
 /* e^x by x = n ln 2 + r and the series of e^r up to r^13 / 13! (the next term is below 2^-57). */
-static inline double gw_exp(double x)
+GW_BOTH static inline double gw_exp(double x)
 {
     double t = fma(x, 0x1.71547652b82fep+0, GW_F64_ROUNDER);
     double n = t - GW_F64_ROUNDER;
@@ -174,7 +174,7 @@ static inline double gw_exp(double x)
 }
 
 /* ln x by x = 2^e m, m in [sqrt(1/2), sqrt(2)), s = (m-1)/(m+1), ln m = 2 (s + s^3/3 + s^5/5 + ...). */
-static inline double gw_log(double x)
+GW_BOTH static inline double gw_log(double x)
 {
     uint64_t shifted = gw_f64_bits(x) - 0x3FE6A09E667F3BCDu;
     double e = (double)((int64_t)shifted >> 52);
@@ -187,7 +187,7 @@ static inline double gw_log(double x)
 }
 
 /* x^y for x > 0 */
-static inline double gw_pow(double x, double y)
+GW_BOTH static inline double gw_pow(double x, double y)
 {
     return gw_exp(y * gw_log(x));
 }

@@ -5,13 +5,14 @@
 #ifndef GW_KERNELS_CPU_KV_H
 #define GW_KERNELS_CPU_KV_H
 
-#include "kernels/op.h"
+#include "kernels/convert.h"
 
 enum gw_kv_part { GW_KV_K = 0, GW_KV_V = 1 };
 
 /* head_dim elements of `type`: K or V of one KV head at `position` of the sequence that owns `blocks`. */
-static inline uint8_t *gw_kv_at(const struct gw_kv_layer *kv, enum gw_dtype type, enum gw_kv_part part,
-                                uint32_t kv_head, const uint32_t *blocks, uint32_t position)
+GW_BOTH static inline uint8_t *gw_kv_at(const struct gw_kv_layer *kv, enum gw_dtype type,
+                                        enum gw_kv_part part, uint32_t kv_head, const uint32_t *blocks,
+                                        uint32_t position)
 {
     uint8_t *page = kv->arena[kv_head / kv->heads_per_cell] +
                     (size_t)blocks[position / kv->block_tokens] * kv->page_bytes;
@@ -20,7 +21,7 @@ static inline uint8_t *gw_kv_at(const struct gw_kv_layer *kv, enum gw_dtype type
     return page + token * kv->head_dim * (type == GW_F32 ? 4 : 2);
 }
 
-static inline uint32_t gw_kv_heads(const struct gw_kv_layer *kv)
+GW_BOTH static inline uint32_t gw_kv_heads(const struct gw_kv_layer *kv)
 {
     return kv->cells * kv->heads_per_cell;
 }

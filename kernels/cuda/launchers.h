@@ -1,0 +1,76 @@
+/* The CUDA operations' launchers, gw_cuda_<operation>, one .cu each: the twins of kernels/cpu/variants.h.
+ *
+ * What an operation means stands in kernels/op.h; shapes are the same. All pointers are to device memory, those inside of
+ * structs too (gw_kv_layer.arena and what it points to, gw_qkv_prep, gw_seq_rows.blocks); the structs themselves, unless
+ * a comment says "device", lie with the caller and are read before the launcher returns.
+ *
+ * A launcher checks shapes, picks a grid, launches on `stream` and returns; nothing is allocated, nobody waits. act is GW_F32 or
+ * GW_BF16.
+ *
+ * Owner: all memory is the caller's, until the stream has passed the launch. Thread: any; order is the stream's. Units: elements
+ * unless named _bytes. Errors: GW_ERR_INPUT for a shape outside of an operation's limits (each .cu names them), GW_ERR_CUDA if
+ * the launch fails; nothing was then launched. Source: own design. */
+#ifndef GW_KERNELS_CUDA_LAUNCHERS_H
+#define GW_KERNELS_CUDA_LAUNCHERS_H
+
+#include "kernels/op.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct CUstream_st;
+typedef struct CUstream_st *gw_cuda_stream; /* = cudaStream_t */
+
+/* The sequences of a step; rows_max and length_max are bounds that shape the grid: what it has too many ends at once. */
+struct gw_cuda_batch {
+    const struct gw_seq_rows *seqs; /* device, [seqs_len] */
+    uint32_t seqs_len;
+    uint32_t rows_max;   /* of one sequence */
+    uint32_t length_max; /* position + rows of one sequence */
+};
+
+/* Where q, k and v begin in a row of qkv. */
+struct gw_cuda_qkv {
+    float *data;
+    size_t stride, q_at, k_at, v_at;
+    uint32_t heads;
+};
+
+gw_err_t gw_cuda_embed(gw_cuda_stream stream, float *y, const void *table, enum gw_dtype table_type,
+                       const uint32_t *ids, uint32_t m, uint32_t hidden, struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* delta[m, k] f32, unless NULL, is added to x first, and stays there. */
+gw_err_t gw_cuda_rmsnorm(gw_cuda_stream stream, void *y, enum gw_dtype act, float *x, const float *delta,
+                         const float *w, float eps, uint32_t m, uint32_t k,
+                         struct gw_err_ctx *ctx) GW_MUST_USE;
+
+gw_err_t gw_cuda_rope_append(gw_cuda_stream stream, const struct gw_cuda_qkv *qkv,
+                             const struct gw_qkv_prep *prep, const struct gw_kv_layer *kv,
+                             enum gw_dtype kv_type, const float *cos_sin, const struct gw_cuda_batch *batch,
+                             struct gw_err_ctx *ctx) GW_MUST_USE;
+
+gw_err_t gw_cuda_silu_mul(gw_cuda_stream stream, void *y, enum gw_dtype act, const float *gate_up, uint32_t m,
+                          uint32_t shares, uint32_t share_cols, struct gw_err_ctx *ctx) GW_MUST_USE;
+
+gw_err_t gw_cuda_gather(gw_cuda_stream stream, void *y, const void *x, enum gw_dtype type,
+                        const uint32_t *rows, uint32_t m, uint32_t k, struct gw_err_ctx *ctx) GW_MUST_USE;
+
+gw_err_t gw_cuda_scatter_add(gw_cuda_stream stream, float *y, uint32_t y_rows, const float *x,
+                             const uint32_t *rows, const float *weights, uint32_t shares, uint32_t m,
+                             uint32_t n, struct gw_err_ctx *ctx) GW_MUST_USE;
+
+gw_err_t gw_cuda_tree_add(gw_cuda_stream stream, float *residual, const float *partials, uint32_t shares,
+                          size_t elems, struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* Page to_slots[i] of `to` = page from_slots[i] of `from`; slots NULL: page i. So NULL, slots is a gather; slots, NULL a scatter.
+ * No page that is written is read by the same call. */
+gw_err_t gw_cuda_pages(gw_cuda_stream stream, void *to, const uint32_t *to_slots, const void *from,
+                       const uint32_t *from_slots, uint32_t pages, size_t page_bytes,
+                       struct gw_err_ctx *ctx) GW_MUST_USE;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

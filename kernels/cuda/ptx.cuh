@@ -1,0 +1,110 @@
+/* The few instructions that CUDA C++ has no word for, one function each. The host shim of the tests has bodies of its own under
+ * the same names (tests/lib/cuda_shim.h); everything else of a kernel is plain C++.
+ *
+ *     gw_ldmatrix_x4         four 8 x 8 matrices of 16 bits: lane i names the row i % 8 of matrix i / 8 (16 bytes, aligned)
+ *     gw_ldmatrix_x2_trans   two of them, by lanes 0-15, each transposed
+ *     gw_mma_bf16            d[16, 8] f32 += a[16, 16] bf16 · b[16, 8] bf16, fragments as in PTX' mma.m16n8k16
+ *     gw_copy16_async        16 bytes from global to shared memory; not `whole`: zeros, and global is not read
+ *     gw_copies_commit       closes the group of copies requested so far
+ *     gw_copies_wait<n>      waits for all groups of this thread but the last n; others see the data behind a barrier
+ *
+ * Below sm_80 there is neither cp.async nor a bf16 tensor core: copies are then made at once, and products by shuffles and fma, k
+ * ascending; right, and slow.
+ *
+ * Owner: nothing. Thread: all 32 lanes of a warp together for ldmatrix and mma; each for itself else. Units: bytes,
+ * fragments. Errors: none. Source: PTX ISA 9.0, "Warp-level matrix instructions", "cp.async". */
+#ifndef GW_KERNELS_CUDA_PTX_CUH
+#define GW_KERNELS_CUDA_PTX_CUH
+
+#include "kernels/cuda/device.cuh"
+
+#ifdef __CUDACC__
+
+#define GW_HAS_SM80 (!defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800)
+
+__device__ static inline uint32_t gw_shared_address(const void *shared)
+{
+    return (uint32_t)__cvta_generic_to_shared(shared);
+}
+
+__device__ static inline void gw_ldmatrix_x4(uint32_t r[4], const void *row)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(gw_shared_address(row))
+                 : "memory");
+}
+
+__device__ static inline void gw_ldmatrix_x2_trans(uint32_t r[2], const void *row)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
+                 : "=r"(r[0]), "=r"(r[1])
+                 : "r"(gw_shared_address(row))
+                 : "memory");
+}
+
+#if GW_HAS_SM80
+
+__device__ static inline void gw_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2])
+{
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+__device__ static inline void gw_copy16_async(void *shared, const void *global, bool whole)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+                 :
+                 : "r"(gw_shared_address(shared)), "l"(global), "r"(whole ? 16 : 0)
+                 : "memory");
+}
+
+__device__ static inline void gw_copies_commit()
+{
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+template <int groups> __device__ static inline void gw_copies_wait()
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(groups) : "memory");
+}
+
+#else
+
+__device__ static inline float gw_fma_pair(uint32_t a, uint32_t b, float c)
+{
+    c = fmaf(gw_f32_of_bf16((uint16_t)a), gw_f32_of_bf16((uint16_t)b), c);
+    return fmaf(gw_f32_of_bf16((uint16_t)(a >> 16)), gw_f32_of_bf16((uint16_t)(b >> 16)), c);
+}
+
+__device__ static inline void gw_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2])
+{
+    int lane = (int)(threadIdx.x % GW_WARP), row = lane / 4 * 4, column = lane % 4 * 8;
+    for (int half = 0; half < 2; half++)
+        for (int pair = 0; pair < 4; pair++) {
+            uint32_t upper = __shfl_sync(GW_ALL_LANES, half ? a[2] : a[0], row + pair);
+            uint32_t lower = __shfl_sync(GW_ALL_LANES, half ? a[3] : a[1], row + pair);
+            uint32_t even = __shfl_sync(GW_ALL_LANES, half ? b[1] : b[0], column + pair);
+            uint32_t odd = __shfl_sync(GW_ALL_LANES, half ? b[1] : b[0], column + 4 + pair);
+            d[0] = gw_fma_pair(upper, even, d[0]);
+            d[1] = gw_fma_pair(upper, odd, d[1]);
+            d[2] = gw_fma_pair(lower, even, d[2]);
+            d[3] = gw_fma_pair(lower, odd, d[3]);
+        }
+}
+
+__device__ static inline void gw_copy16_async(void *shared, const void *global, bool whole)
+{
+    *(uint4 *)shared = whole ? *(const uint4 *)global : make_uint4(0, 0, 0, 0);
+}
+
+__device__ static inline void gw_copies_commit() {}
+
+template <int groups> __device__ static inline void gw_copies_wait() {}
+
+#endif
+#endif
+#endif

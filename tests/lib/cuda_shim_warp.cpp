@@ -1,0 +1,123 @@
+/* What the lanes of a warp do together, on the host shim (tests/lib/cuda_shim.h): shuffles, votes, matrices. */
+#include "tests/lib/cuda_shim.h"
+
+namespace
+{
+
+constexpr uint32_t ALL = 0xFFFFFFFFu;
+
+float of_bf16(uint32_t bits)
+{
+    uint32_t wide = bits << 16;
+    float x;
+    memcpy(&x, &wide, sizeof x);
+    return x;
+}
+
+/* Lane i of each group of eight gives a row's address, in order of matrices; row r, columns 2 c and 2 c + 1 of a matrix go to
+ * lane 4 r + c. Transposed: rows and columns change places. */
+void join_ldmatrix(gw_shim_lane *const lanes[32], bool transposed)
+{
+    for (unsigned matrix = 0; matrix < 4 && lanes[8 * matrix]->row; matrix++) {
+        uint16_t m[8][8];
+        for (unsigned r = 0; r < 8; r++) memcpy(m[r], lanes[8 * matrix + r]->row, sizeof m[r]);
+        for (unsigned lane = 0; lane < 32; lane++) {
+            unsigned r = lane / 4, c = lane % 4 * 2;
+            uint16_t low = transposed ? m[c][r] : m[r][c], high = transposed ? m[c + 1][r] : m[r][c + 1];
+            lanes[lane]->out[matrix] = low | (uint32_t)high << 16;
+        }
+    }
+}
+
+void join_ldmatrix_plain(gw_shim_lane *const lanes[32], uint32_t)
+{
+    join_ldmatrix(lanes, false);
+}
+
+void join_ldmatrix_transposed(gw_shim_lane *const lanes[32], uint32_t)
+{
+    join_ldmatrix(lanes, true);
+}
+
+/* PTX ISA, "Matrix fragments for mma.m16n8k16": lane = 4 g + t.
+ *     a[0] (g, 2t..)  a[1] (g + 8, 2t..)  a[2] (g, 2t + 8..)  a[3] (g + 8, 2t + 8..)
+ *     b[0] (2t.., g)  b[1] (2t + 8.., g)
+ *     d[0], d[1] (g, 2t..)  d[2], d[3] (g + 8, 2t..) */
+void join_mma(gw_shim_lane *const lanes[32], uint32_t)
+{
+    double a[16][16], b[8][16];
+    for (unsigned lane = 0; lane < 32; lane++) {
+        unsigned g = lane / 4, t = lane % 4 * 2;
+        for (unsigned i = 0; i < 6; i++) {
+            uint32_t pair = lanes[lane]->in[i];
+            double *to = i < 4 ? &a[g + i % 2 * 8][t + i / 2 * 8] : &b[g][t + (i - 4) * 8];
+            to[0] = of_bf16(pair & 0xFFFFu);
+            to[1] = of_bf16(pair >> 16);
+        }
+    }
+    for (unsigned lane = 0; lane < 32; lane++)
+        for (unsigned i = 0; i < 4; i++) {
+            const double *row = a[lane / 4 + i / 2 * 8], *column = b[lane % 4 * 2 + i % 2];
+            float c;
+            memcpy(&c, &lanes[lane]->in[6 + i], sizeof c);
+            double sum = 0;
+            for (unsigned k = 0; k < 16; k++) sum += row[k] * column[k];
+            c = (float)(sum + (double)c);
+            memcpy(&lanes[lane]->out[i], &c, sizeof c);
+        }
+}
+
+void ldmatrix(const char *name, uint32_t *r, unsigned matrices, const void *row, gw_shim_join_fn *join)
+{
+    gw_shim_lane lane = {};
+    bool used = gw_shim_lane_id() < 8 * matrices;
+    if (used && (uintptr_t)row % 16 != 0) gw_shim_fail("%s: a row is not aligned to 16 bytes", name);
+    lane.row = used ? row : NULL;
+    gw_shim_warp(name, ALL, join, &lane);
+    memcpy(r, lane.out, matrices * sizeof *r);
+}
+
+} // namespace
+
+void gw_shim_join_nothing(gw_shim_lane *const *, uint32_t) {}
+
+void gw_shim_join_shuffle(gw_shim_lane *const lanes[32], uint32_t mask)
+{
+    for (unsigned i = 0; i < 32; i++) {
+        if (!(mask >> i & 1)) continue;
+        unsigned from = lanes[i]->in[1];
+        if (!(mask >> from & 1))
+            gw_shim_fail("shuffle of mask %08x: lane %u wants the value of lane %u, which is not in it", mask,
+                         i, from);
+        lanes[i]->out[0] = lanes[from]->in[0];
+    }
+}
+
+void gw_shim_join_ballot(gw_shim_lane *const lanes[32], uint32_t mask)
+{
+    uint32_t votes = 0;
+    for (unsigned i = 0; i < 32; i++)
+        if (mask >> i & 1) votes |= lanes[i]->in[0] << i;
+    for (unsigned i = 0; i < 32; i++)
+        if (mask >> i & 1) lanes[i]->out[0] = votes;
+}
+
+void gw_ldmatrix_x4(uint32_t r[4], const void *row)
+{
+    ldmatrix("ldmatrix.x4", r, 4, row, join_ldmatrix_plain);
+}
+
+void gw_ldmatrix_x2_trans(uint32_t r[2], const void *row)
+{
+    ldmatrix("ldmatrix.x2.trans", r, 2, row, join_ldmatrix_transposed);
+}
+
+void gw_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2])
+{
+    gw_shim_lane lane = {};
+    memcpy(lane.in, a, 4 * sizeof *a);
+    memcpy(lane.in + 4, b, 2 * sizeof *b);
+    memcpy(lane.in + 6, d, 4 * sizeof *d);
+    gw_shim_warp("mma.m16n8k16", ALL, join_mma, &lane);
+    memcpy(d, lane.out, 4 * sizeof *d);
+}
