@@ -17,12 +17,14 @@ import client  # noqa: E402
 import cluster  # noqa: E402
 import control  # noqa: E402
 import load  # noqa: E402
+import scenarios  # noqa: E402
 import tap  # noqa: E402
 import workload  # noqa: E402
 from fake_aws_api import FakeAwsApi  # noqa: E402
 from sim_cloud import SimCloud  # noqa: E402
 from tap import check, check_equal, note  # noqa: E402
 
+TABLE = scenarios.Table("Sizes, and the queue")
 SOON_S = 90.0
 SIDE_BY_SIDE = 7  # tests: they wait more than they work
 STREAMS, TOKENS = 6, 500
@@ -91,6 +93,7 @@ def drained(workers):
     return all(w["state"] == "doomed" and w["requests"] == 0 for w in workers)
 
 
+@TABLE.row("sim", "the layout needs more, then less, while streams run", "grows at once, shrinks by a drained instance, streams identical")
 def test_sim_group_grows_to_what_the_layout_needs_and_shrinks_while_streams_run(args):
     with Setting(args, {"spot": 1, "on-demand": 0}, "2x8") as s:
         s.wait(lambda: s.running("spot") == 2, "two spot instances run")
@@ -111,6 +114,7 @@ def test_sim_group_grows_to_what_the_layout_needs_and_shrinks_while_streams_run(
         check_equal(s.c.metric("godwit:cost_usd_per_hour"), 0.25, "cost per hour")
 
 
+@TABLE.row("sim", "spot lacks an instance, then has it", "on demand makes up for it, and is given back")
 def test_sim_on_demand_makes_up_for_spot_and_is_given_back(args):
     with Setting(args, {"spot": 1, "on-demand": 0}, "2x8") as s:
         s.cloud.supply = 1
@@ -123,6 +127,7 @@ def test_sim_on_demand_makes_up_for_spot_and_is_given_back(args):
         check([d[0] for d in s.cloud.deleted][0].startswith("i-on-demand"), f"deleted: {s.cloud.deleted}")
 
 
+@TABLE.row("sim", "a notice", "a replacement, then the doomed one is deleted")
 def test_sim_doomed_instance_is_replaced_before_it_goes(args):
     with Setting(args, {"spot": 2, "on-demand": 0}, "2x8") as s:
         s.c.wait_workers(2)
@@ -134,6 +139,7 @@ def test_sim_doomed_instance_is_replaced_before_it_goes(args):
         s.wait(lambda: s.cloud.desired["spot"] == 2, "the group has its size again")
 
 
+@TABLE.row("sim", "throttled calls, bodies that are none", "made up for, each size asked for once")
 def test_sim_throttled_and_refused_calls_are_made_up_for(args):
     with Setting(args, {"spot": 1, "on-demand": 0}, "3x8") as s:
         s.cloud.fault(path="/desired", status=429, times=2)
@@ -142,6 +148,7 @@ def test_sim_throttled_and_refused_calls_are_made_up_for(args):
         check_equal(set(s.cloud.sizes), {("spot", 3)}, "sizes that were set")
 
 
+@TABLE.row("sim", "two controllers", "the one without the journal writes nothing, then takes over")
 def test_sim_standby_writes_nothing_until_it_holds_the_journal(args):
     with Setting(args, {"spot": 1, "on-demand": 0}, "1x8") as s:
         s.names = ("c0", "c1")
@@ -163,10 +170,12 @@ def dies_and_is_started_again(args, point, sizes, layout, then):
         check("was about to be" in s.c.tail(100000), "the intent is found")
 
 
+@TABLE.row("sim", "killed before a size is set", "set by the next")
 def test_sim_controller_that_dies_before_its_call_makes_it_later(args):
     dies_and_is_started_again(args, "intent stored", {"spot": 1, "on-demand": 0}, "2x8", lambda s: s.running("spot") == 2)
 
 
+@TABLE.row("sim", "killed after a size was set", "the group has it")
 def test_sim_controller_that_dies_after_its_call_does_not_repeat_it(args):
     def then(s):
         return s.running("spot") == 2 and s.capacity()["wish"] == 2
@@ -174,10 +183,12 @@ def test_sim_controller_that_dies_after_its_call_does_not_repeat_it(args):
     dies_and_is_started_again(args, "write accepted", {"spot": 1, "on-demand": 0}, "2x8", then)
 
 
+@TABLE.row("sim", "killed before a deletion", "the next decides anew")
 def test_sim_controller_that_dies_before_a_deletion_decides_anew(args):
     dies_and_is_started_again(args, "intent stored", {"spot": 2, "on-demand": 0}, "1x8", lambda s: s.cloud.desired["spot"] == 1)
 
 
+@TABLE.row("sim", "a dry run", "shown, nothing done")
 def test_sim_dry_run_shows_and_does_nothing(args):
     with Setting(args, {"spot": 1, "on-demand": 0}, "3x8", ["--capacity-dry-run"], journal="none") as s:
         s.wait(lambda: s.capacity()["spot"]["target"] == 3, "three are shown as wished for")
@@ -188,6 +199,7 @@ def test_sim_dry_run_shows_and_does_nothing(args):
 # ---- godwit cloud
 
 
+@TABLE.row("sim", "a trace takes spot away (`godwit cloud`)", "on demand takes its place, streams identical")
 def test_sim_played_by_godwit_cloud_follows_a_trace_and_sizes(args):
     """Supply falls from three to one: one of two spot instances is reclaimed with notice, on demand takes its place."""
     with control.Control(variant=args.variant) as c:
@@ -258,6 +270,7 @@ def state_of(c, instance):
     return [w["state"] for w in c.admin("/admin/workers")["workers"] if w["instance"] == instance]
 
 
+@TABLE.row("aws", "queue: warnings, twice, early, old", "the core has them, then they are deleted")
 def test_aws_queue_is_heard_by_the_core_and_forgotten_after_it(args):
     with FakeAwsApi() as api, aws(args, api.url, "--notice-queue", "q", workers=("i-0a", "i-0b")) as c:
         api.put_message("known", warning("i-0a"))
@@ -275,6 +288,7 @@ def test_aws_queue_is_heard_by_the_core_and_forgotten_after_it(args):
         check(c.metric("godwit:notice_queue_messages_total") >= 4, "messages are counted")
 
 
+@TABLE.row("aws", "queue: an instance is being ended by its group", "completed once nothing runs there")
 def test_aws_lifecycle_is_completed_once_nothing_runs_there(args):
     with FakeAwsApi() as api, aws(args, api.url, "--notice-queue", "q", workers=("i-0a", "i-0b")) as c:
         api.put_message("hook", lifecycle("i-0a"))
@@ -284,6 +298,7 @@ def test_aws_lifecycle_is_completed_once_nothing_runs_there(args):
         check_equal(api.forgotten, ["hook"], "forgotten")
 
 
+@TABLE.row("aws", "a group below its least size, calls busy", "described, then raised")
 def test_aws_group_is_raised_once_though_calls_are_busy(args):
     with FakeAwsApi() as api, aws(args, api.url, "--spot-group", "g", "--spot-min", "5") as c:
         api.refuse_next("SetDesiredCapacity", 400, "ScalingActivityInProgress")
@@ -295,6 +310,7 @@ def test_aws_group_is_raised_once_though_calls_are_busy(args):
         check("DescribeAutoScalingGroups" in operations[:first], "the group was described before")
 
 
+@TABLE.row("aws", "a group below its least size", "raised; size and cost are shown (moto)")
 def test_aws_moto_group_is_raised(args):
     from test_cloud_aws import GROUP, make_group, moto  # its tests are about the calls; here the controller makes them
 
@@ -313,4 +329,4 @@ def test_aws_moto_group_is_raised(args):
 if __name__ == "__main__":
     os.environ.update(KEYS)
     tests = [f for name, f in list(globals().items()) if name.startswith("test_")]
-    sys.exit(tap.main(__doc__, tests, side_by_side=SIDE_BY_SIDE))
+    sys.exit(tap.main(__doc__, tests, scenarios.arguments, TABLE.around(), side_by_side=SIDE_BY_SIDE))

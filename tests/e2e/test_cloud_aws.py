@@ -16,11 +16,13 @@ import urllib.parse
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import cluster  # noqa: E402
+import scenarios  # noqa: E402
 import tap  # noqa: E402
 from fake_aws_api import FakeAwsApi  # noqa: E402
 from fake_metadata import iso  # noqa: E402
 from tap import Skip, check, check_equal, note  # noqa: E402
 
+TABLE = scenarios.Table("Calls to AWS")
 REGION = "eu-central-1"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKTEST", "AWS_SECRET_ACCESS_KEY": "s3cret/of+the=test"}
 GROUP = "gpu spot/é"
@@ -150,6 +152,7 @@ def make_group(client):
     )  # fmt: skip
 
 
+@TABLE.row("aws", "a group of mixed instances: described, grown, one deleted by its name", "as asked, its size follows (moto)")
 def test_moto_group_is_described_grown_and_shrunk_by_name(ctx):
     url, client = ctx.moto()
     make_group(client)
@@ -170,6 +173,7 @@ def test_moto_group_is_described_grown_and_shrunk_by_name(ctx):
     check("there is no group 'another'" in last["text"], last["text"])
 
 
+@TABLE.row("aws", "spot prices", "one for each type and zone (moto)")
 def test_moto_spot_prices_are_one_per_type_and_zone(ctx):
     url, _ = ctx.moto()
     prices = ctx.good(url, "spot prices", "--types", "g6.xlarge,g5.xlarge")["prices"]
@@ -178,6 +182,7 @@ def test_moto_spot_prices_are_one_per_type_and_zone(ctx):
     check(all(p["usd_h"] > 0 for p in prices), f"{prices}")
 
 
+@TABLE.row("aws", "EventBridge's delivery into the queue", "heard with its deadline, then deleted (moto)")
 def test_moto_eventbridge_delivery_is_heard_and_forgotten(ctx):
     url, client = ctx.moto()
     sqs, events = client("sqs"), client("events")
@@ -225,6 +230,7 @@ def recorded(ctx, words, env=None):
         return api.url, api.raw[0]
 
 
+@TABLE.row("aws", "every request", "has the fields that the service model names")
 def test_requests_are_as_the_service_models_say(ctx):
     (session,) = with_packages("botocore.session")
     for operation, (service, words) in QUESTIONS.items():
@@ -255,6 +261,7 @@ def member_of(shape, name):
     return first
 
 
+@TABLE.row("aws", "every signature, with and without session token", "botocore's")
 def test_signatures_are_those_of_botocore(ctx):
     auth, awsrequest, credentials = with_packages("botocore.auth", "botocore.awsrequest", "botocore.credentials")
     for token in (None, "session/token+with=signs"):
@@ -278,6 +285,7 @@ def test_signatures_are_those_of_botocore(ctx):
 # ---- what moto cannot do
 
 
+@TABLE.row("aws", "a scaling activity in progress, contention, throttling", "tried again until done")
 def test_busy_answers_are_tried_again(ctx):
     with FakeAwsApi() as api:
         for code, status in (("ScalingActivityInProgress", 400), ("ResourceContention", 500), ("Throttling", 400)):
@@ -286,6 +294,7 @@ def test_busy_answers_are_tried_again(ctx):
         check_equal((api.desired, len(api.calls)), (9, 4), "the group's size, and calls for it")
 
 
+@TABLE.row("aws", "a lifecycle action, completed twice", "done, and done")
 def test_lifecycle_is_completed_and_one_that_is_over_counts_as_done(ctx):
     with FakeAwsApi() as api:
         words = ["complete lifecycle", "--group", "g", "--hook", "h", "--instance", "i-1", "--token", "t-1"]
@@ -297,6 +306,7 @@ def test_lifecycle_is_completed_and_one_that_is_over_counts_as_done(ctx):
         ctx.good(api.url, "delete instance", "--instance", "i-gone")
 
 
+@TABLE.row("aws", "permission is missing; keys are wrong", "one line that names call, role, fix")
 def test_refusal_is_one_line_that_names_call_and_fix(ctx):
     with FakeAwsApi() as api:
         text = "User: arn:aws:sts::1:assumed-role/godwit is not authorized to perform: autoscaling:SetDesiredCapacity"
@@ -309,6 +319,7 @@ def test_refusal_is_one_line_that_names_call_and_fix(ctx):
         check("ExpiredToken" in last["text"], last["text"])
 
 
+@TABLE.row("aws", "answers that are none", "an error each")
 def test_odd_answers_are_errors_not_crashes(ctx):
     bodies = ["", "<", "<a><b></a>", "<!DOCTYPE a [<!ENTITY x 'y'>]><a>&x;</a>", "<a>" * 100, "null", "x" * 100000]
     for body in bodies:
@@ -339,6 +350,7 @@ CREDENTIALS = {
 }
 
 
+@TABLE.row("aws", "keys of the instance role, the container, the web identity", "used")
 def test_credentials_come_from_each_place(ctx):
     for place, prepare in CREDENTIALS.items():
         with FakeAwsApi() as api:
@@ -349,6 +361,7 @@ def test_credentials_come_from_each_place(ctx):
             check_equal(headers["X-Amz-Security-Token"], "session", f"{place}: session token")
 
 
+@TABLE.row("aws", "keys that end early", "renewed once")
 def test_credentials_that_have_ended_are_renewed_once(ctx):
     with FakeAwsApi() as api:
         p = ctx.start("queue", "--queue", "q", "--wait", "6", "--endpoint", api.url, "--metadata", api.url, env={})
@@ -360,6 +373,7 @@ def test_credentials_that_have_ended_are_renewed_once(ctx):
         check_equal((api.forgotten, api.key_number), (["m"], 2), f"messages forgotten, keys given out ({out} {err})")
 
 
+@TABLE.row("aws", "no keys anywhere", "one line that says where from")
 def test_no_credentials_is_one_line_that_says_where_from(ctx):
     with FakeAwsApi() as api:
         api.fault(path="/latest/", status=404, times=1000)
@@ -387,6 +401,7 @@ def warning(instance, age_s=0.0, kind="EC2 Spot Instance Interruption Warning"):
     }  # fmt: skip
 
 
+@TABLE.row("aws", "messages of every kind, three of them odd", "notices of those that are, all deleted")
 def test_queue_messages_of_every_kind(ctx):
     messages = {
         "warning": warning("i-1"),
@@ -420,6 +435,7 @@ def test_queue_messages_of_every_kind(ctx):
         check_equal(len(err.splitlines()), 1, f"lines about odd ones: {err}")
 
 
+@TABLE.row("aws", "a message about an unknown instance", "comes again; deleted when it is old")
 def test_queue_keeps_what_nobody_knows_yet_and_forgets_it_when_old(ctx):
     with FakeAwsApi() as api:
         api.put_message("young", warning("i-9"))
@@ -430,6 +446,7 @@ def test_queue_keeps_what_nobody_knows_yet_and_forgets_it_when_old(ctx):
 
 
 @tap.alone
+@TABLE.row("aws", "a group of 10,000", "described, the loop hardly touched")
 def test_group_of_ten_thousand_does_not_hold_the_loop(ctx):
     """On the release build; the longest of three runs' shortest: others on this machine may take the processor."""
     try:
@@ -462,4 +479,4 @@ def setup(args):
 
 if __name__ == "__main__":
     tests = [f for name, f in list(globals().items()) if name.startswith("test_")]
-    sys.exit(tap.main(__doc__, tests, setup=setup, side_by_side=SIDE_BY_SIDE))
+    sys.exit(tap.main(__doc__, tests, scenarios.arguments, TABLE.around(setup), side_by_side=SIDE_BY_SIDE))

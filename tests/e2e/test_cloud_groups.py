@@ -3,6 +3,7 @@
 
 import concurrent.futures
 import contextlib
+import functools
 import json
 import os
 import subprocess
@@ -11,10 +12,12 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import cluster  # noqa: E402
+import scenarios  # noqa: E402
 import tap  # noqa: E402
 from fake_group_api import FakeAzureSet, FakeGcpGroup  # noqa: E402
 from tap import check, check_equal  # noqa: E402
 
+TABLE = scenarios.Table("Calls to GCP and Azure")
 CLOUDS = {"gcp": FakeGcpGroup, "azure": FakeAzureSet}
 END_S = 90
 SIDE_BY_SIDE = 4  # tests: they wait more than they work
@@ -43,22 +46,26 @@ class Context:
         return answer
 
 
-def each(test):
-    """Runs the test for each cloud, side by side."""
+def each(scenario, result):
+    """Marks a test of (context, cloud, fake) that runs for all clouds, side by side."""
 
-    def run_for(ctx, cloud):
-        with CLOUDS[cloud]() as api:
-            test(ctx, cloud, api)
+    def mark(test):
+        def run_for(ctx, cloud):
+            with CLOUDS[cloud]() as api:
+                test(ctx, cloud, api)
+            TABLE.ran(cloud, scenario, result)
 
-    def run(ctx):
-        with concurrent.futures.ThreadPoolExecutor(len(CLOUDS)) as pool:
-            list(pool.map(lambda cloud: run_for(ctx, cloud), CLOUDS))
+        @functools.wraps(test)
+        def run(ctx):
+            with concurrent.futures.ThreadPoolExecutor(len(CLOUDS)) as pool:
+                list(pool.map(lambda cloud: run_for(ctx, cloud), CLOUDS))
 
-    run.__name__ = test.__name__
-    return run
+        return run
+
+    return mark
 
 
-@each
+@each("a group of several pages", "described, ids in order")
 def test_group_is_described_page_by_page(ctx, cloud, api):
     api.resize(5)
     group = ctx.good(cloud, api, "describe group")
@@ -68,7 +75,7 @@ def test_group_is_described_page_by_page(ctx, cloud, api):
     check(all(i["state"] == "running" and i["zone"] and i["handle"] for i in group["instances"]), f"{cloud}: {group}")
 
 
-@each
+@each("a size, set twice", "the size")
 def test_group_grows_by_an_absolute_size(ctx, cloud, api):
     ctx.good(cloud, api, "set desired capacity", "--desired", "7")
     check_equal(api.desired, 7, f"{cloud}: size")
@@ -76,7 +83,7 @@ def test_group_grows_by_an_absolute_size(ctx, cloud, api):
     check_equal((api.desired, len(api.instances)), (7, 7), f"{cloud}: size, asked for again")
 
 
-@each
+@each("one instance is deleted by its name", "it goes, the size with it")
 def test_named_instance_goes_and_the_size_with_it(ctx, cloud, api):
     victim = ctx.good(cloud, api, "describe group")["instances"][1]
     ctx.good(cloud, api, "delete instance", "--instance", victim["id"], "--handle", victim["handle"])
@@ -85,7 +92,7 @@ def test_named_instance_goes_and_the_size_with_it(ctx, cloud, api):
     check(victim["id"] not in {i["id"] for i in after["instances"]}, f"{cloud}: it is still there")
 
 
-@each
+@each("busy, throttled, failing", "tried again until done")
 def test_busy_and_throttled_calls_are_tried_again(ctx, cloud, api):
     api.refuse_next(409, "another operation is under way")
     api.refuse_next(429, "quota")
@@ -94,14 +101,14 @@ def test_busy_and_throttled_calls_are_tried_again(ctx, cloud, api):
     check_equal(api.desired, 4, f"{cloud}: size")
 
 
-@each
+@each("a token that has ended", "renewed")
 def test_token_that_has_ended_is_renewed(ctx, cloud, api):
     api.refuse_next(401, "expired")
     ctx.good(cloud, api, "describe group")
     check_equal(api.tokens_given, 2, f"{cloud}: tokens given out")
 
 
-@each
+@each("permission is missing", "one line that names call and fix")
 def test_refusal_is_one_line_that_names_call_and_fix(ctx, cloud, api):
     api.refuse_next(403, "Required 'update' permission for 'godwit-spot'", times=9)
     _, last = ctx.call(cloud, api, "set desired capacity", "--desired", "4")
@@ -110,7 +117,7 @@ def test_refusal_is_one_line_that_names_call_and_fix(ctx, cloud, api):
     check_equal(len(api.calls), 1, f"{cloud}: calls; a refusal is not tried again")
 
 
-@each
+@each("answers that are none", "an error each")
 def test_odd_answers_are_errors_not_crashes(ctx, cloud, api):
     good = [{}, {"targetSize": -1}, {"sku": {"capacity": "x"}}, {"value": [{}]}, {"managedInstances": [{"id": "1"}]}]
     path = "/compute/v1/" if cloud == "gcp" else "/subscriptions/"
@@ -121,6 +128,7 @@ def test_odd_answers_are_errors_not_crashes(ctx, cloud, api):
             check_equal(last["err"], "cloud", f"{cloud}: {body!r}: {last}")
 
 
+@TABLE.row("gcp", "a deletion is asked for again when the name is another instance's", "the other one stays")
 def test_gcp_deletion_asked_for_again_spares_the_name_s_next_holder(ctx):
     with FakeGcpGroup() as api:
         victim = ctx.good("gcp", api, "describe group")["instances"][0]
@@ -132,6 +140,7 @@ def test_gcp_deletion_asked_for_again_spares_the_name_s_next_holder(ctx):
         check_equal(len(api.instances), 3, "instances")
 
 
+@TABLE.row("azure", "a next page at another host", "not asked for")
 def test_azure_next_link_of_another_host_is_not_followed(ctx):
     with FakeAzureSet() as api, FakeAzureSet() as evil:
         api.resize(1)
@@ -154,4 +163,4 @@ def setup(args):
 
 if __name__ == "__main__":
     tests = [f for name, f in list(globals().items()) if name.startswith("test_")]
-    sys.exit(tap.main(__doc__, tests, setup=setup, side_by_side=SIDE_BY_SIDE))
+    sys.exit(tap.main(__doc__, tests, scenarios.arguments, TABLE.around(setup), side_by_side=SIDE_BY_SIDE))

@@ -18,10 +18,12 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import client  # noqa: E402
 import cluster  # noqa: E402
+import scenarios  # noqa: E402
 import tap  # noqa: E402
 from fake_metadata import HUGE, FakeAdmin, FakeAws, FakeAzure, FakeGcp, FakeSim, iso  # noqa: E402
 from tap import Skip, check, check_equal, note  # noqa: E402
 
+TABLE = scenarios.Table("Notices")
 CLOUDS = {"aws": FakeAws, "gcp": FakeGcp, "azure": FakeAzure, "sim": FakeSim}
 LATENCY_S = {"aws": 1.5, "gcp": 0.1, "azure": 0.8, "sim": 0.1}  # median, publication → controller
 SLOW_S = 0.3  # what the sanitizers and a busy machine add at most
@@ -134,6 +136,7 @@ def test_latency_of_each_cloud(ctx):
             median = statistics.median(times)
             note(f"{cloud}: publication to controller: median {median:.3f} s, worst {max(times):.3f} s of {len(times)}")
             check(median <= LATENCY_S[cloud] + SLOW_S, f"{cloud}: median {median:.3f} s, at most {LATENCY_S[cloud]} s")
+            TABLE.ran(cloud, "a notice is published", f"told, median at most {LATENCY_S[cloud] + SLOW_S:.1f} s")
 
 
 def test_costs_little(ctx):
@@ -162,6 +165,7 @@ def cpu_s(pid):
         return int(f.read().split()[0]) / 1e9
 
 
+@TABLE.row("aws gcp azure sim", "a deadline", "as the cloud says it, from publication on")
 def test_deadline_is_what_the_cloud_says(ctx):
     """From the moment of publication on, whenever it was heard: a busy machine hears later. Times are in whole seconds."""
     for cloud, least, most in (("aws", 98.5, 102), ("gcp", 27, 29), ("azure", 98.5, 102), ("sim", 99, 101)):
@@ -173,6 +177,7 @@ def test_deadline_is_what_the_cloud_says(ctx):
             check(least <= at_s <= most, f"{cloud}: the deadline is {at_s:.2f} s away, not {least} to {most}")
 
 
+@TABLE.row("aws azure", "the cloud's clock is an hour off", "the same deadline")
 def test_clocks_that_differ_change_no_deadline(ctx):
     for cloud in ("aws", "azure"):
         with ctx.watched(cloud) as (m, admin, _):
@@ -182,6 +187,7 @@ def test_clocks_that_differ_change_no_deadline(ctx):
             check(96 <= n["deadline_s"] <= 102, f"{cloud}: deadline {n['deadline_s']} s of 100")
 
 
+@TABLE.row("aws", "the deadline comes nearer", "told again")
 def test_moving_deadline_is_told_again(ctx):
     with ctx.watched("aws") as (m, admin, _):
         m.interrupt(100)
@@ -206,6 +212,7 @@ def withdraw(ctx, cloud):
         admin.wait(lambda n: n["kind"] == "cancel", 12, f"{cloud} cancel")
 
 
+@TABLE.row("aws gcp azure sim", "the notice is taken back", "cancelled")
 def test_withdrawn_notice_is_cancelled(ctx):
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(lambda cloud: withdraw(ctx, cloud), CLOUDS))
@@ -247,6 +254,7 @@ def check_faults(ctx, cloud):
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
         for name, took_s in zip(FAULTS, pool.map(lambda name: run_fault(ctx, cloud, name), FAULTS)):
             note(f"{cloud:5} × {name:10} → notice after {took_s:.1f} s, none before")
+            TABLE.ran(cloud, f"metadata: {name}", "no false notice; the real one is told")
 
 
 def test_aws_faults(ctx):
@@ -265,6 +273,7 @@ def test_sim_faults(ctx):
     check_faults(ctx, "sim")
 
 
+@TABLE.row("azure", "nothing is heard for long", "the controller is told, and when it is over")
 def test_metadata_that_is_away_for_long_is_told_and_its_return(ctx):
     with ctx.watched("azure", "--blind-s", str(BLIND_S)) as (m, admin, w):
         m.fault(status=503, times=10000)
@@ -276,6 +285,7 @@ def test_metadata_that_is_away_for_long_is_told_and_its_return(ctx):
         admin.wait(is_preempt, 15, "notice afterwards")
 
 
+@TABLE.row("aws", "the token dies early", "a new one, the notice is told")
 def test_aws_token_that_dies_early_is_replaced(ctx):
     with ctx.watched("aws") as (m, admin, w):
         m.expire()
@@ -284,6 +294,7 @@ def test_aws_token_that_dies_early_is_replaced(ctx):
         check_equal(len(m.asked("/latest/api/token")), 2, "tokens asked for")
 
 
+@TABLE.row("aws", "the notice is missing in two answers", "neither cancelled nor told again")
 def test_aws_flapping_404_neither_cancels_nor_repeats(ctx):
     with ctx.watched("aws") as (m, admin, _):
         m.interrupt(100)
@@ -293,6 +304,7 @@ def test_aws_flapping_404_neither_cancels_nor_repeats(ctx):
         check_equal([n["kind"] for n in admin.notices], ["preempt"], "what was told")
 
 
+@TABLE.row("aws", "a rebalance recommendation", "dooms nobody")
 def test_aws_rebalance_dooms_nobody(ctx):
     with ctx.watched("aws") as (m, admin, w):
         m.documents["events/recommendations/rebalance"] = '{"noticeTime":"%s"}' % iso(time.time())
@@ -301,6 +313,7 @@ def test_aws_rebalance_dooms_nobody(ctx):
         check_equal(admin.notices, [], "what was told")
 
 
+@TABLE.row("aws", "the group ends the instance", "told, with the hook's time")
 def test_aws_scale_in_is_told_with_the_hooks_time(ctx):
     with ctx.watched("aws", "--aws-hook-s", "77") as (m, admin, _):
         m.documents["autoscaling/target-lifecycle-state"] = "InService"
@@ -311,6 +324,7 @@ def test_aws_scale_in_is_told_with_the_hooks_time(ctx):
         check(75 <= n["deadline_s"] <= 77, f"deadline {n['deadline_s']} s of 77")
 
 
+@TABLE.row("azure", "maintenance, and a preemption before it", "told ten minutes ahead; the earliest counts")
 def test_maintenance_far_ahead_waits_and_a_preemption_comes_first(ctx):
     with ctx.watched("azure") as (m, admin, _):
         m.publish("Reboot", in_s=900)
@@ -326,6 +340,7 @@ def test_maintenance_far_ahead_waits_and_a_preemption_comes_first(ctx):
         admin.wait(lambda n: n["kind"] == "cancel", 8, "cancel")
 
 
+@TABLE.row("azure", "the first answer takes seconds", "waited for once, the notice is told")
 def test_azure_slow_first_answer_delays_nothing_else(ctx):
     with FakeAzure() as m, FakeAdmin() as admin:
         m.slow_first_s = 4.0
@@ -335,6 +350,7 @@ def test_azure_slow_first_answer_delays_nothing_else(ctx):
             check(len(m.asked("scheduledevents")) <= 2, "it asked again while the first answer was on its way")
 
 
+@TABLE.row("azure", "an event of this instance alone, one of several", "the first is acknowledged, once drained")
 def test_azure_event_is_acknowledged_once_drained(ctx):
     with ctx.watched("azure") as (m, admin, _):
         worker = {"worker": "w", "instance": m.instance, "state": "doomed", "requests": 3}
@@ -350,6 +366,7 @@ def test_azure_event_is_acknowledged_once_drained(ctx):
         check_equal(m.started, [event], f"acknowledged (and never {shared})")
 
 
+@TABLE.row("aws", "the controller does not know the instance yet", "told until it does")
 def test_controller_that_does_not_know_the_instance_is_told_until_it_does(ctx):
     with ctx.watched("aws") as (m, admin, w):
         admin.known = False
@@ -361,6 +378,7 @@ def test_controller_that_does_not_know_the_instance_is_told_until_it_does(ctx):
         check(n["deadline_s"] < 59, f"the deadline did not shrink meanwhile: {n['deadline_s']} s")
 
 
+@TABLE.row("sim", "the controller may have restarted", "told again, the same deadline")
 def test_controller_that_restarted_is_told_again(ctx):
     with ctx.watched("sim") as (m, admin, _):
         m.publish("preempt", 60)
@@ -370,6 +388,7 @@ def test_controller_that_restarted_is_told_again(ctx):
         check(abs(gap) < 0.1, f"the deadline moved by {gap:.3f} s")
 
 
+@TABLE.row("aws", "the first of two controllers is away", "the second is told")
 def test_second_controller_is_tried_when_the_first_is_away(ctx):
     with FakeAws() as m, FakeAdmin() as admin:
         with Watch(ctx, "aws", m.url, f"http://127.0.0.1:9,{admin.url}"):
@@ -378,6 +397,7 @@ def test_second_controller_is_tried_when_the_first_is_away(ctx):
             admin.wait(is_preempt, 6, "notice at the second")
 
 
+@TABLE.row("aws", "a wrong admin token", "one line that says what to do")
 def test_wrong_token_is_one_line_that_says_what_to_do(ctx):
     with ctx.watched("aws", token="right") as (m, admin, w):
         m.interrupt(60)
@@ -387,6 +407,7 @@ def test_wrong_token_is_one_line_that_says_what_to_do(ctx):
         check("--admin-token-file" in lines[0] and "/admin/notice" in lines[0], lines[0])
 
 
+@TABLE.row("aws", "an admin token", "used, never in the log")
 def test_right_token_is_used_and_never_shown(ctx):
     path = os.path.join(ctx.dir, "token")
     with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
@@ -429,6 +450,7 @@ def worker_states(port):
     return [w["state"] for w in client.call("127.0.0.1", port, "GET", "/admin/workers")[2]["workers"]]
 
 
+@TABLE.row("aws", "the real controller: a notice, taken back", "worker doomed, then up")
 def test_real_controller_dooms_the_instance_and_takes_it_back(ctx):
     with real_cluster(ctx, FakeAws.instance) as port, FakeAws() as m:
         with Watch(ctx, "aws", m.url, f"http://127.0.0.1:{port}") as w:
@@ -455,4 +477,4 @@ def setup(args):
 
 if __name__ == "__main__":
     tests = [f for name, f in list(globals().items()) if name.startswith("test_")]
-    sys.exit(tap.main(__doc__, tests, setup=setup, side_by_side=SIDE_BY_SIDE))
+    sys.exit(tap.main(__doc__, tests, scenarios.arguments, TABLE.around(setup), side_by_side=SIDE_BY_SIDE))
