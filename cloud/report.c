@@ -41,6 +41,7 @@ struct gw_report {
     bool blind, blind_told;    /* the cloud is not heard; the controller knows */
     bool blind_telling;        /* what blind_told will be once it is acknowledged */
     int64_t told_us;
+    int64_t advice_due_us; /* a recommendation that stands is told then */
     struct event *timer;
     bool in_flight, drained, unknown_said, refused_said, unheard_said;
     int64_t retry_us;
@@ -78,8 +79,13 @@ static bool must_tell(const struct gw_report *r, const struct doom *want, int64_
 static bool anything_announced(const struct gw_report *r)
 {
     for (int k = 0; k < GW_CLOUD_NOTICE_KINDS; k++)
-        if (r->announced[k].active && k != GW_CLOUD_REBALANCE) return true;
+        if (r->announced[k].active) return true;
     return false;
+}
+
+static bool must_advise(const struct gw_report *r, int64_t now_us)
+{
+    return r->announced[GW_CLOUD_REBALANCE].active && now_us >= r->advice_due_us;
 }
 
 static void look_in(struct gw_report *r, int64_t in_us)
@@ -139,6 +145,7 @@ static void accepted(struct gw_report *r, int64_t now_us)
     }
     r->told = r->telling;
     r->told_us = now_us;
+    if (!r->told.doomed) r->advice_due_us = 0; /* a cancel takes it back, too */
     r->drained = r->drained && r->told.doomed;
     r->unknown_said = r->refused_said = r->unheard_said = false;
     r->retry_us = RETRY_US;
@@ -203,17 +210,27 @@ static void tell(struct gw_report *r, const struct doom *want, int64_t now_us)
     post_notice(r, on_told);
 }
 
+/* ---- what is no notice --------------------------------------------------------------------------------- */
+
+/* Did the controller take it? One that does not know the word need not hear it again. */
+static bool is_taken(struct gw_report *r, const struct gw_web_reply *reply)
+{
+    bool unknown_yet = reply->err == GW_OK && reply->status == 404;
+    bool failed = unknown_yet || reply->err != GW_OK || reply->status / 100 == 5;
+    if (reply->err == GW_OK && (reply->status == 401 || reply->status == 403)) {
+        refused(r, reply->status);
+        return false;
+    }
+    if (failed && !unknown_yet) r->url = (r->url + 1) % r->urls_len;
+    look_in(r, failed ? RETRY_MAX_US : 0);
+    return !failed;
+}
+
 static void on_told_sight(void *arg, const struct gw_web_reply *reply)
 {
     struct gw_report *r = arg;
     r->in_flight = false;
-    if (reply->cancelled) return;
-    bool unknown_yet = reply->err == GW_OK && reply->status == 404;
-    bool failed = unknown_yet || reply->err != GW_OK || reply->status / 100 == 5;
-    if (!failed)
-        r->blind_told = r->blind_telling; /* one that does not know the word need not hear it again */
-    if (failed && !unknown_yet) r->url = (r->url + 1) % r->urls_len;
-    look_in(r, failed ? RETRY_MAX_US : 0);
+    if (!reply->cancelled && is_taken(r, reply)) r->blind_told = r->blind_telling;
 }
 
 static void tell_sight(struct gw_report *r)
@@ -222,6 +239,19 @@ static void tell_sight(struct gw_report *r)
     snprintf(r->body, sizeof r->body, "{\"instance\":\"%s\",\"kind\":\"%s\"}", r->instance,
              r->blind ? "blind" : "sees");
     post_notice(r, on_told_sight);
+}
+
+static void on_advised(void *arg, const struct gw_web_reply *reply)
+{
+    struct gw_report *r = arg;
+    r->in_flight = false;
+    if (!reply->cancelled && is_taken(r, reply)) r->advice_due_us = gw_clock_mono_us() + GW_REPORT_ADVICE_US;
+}
+
+static void advise(struct gw_report *r)
+{
+    snprintf(r->body, sizeof r->body, "{\"instance\":\"%s\",\"kind\":\"rebalance\"}", r->instance);
+    post_notice(r, on_advised);
 }
 
 /* ---- is it drained? ------------------------------------------------------------------------------------ */
@@ -283,6 +313,8 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
         tell(r, &want, now_us);
     else if (r->blind != r->blind_told)
         tell_sight(r);
+    else if (must_advise(r, now_us))
+        advise(r);
     else if (r->told.doomed && !r->drained && r->config.drained)
         ask_workers(r);
     else if (anything_announced(r))
@@ -306,6 +338,7 @@ void gw_report_notice(struct gw_report *r, const struct gw_cloud_notice *n)
 {
     say(r, n);
     memcpy(r->instance, n->instance, sizeof r->instance);
+    if (n->kind == GW_CLOUD_REBALANCE) r->advice_due_us = 0;
     r->announced[n->kind] = (struct announced){.active = !n->cancel, .deadline_us = n->deadline_us};
     if (!r->in_flight) look_in(r, 0);
 }

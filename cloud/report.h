@@ -5,7 +5,9 @@
  * The controller keeps one deadline per instance, so what is told is the earliest of all kinds that are announced now;
  * a cancel of one of them may move it, or end it. A maintenance that is announced days ahead is told GW_REPORT_LEAD_US
  * before it begins. What was told is told again each GW_REPORT_AGAIN_US until its deadline, since a controller that
- * has been restarted knows nothing. A rebalance recommendation dooms nobody and stays in the log.
+ * has been restarted knows nothing. A rebalance recommendation dooms nobody: it is told each GW_REPORT_ADVICE_US while it
+ * stands, behind notices, so that a replacement is had before there is one. It is not taken back: the controller forgets it
+ * after a day, or with a cancel.
  *
  * An instance whose workers have not registered yet is unknown to the controller (404): it is told again each second.
  * Several controllers are tried in turn.
@@ -22,9 +24,10 @@
 #include "cloud/web.h"
 #include "cloud/notice.h"
 
-#define GW_REPORT_URLS_MAX 4
-#define GW_REPORT_LEAD_US  ((int64_t)600000000) /* ten minutes: room to load weights elsewhere */
-#define GW_REPORT_AGAIN_US ((int64_t)10000000)
+#define GW_REPORT_URLS_MAX  4
+#define GW_REPORT_LEAD_US   ((int64_t)600000000) /* ten minutes: room to load weights elsewhere */
+#define GW_REPORT_AGAIN_US  ((int64_t)10000000)
+#define GW_REPORT_ADVICE_US ((int64_t)60000000)
 
 struct gw_report;
 
