@@ -59,6 +59,9 @@ KERNELS += kernels/cpu/coll.c kernels/cpu/coll_tcp.c kernels/cpu/coll_shm.c kern
            kernels/cpu/coll_sum.c
 KERNELS += kernels/cpu/route.c kernels/cpu/gather.c kernels/cpu/scatter_add.c kernels/cpu/tree_add.c
 KERNELS += kernels/pick.c kernels/cpu/pick.c kernels/cpu/pick_c.c kernels/cpu/pick_avx2.c kernels/cpu/pick_avx512.c
+# Collectives over device memory: no header of CUDA or NCCL, both are loaded when they are there
+KERNELS += kernels/cuda/nccl_api.c kernels/cuda/nccl_end.c kernels/cuda/coll_tag.c kernels/cuda/coll_device.c kernels/cuda/coll_nccl.c \
+           kernels/cuda/coll_staged.c
 WORKER := worker/link.c worker/link_queue.c worker/safetensors.c worker/model_config.c worker/rope_config.c worker/cells.c worker/model.c worker/cell_store.c worker/weights.c worker/rope.c \
           worker/page_pool.c worker/page_dir.c worker/shelf.c worker/fetcher.c worker/copier.c worker/refill.c worker/block_manager.c worker/wish.c worker/part.c worker/cut.c worker/candidates.c worker/sampler.c \
           worker/job.c worker/scheduler.c worker/place.c worker/answers.c worker/forward.c worker/step_desc.c worker/rank.c worker/engine.c worker/engine_jobs.c \
@@ -101,6 +104,8 @@ FRONT += controller/front/stream_position.c controller/front/stream_log.c contro
          controller/front/completion_stream.c controller/front/completion_resume.c
 # A fake core and an HTTP client, for the front's tests
 FRONT_TEST := tests/lib/fake_core.c tests/lib/http_client.c tests/lib/front_fixture.c
+# A device made of threads, for the tests of collectives over device memory
+COLL_DEVICE_TEST := tests/lib/host_stream.c
 CONTROLLER := controller/worker_links.c controller/hub.c controller/model_info.c controller/options.c
 CONTROLLER += controller/journal_redis.c
 # What it has to do with its cloud
@@ -156,6 +161,7 @@ UNIT_MIGRATE += test_page_seal test_store_redis test_redis_tls test_store_faults
 UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_kernels_rows test_kernels_attention test_kernels_digest test_kernels_pick
 UNIT_KERNELS += test_kernels_moe
 UNIT_KERNELS += test_share_tree test_coll test_coll_frames test_coll_failures
+UNIT_COLL_DEVICE := test_coll_nccl
 UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safetensors test_sampler \
                test_block_manager test_rope test_engine_exact_branches test_engine_reference test_scheduler \
                test_engine test_worker_options test_worker_prove test_ranks test_parts test_step_desc test_place test_cell_store test_member
@@ -203,6 +209,7 @@ UNIT_CUDA := test_cuda_shim test_cuda_rows
 # ---- rules -----------------------------------------------------------------------------------------------------
 
 FOLDERS := BASE MIGRATE KERNELS WORKER CORE PLAN LAYOUT TEXT FRONT FRONT_TEST CONTROLLER CAPACITY CLI CLOUD
+FOLDERS += COLL_DEVICE_TEST
 PROGRAMS := godwit $(if $(wildcard controller/main_controller.c),godwit-controller) $(if $(wildcard worker/main_worker.c),godwit-worker)
 PROGRAMS += godwit-watch
 
@@ -245,9 +252,17 @@ build/$(1)/tests/cloud_call: build/$(1)/tests/lib/main_cloud_call.o $(call libs,
 build/$(1)/tests/sim/godwit-sim: $(SIM:%.c=build/$(1)/%.o) $(call libs,$(1),CORE PLAN MIGRATE BASE)
 	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -o $$@
 
+# The stand-in for libnccl, which the tests load as they would that.
+build/$(1)/tests/lib/fake_nccl.so: tests/lib/fake_nccl.c base/clock.c base/rng.c tests/lib/fake_nccl.h tests/lib/host_stream.h \
+		kernels/cuda/nccl_api.h kernels/cuda/stream.h build/$(1)/flags
+	@mkdir -p $$(@D)
+	@echo "  LINK  $$@"; $$(CC) $$(CPPFLAGS) $$(CFLAGS) $$(CFLAGS_$(1)) -fPIC -fvisibility=hidden -shared $$(filter %.c,$$^) -o $$@
+
 $(call unit_rule,$(1),UNIT_BASE,BASE)
 $(call unit_rule,$(1),UNIT_MIGRATE,MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_KERNELS,KERNELS MIGRATE BASE)
+$(call unit_rule,$(1),UNIT_COLL_DEVICE,COLL_DEVICE_TEST KERNELS BASE)
+$(UNIT_COLL_DEVICE:%=build/$(1)/tests/unit/%): | build/$(1)/tests/lib/fake_nccl.so
 $(call unit_rule,$(1),UNIT_WORKER,WORKER KERNELS MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_CORE,CORE MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_PLAN,PLAN MIGRATE BASE)
@@ -304,6 +319,7 @@ asan: $(PROGRAMS:%=build/asan/%) ## build the programs with ASan and UBSan, unde
 
 # The slow ones first, so that none of them runs alone at the end.
 UNIT := $(UNIT_WORKER) $(UNIT_TEXT) $(UNIT_KERNELS) $(UNIT_BASE) $(UNIT_MIGRATE) $(UNIT_CORE) $(UNIT_PLAN) $(UNIT_FRONT) $(UNIT_LAYOUT) $(UNIT_CLI) $(UNIT_CONTROLLER) $(UNIT_CAPACITY) $(UNIT_LINKS) $(UNIT_CLOUD)
+UNIT += $(UNIT_COLL_DEVICE)
 UNIT += $(UNIT_CUDA)
 unit: $(UNIT:%=build/asan/tests/unit/%) ## build and run the unit tests (ASan + UBSan)
 	@$(RUN) --jobs $(JOBS) $^
@@ -321,6 +337,7 @@ TSAN += test_journal test_handover
 TSAN += test_store_faults test_store_peer test_store_mix
 TSAN += test_stores test_checkpoint
 TSAN += test_cell_line test_cell_load
+TSAN += test_coll_nccl
 # End-to-end scripts: PATH[,ARG...][@seconds allowed]. SHORT are part of `make check`, LONG of `make test-full` only.
 E2E_SHORT := tests/lint/test_lint.py@120 tests/e2e/test_harness.py@120 tests/e2e/test_curl.py@120
 E2E := tests/e2e/test_install.py@600 tests/e2e/test_openai.py@300 tests/e2e/test_bad_input.py@300 \
