@@ -111,7 +111,7 @@ CONTROLLER += controller/journal_redis.c
 # What it has to do with its cloud
 CAPACITY := controller/capacity_options.c controller/capacity_wish.c controller/capacity_churn.c controller/capacity_fleet.c \
             controller/capacity_intent.c controller/capacity_need.c controller/capacity_prices.c controller/capacity_carry.c \
-            controller/capacity.c controller/notice_queue.c controller/clouds.c
+            controller/price_file.c controller/capacity.c controller/notice_queue.c controller/clouds.c
 CONTROLLER += controller/handover_wire.c controller/handover_give.c controller/handover_take.c
 CONTROLLER += controller/journal.c controller/journal_table.c controller/journal_segment.c controller/journal_file.c
 # What the controller and the operator's tool know of layouts
@@ -186,6 +186,7 @@ UNIT_CONTROLLER := test_worker_links
 UNIT_CONTROLLER += test_journal_segment test_journal
 UNIT_CONTROLLER += test_journal_redis test_handover
 UNIT_CAPACITY := test_capacity_wish test_capacity_fleet test_capacity_intent test_capacity_need
+UNIT_CAPACITY += test_capacity_prices
 UNIT_LINKS := test_link_both_ends test_link_older
 UNIT_CLOUD := test_cloud_times test_cloud_source_aws test_cloud_source_gcp test_cloud_source_azure test_cloud_source_sim \
               test_cloud_watch_options test_cloud_xml test_cloud_web test_cloud_capacity test_cloud_watch

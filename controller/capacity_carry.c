@@ -24,6 +24,9 @@ struct flight {
     struct capacity_prices prices;
     struct gw_capacity_seen seen;
     double usd_h, default_usd_h;
+    const char *prices_file; /* NULL: there is none */
+    gw_err_t prices_err;
+    struct gw_err_ctx prices_ctx;
     char types[GW_CLOUD_TYPES_MAX][64];
     size_t types_len;
 };
@@ -77,16 +80,34 @@ static void note_type(struct flight *f, const char *type)
     if (f->types_len < GW_CLOUD_TYPES_MAX) snprintf(f->types[f->types_len++], sizeof f->types[0], "%s", type);
 }
 
+static void add_cost(struct flight *f)
+{
+    bool spot = f->action.group == GW_CAPACITY_SPOT;
+    struct gw_price_file file = {0};
+    if (f->prices_file) f->prices_err = gw_price_file_read(f->prices_file, &file, &f->prices_ctx);
+    const struct capacity_price_sources sources = {
+        .told = spot ? &f->prices : NULL, .file = &file, .spot = spot, .default_usd_h = f->default_usd_h};
+    f->usd_h = capacity_cost(&sources, &f->answer);
+    gw_price_file_fini(&file);
+}
+
 /* On a thread: a group may have ten thousand instances. What is looked through is freed there, too. */
 static void look_work(void *arg)
 {
     struct flight *f = arg;
     gw_capacity_look(&f->answer, gw_capacity_fleet_rank, &f->fleet, &f->seen);
     /* not by what the description says of each: some clouds' do not tell */
-    f->usd_h =
-        capacity_cost(f->action.group == GW_CAPACITY_SPOT ? &f->prices : NULL, &f->answer, f->default_usd_h);
+    add_cost(f);
     for (size_t i = 0; i < f->answer.instances_len; i++) note_type(f, f->answer.instances[i].type);
     gw_cloud_answer_fini(&f->answer);
+}
+
+/* A file that was good at the start and is not now: said once, and the flags' prices count. */
+static void look_at_prices(struct gw_capacities *c, const struct flight *f)
+{
+    if (f->prices_err != GW_OK && !c->prices_file_bad)
+        gw_logf(c->config.log, GW_LOG_WARN, "capacity: prices are not known: %s", f->prices_ctx.text);
+    c->prices_file_bad = f->prices_err != GW_OK;
 }
 
 static void look_done(void *arg, bool skipped)
@@ -102,6 +123,7 @@ static void look_done(void *arg, bool skipped)
         g->usd_h = f->usd_h;
         capacity_note_types(c, (const char(*)[64])f->types, f->types_len);
         praise(c, f->action.group);
+        look_at_prices(c, f);
         capacity_feed(c, &e);
     }
     free_flight(f);
@@ -112,6 +134,7 @@ static gw_err_t look(struct flight *f)
     const struct gw_job job = {.work = look_work, .done = look_done, .arg = f};
     TRY(gw_capacity_fleet_read(f->c->config.core, &f->fleet));
     TRY(capacity_prices_copy(&f->c->prices, &f->prices));
+    f->prices_file = f->c->config.options->prices_file;
     f->default_usd_h = f->c->groups[f->action.group].default_usd_h;
     return gw_pool_submit(f->c->config.pool, job);
 }

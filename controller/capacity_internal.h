@@ -11,6 +11,7 @@
 #include "controller/capacity_fleet.h"
 #include "controller/capacity_need.h"
 #include "controller/capacity_wish.h"
+#include "controller/price_file.h"
 
 #define CAPACITY_EVENTS_MAX 16 /* that one event's actions bring at once: one per action */
 
@@ -51,6 +52,7 @@ struct gw_capacities {
     uint32_t wished;
     struct capacity_prices prices;
     bool prices_asked, prices_none; /* none: this cloud tells none */
+    bool prices_file_bad;           /* and that has been said */
     struct gw_cloud_ask prices_ask;
     char types[GW_CLOUD_TYPES_MAX][64]; /* of the instances that there are */
     size_t types_len;
@@ -71,9 +73,16 @@ void capacity_complain(struct gw_capacities *c, enum gw_capacity_group group, co
 /* capacity_prices.c */
 void capacity_ask_prices(struct gw_capacities *c, int64_t now_us);
 gw_err_t capacity_prices_copy(const struct capacity_prices *from, struct capacity_prices *to);
-/* All that live, by their types and zones; default_usd_h where no price is told. prices: NULL: none of these is. */
-double capacity_cost(const struct capacity_prices *prices, const struct gw_cloud_answer *answer,
-                     double default_usd_h);
+/* Where prices of a group's instances come from: the cloud, else the operator's file, else his flag. */
+struct capacity_price_sources {
+    const struct capacity_prices *told; /* NULL: none of these is */
+    const struct gw_price_file *file;
+    bool spot;
+    double default_usd_h;
+};
+
+/* All that live, by their types and zones. */
+double capacity_cost(const struct capacity_price_sources *sources, const struct gw_cloud_answer *answer);
 /* Types to ask prices for. */
 void capacity_note_types(struct gw_capacities *c, const char types[][64], size_t len);
 

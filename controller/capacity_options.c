@@ -6,6 +6,7 @@
 #include "base/args.h"
 #include "cloud/backend.h"
 #include "cloud/detect.h"
+#include "controller/price_file.h"
 
 #define SIZE_MAX_N 1000.0 /* instances of one group: what one controller has links for */
 #define TIME_MAX_S 86400.0
@@ -75,7 +76,12 @@ int gw_capacity_options_flags(struct gw_capacity_options *o, struct gw_flag *fla
          "describe the groups and show what would be done, and do nothing", 0, 0},
         {"spot-price", GW_FLAG_DOUBLE, &o->spot_usd_h, "USD",
          "of a spot instance per hour, where the cloud does not tell", 0, USD_H_MAX},
-        {"on-demand-price", GW_FLAG_DOUBLE, &o->on_demand_usd_h, "USD", "of one on demand", 0, USD_H_MAX}};
+        {"on-demand-price", GW_FLAG_DOUBLE, &o->on_demand_usd_h, "USD", "of one on demand", 0, USD_H_MAX},
+        {"capacity-prices", GW_FLAG_STRING, &o->prices_file, "FILE",
+         "what instances cost by market, type and zone, as JSON (controller/price_file.h), where the cloud "
+         "does not tell; "
+         "read at each description of a group",
+         0, 0}};
     _Static_assert(sizeof all / sizeof all[0] <= GW_CAPACITY_FLAGS, "the table is too short");
     memcpy(flags, all, sizeof all);
     return (int)(sizeof all / sizeof all[0]);
@@ -93,9 +99,21 @@ static gw_err_t check_cloud(struct gw_capacity_options *o, struct gw_err_ctx *ct
     if (o->notices && strcmp(o->cloud, "aws") != 0)
         return gw_fail(ctx, GW_ERR_INPUT, "--notice-queue: only aws has one");
     if (strcmp(o->cloud, "sim") == 0 && o->sizes && !o->endpoint)
-        return gw_fail(ctx, GW_ERR_INPUT, "--cloud sim needs --cloud-endpoint URL (`godwit up` plays one)");
+        return gw_fail(ctx, GW_ERR_INPUT,
+                       "--cloud sim needs --cloud-endpoint URL (`godwit cloud` plays one)");
     if (strcmp(o->cloud, "aws") == 0 && (o->sizes || o->notices) && !o->region)
         return gw_fail(ctx, GW_ERR_INPUT, "--cloud aws needs --cloud-region REGION, or AWS_REGION");
+    return GW_OK;
+}
+
+/* One that cannot be read is told before anything depends on it. */
+static gw_err_t check_prices(const struct gw_capacity_options *o, struct gw_err_ctx *ctx)
+{
+    struct gw_price_file file;
+    if (!o->prices_file) return GW_OK;
+    gw_err_t err = gw_price_file_read(o->prices_file, &file, ctx);
+    if (err != GW_OK) return gw_fail_prefix(ctx, err, "--capacity-prices");
+    gw_price_file_fini(&file);
     return GW_OK;
 }
 
@@ -106,6 +124,7 @@ gw_err_t gw_capacity_options_check(struct gw_capacity_options *o, bool journaled
     if (strcmp(o->cloud, "auto") == 0) o->cloud = gw_cloud_detect(DMI_DIR);
     if (!o->region) o->region = getenv("AWS_REGION");
     TRY(check_cloud(o, ctx));
+    TRY(check_prices(o, ctx));
     if (o->on_demand_group && !o->sizes)
         return gw_fail(ctx, GW_ERR_INPUT, "--on-demand-group needs a --spot-group beside it");
     if (o->spot_min > o->spot_max || o->on_demand_min > o->on_demand_max)

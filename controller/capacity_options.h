@@ -9,12 +9,13 @@
 
 #include "base/err.h"
 
-#define GW_CAPACITY_FLAGS 24
+#define GW_CAPACITY_FLAGS 28
 
 struct gw_flag;
 
 struct gw_capacity_options {
-    const char *cloud, *region, *endpoint, *metadata_url, *queue_url, *spot_group, *on_demand_group;
+    const char *cloud, *region, *endpoint, *metadata_url, *queue_url, *spot_group, *on_demand_group,
+        *prices_file;
     int64_t spot_min, spot_max, on_demand_min, on_demand_max, spare;
     double short_s, whole_s, cooldown_s, shrink_s, drain_s, read_s, settle_s, hook_s, spot_usd_h,
         on_demand_usd_h;

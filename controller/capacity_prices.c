@@ -12,26 +12,33 @@ gw_err_t capacity_prices_copy(const struct capacity_prices *from, struct capacit
     return GW_OK;
 }
 
-/* In its zone; where that is not told, the first of its type. */
-static double price_of(const struct capacity_prices *p, const struct gw_cloud_instance *in,
-                       double default_usd_h)
+/* In its zone; where that is not told, the first of its type. NULL: the cloud does not tell. */
+static const struct gw_cloud_price *told_of(const struct capacity_prices *p,
+                                            const struct gw_cloud_instance *in)
 {
     const struct gw_cloud_price *found = NULL;
     for (size_t i = 0; p && i < p->len; i++) {
         if (strcmp(p->list[i].type, in->type) != 0) continue;
-        if (strcmp(p->list[i].zone, in->zone) == 0) return p->list[i].usd_h;
+        if (strcmp(p->list[i].zone, in->zone) == 0) return &p->list[i];
         if (!found) found = &p->list[i];
     }
-    return found ? found->usd_h : default_usd_h;
+    return found;
 }
 
-double capacity_cost(const struct capacity_prices *prices, const struct gw_cloud_answer *a,
-                     double default_usd_h)
+static double price_of(const struct capacity_price_sources *s, const struct gw_cloud_instance *in)
+{
+    const struct gw_cloud_price *told = told_of(s->told, in);
+    double usd_h = s->default_usd_h;
+    if (told) return told->usd_h;
+    (void)gw_price_file_find(s->file, s->spot, in->type, in->zone, &usd_h);
+    return usd_h;
+}
+
+double capacity_cost(const struct capacity_price_sources *s, const struct gw_cloud_answer *a)
 {
     double usd_h = 0;
     for (size_t i = 0; i < a->instances_len; i++)
-        if (a->instances[i].state != GW_CLOUD_ENDING)
-            usd_h += price_of(prices, &a->instances[i], default_usd_h);
+        if (a->instances[i].state != GW_CLOUD_ENDING) usd_h += price_of(s, &a->instances[i]);
     return usd_h;
 }
 

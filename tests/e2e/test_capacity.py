@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
@@ -188,10 +189,16 @@ def test_sim_controller_that_dies_before_a_deletion_decides_anew(args):
     dies_and_is_started_again(args, "intent stored", {"spot": 2, "on-demand": 0}, "1x8", lambda s: s.cloud.desired["spot"] == 1)
 
 
-@TABLE.row("sim", "a dry run", "shown, nothing done")
+@TABLE.row("sim", "a dry run, with a file of prices", "shown, nothing done; cost by cloud, file, flag")
 def test_sim_dry_run_shows_and_does_nothing(args):
-    with Setting(args, {"spot": 1, "on-demand": 0}, "3x8", ["--capacity-dry-run"], journal="none") as s:
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as prices, contextlib.ExitStack() as stack:
+        json.dump({"prices": [{"market": "on-demand", "zone": "z-a", "usd_h": 0.75}, {"market": "spot", "usd_h": 9}]}, prices)
+        prices.flush()
+        flags = ["--capacity-dry-run", "--capacity-prices", prices.name]
+        s = stack.enter_context(Setting(args, {"spot": 1, "on-demand": 1}, "3x8", flags, journal="none"))
         s.wait(lambda: s.capacity()["spot"]["target"] == 3, "three are shown as wished for")
+        s.wait(lambda: s.capacity()["on_demand"]["usd_h"] == 0.75, "the file's price goes before the flag's")
+        s.wait(lambda: s.capacity()["spot"]["usd_h"] == 0.25, "what the cloud tells goes before the file")
         time.sleep(3)
         check_equal((s.cloud.sizes, s.cloud.deleted), ([], []), "what was asked for")
 

@@ -105,6 +105,7 @@ class Table:
             with setup(args) if setup else contextlib.nullcontext(args) as ctx:
                 yield ctx
             if args.write_table:
+                tap.check(not args.only, "--write-table needs all tests")
                 self.write()
             self.check(everything=not args.only)
             tap.note(f"{len(self._cells)} scenarios × providers as cloud/SCENARIOS.md has them")
