@@ -17,10 +17,12 @@
 #define END_POLL_MS 10
 #define LOG_MAX     (16u << 20)
 
-/* In the child, between fork and exec: async-signal-safe calls only. */
+/* In the child, between fork and exec: async-signal-safe calls only. Signals are blocked until the parent's handlers are
+ * gone: the event loop's tells the parent, by a socket that both have, of a signal that was meant for the child. */
 static void become(char *const *argv, int log_fd, pid_t parent)
 {
     sigset_t none;
+    for (int i = 1; i < NSIG; i++) signal(i, SIG_DFL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     setsid();
@@ -39,11 +41,16 @@ gw_err_t gw_proc_start(char *const *argv, const char *log_path, pid_t *pid, stru
                        strerror(errno));
     int log_fd = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (log_fd < 0) return gw_fail(ctx, GW_ERR_IO, "%s: %s", log_path, strerror(errno));
+    sigset_t all, before;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
     pid_t parent = getpid();
     pid_t child = fork();
+    int why = errno;
     if (child == 0) become(argv, log_fd, parent);
+    sigprocmask(SIG_SETMASK, &before, NULL);
     close(log_fd);
-    if (child < 0) return gw_fail(ctx, GW_ERR_IO, "fork: %s", strerror(errno));
+    if (child < 0) return gw_fail(ctx, GW_ERR_IO, "fork: %s", strerror(why));
     *pid = child;
     return GW_OK;
 }
