@@ -203,9 +203,10 @@ FUZZ += fuzz_cloud_metadata fuzz_cloud_api
 
 # CUDA's operations. nvcc builds them (make cuda); their tests run the same sources on the host shim.
 CUDA_OPS := kernels/cuda/embed.cu kernels/cuda/rmsnorm.cu kernels/cuda/rope_append.cu kernels/cuda/silu_mul.cu kernels/cuda/gather.cu \
-            kernels/cuda/scatter_add.cu kernels/cuda/tree_add.cu kernels/cuda/pages.cu
+            kernels/cuda/scatter_add.cu kernels/cuda/tree_add.cu kernels/cuda/pages.cu \
+            kernels/cuda/attention_prefill.cu kernels/cuda/attention_decode.cu
 CUDA_SHIM := tests/lib/cuda_shim.cpp tests/lib/cuda_shim_warp.cpp tests/lib/cuda_shim_faults.cu
-UNIT_CUDA := test_cuda_shim test_cuda_rows
+UNIT_CUDA := test_cuda_shim test_cuda_rows test_cuda_attention
 
 # ---- rules -----------------------------------------------------------------------------------------------------
 
@@ -294,7 +295,7 @@ $(eval $(call variant,tsan))
 $(eval $(call variant,fuzz))
 
 # The .cu sources as C++, on the shim. No exceptions, no run-time types: gcc links them.
-CXX_WARN := $(filter-out -Wstrict-prototypes -Wmissing-prototypes,$(WARN))
+CXX_WARN := $(filter-out -Wstrict-prototypes -Wmissing-prototypes,$(WARN)) -Wno-unknown-pragmas
 CXXFLAGS_shim = -std=gnu++17 $(filter-out -std=% -W%,$(CFLAGS)) $(CXX_WARN) -fno-exceptions -fno-rtti $(patsubst -O1,-O2,$(CFLAGS_asan))
 build/asan/shim/%.o: %.cu tests/lib/cuda_shim.h build/asan/flags
 	@mkdir -p $(@D)

@@ -69,6 +69,20 @@ gw_err_t gw_cuda_pages(gw_cuda_stream stream, void *to, const uint32_t *to_slots
                        const uint32_t *from_slots, uint32_t pages, size_t page_bytes,
                        struct gw_err_ctx *ctx) GW_MUST_USE;
 
+/* out[m, heads * head_dim] bf16 of rows that rope_append has left; KV of bf16. Both give the same bits: decode spreads a sequence's
+ * chunks over the device, and is the faster one for few rows; prefill needs no workspace. */
+gw_err_t gw_cuda_attention_prefill(gw_cuda_stream stream, uint16_t *out, const struct gw_cuda_qkv *qkv,
+                                   const struct gw_kv_layer *kv, float scale,
+                                   const struct gw_cuda_batch *batch, struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* workspace: gw_cuda_attention_decode_bytes of device memory, of any content. */
+gw_err_t gw_cuda_attention_decode(gw_cuda_stream stream, uint16_t *out, const struct gw_cuda_qkv *qkv,
+                                  const struct gw_kv_layer *kv, float scale,
+                                  const struct gw_cuda_batch *batch, float *workspace,
+                                  struct gw_err_ctx *ctx) GW_MUST_USE;
+size_t gw_cuda_attention_decode_bytes(const struct gw_kv_layer *kv, uint32_t heads,
+                                      const struct gw_cuda_batch *batch);
+
 #ifdef __cplusplus
 }
 #endif

@@ -30,7 +30,7 @@
 namespace
 {
 
-constexpr unsigned THREADS_MAX = 1024;     /* of a block: CUDA's limit */
+constexpr unsigned THREADS_MAX = 1024;    /* of a block: CUDA's limit */
 constexpr size_t STACK_BYTES = 64 * 1024; /* a kernel's frames under ASan, and then some */
 constexpr size_t GUARD_BYTES = 4096;
 constexpr unsigned SHARED_MAX = 16; /* arrays of one block */
@@ -64,6 +64,11 @@ struct fiber {
     unsigned copies_len, group; /* group: the one that requests go to */
 };
 
+/* Lanes of a warp that are at a warp operation, that have ended, that the block has. */
+struct warp {
+    uint32_t waiting, ended, there;
+};
+
 struct shared_array {
     const void *site;
     void *data;
@@ -76,6 +81,7 @@ struct allowed {
 
 struct device {
     fiber fibers[THREADS_MAX];
+    warp warps[THREADS_MAX / 32];
     unsigned ready[THREADS_MAX];
     unsigned threads, ready_len, done, at_barrier;
     fiber *current;
@@ -205,6 +211,7 @@ void fiber_main()
     fiber *f = g.current;
     check_not_awaited(f);
     f->state = DONE;
+    g.warps[f->index / 32].ended |= 1u << f->index % 32;
     g.done++;
     open_barrier();
     leave(f);
@@ -281,7 +288,11 @@ void run_block(const gw_shim_place &block, size_t shared_bytes)
     g.threads = block.threads.x * block.threads.y * block.threads.z;
     g.ready_len = g.done = g.at_barrier = 0;
     g.dynamic = poisoned(shared_bytes);
-    for (unsigned i = 0; i < g.threads; i++) fiber_init(&g.fibers[i], i, block);
+    memset(g.warps, 0, sizeof g.warps);
+    for (unsigned i = 0; i < g.threads; i++) {
+        fiber_init(&g.fibers[i], i, block);
+        g.warps[i / 32].there |= 1u << i % 32;
+    }
     fiber *first = choose();
     g.current = first;
     __sanitizer_start_switch_fiber(&g.main_fake_stack, first->stack, STACK_BYTES);
@@ -412,42 +423,56 @@ void gw_shim_syncthreads(const char *file, int line)
     leave(f);
 }
 
-/* Are all lanes of the mask there, and for the same? Fails if one never will be. */
-static bool warp_is_complete(const fiber *f)
+/* The lowest lane of a mask that is not 0. */
+static unsigned lowest(uint32_t mask)
 {
-    bool complete = true;
-    for (unsigned lane = 0, first = f->index / 32 * 32; lane < 32; lane++) {
-        if (!(f->mask >> lane & 1)) continue;
-        if (first + lane >= g.threads)
-            gw_shim_fail("%s of mask %08x: the block has no lane %u", f->waits_at, f->mask, lane);
-        const fiber *other = &g.fibers[first + lane];
-        if (other->state == DONE)
-            gw_shim_fail("%s of mask %08x: lane %u, which is in it, has ended", f->waits_at, f->mask, lane);
-        if (other->state == AT_WARP && (other->mask != f->mask || strcmp(other->waits_at, f->waits_at) != 0))
+    return (unsigned)__builtin_ctz(mask);
+}
+
+/* Fails if some lane of the mask never will be there. */
+static void check_mask(const fiber *f, const warp *w)
+{
+    if (!(f->mask >> f->index % 32 & 1))
+        gw_shim_fail("%s of mask %08x by lane %u, which is not in it", f->waits_at, f->mask, f->index % 32);
+    if (f->mask & ~w->there)
+        gw_shim_fail("%s of mask %08x: the block has no lane %u", f->waits_at, f->mask,
+                     lowest(f->mask & ~w->there));
+    if (f->mask & w->ended)
+        gw_shim_fail("%s of mask %08x: lane %u, which is in it, has ended", f->waits_at, f->mask,
+                     lowest(f->mask & w->ended));
+}
+
+/* All lanes of the mask wait: for the same? */
+static void check_agreement(const fiber *f, const fiber *lanes)
+{
+    for (unsigned lane = 0; lane < 32; lane++) {
+        const fiber *other = &lanes[lane];
+        if (!(f->mask >> lane & 1) || (other->mask == f->mask && other->waits_at == f->waits_at)) continue;
+        if (other->mask != f->mask || strcmp(other->waits_at, f->waits_at) != 0)
             gw_shim_fail("lane %u is at a %s of mask %08x, lane %u at a %s of mask %08x", f->index % 32,
                          f->waits_at, f->mask, lane, other->waits_at, other->mask);
-        complete = complete && other->state == AT_WARP;
     }
-    return complete;
 }
 
 void gw_shim_warp(const char *name, uint32_t mask, gw_shim_join_fn *join, gw_shim_lane *lane)
 {
-    fiber *f = g.current;
-    unsigned first = f->index / 32 * 32;
-    if (!(mask >> f->index % 32 & 1))
-        gw_shim_fail("%s of mask %08x by lane %u, which is not in it", name, mask, f->index % 32);
-    f->state = AT_WARP;
+    fiber *f = g.current, *first = f - f->index % 32;
+    warp *w = &g.warps[f->index / 32];
     f->waits_at = name;
     f->mask = mask;
     f->lane = lane;
-    if (warp_is_complete(f)) {
+    check_mask(f, w);
+    f->state = AT_WARP;
+    w->waiting |= 1u << f->index % 32;
+    if ((w->waiting & mask) == mask) {
         gw_shim_lane *lanes[32] = {};
+        check_agreement(f, first);
         for (unsigned i = 0; i < 32; i++)
-            if (mask >> i & 1) lanes[i] = g.fibers[first + i].lane;
+            if (mask >> i & 1) lanes[i] = first[i].lane;
         join(lanes, mask);
+        w->waiting &= ~mask;
         for (unsigned i = 0; i < 32; i++)
-            if (mask >> i & 1) make_ready(&g.fibers[first + i]);
+            if (mask >> i & 1) make_ready(&first[i]);
     }
     leave(f);
 }

@@ -37,6 +37,15 @@
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 
+template <class T> static inline T min(T a, T b)
+{
+    return a < b ? a : b;
+}
+template <class T> static inline T max(T a, T b)
+{
+    return a > b ? a : b;
+}
+
 struct uint2 {
     unsigned x, y;
 };
