@@ -37,7 +37,7 @@ BASE := base/err.c base/failpoint.c base/log.c base/clock.c base/buf.c base/utf8
         base/args.c base/frame.c base/pool.c base/sockaddr.c base/secret.c base/id_map.c base/tls.c base/tls_verify.c base/socket.c
 BASE += base/thread.c
 MIGRATE := migrate/request.c migrate/wire.c migrate/wire_session.c migrate/wire_request.c migrate/wire_layout.c
-MIGRATE += migrate/profile.c migrate/block_name.c migrate/model_files.c migrate/fingerprint.c
+MIGRATE += migrate/weight_format.c migrate/profile.c migrate/block_name.c migrate/model_files.c migrate/fingerprint.c
 MIGRATE += migrate/plan.c
 MIGRATE += migrate/record_seal.c
 MIGRATE += migrate/redis_call.c
@@ -57,6 +57,8 @@ KERNELS += kernels/cpu/rmsnorm_avx2.c kernels/cpu/matmul_avx2.c kernels/cpu/rope
            kernels/cpu/silu_mul_avx2.c
 KERNELS += kernels/cpu/coll.c kernels/cpu/coll_tcp.c kernels/cpu/coll_shm.c kernels/cpu/coll_frame.c kernels/cpu/coll_in.c kernels/cpu/coll_out.c \
            kernels/cpu/coll_sum.c
+KERNELS += kernels/cpu/pack_int8.c kernels/cpu/quantize_c.c kernels/cpu/quantize_avx2.c kernels/cpu/quantize_avx512.c \
+           kernels/cpu/matmul_int8.c kernels/cpu/matmul_int8_c.c kernels/cpu/matmul_int8_avx2.c kernels/cpu/matmul_int8_avx512vnni.c
 KERNELS += kernels/cpu/route.c kernels/cpu/gather.c kernels/cpu/scatter_add.c kernels/cpu/tree_add.c
 KERNELS += kernels/pick.c kernels/cpu/pick.c kernels/cpu/pick_c.c kernels/cpu/pick_avx2.c kernels/cpu/pick_avx512.c
 # Collectives over device memory: no header of CUDA or NCCL, both are loaded when they are there
@@ -147,6 +149,7 @@ build/asan/kernels/%.o: CFLAGS_asan := $(patsubst -O1,-O2,$(CFLAGS_asan))
 # Kernels for one instruction set: the file's suffix names the flags.
 $(foreach v,release asan tsan fuzz,build/$(v)/%_avx512.o): ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
 $(foreach v,release asan tsan fuzz,build/$(v)/%_avx512bf16.o): ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mavx512bf16
+$(foreach v,release asan tsan fuzz,build/$(v)/%_avx512vnni.o): ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mavx512vnni
 $(foreach v,release asan tsan fuzz,build/$(v)/%_avx2.o): ISA := -mavx2 -mfma
 
 # ---- unit tests, a list per set of libraries that they link ----------------------------------------------------
@@ -159,16 +162,18 @@ UNIT_MIGRATE += test_geometry test_page_codec test_peer test_peer_server test_pe
 UNIT_MIGRATE += test_cell_line
 UNIT_MIGRATE += test_page_seal test_store_redis test_redis_tls test_store_faults test_store_peer test_store_memory test_store_mix
 UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_kernels_rows test_kernels_attention test_kernels_digest test_kernels_pick
-UNIT_KERNELS += test_kernels_moe
+UNIT_KERNELS += test_kernels_moe test_kernels_int8
 UNIT_KERNELS += test_share_tree test_coll test_coll_frames test_coll_failures
 UNIT_COLL_DEVICE := test_coll_nccl
 UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safetensors test_sampler \
                test_block_manager test_rope test_engine_exact_branches test_engine_reference test_scheduler \
                test_engine test_worker_options test_worker_prove test_ranks test_parts test_step_desc test_place test_cell_store test_member
-UNIT_WORKER += test_models_exact
+UNIT_WORKER += test_models_exact test_int8_exact
 UNIT_WORKER += test_mesh test_mesh_tls test_mesh_strangers test_probe test_moves test_shelf test_refill
 UNIT_WORKER += test_stores test_checkpoint
 UNIT_WORKER += test_cell_race test_cell_load
+# Worker and tokenizer in one program; on the release build alone: sanitized it takes half a minute, and what it runs is run elsewhere
+UNIT_LOSS := test_int8_loss
 UNIT_CORE := test_core_requests test_core_workers test_core_moves test_core_route test_core_pipelines \
              test_core_plan test_core_transitions test_core_holders test_core_warm
 UNIT_CORE += test_core_restore test_core_stores test_core_sources
@@ -266,6 +271,7 @@ $(call unit_rule,$(1),UNIT_KERNELS,KERNELS MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_COLL_DEVICE,COLL_DEVICE_TEST KERNELS BASE)
 $(UNIT_COLL_DEVICE:%=build/$(1)/tests/unit/%): | build/$(1)/tests/lib/fake_nccl.so
 $(call unit_rule,$(1),UNIT_WORKER,WORKER KERNELS MIGRATE BASE)
+$(call unit_rule,$(1),UNIT_LOSS,WORKER KERNELS TEXT MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_CORE,CORE MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_PLAN,PLAN MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_TEXT,TEXT BASE)
@@ -329,7 +335,7 @@ unit: $(UNIT:%=build/asan/tests/unit/%) ## build and run the unit tests (ASan + 
 # ---- what is run, and how ----------------------------------------------------------------------------------------
 
 # Unit tests that also run on the -O3 build (bit-exactness); those of the kernels always do.
-EXACT := test_models_exact test_engine_golden test_engine_exact test_engine_exact_branches test_ranks test_sampler test_parts
+EXACT := test_models_exact test_int8_exact test_engine_golden test_engine_exact test_engine_exact_branches test_ranks test_sampler test_parts
 # Unit tests that also run under ThreadSanitizer: where threads meet.
 TSAN := test_base_pool test_kernels_device test_coll_failures
 TSAN += test_mesh test_mesh_tls test_mesh_strangers test_member
@@ -366,7 +372,7 @@ JOBS ?= $(shell nproc)
 SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(JOBS))
 RUN = PATH="$(CURDIR)/build/venv/bin:$$PATH" tests/run.py
 TESTS_ASAN := $(UNIT:%=build/asan/tests/unit/%)
-TESTS_RELEASE := $(patsubst %,build/release/tests/unit/%,$(sort $(UNIT_KERNELS) $(EXACT)))
+TESTS_RELEASE := $(patsubst %,build/release/tests/unit/%,$(sort $(UNIT_KERNELS) $(EXACT) $(UNIT_LOSS)))
 TESTS_TSAN := $(TSAN:%=build/tsan/tests/unit/%)
 FUZZ_RUNS := 20000
 FUZZ_SEED ?= 1

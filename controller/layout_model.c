@@ -9,10 +9,11 @@
 #define CONFIG_BYTES_MAX (1u << 20)
 #define EXPERTS_MAX      1024
 #define F32_BYTES        4
+#define INT8_HEAD_BYTES  8 /* of each row of a matrix: a scale, a sum (kernels/cpu/pack.h) */
 
 struct dims {
     int64_t hidden, layers, heads, kv_heads, head_dim, intermediate, vocab, experts, taken;
-    bool tied, f32, qkv_bias, qk_norm;
+    bool tied, f32, int8, qkv_bias, qk_norm;
 };
 
 /* What architectures have of their own that takes memory (worker/model_config.h). Others count as Llama. */
@@ -86,11 +87,13 @@ static gw_err_t read_dims(const cJSON *c, struct dims *d, struct gw_err_ctx *ctx
 
 /* Weights per layer: q and o [heads · head_dim, hidden] each, k and v [kv_heads · head_dim, hidden] each, of each expert
  * (or the one FFN) gate, up and down [intermediate, hidden] each; a router [experts, hidden] at every rank; norms and
- * biases in f32. KV as wide as the weights. Attention: 2 FLOP for each of q·k and p·v per head_dim and token of
+ * biases in f32. In int8 each row of a matrix has a head, and o and down have as many rows at every share. KV and routers are as wide as the
+ * file's weights. Attention: 2 FLOP for each of q·k and p·v per head_dim and token of
  * context. */
 static struct gw_plan_model model_of(const struct dims *d)
 {
-    uint64_t item = d->f32 ? 4 : 2, row = item * (uint64_t)d->hidden, head_dim = (uint64_t)d->head_dim;
+    uint64_t item = d->f32 ? 4 : 2, hidden = (uint64_t)d->hidden, head_dim = (uint64_t)d->head_dim;
+    uint64_t weight = d->int8 ? 1 : item, head = d->int8 ? INT8_HEAD_BYTES : 0, row = weight * hidden + head;
     uint64_t bias = d->qkv_bias ? F32_BYTES : 0, experts = (uint64_t)d->experts;
     uint32_t shares = gw_grid_shares((uint32_t)d->heads, (uint32_t)d->kv_heads);
     struct gw_plan_model m = {.layers = (uint32_t)d->layers,
@@ -101,37 +104,39 @@ static struct gw_plan_model model_of(const struct dims *d)
                               .vocab = (uint32_t)d->vocab,
                               .hidden = (uint32_t)d->hidden,
                               .tied = d->tied,
-                              .weight_bytes = (double)item,
+                              .weight_bytes = (double)weight,
                               .ffn_used = (double)d->taken / (double)d->experts};
     uint64_t share_rows = (uint64_t)d->heads / shares * head_dim;
     m.groups = (m.layers + m.group_layers - 1) / m.group_layers;
-    m.attn_share_bytes = (2 * row + bias) * share_rows;
+    m.attn_share_bytes = (row + weight * hidden + bias) * share_rows + (1 + experts) * head * hidden;
     m.kv_head_bytes = 2 * (row + bias) * head_dim;
-    m.ffn_unit_bytes = experts * 3 * row * GW_GRID_FFN_UNIT;
+    m.ffn_unit_bytes = experts * (2 * row + weight * hidden) * GW_GRID_FFN_UNIT;
     m.norm_layer_bytes = 2 * F32_BYTES * ((uint64_t)d->hidden + (d->qk_norm ? head_dim : 0));
-    if (experts > 1) m.norm_layer_bytes += experts * row;
+    if (experts > 1) m.norm_layer_bytes += experts * item * hidden;
     m.vocab_row_bytes = row;
     m.kv_token_bytes = 2 * item * head_dim;
     m.attn_flop = 4.0 * (double)share_rows;
     return m;
 }
 
-gw_err_t gw_plan_model_from_json(const cJSON *config, struct gw_plan_model *out, struct gw_err_ctx *ctx)
+gw_err_t gw_plan_model_from_json(const cJSON *config, enum gw_weight_format format, struct gw_plan_model *out,
+                                 struct gw_err_ctx *ctx)
 {
-    struct dims d = {0};
+    struct dims d = {.int8 = format == GW_WEIGHT_INT8};
     TRY(read_dims(config, &d, ctx));
     *out = model_of(&d);
     return gw_plan_model_check(out, ctx);
 }
 
-gw_err_t gw_plan_model_read(const char *dir, struct gw_plan_model *out, struct gw_err_ctx *ctx)
+gw_err_t gw_plan_model_read(const char *dir, enum gw_weight_format format, struct gw_plan_model *out,
+                            struct gw_err_ctx *ctx)
 {
     char path[PATH_MAX];
     cJSON *json = NULL;
     if (snprintf(path, sizeof path, "%s/config.json", dir) >= (int)sizeof path)
         return gw_fail(ctx, GW_ERR_INPUT, "%.64s…: path too long", dir);
     TRY(gw_json_parse_file(path, CONFIG_BYTES_MAX, &json, ctx));
-    gw_err_t err = gw_plan_model_from_json(json, out, ctx);
+    gw_err_t err = gw_plan_model_from_json(json, format, out, ctx);
     cJSON_Delete(json);
     return err == GW_OK ? GW_OK : gw_fail_prefix(ctx, err, "%s", path);
 }

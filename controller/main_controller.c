@@ -204,7 +204,7 @@ static void on_journal_lost(void *arg, const char *why)
 static gw_err_t open_model(struct program *p, struct gw_err_ctx *ctx)
 {
     TRY(gw_model_info_read(p->o.model, p->o.model_name, &p->model, ctx));
-    TRY(gw_plan_model_read(p->o.model, &p->grid, ctx));
+    TRY(gw_plan_model_read(p->o.model, p->o.weight_format, &p->grid, ctx));
     p->core_config.groups = p->grid.groups;
     p->core_config.shares = p->grid.shares;
     TRY(gw_tokenizer_open(p->o.model, &p->tokenizer, ctx));
@@ -216,7 +216,7 @@ static gw_err_t open_model(struct program *p, struct gw_err_ctx *ctx)
         err = GW_OK;
     }
     TRY(err);
-    return gw_fingerprint_dir(p->o.model, p->core_config.fingerprint, ctx);
+    return gw_fingerprint_model(p->o.model, p->o.weight_format, p->core_config.fingerprint, ctx);
 }
 
 static void configure_core(struct program *p)

@@ -13,6 +13,7 @@ static const struct gw_controller_options defaults = {
     .port = 8000,
     .admin_listen = "127.0.0.1:8001",
     .worker_listen = "127.0.0.1:8002",
+    .weights = "file",
     .log_level = "info",
     .layout = "auto",
     .journal = "none",
@@ -37,6 +38,9 @@ static gw_err_t parse_flags(int argc, char **argv, struct gw_controller_options 
         {"model", GW_FLAG_STRING, &o->model, "DIR", "model directory in Hugging Face form (needed)", 0, 0},
         {"model-name", GW_FLAG_STRING, &o->model_name, "NAME", "name in the API (default: the directory's)",
          0, 0},
+        {"weights", GW_FLAG_STRING, &o->weights, "FORMAT",
+         "what workers keep the model in: file (as its files have it) or int8; the same for all of them", 0,
+         0},
         {"cluster-key-file", GW_FLAG_STRING, &o->cluster_key_file, "FILE",
          "secret that all programs of the cluster share (needed)", 0, 0},
         {"host", GW_FLAG_STRING, &o->host, "ADDR", "address of the HTTP front", 0, 0},
@@ -136,6 +140,7 @@ static gw_err_t check(struct gw_controller_options *o, struct gw_err_ctx *ctx)
                        o->log_level);
     if (o->standby && strcmp(o->journal, "none") == 0)
         return gw_fail(ctx, GW_ERR_INPUT, "--standby needs a --journal: what it takes over is there");
+    TRY(gw_weight_format_parse(o->weights, &o->weight_format, ctx));
     TRY(parse_endpoint("admin-listen", o->admin_listen, &o->admin, &admin_local, ctx));
     TRY(parse_endpoint("worker-listen", o->worker_listen, &o->worker, &worker_local, ctx));
     if (!admin_local && !o->admin_token_file)

@@ -55,9 +55,9 @@ void *gw_digest_values(struct gw_digest *d, enum gw_dtype type, size_t len, bool
 
 struct gw_weight gw_digest_weight(struct gw_digest *d, uint32_t n, uint32_t k, bool directed)
 {
-    const void *src = gw_digest_values(d, d->ops->weight, (size_t)n * k, directed);
+    const void *src = gw_digest_values(d, d->ops->act, (size_t)n * k, directed);
     struct gw_weight w = {.n = n, .k = k, .data = gw_digest_take(d, d->ops->pack_bytes(n, k))};
-    d->ops->pack(w.data, src, d->ops->weight, n, k, k);
+    d->ops->pack(w.data, src, d->ops->act, n, k, k);
     return w;
 }
 
@@ -76,6 +76,41 @@ static void products(struct gw_digest *d)
         float *y = gw_digest_take(d, (size_t)m * n * sizeof *y);
         d->ops->matmul(d->dev, y, n, x, k, &w, &(uint32_t){0}, 1, m);
         gw_digest_absorb(d, y, (size_t)m * n * sizeof *y);
+        gw_digest_reset(d);
+    }
+}
+
+/* x[m, k] whose rows 1 to 3 have nothing to be quantized by: an infinity, zeros, numbers too small. */
+static void spoil_rows(struct gw_digest *d, void *x, uint32_t k)
+{
+    for (uint32_t i = 0; i < k; i++) {
+        gw_f32_put(x, d->ops->act, 2 * (size_t)k + i, 0.0f);
+        gw_f32_put(x, d->ops->act, 3 * (size_t)k + i, 0x1p-110f);
+    }
+    gw_f32_put(x, d->ops->act, k + k / 2, gw_f32_of_bits(0x7F800000u));
+}
+
+/* Of tables that quantize: sums over several blocks of k, rows around what is done at a time, and what a router takes. */
+static void quantized_products(struct gw_digest *d)
+{
+    static const struct {
+        uint32_t m, n, k;
+    } shapes[] = {{4, 60, 4100}, {5, 64, 2048}, {7, 65, 2049}, {9, 129, 255}};
+    if (d->ops->weight != GW_I8) return;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        uint32_t m = shapes[i].m, n = shapes[i].n, k = shapes[i].k;
+        void *x = gw_digest_values(d, d->ops->act, (size_t)m * k, false);
+        const void *src = gw_digest_values(d, d->ops->act, (size_t)n * k, false);
+        struct gw_weight w = {.n = n, .k = k, .data = gw_digest_take(d, d->ops->pack_bytes(n, k))};
+        struct gw_weight plain = {.n = n, .k = k, .data = gw_digest_take(d, d->ops->pack_bytes_plain(n, k))};
+        float *y = gw_digest_take(d, (size_t)m * n * sizeof *y);
+        spoil_rows(d, x, k);
+        d->ops->pack(w.data, src, d->ops->act, n, k, k);
+        d->ops->matmul(d->dev, y, n, x, k, &w, &(uint32_t){0}, 1, m);
+        gw_digest_absorb(d, y, (size_t)m * n * sizeof *y);
+        d->ops->pack_plain(plain.data, src, d->ops->act, n, k, k);
+        d->ops->matmul_plain(d->dev, y, n, x, k, &plain, &(uint32_t){0}, 1, 1);
+        gw_digest_absorb(d, y, n * sizeof *y);
         gw_digest_reset(d);
     }
 }
@@ -240,6 +275,7 @@ gw_err_t gw_ops_digest(const struct gw_ops *ops, struct gw_device *dev, uint8_t 
     d.sha = gw_sha256_create();
     gw_digest_absorb(&d, ops->profile, strlen(ops->profile));
     products(&d);
+    quantized_products(&d);
     trees(&d);
     norms_and_gates(&d);
     gates_over_exp_range(&d);

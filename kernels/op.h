@@ -11,6 +11,13 @@
  *                                                     (= VDPBF16PS: odd first, DAZ, FTZ; odd k: zeros)
  *     cpu-f32-2      f32                              acc = 0; for k in order: acc = fma(x[k], w[k], acc)
  *
+ *     cpu-bf16-int8-1, cpu-f32-int8-1: the same, but of matrices (not of routers): weights int8 with a scale for each
+ *     n, x quantized to int8 with a scale for each row, or each row of a share where there are shares:
+ *         scale = max |x[k]| / 127;  q[k] = x[k] · (127 / max), to the nearest integer, ties to even
+ *         y = (f32(the integer sum of qx[k] · qw[k]) · scale of x) · scale of w
+ *     Integer sums are exact in any order. (A row of nothing over 2^-100 is zeros; one with an infinity or NaN gives
+ *     NaN. k <= GW_INT8_K_MAX.)
+ *
  * All other arithmetic is f32 with explicit fma, in both: residual stream, norms, RoPE, softmax, SiLU; FTZ
  * and DAZ are on in every thread that computes. Horizontal sums run over 16 virtual lanes (lane = index mod
  * 16, each lane ascending, then lanes folded 8, 4, 2, 1) on every ISA. exp, log, sin, cos are the project's
@@ -30,7 +37,7 @@
 
 #include "base/err.h"
 
-enum gw_dtype { GW_F32 = 1, GW_BF16, GW_F16 };
+enum gw_dtype { GW_F32 = 1, GW_BF16, GW_F16, GW_I8 };
 
 /* Bytes of one element. */
 size_t gw_dtype_bytes(enum gw_dtype type);
@@ -76,16 +83,18 @@ struct gw_seq_rows {
     const uint32_t *blocks; /* slot of each block, from position 0; covers position + rows */
 };
 
-#define GW_ATTN_CHUNK  256  /* KV positions per partial softmax; enters the model fingerprint */
-#define GW_SHARES_MAX  128  /* shares of a tree; 128 query heads are the most that models have */
-#define GW_EXPERTS_MAX 1024 /* of a layer; twice what the largest published model has */
+#define GW_ATTN_CHUNK  256    /* KV positions per partial softmax; enters the model fingerprint */
+#define GW_SHARES_MAX  128    /* shares of a tree; 128 query heads are the most that models have */
+#define GW_EXPERTS_MAX 1024   /* of a layer; twice what the largest published model has */
+#define GW_INT8_K_MAX  131072 /* 127 · 127 · this < 2^31 */
 
 struct gw_ops {
     const char *name;    /* e.g. "cpu-avx512" */
     const char *profile; /* e.g. "cpu-bf16dot-2" */
-    enum gw_dtype act, kv, weight;
+    enum gw_dtype act, kv;
+    enum gw_dtype weight; /* what matrices are packed as: act, or GW_I8 */
 
-    /* Packing, done once. src: n rows of k elements, row_stride elements apart, of any gw_dtype (converted:
+    /* Packing, done once. src: n rows of k elements, row_stride elements apart, of f32, bf16 or f16 (converted:
      * f16, bf16 → f32 is exact; f32 → bf16 never happens: such models get an f32 profile). */
     size_t (*pack_bytes)(uint32_t n, uint32_t k);
     void (*pack)(void *dst, const void *src, enum gw_dtype src_type, uint32_t n, uint32_t k,
@@ -106,6 +115,13 @@ struct gw_ops {
      * in pieces costs what it costs whole. The columns may not overlap; those between are not touched. */
     void (*matmul)(struct gw_device *dev, float *y, size_t y_stride, const void *x, size_t x_stride,
                    const struct gw_weight *w, const uint32_t *y_at, uint32_t count, uint32_t m);
+
+    /* The same for a matrix that is never quantized (a router): packed as act. */
+    size_t (*pack_bytes_plain)(uint32_t n, uint32_t k);
+    void (*pack_plain)(void *dst, const void *src, enum gw_dtype src_type, uint32_t n, uint32_t k,
+                       size_t row_stride);
+    void (*matmul_plain)(struct gw_device *dev, float *y, size_t y_stride, const void *x, size_t x_stride,
+                         const struct gw_weight *w, const uint32_t *y_at, uint32_t count, uint32_t m);
 
     /* y[shares][m, n] f32 = each share's product on its own: what matmul_tree_add does before its tree. */
     void (*matmul_shares)(struct gw_device *dev, float *y, const void *x, const struct gw_weight *w,
@@ -165,8 +181,9 @@ struct gw_ops {
     void (*weigh)(struct gw_device *dev, float *y, const float *x, uint32_t n, float top, float inverse);
 };
 
-/* ISA names, best first: "avx512bf16", "avx512", "avx2" (with FMA), "c". */
-enum gw_isa { GW_ISA_AUTO, GW_ISA_AVX512BF16, GW_ISA_AVX512, GW_ISA_AVX2, GW_ISA_C };
+/* ISA names, best first: "avx512vnni" (of int8 profiles), "avx512bf16", "avx512" (of the others), "avx2" (with FMA),
+ * "c". */
+enum gw_isa { GW_ISA_AUTO, GW_ISA_AVX512BF16, GW_ISA_AVX512, GW_ISA_AVX2, GW_ISA_C, GW_ISA_AVX512VNNI };
 
 /* The table for a profile; GW_ISA_AUTO takes the best this machine has. GW_ERR_NOT_FOUND if this machine or
  * build has none, with a text that says which CPU flag is missing. */

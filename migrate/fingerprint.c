@@ -167,3 +167,21 @@ gw_err_t gw_fingerprint_dir(const char *dir, uint8_t out[GW_FINGERPRINT_BYTES], 
     gw_model_files_fini(&files);
     return err;
 }
+
+gw_err_t gw_fingerprint_model(const char *dir, enum gw_weight_format format,
+                              uint8_t out[GW_FINGERPRINT_BYTES], struct gw_err_ctx *ctx)
+{
+    uint8_t of_files[GW_FINGERPRINT_BYTES], digest[GW_SHA256_BYTES];
+    TRY(gw_fingerprint_dir(dir, of_files, ctx));
+    const char *name = gw_weight_format_name(format);
+    if (format == GW_WEIGHT_FILE) {
+        memcpy(out, of_files, sizeof of_files);
+        return GW_OK;
+    }
+    struct gw_sha256 *sha = gw_sha256_create();
+    gw_sha256_update(sha, of_files, sizeof of_files);
+    gw_sha256_update(sha, name, strlen(name));
+    gw_sha256_finish(sha, digest);
+    memcpy(out, digest, GW_FINGERPRINT_BYTES);
+    return GW_OK;
+}

@@ -2,7 +2,8 @@
  *
  * The first 16 bytes of SHA-256 over config.json, every weight file (names, sizes, bytes), and the constants
  * of the arithmetic that no profile names: the rule that cuts a model into cells and the attention chunk.
- * RoPE parameters and shapes are in config.json. Two processes may work on one request iff they have the same
+ * RoPE parameters and shapes are in config.json. Weights that are quantized when they are loaded make another model of
+ * the same files: the fingerprint is then hashed once more, with the format's name (gw_fingerprint_model). Two processes may work on one request iff they have the same
  * fingerprint (and the same profile and digest).
  *
  * Hashing gigabytes takes seconds, so the result for large models is kept beside the weights in
@@ -15,6 +16,7 @@
 #ifndef GW_MIGRATE_FINGERPRINT_H
 #define GW_MIGRATE_FINGERPRINT_H
 
+#include "migrate/weight_format.h"
 #include "migrate/wire.h"
 
 /* Raised by any change of worker/cells.h's rules or of GW_ATTN_CHUNK (256): they enter every fingerprint. */
@@ -26,5 +28,9 @@
 /* On error out is unchanged. */
 gw_err_t gw_fingerprint_dir(const char *dir, uint8_t out[GW_FINGERPRINT_BYTES],
                             struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* Of the model as it is served. On error out is unchanged. */
+gw_err_t gw_fingerprint_model(const char *dir, enum gw_weight_format format,
+                              uint8_t out[GW_FINGERPRINT_BYTES], struct gw_err_ctx *ctx) GW_MUST_USE;
 
 #endif

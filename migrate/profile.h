@@ -11,8 +11,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define GW_PROFILE_CPU_BF16 "cpu-bf16dot-2"
-#define GW_PROFILE_CPU_F32  "cpu-f32-2"
+#define GW_PROFILE_CPU_BF16      "cpu-bf16dot-2"
+#define GW_PROFILE_CPU_F32       "cpu-f32-2"
+#define GW_PROFILE_CPU_BF16_INT8 "cpu-bf16-int8-1" /* weights int8, the rest as above */
+#define GW_PROFILE_CPU_F32_INT8  "cpu-f32-int8-1"
 /* Of the release before, whose workers may still serve, in pipelines of their own: there samplers added up whole rows. */
 #define GW_PROFILE_CPU_BF16_BEFORE "cpu-bf16dot-1"
 #define GW_PROFILE_CPU_F32_BEFORE  "cpu-f32-1"

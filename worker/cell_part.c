@@ -120,6 +120,12 @@ static struct shape matrix_shape(const struct gw_model *m, struct key k, uint32_
     }
 }
 
+/* Routers are never quantized. */
+static size_t matrix_bytes(const struct gw_ops *ops, struct key k, struct shape s)
+{
+    return k.kind == CELL_NORMS ? ops->pack_bytes_plain(s.n, s.k) : ops->pack_bytes(s.n, s.k);
+}
+
 static size_t padded(size_t bytes)
 {
     return (bytes + PACK_ALIGN - 1) / PACK_ALIGN * PACK_ALIGN;
@@ -143,8 +149,7 @@ static size_t part_bytes(const struct gw_model *m, const struct gw_ops *ops, str
 {
     size_t bytes = vector_floats(m, k) * sizeof(float);
     for (uint32_t i = 0; i < matrices_of(m, k); i++) {
-        struct shape s = matrix_shape(m, k, i);
-        bytes += padded(ops->pack_bytes(s.n, s.k));
+        bytes += padded(matrix_bytes(ops, k, matrix_shape(m, k, i)));
     }
     return bytes;
 }
@@ -265,7 +270,8 @@ static void pack_matrix(const struct cell_packer *s, struct key k, uint32_t i, s
         pack_rows(s->ops, i % GW_KV_HEAD_MATRICES == GW_KV_HEAD_K ? src->k : src->v, (size_t)k.index * w->n,
                   w);
     } else if (k.kind == CELL_NORMS) {
-        pack_rows(s->ops, m->layers[layer + i].router, 0, w);
+        const struct gw_tensor *router = m->layers[layer + i].router;
+        s->ops->pack_plain(w->data, router->data, router->type, w->n, w->k, w->k);
     } else {
         head_rows(m, k.index, &first);
         pack_rows(s->ops, m->head, first, w);
@@ -298,7 +304,7 @@ static gw_err_t open_part(const struct cell_packer *s, struct key k, struct cell
     for (uint32_t i = 0; i < count; i++) {
         struct shape shape = matrix_shape(s->model, k, i);
         part.matrices[i] = (struct gw_weight){.n = shape.n, .k = shape.k, .data = at};
-        at += padded(s->ops->pack_bytes(shape.n, shape.k));
+        at += padded(matrix_bytes(s->ops, k, shape));
     }
     part.vectors = (float *)(void *)at;
     *out = part;

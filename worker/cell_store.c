@@ -11,12 +11,23 @@ static const struct cell_part *part_at(const struct gw_cell_store *s, enum cell_
     return &s->parts[cell_number(&s->packer.model->cells, kind, group, index)];
 }
 
+/* Products that are added up for one number. */
+static uint32_t longest_sum(const struct gw_model *m)
+{
+    uint32_t heads = m->cells.share_heads * m->config.head_dim, longest = m->config.hidden;
+    if (longest < heads) longest = heads;
+    return longest < m->cells.share_cols ? m->cells.share_cols : longest;
+}
+
 gw_err_t gw_cell_store_create(const struct gw_model *model, const struct gw_ops *ops,
                               struct gw_cell_store **out, struct gw_err_ctx *ctx)
 {
-    if (ops->weight == GW_BF16 && !model->all_bf16)
+    if (ops->act == GW_BF16 && !model->all_bf16)
         return gw_fail(ctx, GW_ERR_INPUT, "profile %s needs a model whose matrices are all bf16",
                        ops->profile);
+    if (ops->weight == GW_I8 && longest_sum(model) > GW_INT8_K_MAX)
+        return gw_fail(ctx, GW_ERR_LIMIT, "int8 weights: a sum of over %d products may pass 32 bits",
+                       GW_INT8_K_MAX);
     uint32_t parts = cell_parts_of(&model->cells);
     struct gw_cell_store *s = calloc(1, sizeof *s + parts * sizeof *s->parts);
     if (!s || cell_packer_init(&s->packer, model, ops) != GW_OK) {

@@ -11,6 +11,7 @@
 #include "base/secret.h"
 #include "kernels/digest.h"
 #include "migrate/fingerprint.h"
+#include "migrate/profile.h"
 #include "migrate/store_peer_server.h"
 #include "worker/block_manager.h"
 #include "worker/options.h"
@@ -57,8 +58,12 @@ static gw_err_t print_digest(const char *profile, const struct gw_worker_options
 static gw_err_t print_digests(const struct gw_worker_options *o, struct gw_err_ctx *ctx)
 {
     if (o->profile) return print_digest(o->profile, o, ctx);
-    TRY(print_digest("cpu-bf16dot-2", o, ctx));
-    return print_digest("cpu-f32-2", o, ctx);
+    static const char *const profiles[] = {GW_PROFILE_CPU_BF16, GW_PROFILE_CPU_F32, GW_PROFILE_CPU_BF16_INT8,
+                                           GW_PROFILE_CPU_F32_INT8};
+    gw_err_t err = GW_OK;
+    for (size_t i = 0; i < sizeof profiles / sizeof *profiles && err == GW_OK; i++)
+        err = print_digest(profiles[i], o, ctx);
+    return err;
 }
 
 static uint64_t default_memory_bytes(void)
@@ -85,10 +90,12 @@ static gw_err_t open_model(struct worker *w, struct gw_err_ctx *ctx)
     enum gw_isa isa;
     TRY(open_key(w, ctx));
     TRY(gw_model_open(o->model, &w->model, ctx));
-    TRY(gw_fingerprint_dir(o->model, h->fingerprint, ctx));
-    const char *profile = o->profile ? o->profile : gw_model_profile(w->model);
+    TRY(gw_fingerprint_model(o->model, o->weight_format, h->fingerprint, ctx));
+    const char *profile = o->profile ? o->profile : gw_model_profile(w->model, o->weight_format);
     TRY(gw_prove_isa(profile, o->isa, &w->log, &isa, ctx));
     TRY(gw_ops_cpu(profile, isa, &h->ops, ctx));
+    if ((h->ops->weight == GW_I8) != (o->weight_format == GW_WEIGHT_INT8))
+        return gw_fail(ctx, GW_ERR_INPUT, "--profile %s does not go with --weights %s", profile, o->weights);
     TRY(gw_device_cpu_create((int)o->threads, o->pin, &h->device, ctx));
     gw_device_enter_thread();
     TRY(gw_probe_rates(h->ops, h->device, &w->rates, ctx));

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "migrate/profile.h"
+
 #define TENSOR_NAME_MAX 96 /* "model.layers.1023.block_sparse_moe.experts.1023.w1.weight" has 57 */
 #define PART_NAME_MAX   48
 
@@ -150,7 +152,8 @@ void gw_model_close(struct gw_model *m)
     free(m);
 }
 
-const char *gw_model_profile(const struct gw_model *m)
+const char *gw_model_profile(const struct gw_model *m, enum gw_weight_format format)
 {
-    return m->all_bf16 ? "cpu-bf16dot-2" : "cpu-f32-2";
+    if (format == GW_WEIGHT_INT8) return m->all_bf16 ? GW_PROFILE_CPU_BF16_INT8 : GW_PROFILE_CPU_F32_INT8;
+    return m->all_bf16 ? GW_PROFILE_CPU_BF16 : GW_PROFILE_CPU_F32;
 }

@@ -6,6 +6,7 @@
 #ifndef GW_WORKER_MODEL_H
 #define GW_WORKER_MODEL_H
 
+#include "migrate/weight_format.h"
 #include "worker/cells.h"
 #include "worker/safetensors.h"
 
@@ -46,8 +47,8 @@ static inline uint32_t gw_model_ffns(const struct gw_model_config *c)
 gw_err_t gw_model_open(const char *dir, struct gw_model **out, struct gw_err_ctx *ctx) GW_MUST_USE;
 void gw_model_close(struct gw_model *model);
 
-/* The numerics profile of the model's own weight type: cpu-bf16dot-2 if every matrix is bf16, else cpu-f32-2.
- */
-const char *gw_model_profile(const struct gw_model *model);
+/* The numerics profile of the model's own weight type: cpu-bf16dot-2 if every matrix is bf16, else cpu-f32-2; of
+ * weights that are quantized when they are loaded: cpu-bf16-int8-1, cpu-f32-int8-1. */
+const char *gw_model_profile(const struct gw_model *model, enum gw_weight_format format);
 
 #endif

@@ -119,7 +119,8 @@ void gw_moe_run(struct gw_moe *m, const struct gw_layer_weights *l, const void *
     const struct gw_ops *ops = m->config.ops;
     const struct gw_weights *w = m->config.weights;
     const struct gw_model_config *c = &w->model->config;
-    ops->matmul(m->config.device, m->logits, c->experts, x, c->hidden, l->router, &first_column, 1, rows);
+    ops->matmul_plain(m->config.device, m->logits, c->experts, x, c->hidden, l->router, &first_column, 1,
+                      rows);
     ops->route(m->config.device, m->ids, m->weights, m->logits, rows, c->experts, c->experts_taken,
                c->weigh_taken);
     sort_choices(m, rows);

@@ -22,7 +22,8 @@ static const struct gw_worker_options defaults = {
     .store_memory_bytes = -1,
     .checkpoint_share = 0.03,
     .kv_restore = "auto",
-    .weights = "auto",
+    .weights = "file",
+    .weights_from_name = "auto",
 };
 
 #define INTRO                                                                                                \
@@ -61,7 +62,12 @@ static gw_err_t parse_flags(int argc, char **argv, struct gw_worker_options *o, 
         {"kv-restore", GW_FLAG_STRING, &o->kv_restore, "HOW",
          "KV of requests that ran elsewhere: fetch it from who has it, recompute it, or auto: what is "
          "predicted to be faster"},
-        {"weights", GW_FLAG_STRING, &o->weights, "HOW",
+        {"weights", GW_FLAG_STRING, &o->weights, "FORMAT",
+         "file: as the model's files have them; int8: quantized when loaded, half or a quarter of the bytes, "
+         "and a "
+         "little loss. The same for controller and workers",
+         0, 0},
+        {"weights-from", GW_FLAG_STRING, &o->weights_from_name, "HOW",
          "where missing weights are loaded from: disk, peers (other workers, wherever they have them), or "
          "auto: as "
          "is predicted to be faster",
@@ -97,9 +103,12 @@ static gw_err_t parse_flags(int argc, char **argv, struct gw_worker_options *o, 
         {"max-batch-tokens", GW_FLAG_INT, &o->max_batch_tokens, "N", "tokens per step", 1, 65536},
         {"max-sequences", GW_FLAG_INT, &o->max_sequences, "N", "sequences per step", 1, 65536},
         {"profile", GW_FLAG_STRING, &o->profile, "NAME",
-         "numerics profile (default: by the weights' type, cpu-bf16dot-2 or cpu-f32-2)", 0, 0},
+         "numerics profile (default: by the weights' type and --weights: cpu-bf16dot-2, cpu-f32-2, "
+         "cpu-bf16-int8-1 or cpu-f32-int8-1)",
+         0, 0},
         {"isa", GW_FLAG_STRING, &o->isa_name, "NAME",
-         "auto, avx512bf16, avx512, avx2 or c: same bits, other speed", 0, 0},
+         "auto, avx512vnni (of int8), avx512bf16, avx512 (of the others), avx2 or c: same bits, other speed",
+         0, 0},
         {"term-grace-s", GW_FLAG_DOUBLE, &o->term_grace_s, "S", "time from SIGTERM to the end, at most", 0,
          86400},
         {"digest", GW_FLAG_BOOL, &o->digest, NULL, "print profile and digest of this machine, and end", 0, 0},
@@ -116,6 +125,7 @@ static gw_err_t parse_isa(struct gw_worker_options *o, struct gw_err_ctx *ctx)
         const char *name;
         enum gw_isa isa;
     } names[] = {{"auto", GW_ISA_AUTO},
+                 {"avx512vnni", GW_ISA_AVX512VNNI},
                  {"avx512bf16", GW_ISA_AVX512BF16},
                  {"avx512", GW_ISA_AVX512},
                  {"avx2", GW_ISA_AVX2},
@@ -125,7 +135,8 @@ static gw_err_t parse_isa(struct gw_worker_options *o, struct gw_err_ctx *ctx)
         o->isa = names[i].isa;
         return GW_OK;
     }
-    return gw_fail(ctx, GW_ERR_INPUT, "--isa %s: expected auto, avx512bf16, avx512, avx2 or c", o->isa_name);
+    return gw_fail(ctx, GW_ERR_INPUT, "--isa %s: expected auto, avx512vnni, avx512bf16, avx512, avx2 or c",
+                   o->isa_name);
 }
 
 static gw_err_t parse_controller(struct gw_worker_options *o, const char *text, size_t len,
@@ -205,16 +216,17 @@ static gw_err_t parse_kv_restore(struct gw_worker_options *o, struct gw_err_ctx 
     return gw_fail(ctx, GW_ERR_INPUT, "--kv-restore %s: expected auto, fetch or recompute", o->kv_restore);
 }
 
-static gw_err_t parse_weights(struct gw_worker_options *o, struct gw_err_ctx *ctx)
+static gw_err_t parse_weights_from(struct gw_worker_options *o, struct gw_err_ctx *ctx)
 {
     static const char *const names[] = {
         [GW_WEIGHTS_AUTO] = "auto", [GW_WEIGHTS_DISK] = "disk", [GW_WEIGHTS_PEERS] = "peers"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (strcmp(names[i], o->weights) != 0) continue;
+        if (strcmp(names[i], o->weights_from_name) != 0) continue;
         o->weights_from = (enum gw_weights_from)i;
         return GW_OK;
     }
-    return gw_fail(ctx, GW_ERR_INPUT, "--weights %s: expected auto, disk or peers", o->weights);
+    return gw_fail(ctx, GW_ERR_INPUT, "--weights-from %s: expected auto, disk or peers",
+                   o->weights_from_name);
 }
 
 static gw_err_t parse_sums(struct gw_worker_options *o, struct gw_err_ctx *ctx)
@@ -268,7 +280,8 @@ static gw_err_t check(struct gw_worker_options *o, struct gw_err_ctx *ctx)
     if (o->zone[0]) TRY(check_name("zone", o->zone, ctx));
     TRY(parse_sums(o, ctx));
     TRY(parse_kv_restore(o, ctx));
-    TRY(parse_weights(o, ctx));
+    TRY(gw_weight_format_parse(o->weights, &o->weight_format, ctx));
+    TRY(parse_weights_from(o, ctx));
     TRY(parse_controllers(o, ctx));
     TRY(parse_data_listen(o, ctx));
     TRY(parse_stores(o, ctx));

@@ -14,7 +14,8 @@
 
 struct gw_worker_options {
     const char *model, *controller, *cluster_key_file, *profile, *isa_name, *log_level_name;
-    const char *worker_id, *instance_id, *zone, *data_listen, *sums, *kv_restore, *weights;
+    const char *worker_id, *instance_id, *zone, *data_listen, *sums, *kv_restore, *weights,
+        *weights_from_name;
     int64_t threads, kv_tokens, memory_limit_bytes, max_batch_tokens, max_sequences;
     double term_grace_s, step_timeout_s;
     const char *store, *store_password_file, *redis_ca_file, *redis_tls_name;
@@ -32,6 +33,7 @@ struct gw_worker_options {
     char redis[GW_STORES_REDIS_MAX][GW_STORES_ADDRESS_BYTES]; /* as in store_redis.h */
     uint32_t redis_len;
     bool always_fetch, never_fetch; /* --kv-restore fetch, recompute */
+    enum gw_weight_format weight_format;
     enum gw_weights_from weights_from;
     char worker_name[GW_WIRE_NAME_MAX + 1], instance_name[GW_WIRE_NAME_MAX + 1];
 };

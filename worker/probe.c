@@ -60,10 +60,10 @@ static gw_err_t map_memory(struct bench *b, struct gw_err_ctx *ctx)
 /* One piece is packed, the others are its copies: what is in them does not matter, that they are elsewhere does. */
 static gw_err_t make_weights(struct bench *b, struct gw_err_ctx *ctx)
 {
-    void *row = malloc(PIECE_K * gw_dtype_bytes(b->ops->weight));
+    void *row = malloc(PIECE_K * gw_dtype_bytes(b->ops->act));
     if (!row) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
-    fill(row, b->ops->weight, PIECE_K);
-    b->ops->pack(b->memory, row, b->ops->weight, PIECE_N, PIECE_K, 0);
+    fill(row, b->ops->act, PIECE_K);
+    b->ops->pack(b->memory, row, b->ops->act, PIECE_N, PIECE_K, 0);
     free(row);
     for (uint32_t i = 0; i < b->pieces; i++) {
         b->weights[i] = (struct gw_weight){PIECE_N, PIECE_K, b->memory + i * b->piece_bytes};

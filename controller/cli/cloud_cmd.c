@@ -25,7 +25,7 @@
 #define WORKER_ARGS_MAX 24
 
 struct options {
-    const char *model, *controller, *key_file, *listen, *trace, *log_dir;
+    const char *model, *weights, *controller, *key_file, *listen, *trace, *log_dir;
     int64_t spot, on_demand, supply, threads;
     double trace_speed, notice_s, boot_s, spot_usd_h;
 };
@@ -61,6 +61,8 @@ static gw_err_t start_worker(struct cloud *c, struct sim_instance *i)
     char *argv[WORKER_ARGS_MAX] = {program,
                                    "--model",
                                    (char *)c->o.model,
+                                   "--weights",
+                                   (char *)c->o.weights,
                                    "--controller",
                                    (char *)c->o.controller,
                                    "--cluster-key-file",
@@ -285,6 +287,7 @@ static gw_err_t parse(struct options *o, int argc, char **argv, bool *help, stru
     const double most = SIM_INSTANCES_MAX / SIM_MARKETS;
     const struct gw_flag flags[] = {
         {"model", GW_FLAG_STRING, &o->model, "DIR", "the workers' model (needed)", 0, 0},
+        {"weights", GW_FLAG_STRING, &o->weights, "FORMAT", "what they keep it in: file or int8", 0, 0},
         {"cluster-key-file", GW_FLAG_STRING, &o->key_file, "FILE", "the cluster's secret (needed)", 0, 0},
         {"controller", GW_FLAG_STRING, &o->controller, "HOST:PORT[,...]", "what workers dial", 0, 0},
         {"listen", GW_FLAG_STRING, &o->listen, "HOST:PORT", "the API: --cloud-endpoint http://HOST:PORT", 0,
@@ -326,7 +329,8 @@ int gw_cloud_main(int argc, char **argv)
     struct gw_err_ctx ctx = {0};
     bool help = false;
     struct cloud c = {.ctx = &ctx,
-                      .o = {.controller = "127.0.0.1:8002",
+                      .o = {.weights = "file",
+                            .controller = "127.0.0.1:8002",
                             .listen = "127.0.0.1:8010",
                             .log_dir = ".",
                             .spot = 1,

@@ -9,7 +9,7 @@
 #define EXIT_NO_FIT      2
 
 struct plan_options {
-    const char *fleet, *model, *load, *current;
+    const char *fleet, *model, *weights, *load, *current;
     int64_t budget;
     bool json, no_losses;
 };
@@ -47,6 +47,8 @@ static gw_err_t parse(int argc, char **argv, struct plan_options *o, bool *help,
         {"fleet", GW_FLAG_STRING, &o->fleet, "FILE", "devices, their links, zones and prices", 0, 0},
         {"model", GW_FLAG_STRING, &o->model, "DIR",
          "model directory in Hugging Face form (config.json is read)", 0, 0},
+        {"weights", GW_FLAG_STRING, &o->weights, "FORMAT", "file: as the model's files have them; int8", 0,
+         0},
         {"load", GW_FLAG_STRING, &o->load, "FILE", "arrivals, lengths, what is promised", 0, 0},
         {"current", GW_FLAG_STRING, &o->current, "FILE", "what the fleet serves now", 0, 0},
         {"budget", GW_FLAG_INT, &o->budget, "N",
@@ -68,7 +70,9 @@ static gw_err_t parse(int argc, char **argv, struct plan_options *o, bool *help,
 static gw_err_t read_files(const struct plan_options *o, struct gw_plan_files *files, struct gw_err_ctx *ctx)
 {
     TRY(gw_plan_fleet_read(o->fleet, files, ctx));
-    TRY(gw_plan_model_read(o->model, &files->model, ctx));
+    enum gw_weight_format format;
+    TRY(gw_weight_format_parse(o->weights, &format, ctx));
+    TRY(gw_plan_model_read(o->model, format, &files->model, ctx));
     TRY(gw_plan_load_read(o->load, files, ctx));
     if (o->current) TRY(gw_plan_current_read(o->current, files, ctx));
     files->options.budget = (uint64_t)o->budget;
@@ -104,7 +108,7 @@ static gw_err_t plan(const struct plan_options *o, struct gw_plan_files *files, 
 int gw_plan_main(int argc, char **argv)
 {
     struct gw_err_ctx ctx = {0};
-    struct plan_options o = {0};
+    struct plan_options o = {.weights = "file"};
     struct gw_plan_files files = {0};
     struct plan_report report = {.files = &files};
     bool help = false;

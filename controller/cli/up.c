@@ -33,7 +33,7 @@
 
 struct options {
     const char *model, *host, *state, *log_dir, *worker_connect, *isa, *api_keys, *layout, *kv_restore,
-        *weights;
+        *weights, *weights_from;
     int64_t workers, port, admin_port, worker_port, threads, kv_tokens, memory_limit;
     double replace_after_s, term_grace_s;
     const char *store;
@@ -88,6 +88,7 @@ static gw_err_t start_controller(struct up *up, struct gw_err_ctx *ctx)
                                 .dir = up->dir,
                                 .log_path = up->controller_log,
                                 .model = up->o.model,
+                                .weights = up->o.weights,
                                 .host = up->o.host,
                                 .layout = up->o.layout,
                                 .api_keys = up->o.api_keys,
@@ -137,6 +138,8 @@ static gw_err_t start_worker(struct up *up, struct fleet_worker *w, struct gw_er
                                    (char *)up->o.kv_restore,
                                    "--weights",
                                    (char *)up->o.weights,
+                                   "--weights-from",
+                                   (char *)up->o.weights_from,
                                    NULL};
     up->fleet.changed = true;
     return gw_proc_start(argv, log, &w->pid, ctx);
@@ -544,12 +547,15 @@ static gw_err_t parse(struct up *up, int argc, char **argv, bool *help, struct g
          0, 0},
         {"kv-restore", GW_FLAG_STRING, &o->kv_restore, "HOW",
          "of each worker: auto, fetch or recompute the KV of requests that ran elsewhere", 0, 0},
-        {"weights", GW_FLAG_STRING, &o->weights, "HOW", "of each worker: from disk, peers, or auto", 0, 0},
+        {"weights", GW_FLAG_STRING, &o->weights, "FORMAT", "file: as the model's files have them; int8", 0,
+         0},
+        {"weights-from", GW_FLAG_STRING, &o->weights_from, "HOW", "of each worker: disk, peers, or auto", 0,
+         0},
         {"redis", GW_FLAG_BOOL, &o->redis, NULL,
          "start a redis-server as the workers' store of KV pages, instead of their own memory", 0, 0},
         {"store", GW_FLAG_STRING, &o->store, "URL[,...]", "a Redis that is there (godwit-worker --help)", 0,
          0},
-        {"isa", GW_FLAG_STRING, &o->isa, "ISA", "auto, avx512bf16, avx512, avx2 or c", 0, 0},
+        {"isa", GW_FLAG_STRING, &o->isa, "ISA", "auto, avx512vnni, avx512bf16, avx512, avx2 or c", 0, 0},
         {"api-keys", GW_FLAG_STRING, &o->api_keys, "FILE", "lines tenant:key; without it no key is asked for",
          0, 0},
         {"log-dir", GW_FLAG_STRING, &o->log_dir, "DIR", "keep logs there (default: a temporary directory)", 0,
@@ -579,7 +585,8 @@ int gw_up_main(int argc, char **argv)
                              .term_grace_s = 30,
                              .isa = "auto",
                              .kv_restore = "auto",
-                             .weights = "auto",
+                             .weights = "file",
+                             .weights_from = "auto",
                              .store = "peers",
                              .layout = "replicas"};
     signal(SIGPIPE, SIG_IGN);

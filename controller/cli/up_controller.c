@@ -32,6 +32,8 @@ gw_err_t up_controller_start(struct up_controller *c, struct gw_err_ctx *ctx)
     char *argv[] = {program,
                     "--model",
                     (char *)c->model,
+                    "--weights",
+                    (char *)c->weights,
                     "--host",
                     (char *)c->host,
                     "--port",

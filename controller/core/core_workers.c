@@ -34,7 +34,7 @@ static enum gw_refuse_code judge(struct gw_core *core, const struct gw_msg_hello
     const struct core_worker *same = worker_named(core, h->worker);
     *text = "no common protocol version";
     if (h->proto < GW_WIRE_PROTO_MIN || h->proto > GW_WIRE_PROTO) return GW_REFUSE_PROTO;
-    *text = "this cluster serves another model";
+    *text = "this cluster serves another model, or the same with --weights of another format";
     if (memcmp(h->fingerprint, c->fingerprint, sizeof c->fingerprint) != 0) return GW_REFUSE_MODEL;
     *text = "unknown numerics profile, or wrong digest for it";
     if (c->digest_ok && !c->digest_ok(h->profile, h->digest)) return GW_REFUSE_DIGEST;

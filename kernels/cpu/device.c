@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/clock.h"
 
@@ -46,6 +47,7 @@ struct helper {
 struct gw_device {
     int threads, spin_us;
     uint8_t *scratch; /* [threads][GW_SCRATCH_BYTES] */
+    void *quant;      /* GW_QUANT_BYTES */
     struct helper *helpers;
     int helpers_len; /* started */
     bool pinned;
@@ -239,6 +241,9 @@ static gw_err_t alloc_device(int threads, struct gw_device **out, struct gw_err_
     *out = dev;
     if (!dev->scratch || !dev->helpers) return gw_fail(ctx, GW_ERR_MEMORY, "compute device");
     memset(dev->scratch, 0, (size_t)threads * GW_SCRATCH_BYTES);
+    void *quant = mmap(NULL, GW_QUANT_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (quant == MAP_FAILED) return gw_fail(ctx, GW_ERR_MEMORY, "compute device");
+    dev->quant = quant;
     return GW_OK;
 }
 
@@ -281,7 +286,13 @@ void gw_device_destroy(struct gw_device *dev)
     pthread_mutex_destroy(&dev->lock);
     free(dev->helpers);
     free(dev->scratch);
+    if (dev->quant) munmap(dev->quant, GW_QUANT_BYTES);
     free(dev);
+}
+
+void *gw_device_quant(struct gw_device *dev)
+{
+    return dev->quant;
 }
 
 int gw_device_threads(const struct gw_device *dev)

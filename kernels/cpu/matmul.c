@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <string.h>
 
+#include "kernels/cpu/matmul_int8.h"
+
 /* Several products in one job. Either side by side: the same x, each its own columns of y; an item is a rectangle of one
  * of them. Or shares: each its own columns of x and its own y; an item is the same rectangle of all of them. */
 struct matmul_job {
@@ -14,8 +16,9 @@ struct matmul_job {
     size_t x_stride;
     float *y; /* [m, ...], or as shares [count][m, n] */
     size_t y_stride, y_share;
-    const uint32_t *y_at; /* [count] first column in y of each product side by side */
-    float *residual;      /* [m, n] that the tree over shares is added to; NULL: y is the result */
+    const uint32_t *y_at;       /* [count] first column in y of each product side by side */
+    float *residual;            /* [m, n] that the tree over shares is added to; NULL: y is the result */
+    struct gw_int8_x quantized; /* x, with an int8 kernel */
     uint32_t tiles_per_item, row_blocks;
 };
 
@@ -58,9 +61,15 @@ static void multiply_block(const struct matmul_job *job, const struct gw_weight 
     }
 }
 
-static void multiply(const struct matmul_job *job, const struct gw_weight *w, size_t x_k, float *y,
-                     struct rectangle r, void *panel)
+/* segment, x_k: which share's part of a row of x, and where it begins. */
+static void multiply(const struct matmul_job *job, const struct gw_weight *w, uint32_t segment, size_t x_k,
+                     float *y, struct rectangle r, void *panel)
 {
+    if (job->kernel->int8) {
+        gw_int8_multiply(job->kernel->int8, w, &job->quantized, segment, x_k, y, job->y_stride,
+                         (struct gw_int8_rectangle){r.row, r.rows, r.tile, r.tiles});
+        return;
+    }
     for (uint32_t at = 0; at < w->k; at += GW_PANEL_K)
         multiply_block(job, w, x_k, y, r, at, min_u32(GW_PANEL_K, w->k - at), panel);
 }
@@ -86,8 +95,8 @@ static void multiply_shares(const struct matmul_job *job, struct rectangle r, vo
 {
     size_t x_k = 0;
     for (uint32_t i = 0; i < job->count; i++) {
-        multiply(job, &job->w[i], x_k, job->y + i * job->y_share, r, panel);
-        x_k += job->w[i].k;
+        multiply(job, &job->w[i], i, x_k, job->y + i * job->y_share, r, panel);
+        x_k += job->kernel->int8 ? gw_int8_segment(job->w[i].k) : job->w[i].k;
     }
     if (job->residual) add_tree(job, r);
 }
@@ -122,7 +131,7 @@ static void matmul_items(const void *arg, void *scratch, size_t first, size_t la
         if (job->shares)
             multiply_shares(job, r, scratch);
         else
-            multiply(job, &job->w[product], 0, job->y + job->y_at[product], r, scratch);
+            multiply(job, &job->w[product], 0, 0, job->y + job->y_at[product], r, scratch);
     }
 }
 
@@ -146,10 +155,8 @@ static double count_weights(const struct matmul_job *job)
     return weights;
 }
 
-static void run(struct matmul_job *job, struct gw_device *dev)
+static void run_rows(struct matmul_job *job, struct gw_device *dev)
 {
-    static_assert(GW_MICRO_ROWS * GW_PANEL_STRIDE * 4 <= GW_SCRATCH_BYTES, "a panel fits");
-    if (job->count == 0 || job->m == 0) return;
     double weights = count_weights(job);
     job->row_blocks = blocks_of(job->m, GW_ITEM_ROWS);
     /* Wide items save filling; narrow ones keep all threads busy. */
@@ -160,6 +167,31 @@ static void run(struct matmul_job *job, struct gw_device *dev)
     double item_weights = weights * job->row_blocks / (double)items;
     double rows = min_u32(job->m, GW_ITEM_ROWS);
     gw_device_parallel(dev, matmul_items, job, items, item_weights * (0.1 + rows * job->kernel->fma_ns));
+}
+
+/* As many rows at a time as can be quantized at once. */
+static void run_int8(struct matmul_job job, struct gw_device *dev)
+{
+    uint32_t m = job.m, segments = job.shares ? job.count : 1;
+    for (uint32_t done = 0; done < m; done += job.m) {
+        gw_int8_place(dev, job.w, segments, m - done, &job.quantized);
+        gw_int8_quantize(job.kernel, dev, x_at(&job, 0, 0), job.x_stride, job.w, &job.quantized);
+        job.m = job.quantized.rows;
+        run_rows(&job, dev);
+        job.x = x_at(&job, job.m, 0);
+        job.y += job.m * job.y_stride;
+        if (job.residual) job.residual += (size_t)job.m * job.w[0].n;
+    }
+}
+
+static void run(struct matmul_job *job, struct gw_device *dev)
+{
+    static_assert(GW_MICRO_ROWS * GW_PANEL_STRIDE * 4 <= GW_SCRATCH_BYTES, "a panel fits");
+    if (job->count == 0 || job->m == 0) return;
+    if (job->kernel->int8)
+        run_int8(*job, dev);
+    else
+        run_rows(job, dev);
 }
 
 void gw_fill_f32(void *panel, const void *x, size_t x_stride, uint32_t rows, uint32_t k_len)

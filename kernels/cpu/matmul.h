@@ -28,10 +28,14 @@
  * into the same cache sets. */
 #define GW_PANEL_STRIDE (GW_PANEL_K + 16u)
 
+struct gw_int8_kernel;
+
 struct gw_matmul_kernel {
     enum gw_dtype act;
     uint32_t k_per_step;
     double fma_ns; /* on one thread, data in cache */
+    const struct gw_int8_kernel
+        *int8; /* kernels/cpu/matmul_int8.h, in place of all that follows; NULL: none */
 
     /* panel[row] = x[row, k_first .. k_first + k_len) as micro reads it, zeros behind k_len up to a step. */
     void (*fill)(void *panel, const void *x, size_t x_stride, uint32_t rows, uint32_t k_len);

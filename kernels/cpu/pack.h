@@ -4,9 +4,10 @@
  *
  *         f32    step = one k:        64 x f32                      lane j = w[64 t + j, k]
  *         bf16   step = a pair of k:  64 x (bf16 even, bf16 odd)    lane j = w[64 t + j, 2 s], w[.., 2 s + 1]
+ *         int8   step = four of k:    64 x (4 x int8)               lane j = w[64 t + j, 4 s ..]
  *
- * Columns behind n and the odd k behind the last one are zeros; the zeros of k take part in the sum (x is
- * padded alike), those of n are computed and dropped.
+ * A tile of int8 has a head before its steps (struct gw_int8_head). Columns behind n and the k behind the last one are
+ * zeros; the zeros of k take part in the sum (x is padded alike), those of n are computed and dropped.
  *
  * Owner: nothing. Thread: safe. Units: as named. Errors: none. Source: own design. */
 #ifndef GW_KERNELS_CPU_PACK_H
@@ -18,6 +19,12 @@
 #define GW_TILE_N     64u
 #define GW_STEP_BYTES 256u
 
+/* Of each column of a tile of int8: its scale, and - 128 · the sum of its weights (kernels/cpu/quantize.h). */
+struct gw_int8_head {
+    _Alignas(64) float scale[GW_TILE_N];
+    int32_t shift[GW_TILE_N];
+};
+
 static inline uint32_t gw_tiles(uint32_t n)
 {
     return (n + GW_TILE_N - 1) / GW_TILE_N;
@@ -26,6 +33,11 @@ static inline uint32_t gw_tiles(uint32_t n)
 static inline uint32_t gw_steps(uint32_t k, uint32_t k_per_step)
 {
     return (k + k_per_step - 1) / k_per_step;
+}
+
+static inline size_t gw_int8_tile_bytes(uint32_t k)
+{
+    return sizeof(struct gw_int8_head) + (size_t)gw_steps(k, 4) * GW_STEP_BYTES;
 }
 
 #endif

@@ -13,6 +13,8 @@
  *     gw_add16 _sub _mul _div _max          as +, -, *, /, and a > b ? a : b
  *     gw_fma16 gw_fms16 gw_negate16         a * b + c, a * b - c, -a
  *     gw_choose_less16                      a < b ? yes : no
+ *     gw_larger_bits16                      the larger of two |x|, compared as integers: a NaN is above all
+ *     gw_store_bytes16                      the lowest byte of each of the first n lanes
  *     gw_power16                            2^n from n + GW_F32_ROUNDER (as in gw_expf)
  *     gw_fold_sum16 gw_fold_max16           lanes folded 8, 4, 2, 1
  *

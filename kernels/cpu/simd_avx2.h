@@ -97,6 +97,29 @@ GW_INLINE __m256 gw_power8(__m256 t)
     return _mm256_castsi256_ps(_mm256_add_epi32(shifted, _mm256_set1_epi32(0x3F800000)));
 }
 
+GW_INLINE gw_v16 gw_larger_bits16(gw_v16 a, gw_v16 b)
+{
+    const __m256i magnitude = _mm256_set1_epi32(0x7FFFFFFF);
+    __m256i low = _mm256_max_epu32(_mm256_and_si256(_mm256_castps_si256(a.low), magnitude),
+                                   _mm256_and_si256(_mm256_castps_si256(b.low), magnitude));
+    __m256i high = _mm256_max_epu32(_mm256_and_si256(_mm256_castps_si256(a.high), magnitude),
+                                    _mm256_and_si256(_mm256_castps_si256(b.high), magnitude));
+    return (gw_v16){_mm256_castsi256_ps(low), _mm256_castsi256_ps(high)};
+}
+
+GW_INLINE void gw_store_bytes16(uint8_t *to, uint32_t n, gw_v16 x)
+{
+    const __m256i byte = _mm256_set1_epi32(0xFF);
+    __m256i halves = _mm256_packus_epi32(_mm256_and_si256(_mm256_castps_si256(x.low), byte),
+                                         _mm256_and_si256(_mm256_castps_si256(x.high), byte));
+    halves = _mm256_permute4x64_epi64(halves, 0xD8); /* quarters were in the order 0 2 1 3 */
+    __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1));
+    if (n >= 16)
+        _mm_storeu_si128((__m128i_u *)to, bytes);
+    else
+        memcpy(to, &bytes, n);
+}
+
 GW_INLINE gw_v16 gw_power16(gw_v16 t)
 {
     return (gw_v16){gw_power8(t.low), gw_power8(t.high)};

@@ -84,6 +84,18 @@ GW_INLINE gw_v16 gw_choose_less16(gw_v16 a, gw_v16 b, gw_v16 yes, gw_v16 no)
     return _mm512_mask_mov_ps(no, _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), yes);
 }
 
+GW_INLINE gw_v16 gw_larger_bits16(gw_v16 a, gw_v16 b)
+{
+    const __m512i magnitude = _mm512_set1_epi32(0x7FFFFFFF);
+    return _mm512_castsi512_ps(_mm512_max_epu32(_mm512_and_si512(_mm512_castps_si512(a), magnitude),
+                                                _mm512_and_si512(_mm512_castps_si512(b), magnitude)));
+}
+
+GW_INLINE void gw_store_bytes16(uint8_t *to, uint32_t n, gw_v16 x)
+{
+    _mm_mask_storeu_epi8(to, gw_lanes_mask(n), _mm512_cvtepi32_epi8(_mm512_castps_si512(x)));
+}
+
 GW_INLINE gw_v16 gw_power16(gw_v16 t)
 {
     __m512i shifted = _mm512_slli_epi32(_mm512_castps_si512(t), 23);

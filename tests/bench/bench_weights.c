@@ -117,7 +117,7 @@ static void print(const char *name, double ours, double ref)
 static void open_ends(struct bench *b, const char *dir, struct gw_err_ctx *ctx)
 {
     if (gw_model_open(dir, &b->model, ctx) != GW_OK ||
-        gw_ops_cpu(gw_model_profile(b->model), GW_ISA_AUTO, &b->ops, ctx) != GW_OK ||
+        gw_ops_cpu(gw_model_profile(b->model, GW_WEIGHT_FILE), GW_ISA_AUTO, &b->ops, ctx) != GW_OK ||
         gw_cell_store_create(b->model, b->ops, &b->from, ctx) != GW_OK ||
         gw_cell_store_create(b->model, b->ops, &b->to, ctx) != GW_OK)
         die(ctx);

@@ -2,7 +2,7 @@
 """Weights from other workers: newcomers and ranks of other layouts load what they lack from whoever has it, the streams are
 the same, and a source that dies in the middle of it costs nothing but the disk's time.
 
-Workers are told to prefer peers (--weights peers): a model as small as the tests' is faster packed than asked for.
+Workers are told to prefer peers (--weights-from peers): a model as small as the tests' is faster packed than asked for.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ def cluster(how, workers=2, shape="replicas"):
         workers=workers,
         replace_after_s=REPLACE_S,
         term_grace_s=5,
-        extra=["--weights", how, "--layout", shape],
+        extra=["--weights-from", how, "--layout", shape],
     )
 
 
@@ -243,7 +243,7 @@ def worker_beyond(up, bridge):
         flags = f.read().split("\0")
     argv = [program("godwit-worker"), "--model", MODEL, "--controller", up.worker_endpoint, "--worker-id", "far"]
     argv += ["--instance-id", "i-far", "--cluster-key-file", flags[flags.index("--cluster-key-file") + 1]]
-    argv += ["--threads", "1", "--weights", "peers"]
+    argv += ["--threads", "1", "--weights-from", "peers"]
     log = os.path.join(up.dir, "far.log")
     env = {**os.environ, **sanitizer_env(up.dir), MARK: up.mark}
     with open(log, "wb") as out, bridge.space.inside():

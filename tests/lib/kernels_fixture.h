@@ -16,11 +16,13 @@
 #include "kernels/convert.h"
 #include "kernels/op.h"
 
-#define PROFILES     2
-#define VARIANTS_MAX 4
-#define TABLES_MAX   (PROFILES * VARIANTS_MAX)
+#define PROFILES     2 /* of different operations on rows */
+#define PROFILES_ALL 4 /* of different products */
+#define VARIANTS_MAX 5
+#define TABLES_MAX   (PROFILES_ALL * VARIANTS_MAX)
 
-static const char *const profiles[PROFILES] = {"cpu-bf16dot-2", "cpu-f32-2"};
+static const char *const profiles[PROFILES_ALL] = {"cpu-bf16dot-2", "cpu-f32-2", "cpu-bf16-int8-1",
+                                                   "cpu-f32-int8-1"};
 
 /* GW_TEST_SEED=... replays a run. */
 static inline struct gw_rng seeded_rng(const char *test)
@@ -52,7 +54,8 @@ static inline const struct gw_ops *ops_c(const char *profile)
 /* All tables of a profile that this machine runs; returns how many. */
 static inline int ops_all(const char *profile, const struct gw_ops *out[VARIANTS_MAX])
 {
-    static const enum gw_isa isas[] = {GW_ISA_C, GW_ISA_AVX2, GW_ISA_AVX512, GW_ISA_AVX512BF16};
+    static const enum gw_isa isas[VARIANTS_MAX] = {GW_ISA_C, GW_ISA_AVX2, GW_ISA_AVX512, GW_ISA_AVX512BF16,
+                                                   GW_ISA_AVX512VNNI};
     int len = 0;
     for (int i = 0; i < VARIANTS_MAX; i++)
         if (gw_ops_cpu(profile, isas[i], &out[len], NULL) == GW_OK) len++;
@@ -63,7 +66,7 @@ static inline int ops_all(const char *profile, const struct gw_ops *out[VARIANTS
 static inline int ops_fast(const struct gw_ops *out[TABLES_MAX])
 {
     int len = 0;
-    for (int p = 0; p < PROFILES; p++) {
+    for (int p = 0; p < PROFILES_ALL; p++) {
         const struct gw_ops *all[VARIANTS_MAX];
         int all_len = ops_all(profiles[p], all);
         for (int v = all_len > 1 ? 1 : 0; v < all_len; v++) out[len++] = all[v];
@@ -130,11 +133,11 @@ static inline void *values_as(struct gw_rng *r, enum gw_dtype type, size_t len, 
     return p;
 }
 
-/* n rows of k, packed. The caller frees w.data. */
+/* n rows of k of the activation type, packed. The caller frees w.data. */
 static inline struct gw_weight packed(const struct gw_ops *ops, const void *src, uint32_t n, uint32_t k)
 {
     struct gw_weight w = {.n = n, .k = k, .data = take(ops->pack_bytes(n, k))};
-    ops->pack(w.data, src, ops->weight, n, k, k);
+    ops->pack(w.data, src, ops->act, n, k, k);
     return w;
 }
 

@@ -146,7 +146,8 @@ static inline bool rank_connect(struct rank_threads *a)
 static inline gw_err_t rank_threads_open(struct rank_threads *a, const char *layout, struct gw_err_ctx *ctx)
 {
     const struct solo_config *c = &a->config;
-    TRY(gw_ops_cpu(c->profile ? c->profile : gw_model_profile(a->model), c->isa, &a->ops, ctx));
+    TRY(gw_ops_cpu(c->profile ? c->profile : gw_model_profile(a->model, GW_WEIGHT_FILE), c->isa, &a->ops,
+                   ctx));
     layout_parse(layout, &a->model->cells, a->places, &a->assign);
     if (!rank_connect(a)) return gw_fail(ctx, GW_ERR_IO, "no sockets");
     for (uint32_t i = 0; i < a->assign.ranks_len; i++) {

@@ -50,7 +50,7 @@ static inline gw_err_t solo_open_parts(struct solo *s, const struct gw_model *mo
                                        const struct solo_config *c, struct gw_err_ctx *ctx)
 {
     struct gw_rank_config rank = {.model = model, .room = solo_room(model, c), .poison = c->poison};
-    TRY(gw_ops_cpu(c->profile ? c->profile : gw_model_profile(model), c->isa, &s->ops, ctx));
+    TRY(gw_ops_cpu(c->profile ? c->profile : gw_model_profile(model, GW_WEIGHT_FILE), c->isa, &s->ops, ctx));
     TRY(gw_device_cpu_create(c->threads, false, &s->device, ctx));
     TRY(gw_cell_store_create(model, s->ops, &s->store, ctx));
     gw_place_alone(&model->cells, &rank.place);

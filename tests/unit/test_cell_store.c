@@ -23,7 +23,7 @@ static int set_up_model(void **state, const char *dir)
 {
     static struct fixture f;
     assert_int_equal(gw_model_open(dir, &f.model, NULL), GW_OK);
-    assert_int_equal(gw_ops_cpu(gw_model_profile(f.model), GW_ISA_C, &f.ops, NULL), GW_OK);
+    assert_int_equal(gw_ops_cpu(gw_model_profile(f.model, GW_WEIGHT_FILE), GW_ISA_C, &f.ops, NULL), GW_OK);
     assert_int_equal(gw_cell_store_create(f.model, f.ops, &f.store, NULL), GW_OK);
     f.all = gw_cells_all(&f.model->cells);
     *state = &f;

@@ -26,7 +26,7 @@ static void assert_has_profile_digest(const struct gw_ops *ops, int threads)
 
 static void variant_has_profile_digest(enum gw_isa isa)
 {
-    for (int p = 0; p < PROFILES; p++) {
+    for (int p = 0; p < PROFILES_ALL; p++) {
         const struct gw_ops *ops;
         if (gw_ops_cpu(profiles[p], isa, &ops, NULL) != GW_OK) continue;
         assert_has_profile_digest(ops, 1);
@@ -43,7 +43,8 @@ static void test_digest_of_c_is_the_profiles_constant(void **state)
 static bool runs_here(enum gw_isa isa)
 {
     const struct gw_ops *ops;
-    return gw_ops_cpu("cpu-bf16dot-2", isa, &ops, NULL) == GW_OK;
+    return gw_ops_cpu(isa == GW_ISA_AVX512VNNI ? "cpu-bf16-int8-1" : "cpu-bf16dot-2", isa, &ops, NULL) ==
+           GW_OK;
 }
 
 static void test_digest_of_avx2_is_the_profiles_constant__skipped_if_cpu_lacks_avx2(void **state)
@@ -65,6 +66,13 @@ static void test_digest_of_bf16dot_is_the_profiles_constant__skipped_if_cpu_lack
     (void)state;
     if (!runs_here(GW_ISA_AVX512BF16)) skip();
     variant_has_profile_digest(GW_ISA_AVX512BF16);
+}
+
+static void test_digest_of_vnni_is_the_profiles_constant__skipped_if_cpu_lacks_avx512_vnni(void **state)
+{
+    (void)state;
+    if (!runs_here(GW_ISA_AVX512VNNI)) skip();
+    variant_has_profile_digest(GW_ISA_AVX512VNNI);
 }
 
 static void test_profile_known_by_name_only(void **state)
@@ -183,6 +191,34 @@ static void test_digest_shows_a_changed_bit_of_any_operation(void **state)
     }
 }
 
+/* Of an int8 profile: the product for routers, which plain profiles have as any other. */
+static void bad_matmul_plain(struct gw_device *dev, float *y, size_t y_stride, const void *x, size_t x_stride,
+                             const struct gw_weight *w, const uint32_t *y_at, uint32_t count, uint32_t m)
+{
+    ops_best("cpu-f32-int8-1")->matmul_plain(dev, y, y_stride, x, x_stride, w, y_at, count, m);
+    flip(y, (m - 1) * y_stride + w->n - 1);
+}
+
+static void bad_matmul_int8(struct gw_device *dev, float *y, size_t y_stride, const void *x, size_t x_stride,
+                            const struct gw_weight *w, const uint32_t *y_at, uint32_t count, uint32_t m)
+{
+    ops_best("cpu-f32-int8-1")->matmul(dev, y, y_stride, x, x_stride, w, y_at, count, m);
+    flip(y, (m - 1) * y_stride + w->n - 1);
+}
+
+static void test_digest_of_int8_shows_a_changed_bit_of_its_products(void **state)
+{
+    (void)state;
+    struct gw_ops bad[2] = {*ops_best("cpu-f32-int8-1"), *ops_best("cpu-f32-int8-1")};
+    bad[0].matmul_plain = bad_matmul_plain;
+    bad[1].matmul = bad_matmul_int8;
+    for (int i = 0; i < 2; i++) {
+        uint8_t digest[32];
+        digest_of(&bad[i], 1, digest);
+        assert_false(gw_profile_digest_ok("cpu-f32-int8-1", digest));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -190,8 +226,10 @@ int main(void)
         cmocka_unit_test(test_digest_of_avx2_is_the_profiles_constant__skipped_if_cpu_lacks_avx2),
         cmocka_unit_test(test_digest_of_avx512_is_the_profiles_constant__skipped_if_cpu_lacks_avx512),
         cmocka_unit_test(test_digest_of_bf16dot_is_the_profiles_constant__skipped_if_cpu_lacks_avx512_bf16),
+        cmocka_unit_test(test_digest_of_vnni_is_the_profiles_constant__skipped_if_cpu_lacks_avx512_vnni),
         cmocka_unit_test(test_profile_known_by_name_only),
         cmocka_unit_test(test_digest_shows_a_changed_bit_of_any_operation),
+        cmocka_unit_test(test_digest_of_int8_shows_a_changed_bit_of_its_products),
     };
     return cmocka_run_group_tests_name("kernels_digest", tests, NULL, NULL);
 }

@@ -34,7 +34,7 @@ static void test_matmul_c_equals_float64_reference(void **state)
             struct shape s = shapes[i];
             const struct gw_ops *ops = ops_c(profiles[p]);
             void *x = values_as(&r, ops->act, (size_t)s.m * s.k, false);
-            void *src = values_as(&r, ops->weight, (size_t)s.n * s.k, false);
+            void *src = values_as(&r, ops->act, (size_t)s.n * s.k, false);
             struct gw_weight w = packed(ops, src, s.n, s.k);
             float *y = take_f32((size_t)s.m * s.n);
             ops->matmul(dev, y, s.n, x, s.k, &w, &first_col, 1, s.m);
@@ -74,13 +74,13 @@ static void test_matmul_variants_and_threads_give_the_same_bits(void **state)
     struct gw_rng r = seeded_rng(__func__);
     for (int t = 0; t < 4; t++) {
         struct gw_device *dev = device_with(threads[t]), *one = device_with(1);
-        for (int p = 0; p < PROFILES; p++)
+        for (int p = 0; p < PROFILES_ALL; p++)
             for (size_t i = 0; i < SHAPES; i++) {
                 struct shape s = shapes[i];
                 const struct gw_ops *variants[VARIANTS_MAX];
                 int len = ops_all(profiles[p], variants);
                 void *x = values_as(&r, variants[0]->act, (size_t)s.m * s.k, true);
-                void *src = values_as(&r, variants[0]->weight, (size_t)s.n * s.k, true);
+                void *src = values_as(&r, variants[0]->act, (size_t)s.n * s.k, true);
                 size_t stride = s.n + i % 3;
                 float *want = product(variants[0], one, x, src, s, stride);
                 for (int v = 0; v < len; v++) {
@@ -117,7 +117,7 @@ static void shares_case(struct gw_rng *r, const struct gw_ops *ops, struct gw_de
     uint32_t x_cols = 0;
     for (uint32_t i = 0; i < shares; i++) {
         uint32_t k = s.k + i % 3;
-        void *src = values_as(r, ops->weight, (size_t)s.n * k, true);
+        void *src = values_as(r, ops->act, (size_t)s.n * k, true);
         w[i] = packed(ops, src, s.n, k);
         x_cols += k;
         free(src);
@@ -137,7 +137,7 @@ static void test_matmul_shares_gives_each_share_on_its_own(void **state)
     static const struct shape share_shapes[] = {{1, 65, 7}, {3, 20, 513}, {50, 130, 24}, {1, 900, 130}};
     struct gw_rng r = seeded_rng(__func__);
     struct gw_device *dev = device_with(3);
-    for (int p = 0; p < PROFILES; p++) {
+    for (int p = 0; p < PROFILES_ALL; p++) {
         const struct gw_ops *variants[VARIANTS_MAX];
         int len = ops_all(profiles[p], variants);
         for (int v = 0; v < len; v++)
@@ -154,8 +154,8 @@ static void pieces_case(struct gw_rng *r, const struct gw_ops *ops, struct gw_de
 {
     struct gw_weight w[8];
     void *x = values_as(r, ops->act, (size_t)s.m * s.k, true);
-    void *src = values_as(r, ops->weight, (size_t)s.n * s.k, true);
-    size_t row_bytes = s.k * gw_dtype_bytes(ops->weight);
+    void *src = values_as(r, ops->act, (size_t)s.n * s.k, true);
+    size_t row_bytes = s.k * gw_dtype_bytes(ops->act);
     float *whole = product(ops, dev, x, src, s, s.n), *want = take_f32(s.m * y_stride),
           *got = take_f32(s.m * y_stride);
     memset(want, 0x5A, s.m * y_stride * sizeof(float));
@@ -180,7 +180,7 @@ static void test_matmul_in_pieces_equals_the_whole(void **state)
     struct gw_rng r = seeded_rng(__func__);
     for (int threads = 1; threads <= 3; threads += 2) {
         struct gw_device *dev = device_with(threads);
-        for (int p = 0; p < PROFILES; p++) {
+        for (int p = 0; p < PROFILES_ALL; p++) {
             const struct gw_ops *variants[VARIANTS_MAX];
             int len = ops_all(profiles[p], variants);
             for (int v = 0; v < len; v++)
@@ -213,7 +213,7 @@ static void tree_case(struct gw_rng *r, const struct gw_ops *ops, struct gw_devi
     uint32_t x_cols = 0;
     for (uint32_t i = 0; i < shares; i++) {
         uint32_t k = s.k + (s.k > 20 ? i % 2 : 0); /* shares may be unequal */
-        void *src = values_as(r, ops->weight, (size_t)s.n * k, false);
+        void *src = values_as(r, ops->act, (size_t)s.n * k, false);
         w[i] = packed(ops, src, s.n, k);
         x_cols += k;
         free(src);
@@ -246,7 +246,7 @@ static void test_matmul_tree_add_sums_shares_in_the_tree_order(void **state)
     struct gw_rng r = seeded_rng(__func__);
     struct gw_device *dev = device_with(3);
     int chain_differs = 0;
-    for (int p = 0; p < PROFILES; p++) {
+    for (int p = 0; p < PROFILES_ALL; p++) {
         const struct gw_ops *variants[VARIANTS_MAX];
         int len = ops_all(profiles[p], variants);
         for (int v = 0; v < len; v++)
@@ -270,7 +270,7 @@ static void test_matmul_row_alone_equals_row_in_batch(void **state)
     for (int o = 0; o < tables_len; o++) {
         const struct gw_ops *ops = tables[o];
         void *x = values_as(&r, ops->act, (size_t)s.m * s.k, true);
-        void *src = values_as(&r, ops->weight, (size_t)s.n * s.k, true);
+        void *src = values_as(&r, ops->act, (size_t)s.n * s.k, true);
         float *all = product(ops, dev, x, src, s, s.n);
         for (uint32_t row = 0; row < s.m; row++) {
             const void *one = (const uint8_t *)x + (size_t)row * s.k * gw_dtype_bytes(ops->act);
@@ -295,7 +295,7 @@ static void test_matmul_large_over_threads_equals_one_thread(void **state)
     for (int o = 0; o < tables_len; o++) {
         const struct gw_ops *ops = tables[o];
         void *x = values_as(&r, ops->act, (size_t)s.m * s.k, true);
-        void *src = values_as(&r, ops->weight, (size_t)s.n * s.k, true);
+        void *src = values_as(&r, ops->act, (size_t)s.n * s.k, true);
         float *want = product(ops, one, x, src, s, s.n), *got = product(ops, five, x, src, s, s.n);
         assert_same_bits(got, want, (size_t)s.m * s.n * sizeof(float), ops->name);
         free(x), free(src), free(want), free(got);

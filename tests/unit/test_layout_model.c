@@ -9,15 +9,20 @@
 
 #include "controller/layout_model.h"
 
-static struct gw_plan_model parse_ok(const char *text)
+static struct gw_plan_model parse_as(const char *text, enum gw_weight_format format)
 {
     struct gw_plan_model m;
     struct gw_err_ctx ctx = {0};
     cJSON *json = NULL;
     assert_int_equal(gw_json_parse(text, strlen(text), 1 << 16, &json, NULL), GW_OK);
-    if (gw_plan_model_from_json(json, &m, &ctx) != GW_OK) fail_msg("%s", ctx.text);
+    if (gw_plan_model_from_json(json, format, &m, &ctx) != GW_OK) fail_msg("%s", ctx.text);
     cJSON_Delete(json);
     return m;
+}
+
+static struct gw_plan_model parse_ok(const char *text)
+{
+    return parse_as(text, GW_WEIGHT_FILE);
 }
 
 static struct gw_cell_rect all_of(const struct gw_plan_model *m)
@@ -99,7 +104,7 @@ static void test_model_without_its_experts_is_refused_by_name(void **state)
     struct gw_err_ctx ctx = {0};
     cJSON *json = NULL;
     assert_int_equal(gw_json_parse(text, strlen(text), 1 << 16, &json, NULL), GW_OK);
-    assert_int_equal(gw_plan_model_from_json(json, &m, &ctx), GW_ERR_INPUT);
+    assert_int_equal(gw_plan_model_from_json(json, GW_WEIGHT_FILE, &m, &ctx), GW_ERR_INPUT);
     assert_non_null(strstr(ctx.text, "num_local_experts"));
     cJSON_Delete(json);
 }

@@ -1,0 +1,102 @@
+#include "kernels/cpu/matmul_int8.h"
+
+#include <assert.h>
+
+#include "kernels/cpu/device.h"
+
+#define QUANTIZE_NS 0.15 /* per element, on one thread */
+
+struct quantize_job {
+    const struct gw_int8_kernel *kernel;
+    enum gw_dtype type;
+    const void *x;
+    size_t x_stride;
+    const struct gw_weight *w;
+    const struct gw_int8_x *to;
+};
+
+static uint32_t min_u32(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+void gw_int8_place(struct gw_device *dev, const struct gw_weight *w, uint32_t segments, uint32_t rows,
+                   struct gw_int8_x *out)
+{
+    size_t stride = 0;
+    for (uint32_t i = 0; i < segments; i++) {
+        assert(w[i].k <= GW_INT8_K_MAX);
+        stride += gw_int8_segment(w[i].k);
+    }
+    /* rows a power of two apart would fall into the same cache sets */
+    stride += 64;
+    size_t fit = (GW_QUANT_BYTES - 64) / (stride + segments * sizeof(float));
+    assert(fit > 0);
+    *out = (struct gw_int8_x){.scales = gw_device_quant(dev),
+                              .stride = stride,
+                              .rows = fit < rows ? (uint32_t)fit : rows,
+                              .segments = segments};
+    size_t scales_bytes = ((size_t)out->rows * segments * sizeof(float) + 63) / 64 * 64;
+    out->bytes = (uint8_t *)out->scales + scales_bytes;
+}
+
+static void quantize_rows(const void *arg, void *scratch, size_t first, size_t last)
+{
+    (void)scratch;
+    const struct quantize_job *j = arg;
+    size_t item = gw_dtype_bytes(j->type);
+    for (size_t row = first; row < last; row++) {
+        const uint8_t *x = (const uint8_t *)j->x + row * j->x_stride * item;
+        uint8_t *to = j->to->bytes + row * j->to->stride;
+        for (uint32_t i = 0; i < j->to->segments; i++) {
+            uint32_t k = j->w[i].k;
+            j->to->scales[row * j->to->segments + i] = j->kernel->quantize(to, x, j->type, k);
+            x += k * item;
+            to += gw_int8_segment(k);
+        }
+    }
+}
+
+void gw_int8_quantize(const struct gw_matmul_kernel *kernel, struct gw_device *dev, const void *x,
+                      size_t x_stride, const struct gw_weight *w, const struct gw_int8_x *to)
+{
+    const struct quantize_job job = {
+        .kernel = kernel->int8, .type = kernel->act, .x = x, .x_stride = x_stride, .w = w, .to = to};
+    gw_device_parallel(dev, quantize_rows, &job, to->rows, QUANTIZE_NS * (double)to->stride);
+}
+
+/* Steps [step, step + steps) of the rectangle's tiles. */
+static void multiply_block(const struct gw_int8_kernel *kernel, const struct gw_weight *w,
+                           const struct gw_int8_x *x, uint32_t segment, size_t at, float *y, size_t y_stride,
+                           struct gw_int8_rectangle r, uint32_t step, uint32_t steps)
+{
+    uint32_t all = gw_steps(w->k, GW_INT8_K_STEP);
+    size_t tile_bytes = gw_int8_tile_bytes(w->k);
+    for (uint32_t row = r.row; row < r.row + r.rows; row += kernel->rows)
+        for (uint32_t tile = r.tile; tile < r.tile + r.tiles; tile++) {
+            const uint8_t *packed = (const uint8_t *)w->data + tile * tile_bytes;
+            const struct gw_int8_tile t = {
+                .y = y + row * y_stride + (size_t)tile * GW_TILE_N,
+                .y_stride = y_stride,
+                .cols = min_u32(GW_TILE_N, w->n - tile * GW_TILE_N),
+                .x = x->bytes + row * x->stride + at + (size_t)step * GW_INT8_K_STEP,
+                .x_stride = x->stride,
+                .w = packed + sizeof(struct gw_int8_head) + (size_t)step * GW_STEP_BYTES,
+                .steps = steps,
+                .first = step == 0,
+                .last = step + steps == all,
+                .head = (const struct gw_int8_head *)(const void *)packed,
+                .x_scale = x->scales + (size_t)row * x->segments + segment,
+                .x_scale_stride = x->segments};
+            kernel->micro(&t, min_u32(kernel->rows, r.row + r.rows - row));
+        }
+}
+
+void gw_int8_multiply(const struct gw_int8_kernel *kernel, const struct gw_weight *w,
+                      const struct gw_int8_x *x, uint32_t segment, size_t at, float *y, size_t y_stride,
+                      struct gw_int8_rectangle r)
+{
+    uint32_t all = gw_steps(w->k, GW_INT8_K_STEP), block = GW_INT8_PANEL_K / GW_INT8_K_STEP;
+    for (uint32_t step = 0; step < all; step += block)
+        multiply_block(kernel, w, x, segment, at, y, y_stride, r, step, min_u32(block, all - step));
+}

@@ -1,0 +1,96 @@
+/* Products of int8: x is quantized once per product (kernels/cpu/quantize.h), then the items of kernels/cpu/matmul.h are
+ * multiplied as integers; the last block of k brings the scales.
+ *
+ *     the device's memory for x:   scales [rows][segments] f32 | bytes [rows][stride]
+ *
+ * A segment is what has a scale of its own: the row, or of a row-parallel product each share's part of it, which begins at
+ * a multiple of 64 bytes. Products with more rows than there is room for are done in pieces.
+ *
+ * Between blocks of k, y holds the integer sums so far: they may pass 2^31 on the way and come back, as do the
+ * instructions' (all of it is modulo 2^32).
+ *
+ * Owner: all memory is the caller's. Thread: any number of items at a time, one product per device. Units: elements, bytes
+ * where named. Errors: none; a k over GW_INT8_K_MAX is asserted. Source: own design; Intel's optimization manual, 3.5 of
+ * "deep learning" for the bias of 128. */
+#ifndef GW_KERNELS_CPU_MATMUL_INT8_H
+#define GW_KERNELS_CPU_MATMUL_INT8_H
+
+#include "kernels/cpu/matmul.h"
+#include "kernels/cpu/quantize.h"
+
+#define GW_INT8_K_STEP  4u
+#define GW_INT8_PANEL_K 2048u /* 128 KB of w per tile stay in L2 while all rows of an item pass */
+
+/* What a micro-kernel multiplies: some rows, a tile of up to 64 columns, a block of k. */
+struct gw_int8_tile {
+    float *y; /* between blocks: int32 */
+    size_t y_stride;
+    uint32_t cols;
+    const uint8_t *x; /* of the block's first k */
+    size_t x_stride;
+    const uint8_t *w; /* of the block's first step */
+    uint32_t steps;
+    bool first, last; /* block of k */
+    const struct gw_int8_head *head;
+    const float *x_scale;
+    size_t x_scale_stride;
+};
+
+struct gw_int8_kernel {
+    uint32_t rows; /* at a time */
+    gw_quantize_fn *quantize;
+    void (*micro)(const struct gw_int8_tile *tile, uint32_t rows);
+};
+
+/* Rows of x as they lie in the device's memory. */
+struct gw_int8_x {
+    uint8_t *bytes;
+    float *scales;
+    size_t stride;
+    uint32_t rows, segments;
+};
+
+struct gw_int8_rectangle {
+    uint32_t row, rows, tile, tiles;
+};
+
+/* Bytes of a segment of k elements. */
+static inline size_t gw_int8_segment(uint32_t k)
+{
+    return ((size_t)k + 63) / 64 * 64;
+}
+
+/* Room for as many of `rows` rows as there is, each of the segments of w[segments]; out->rows says how many. */
+void gw_int8_place(struct gw_device *dev, const struct gw_weight *w, uint32_t segments, uint32_t rows,
+                   struct gw_int8_x *out);
+
+/* Rows of x, x_stride elements apart, into it. */
+void gw_int8_quantize(const struct gw_matmul_kernel *kernel, struct gw_device *dev, const void *x,
+                      size_t x_stride, const struct gw_weight *w, const struct gw_int8_x *to);
+
+/* y = x · wᵀ for the rectangle, of that segment, which begins at `at` bytes of a row. */
+void gw_int8_multiply(const struct gw_int8_kernel *kernel, const struct gw_weight *w,
+                      const struct gw_int8_x *x, uint32_t segment, size_t at, float *y, size_t y_stride,
+                      struct gw_int8_rectangle r);
+
+/* The three operations of one table. */
+#define GW_INT8_OPERATIONS(type, isa, kernel)                                                                \
+    void gw_cpu_matmul_int8_##type##_##isa(struct gw_device *dev, float *y, size_t y_stride, const void *x,  \
+                                           size_t x_stride, const struct gw_weight *w, const uint32_t *y_at, \
+                                           uint32_t count, uint32_t m)                                       \
+    {                                                                                                        \
+        gw_matmul_run(kernel, dev, y, y_stride, x, x_stride, w, y_at, count, m);                             \
+    }                                                                                                        \
+    void gw_cpu_matmul_shares_int8_##type##_##isa(struct gw_device *dev, float *y, const void *x,            \
+                                                  const struct gw_weight *w, uint32_t shares, uint32_t m)    \
+    {                                                                                                        \
+        gw_matmul_shares_run(kernel, dev, y, x, w, shares, m);                                               \
+    }                                                                                                        \
+    void gw_cpu_matmul_tree_add_int8_##type##_##isa(struct gw_device *dev, float *residual, const void *x,   \
+                                                    const struct gw_weight *w, uint32_t shares, uint32_t m,  \
+                                                    float *scratch)                                          \
+    {                                                                                                        \
+        gw_matmul_tree_add_run(kernel, dev, residual, x, w, shares, m, scratch);                             \
+    }
+
+#endif

@@ -1,0 +1,34 @@
+/* Reference: one product at a time, sums modulo 2^32. */
+#include "kernels/cpu/matmul_int8.h"
+
+#include "kernels/cpu/variants.h"
+
+#define ROWS 6u
+
+static uint32_t sum_of(const struct gw_int8_tile *t, uint32_t row, uint32_t col, uint32_t sum)
+{
+    const uint8_t *x = t->x + row * t->x_stride;
+    for (uint32_t s = 0; s < t->steps; s++) {
+        const int8_t *w = (const int8_t *)t->w + (size_t)s * GW_STEP_BYTES + (size_t)col * GW_INT8_K_STEP;
+        for (uint32_t i = 0; i < GW_INT8_K_STEP; i++) sum += (uint32_t)(x[s * GW_INT8_K_STEP + i] * w[i]);
+    }
+    return sum;
+}
+
+static void micro(const struct gw_int8_tile *t, uint32_t rows)
+{
+    for (uint32_t r = 0; r < rows; r++)
+        for (uint32_t c = 0; c < t->cols; c++) {
+            float *y = t->y + r * t->y_stride + c;
+            uint32_t sum = sum_of(t, r, c, t->first ? (uint32_t)t->head->shift[c] : gw_f32_bits(*y));
+            *y = t->last ? (float)(int32_t)sum * t->x_scale[r * t->x_scale_stride] * t->head->scale[c]
+                         : gw_f32_of_bits(sum);
+        }
+}
+
+static const struct gw_int8_kernel int8 = {.rows = ROWS, .quantize = gw_quantize_c, .micro = micro};
+static const struct gw_matmul_kernel kernel_bf16 = {.act = GW_BF16, .fma_ns = 1, .int8 = &int8};
+static const struct gw_matmul_kernel kernel_f32 = {.act = GW_F32, .fma_ns = 1, .int8 = &int8};
+
+GW_INT8_OPERATIONS(bf16, c, &kernel_bf16)
+GW_INT8_OPERATIONS(f32, c, &kernel_f32)

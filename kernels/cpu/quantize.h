@@ -1,0 +1,44 @@
+/* Quantization to int8: numbers of a row become q · scale with q in -127 .. 127 (kernels/op.h has the rule).
+ *
+ * What is stored is q + 128, a byte without sign: what VPDPBUSD wants of x, and Σ (q + 128) · w = Σ q · w + 128 · Σ w,
+ * where the last sum is known when w is packed.
+ *
+ * Rounding is an addition: x + GW_F32_ROUNDER has the nearest integer (ties to even) in the low bits of the result.
+ *
+ * Owner: caller memory. Thread: safe. Units: elements. Errors: none; no finite row fails. Source: own design. */
+#ifndef GW_KERNELS_CPU_QUANTIZE_H
+#define GW_KERNELS_CPU_QUANTIZE_H
+
+#include <math.h>
+
+#include "kernels/convert.h"
+#include "kernels/vmath.h"
+
+#define GW_INT8_MAX  127
+#define GW_INT8_BIAS 128
+/* Rows without anything above are zeros: 127 / max must not overflow. */
+#define GW_INT8_LEAST 0x1p-100f
+
+/* The scale of a row whose largest magnitude has these bits; *inverse: its numbers · this are what is rounded. */
+static inline float gw_int8_scale(uint32_t largest_bits, float *inverse)
+{
+    float largest = gw_f32_of_bits(largest_bits);
+    *inverse = 0.0f;
+    if (largest_bits >= 0x7F800000u) return gw_f32_of_bits(0x7FC00000u);
+    if (largest < GW_INT8_LEAST) return 0.0f;
+    *inverse = GW_INT8_MAX / largest;
+    return largest / GW_INT8_MAX;
+}
+
+/* q + GW_INT8_BIAS in the lowest byte. */
+static inline uint32_t gw_int8_of(float x, float inverse)
+{
+    return gw_f32_bits(x * inverse + (GW_F32_ROUNDER + (float)GW_INT8_BIAS));
+}
+
+/* to[k] = x[k] of `type`, quantized; returns the scale. */
+typedef float gw_quantize_fn(uint8_t *to, const void *x, enum gw_dtype type, uint32_t k);
+
+gw_quantize_fn gw_quantize_c, gw_quantize_avx2, gw_quantize_avx512;
+
+#endif

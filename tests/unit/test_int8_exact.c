@@ -1,0 +1,149 @@
+/* worker/: int8 weights, exactness: what a request gets depends on nothing but itself, dense and with experts. In a batch, in
+ * chunks, on another instruction set, on every layout of ranks it is what it is alone: the same records, the same bits of the
+ * logits. And it is not what other weights give. */
+#include "tests/lib/mixed_requests.h"
+#include "tests/lib/pipeline_fixture.h"
+
+#define SEED     23
+#define REQUESTS 5 /* the first one's prompt is longer than an attention chunk */
+
+struct subject {
+    const char *model, *profile;
+    const char *layouts[4];
+};
+
+static const struct subject dense = {"tests/data/tiny/gqa64",
+                                     "cpu-bf16-int8-1",
+                                     {"4+4", "3+3+2", "8/8", "3+5/8"}},
+                            experts = {"tests/data/tiny/mixtral", "cpu-f32-int8-1", {"4+4", "3+3+2"}};
+
+static struct solo_config config_of(const struct subject *s)
+{
+    struct solo_config c = fixture_config();
+    c.profile = s->profile;
+    c.kv_tokens = 4096;
+    return c;
+}
+
+static void submit_all(struct fixture *f, bool drain)
+{
+    for (uint32_t i = 0; i < REQUESTS; i++) {
+        struct gw_request q = mixed_request(SEED, i, f->model->config.vocab);
+        fixture_submit(f, &q, 1, NULL, NULL);
+        if (drain) fixture_drain(f);
+    }
+}
+
+/* Alone, one after the other, on one thread. */
+static void open_reference(struct fixture *f, const struct subject *s)
+{
+    struct solo_config c = config_of(s);
+    c.threads = 1;
+    fixture_open(f, s->model, c);
+    submit_all(f, true);
+}
+
+static void compare_all(const struct fixture *want, struct fixture *got)
+{
+    for (uint32_t i = 0; i < REQUESTS; i++)
+        fixture_expect_same(&want->runs[i].branches[0], &fixture_run_of(got, i + 1)->branches[0], 0,
+                            mixed_top_n(SEED, i, want->model->config.vocab));
+}
+
+static void expect_same_with(const struct fixture *want, const struct subject *s, struct solo_config config)
+{
+    struct fixture f;
+    fixture_open(&f, s->model, config);
+    submit_all(&f, false);
+    fixture_drain(&f);
+    compare_all(want, &f);
+    fixture_close(&f);
+}
+
+static void test_batches_and_chunks_give_the_same_bits(void **state)
+{
+    const struct subject *s = *state;
+    struct fixture want;
+    struct solo_config c = config_of(s);
+    open_reference(&want, s);
+    expect_same_with(&want, s, c);
+    c.max_chunk = 7;
+    expect_same_with(&want, s, c);
+    c.max_chunk = 64;
+    c.max_batch_tokens = 23;
+    c.max_sequences = 3;
+    expect_same_with(&want, s, c);
+    fixture_close(&want);
+}
+
+static void test_instruction_sets_give_the_same_bits(void **state)
+{
+    static const enum gw_isa isas[] = {GW_ISA_C, GW_ISA_AVX2};
+    const struct subject *s = *state;
+    struct fixture want;
+    struct solo_config c = config_of(s);
+    open_reference(&want, s);
+    for (size_t i = 0; i < sizeof isas / sizeof *isas; i++) {
+        c.isa = isas[i];
+        expect_same_with(&want, s, c);
+    }
+    fixture_close(&want);
+}
+
+static void test_layouts_give_the_same_bits(void **state)
+{
+    const struct subject *s = *state;
+    struct fixture want;
+    open_reference(&want, s);
+    for (size_t i = 0; i < 4 && s->layouts[i]; i++) {
+        struct rank_threads ranks;
+        struct fixture f;
+        pipeline_open(&ranks, &f, want.model, s->layouts[i], config_of(s), i % 2);
+        submit_all(&f, false);
+        fixture_drain(&f);
+        compare_all(&want, &f);
+        pipeline_close(&ranks, &f);
+    }
+    fixture_close(&want);
+}
+
+/* Else all of this would show nothing of int8. */
+static void test_weights_as_in_the_file_give_other_bits(void **state)
+{
+    const struct subject *s = *state;
+    struct fixture int8, plain;
+    struct solo_config c = config_of(s);
+    open_reference(&int8, s);
+    c.profile = NULL;
+    fixture_open(&plain, s->model, c);
+    submit_all(&plain, true);
+    for (uint32_t i = 0; i < REQUESTS; i++)
+        assert_true(int8.runs[i].branches[0].records[0].logits !=
+                    plain.runs[i].branches[0].records[0].logits);
+    fixture_close(&plain);
+    fixture_close(&int8);
+}
+
+static int with_dense(void **state)
+{
+    *state = (void *)(uintptr_t)&dense;
+    return 0;
+}
+
+static int with_experts(void **state)
+{
+    *state = (void *)(uintptr_t)&experts;
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_batches_and_chunks_give_the_same_bits),
+        cmocka_unit_test(test_instruction_sets_give_the_same_bits),
+        cmocka_unit_test(test_layouts_give_the_same_bits),
+        cmocka_unit_test(test_weights_as_in_the_file_give_other_bits),
+    };
+    int failed = cmocka_run_group_tests_name("int8_dense", tests, with_dense, NULL);
+    return failed + cmocka_run_group_tests_name("int8_experts", tests, with_experts, NULL);
+}
