@@ -1,8 +1,10 @@
 #include "migrate/redis_call.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <hiredis/hiredis.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -23,10 +25,19 @@
 #define TIMEOUT_US    (2 * GW_US_PER_S)
 #define READ_BYTES    65536
 #define DATABASES_MAX 65535
+#define HOST_BYTES    256 /* a name has 253 bytes at most */
+#define ADDRESSES_MAX 8   /* of one name that are tried */
+
+struct address {
+    struct sockaddr_storage at;
+    socklen_t len;
+};
 
 struct gw_redis {
-    struct sockaddr_storage addr;
-    socklen_t addr_len;
+    char name[HOST_BYTES]; /* resolved at each connecting; "": the address is a number, or a path */
+    uint16_t port;
+    struct address addresses[ADDRESSES_MAX];
+    size_t addresses_len;
     char database[12]; /* "0": that of a new connection */
     char *password;
     size_t password_len;
@@ -159,17 +170,63 @@ static gw_err_t finish_connect(struct gw_redis *r, struct gw_err_ctx *ctx)
     return err == GW_OK ? GW_OK : gw_fail_prefix(ctx, GW_ERR_IO, "Redis: TLS");
 }
 
+/* BACKGROUND: a managed Redis is a name, whose address becomes that of another machine when it fails over. BEHAVIOR: the name is
+ * asked for at each connecting, and a connection to one that may no longer be written is closed (is_demoted). The resolver has
+ * time-outs of its own (man 5 resolv.conf: 5 s, twice), which the call's deadline does not shorten. */
+static gw_err_t resolve(struct gw_redis *r, struct gw_err_ctx *ctx)
+{
+    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    struct addrinfo *list = NULL;
+    char port[8];
+    if (!r->name[0]) return GW_OK;
+    snprintf(port, sizeof port, "%u", r->port);
+    int code = getaddrinfo(r->name, port, &hints, &list);
+    if (code != 0) return gw_fail(ctx, GW_ERR_IO, "Redis: %s: %s", r->name, gai_strerror(code));
+    r->addresses_len = 0;
+    for (struct addrinfo *a = list; a && r->addresses_len < ADDRESSES_MAX; a = a->ai_next) {
+        struct address *to = &r->addresses[r->addresses_len++];
+        memcpy(&to->at, a->ai_addr, a->ai_addrlen);
+        to->len = a->ai_addrlen;
+    }
+    freeaddrinfo(list);
+    return GW_OK;
+}
+
+static gw_err_t reach_address(struct gw_redis *r, const struct address *a, struct gw_err_ctx *ctx)
+{
+    disconnect(r);
+    r->socket = gw_socket_plain(socket(a->at.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (r->socket.fd < 0) return fail_io(ctx, "socket");
+    if (connect(r->socket.fd, (const struct sockaddr *)&a->at, a->len) != 0 && errno != EINPROGRESS)
+        return fail_io(ctx, "connect");
+    return finish_connect(r, ctx);
+}
+
+/* The first address that lets itself be connected to. */
+static gw_err_t reach_any(struct gw_redis *r, struct gw_err_ctx *ctx)
+{
+    gw_err_t err = gw_fail(ctx, GW_ERR_IO, "Redis: %s has no address", r->name);
+    for (size_t i = 0; i < r->addresses_len && err != GW_OK; i++) {
+        gw_err_reset(ctx);
+        err = reach_address(r, &r->addresses[i], ctx);
+    }
+    return err;
+}
+
 static gw_err_t reach(struct gw_redis *r, struct gw_err_ctx *ctx)
 {
-    r->socket = gw_socket_plain(socket(r->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (r->socket.fd < 0) return fail_io(ctx, "socket");
-    if (connect(r->socket.fd, (struct sockaddr *)&r->addr, r->addr_len) != 0 && errno != EINPROGRESS)
-        return fail_io(ctx, "connect");
-    TRY(finish_connect(r, ctx));
+    TRY(resolve(r, ctx));
+    TRY(reach_any(r, ctx));
     if (redis_replies_reset(r->replies) != GW_OK) return gw_fail(ctx, GW_ERR_MEMORY, "Redis: out of memory");
     if (r->password) TRY(greet(r, "AUTH", r->password, r->password_len, ctx));
     if (strcmp(r->database, "0") == 0) return GW_OK;
     return greet(r, "SELECT", r->database, strlen(r->database), ctx);
+}
+
+/* A replica that was the master before a failover says so to every write. */
+static bool is_demoted(const struct redis_answer *a)
+{
+    return strstr(a->error, "READONLY") != NULL;
 }
 
 gw_err_t gw_redis_call(struct gw_redis *r, const struct gw_redis_arg *args, int args_len,
@@ -180,7 +237,7 @@ gw_err_t gw_redis_call(struct gw_redis *r, const struct gw_redis_arg *args, int 
     gw_err_t err = r->socket.fd >= 0 ? GW_OK : reach(r, ctx);
     if (err == GW_OK) err = exchange(r, args, args_len, reply, ctx);
     /* An answer to this call that comes later would be taken for the next one's. */
-    if (err != GW_OK && reply->answer.error[0] == '\0') disconnect(r);
+    if (err != GW_OK && (reply->answer.error[0] == '\0' || is_demoted(&reply->answer))) disconnect(r);
     return err;
 }
 
@@ -191,8 +248,9 @@ static gw_err_t parse_unix(struct gw_redis *r, const char *path, struct gw_err_c
     struct sockaddr_un un = {.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof un.sun_path) return gw_fail(ctx, GW_ERR_INPUT, "the path is too long");
     memcpy(un.sun_path, path, strlen(path));
-    memcpy(&r->addr, &un, sizeof un);
-    r->addr_len = sizeof un;
+    memcpy(&r->addresses[0].at, &un, sizeof un);
+    r->addresses[0].len = sizeof un;
+    r->addresses_len = 1;
     return GW_OK;
 }
 
@@ -205,10 +263,30 @@ static gw_err_t parse_database(struct gw_redis *r, const char *text, struct gw_e
     return GW_OK;
 }
 
+/* A number, or a name: letters, digits, '-', '.', as RFC 1123 has them. */
+static gw_err_t parse_endpoint(struct gw_redis *r, const char *endpoint, struct gw_err_ctx *ctx)
+{
+    char host[HOST_BYTES];
+    struct address *a = &r->addresses[0];
+    TRY(gw_sockaddr_split(endpoint, host, sizeof host, &r->port, ctx));
+    r->addresses_len = 1;
+    if (gw_sockaddr_parse(host, r->port, &a->at, &a->len, NULL) == GW_OK) return GW_OK;
+    for (const char *c = host; *c; c++)
+        if (!isalnum((unsigned char)*c) && *c != '-' && *c != '.')
+            return gw_fail(ctx, GW_ERR_INPUT, "'%.100s' is neither an address nor a name", host);
+    r->addresses_len = 0;
+    snprintf(r->name, sizeof r->name, "%s", host);
+    return GW_OK;
+}
+
+static bool is_loopback(const struct gw_redis *r)
+{
+    return !r->name[0] && gw_sockaddr_is_loopback(&r->addresses[0].at);
+}
+
 static gw_err_t parse_url(struct gw_redis *r, const struct gw_redis_config *c, struct gw_err_ctx *ctx)
 {
-    char endpoint[128], host[64];
-    uint16_t port;
+    char endpoint[HOST_BYTES + 8];
     bool tls = strncmp(c->url, SCHEME_TLS, sizeof SCHEME_TLS - 1) == 0;
     if (!tls && strncmp(c->url, SCHEME, sizeof SCHEME - 1) != 0)
         return gw_fail(ctx, GW_ERR_INPUT, "'%s' does not begin with " SCHEME " or " SCHEME_TLS, c->url);
@@ -220,11 +298,11 @@ static gw_err_t parse_url(struct gw_redis *r, const struct gw_redis_config *c, s
         return gw_fail(ctx, GW_ERR_INPUT, "a password is given by file, never in a URL");
     snprintf(endpoint, sizeof endpoint, "%.*s", (int)len, rest);
     if (rest[len] && rest[len + 1]) TRY(parse_database(r, rest + len + 1, ctx));
-    TRY(gw_sockaddr_split(endpoint, host, sizeof host, &port, ctx));
-    TRY(gw_sockaddr_parse(host, port, &r->addr, &r->addr_len, ctx));
-    const struct gw_tls_verify_config config = {.ca_file = c->ca_file, .name = c->tls_name};
+    TRY(parse_endpoint(r, endpoint, ctx));
+    const char *name = c->tls_name ? c->tls_name : r->name[0] ? r->name : NULL;
+    const struct gw_tls_verify_config config = {.ca_file = c->ca_file, .name = name};
     if (tls) return gw_tls_verify_create(&config, &r->tls, ctx);
-    if (c->insecure_plaintext || gw_sockaddr_is_loopback(&r->addr)) return GW_OK;
+    if (c->insecure_plaintext || is_loopback(r)) return GW_OK;
     return gw_fail(ctx, GW_ERR_INPUT,
                    "'%s' is not loopback: say " SCHEME_TLS
                    ", or --insecure-plaintext if the network is yours (what is "

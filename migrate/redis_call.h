@@ -1,7 +1,9 @@
 /* Redis, one call at a time: a connection for a thread that may wait, with a deadline on every wait.
  *
  * Commands are formatted and replies read by hiredis (redis_replies.h: what a reply may be); sockets are ours. A
- * connection that failed is made again by the next call; a call that failed may have been carried out or not.
+ * connection that failed, or leads to a replica (READONLY), is made again by the next call; a call that failed may have been
+ * carried out or not. An address may be a name: it is resolved at each connecting, by the system's resolver, whose time-outs are
+ * its own; a certificate must then be for it.
  *
  * Owner: open/close. Thread: one at a time. Units: microseconds. Errors: GW_ERR_IO: it cannot be reached, did not answer in
  * time, or said no (reply->error, if it was that); GW_ERR_INPUT for an address that is none, or needs TLS; what
@@ -20,8 +22,8 @@
 struct gw_redis;
 
 struct gw_redis_config {
-    const char
-        *url; /* redis://address:port[/database], rediss://… with TLS, redis:///path/of/a/unix/socket */
+    const char *
+        url; /* redis://address:port[/database], or a name, rediss://… with TLS, redis:///path/of/a/unix/socket */
     const char *password_file;      /* NULL: none */
     const char *ca_file, *tls_name; /* base/tls_verify.h */
     int64_t timeout_us;             /* of a call, connecting included; 0 = 2 s */

@@ -217,6 +217,79 @@ static void test_call_goes_over_tls_and_other_certificates_are_refused(void **st
     end(&f);
 }
 
+/* "localhost" itself is taken for its address; written so, it is a name like others. */
+static void test_call_name_is_resolved_and_the_certificate_must_be_for_it(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct gw_err_ctx ctx = {0};
+    struct gw_redis_reply reply = {0};
+    begin(&f, "DNS:localhost", 10);
+    snprintf(f.url, sizeof f.url, "rediss://LocalHost:%u", f.port);
+    if (call(&f, f.ca, NULL, &reply, &ctx) != GW_OK) fail_msg("%s", ctx.text);
+    assert_int_equal(reply.answer.integer, 1);
+    assert_int_equal(call(&f, f.ca, "redis.example", &reply, &ctx), GW_ERR_IO);
+    assert_non_null(strstr(ctx.text, "hostname mismatch"));
+    end(&f);
+}
+
+static void test_call_name_that_nobody_has_fails_and_is_named(void **state)
+{
+    (void)state;
+    struct gw_err_ctx ctx = {0};
+    struct gw_redis_reply reply = {0};
+    struct fixture f = {.url = "rediss://a..b:1"}; /* no server is asked for a name that cannot be */
+    assert_int_equal(call(&f, NULL, NULL, &reply, &ctx), GW_ERR_IO);
+    assert_non_null(strstr(ctx.text, "Redis: a..b: "));
+}
+
+static void test_open_name_needs_tls_or_leave_and_may_not_be_anything(void **state)
+{
+    static const struct {
+        const char *url, *why;
+    } wrong[] = {{"redis://LocalHost:1", "is not loopback"},
+                 {"rediss://a_b:1", "neither an address nor a name"}};
+    (void)state;
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        struct gw_err_ctx ctx = {0};
+        struct gw_redis *redis = NULL;
+        const struct gw_redis_config config = {.url = wrong[i].url};
+        assert_int_equal(gw_redis_open(&config, &redis, &ctx), GW_ERR_INPUT);
+        assert_non_null(strstr(ctx.text, wrong[i].why));
+    }
+}
+
+/* After a failover the old master is a replica: the next call connects anew, to whoever the name is then. */
+static void test_call_connection_to_a_replica_is_made_anew(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct gw_err_ctx ctx = {0};
+    struct gw_redis_reply reply = {0};
+    struct gw_redis *redis = NULL;
+    begin(&f, "IP:127.0.0.1", 10);
+    const struct gw_redis_config config = {.url = f.url, .ca_file = f.ca};
+    const struct gw_redis_arg set[] = {gw_redis_word("SET"), gw_redis_word("key"), gw_redis_word("value")},
+                              demote[] = {gw_redis_word("REPLICAOF"), gw_redis_word("127.0.0.1"),
+                                          gw_redis_word("1")},
+                              promote[] = {gw_redis_word("REPLICAOF"), gw_redis_word("NO"),
+                                           gw_redis_word("ONE")},
+                              id[] = {gw_redis_word("CLIENT"), gw_redis_word("ID")};
+    assert_int_equal(gw_redis_open(&config, &redis, &ctx), GW_OK);
+    assert_int_equal(gw_redis_call(redis, id, 2, &reply, &ctx), GW_OK);
+    int64_t before = reply.answer.integer;
+    assert_int_equal(gw_redis_call(redis, demote, 3, &reply, &ctx), GW_OK);
+    assert_int_equal(gw_redis_call(redis, set, 3, &reply, &ctx), GW_ERR_IO);
+    assert_non_null(strstr(reply.answer.error, "READONLY"));
+    gw_err_reset(&ctx);
+    assert_int_equal(gw_redis_call(redis, promote, 3, &reply, &ctx), GW_OK);
+    assert_int_equal(gw_redis_call(redis, set, 3, &reply, &ctx), GW_OK);
+    assert_int_equal(gw_redis_call(redis, id, 2, &reply, &ctx), GW_OK);
+    assert_true(reply.answer.integer != before);
+    gw_redis_close(redis);
+    end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -227,6 +300,10 @@ int main(void)
         cmocka_unit_test(test_store_large_pages_come_back),
         cmocka_unit_test(test_create_file_that_is_no_certificate_is_refused),
         cmocka_unit_test(test_call_goes_over_tls_and_other_certificates_are_refused),
+        cmocka_unit_test(test_call_name_is_resolved_and_the_certificate_must_be_for_it),
+        cmocka_unit_test(test_call_name_that_nobody_has_fails_and_is_named),
+        cmocka_unit_test(test_open_name_needs_tls_or_leave_and_may_not_be_anything),
+        cmocka_unit_test(test_call_connection_to_a_replica_is_made_anew),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
