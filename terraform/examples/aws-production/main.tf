@@ -1,4 +1,5 @@
-# Private subnets in three zones, up to 64 spot instances and 8 on demand, HTTPS for clients through a load balancer.
+# Private subnets in three zones, up to 64 spot instances and 8 on demand, HTTPS for clients through a load balancer, a pair of
+# controllers behind it.
 
 provider "aws" {
   region = var.region
@@ -15,6 +16,8 @@ module "godwit" {
   vpc_id                   = data.aws_vpc.this.id
   subnet_ids               = var.private_subnet_ids
   controller_private_ip    = var.controller_private_ip
+  standby_private_ip       = var.standby_private_ip
+  redis_node_type          = "cache.m7g.large"
   load_balancer_subnet_ids = var.private_subnet_ids
   certificate_arn          = var.certificate_arn
   client_cidrs             = [data.aws_vpc.this.cidr_block]

@@ -18,6 +18,11 @@ variable "controller_private_ip" {
   type        = string
 }
 
+variable "standby_private_ip" {
+  description = "A free address of the second subnet, for the second controller."
+  type        = string
+}
+
 variable "certificate_arn" {
   description = "ACM certificate of the API's name."
   type        = string

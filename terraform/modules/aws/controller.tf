@@ -1,10 +1,13 @@
-# The controller: one on-demand instance with a fixed address. EC2 restarts it on other hardware when its host fails.
+# The controller: an on-demand instance with a fixed address, or two with a journal in common, of which one serves and the other
+# waits. EC2 restarts each on other hardware when its host fails.
 
 resource "aws_instance" "controller" {
+  for_each = module.logic.controllers
+
   ami                    = var.controller_image_id
   instance_type          = var.controller_instance_type
-  subnet_id              = var.subnet_ids[0]
-  private_ip             = var.controller_private_ip
+  subnet_id              = each.value.subnet_id
+  private_ip             = each.value.private_ip
   vpc_security_group_ids = [aws_security_group.controller.id]
   iam_instance_profile   = aws_iam_instance_profile.controller.name
   user_data              = module.boot.controller
@@ -30,7 +33,7 @@ resource "aws_instance" "controller" {
     encrypted   = true
   }
 
-  tags        = merge(local.tags, { Name = "${var.name}-controller" })
+  tags        = merge(local.tags, { Name = "${var.name}-controller-${each.key}" })
   volume_tags = local.tags
 }
 
@@ -68,6 +71,7 @@ resource "aws_lb_target_group" "api" {
   deregistration_delay = 300
   tags                 = local.tags
 
+  # Who waits for the journal does not listen yet: of a pair the one that serves is healthy.
   health_check {
     path                = "/health"
     interval            = 10
@@ -78,10 +82,10 @@ resource "aws_lb_target_group" "api" {
 }
 
 resource "aws_lb_target_group_attachment" "api" {
-  count = var.certificate_arn == null ? 0 : 1
+  for_each = { for key, instance in aws_instance.controller : key => instance.id if var.certificate_arn != null }
 
   target_group_arn = aws_lb_target_group.api[0].arn
-  target_id        = aws_instance.controller.id
+  target_id        = each.value
   port             = 8000
 }
 

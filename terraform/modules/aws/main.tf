@@ -17,12 +17,16 @@ module "logic" {
   region           = data.aws_region.this.region
   instance_types   = var.instance_types
   subnet_ids       = var.subnet_ids
+  load_balanced    = var.certificate_arn != null
   spot             = var.spot
   on_demand        = var.on_demand
   terminate_hook_s = var.terminate_hook_s
   model_location   = var.model.location
   package_location = var.package.location
   secret_arns      = var.secret_arns
+
+  controller_private_ip = var.controller_private_ip
+  standby_private_ip    = var.standby_private_ip
 }
 
 module "boot" {
@@ -36,6 +40,8 @@ module "boot" {
     admin_token = var.secret_arns.admin_token
   }
   controller_address = var.controller_private_ip
+  standby_address    = var.standby_private_ip == null ? "" : var.standby_private_ip
+  journal            = local.journal
   hook_s             = var.terminate_hook_s - 10 # what is left when the watch sees it
 
   capacity = {

@@ -3,9 +3,9 @@ output "api_url" {
   value       = var.certificate_arn == null ? "http://${var.controller_private_ip}:8000" : "https://${aws_lb.api[0].dns_name}"
 }
 
-output "admin_url" {
-  description = "Admin listener and metrics, from inside the VPC and with the admin token."
-  value       = "http://${var.controller_private_ip}:8001"
+output "admin_urls" {
+  description = "Admin listener and metrics of each controller, from inside the VPC and with the admin token; of a pair the one that serves answers."
+  value       = [for c in module.logic.controllers : "http://${c.private_ip}:8001"]
 }
 
 output "groups" {

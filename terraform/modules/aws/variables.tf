@@ -18,6 +18,18 @@ variable "controller_private_ip" {
   type        = string
 }
 
+variable "standby_private_ip" {
+  description = "A free address of the second subnet, for a second controller that waits there, with a Redis for the journal of both; null: one controller. Needs a load balancer."
+  type        = string
+  default     = null
+}
+
+variable "redis_node_type" {
+  description = "Type of the nodes of the journal's Redis."
+  type        = string
+  default     = "cache.t4g.small"
+}
+
 variable "client_cidrs" {
   description = "Who may reach the API (through the load balancer, where there is one)."
   type        = list(string)

@@ -1,6 +1,7 @@
 # What instances run when they start, as text: no resource, no provider. Secrets are named in it and fetched by it.
 
 locals {
+  controllers = compact([var.controller_address, var.standby_address])
   common = {
     cloud              = var.cloud
     package_location   = var.package.location
@@ -11,7 +12,8 @@ locals {
     models             = var.model.local_nvme_mount
     cluster_key_secret = var.secrets.cluster_key
     admin_token_secret = var.secrets.admin_token
-    controller_address = var.controller_address
+    dialed_controllers = join(",", [for a in local.controllers : "${a}:8002"])
+    told_controllers   = join(",", [for a in local.controllers : "http://${a}:8001"])
     notice_s           = var.notice_s
     hook_s             = var.hook_s
   }

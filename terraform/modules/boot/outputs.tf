@@ -10,5 +10,10 @@ output "worker" {
 
 output "controller" {
   description = "User data of the controller: a shell script."
-  value       = "#!/bin/bash\n${templatefile("${path.module}/templates/controller.sh.tftpl", merge(local.common, { steps = local.common_steps, capacity = var.capacity }))}"
+  value       = "#!/bin/bash\n${templatefile("${path.module}/templates/controller.sh.tftpl", merge(local.common, { steps = local.common_steps, capacity = var.capacity, journal = var.journal, standby = var.standby_address != "" }))}"
+
+  precondition {
+    condition     = var.standby_address == "" || startswith(var.journal, "rediss://")
+    error_message = "Two controllers need a journal that both reach: rediss://HOST:PORT."
+  }
 }

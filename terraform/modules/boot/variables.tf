@@ -68,6 +68,26 @@ variable "controller_address" {
   }
 }
 
+variable "standby_address" {
+  description = "Private IPv4 address of a second controller, which waits until the first has gone; \"\": there is none."
+  type        = string
+  default     = ""
+  validation {
+    condition     = var.standby_address == "" || can(cidrhost("${var.standby_address}/32", 0))
+    error_message = "standby_address must be an IPv4 address, or empty."
+  }
+}
+
+variable "journal" {
+  description = "Where the controller keeps its journal: a folder, or rediss://HOST:PORT for a pair."
+  type        = string
+  default     = "/var/lib/godwit/journal"
+  validation {
+    condition     = can(regex("^(/[A-Za-z0-9/._-]+|rediss://[A-Za-z0-9.-]+:[0-9]{1,5})$", var.journal))
+    error_message = "journal must be a folder's absolute path, or rediss://HOST:PORT."
+  }
+}
+
 variable "notice_s" {
   description = "How long the cloud's notice is: what a worker told by SIGTERM has for handing its requests over."
   type        = number

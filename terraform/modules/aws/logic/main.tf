@@ -12,6 +12,13 @@ locals {
   model_prefix   = trimsuffix(trimprefix(var.model_location, "s3://${local.model_bucket}/"), "/")
   package_object = trimprefix(var.package_location, "s3://")
 
+  # Each in a zone of its own: what takes one leaves the other.
+  pair = var.standby_private_ip != null
+  controllers = merge(
+    { a = { private_ip = var.controller_private_ip, subnet_id = var.subnet_ids[0] } },
+    local.pair ? { b = { private_ip = var.standby_private_ip, subnet_id = try(var.subnet_ids[1], "") } } : {},
+  )
+
   # The two groups differ in how they buy, and in nothing else.
   groups = {
     spot = {

@@ -37,3 +37,23 @@ output "assume_role_policy" {
   description = "Who may take the roles: instances, as JSON."
   value       = jsonencode(local.assume_role_policy)
 }
+
+output "controllers" {
+  description = "The controllers: address and subnet. With two, the one that holds the journal serves."
+  value       = local.controllers
+
+  precondition {
+    condition     = !local.pair || (length(var.subnet_ids) >= 2 && var.standby_private_ip != var.controller_private_ip)
+    error_message = "A pair needs two subnets, and an address in each."
+  }
+  precondition {
+    condition     = !local.pair || var.load_balanced
+    error_message = "A pair needs a load balancer (certificate_arn): clients must find the one that serves."
+  }
+}
+
+# A journal must not be thrown away to make room: the controller refuses a server that might.
+output "redis_parameters" {
+  description = "Parameters of the journal's Redis."
+  value       = { maxmemory-policy = "noeviction" }
+}

@@ -47,6 +47,31 @@ variable "subnet_ids" {
   }
 }
 
+variable "controller_private_ip" {
+  description = "Address of the controller, of the first subnet."
+  type        = string
+  validation {
+    condition     = can(cidrhost("${var.controller_private_ip}/32", 0))
+    error_message = "controller_private_ip must be an IPv4 address."
+  }
+}
+
+variable "standby_private_ip" {
+  description = "Address of the second controller, of the second subnet; null: there is one."
+  type        = string
+  default     = null
+  validation {
+    condition     = var.standby_private_ip == null || can(cidrhost("${var.standby_private_ip}/32", 0))
+    error_message = "standby_private_ip must be an IPv4 address, or null."
+  }
+}
+
+variable "load_balanced" {
+  description = "Is there a load balancer?"
+  type        = bool
+  default     = false
+}
+
 variable "spot" {
   description = "Bounds of the spot group; the controller sets the size between them."
   type        = object({ min = number, max = number, start = number })

@@ -121,6 +121,50 @@ run "secret_in_place_of_its_name_is_refused" {
   expect_failures = [var.secrets]
 }
 
+run "pair_shares_a_journal_and_both_are_dialed" {
+  command = plan
+  variables {
+    standby_address = "10.0.2.10"
+    journal         = "rediss://master.godwit.abc123.euc1.cache.amazonaws.com:6379"
+  }
+  assert {
+    condition     = strcontains(output.controller, "journal = rediss://master.godwit.abc123.euc1.cache.amazonaws.com:6379\nstandby = true\n")
+    error_message = "the pair does not share its journal"
+  }
+  assert {
+    condition     = strcontains(output.worker, "\ncontroller = 10.0.1.10:8002,10.0.2.10:8002\n")
+    error_message = "workers do not dial both"
+  }
+  assert {
+    condition     = strcontains(output.worker, "\ncontroller = http://10.0.1.10:8001,http://10.0.2.10:8001\n")
+    error_message = "notices would not reach the second"
+  }
+}
+
+run "one_controller_waits_for_nobody" {
+  command = plan
+  assert {
+    condition     = !strcontains(output.controller, "standby") && strcontains(output.worker, "\ncontroller = 10.0.1.10:8002\n")
+    error_message = "a single controller would wait, or another one be dialed"
+  }
+}
+
+run "pair_without_a_shared_journal_is_refused" {
+  command = plan
+  variables {
+    standby_address = "10.0.2.10"
+  }
+  expect_failures = [output.controller]
+}
+
+run "journal_in_the_clear_is_refused" {
+  command = plan
+  variables {
+    journal = "redis://10.0.3.3:6379"
+  }
+  expect_failures = [var.journal]
+}
+
 run "host_name_for_the_controller_is_refused" {
   command = plan
   variables {

@@ -1,12 +1,13 @@
 variables {
-  name             = "godwit-test"
-  account_id       = "123456789012"
-  region           = "eu-central-1"
-  instance_types   = ["g6.xlarge", "g5.xlarge"]
-  subnet_ids       = ["subnet-a", "subnet-b"]
-  spot             = { min = 0, max = 8, start = 2 }
-  model_location   = "s3://models/llama-3.2-1b"
-  package_location = "s3://releases/godwit_0.1.0_amd64.deb"
+  controller_private_ip = "10.0.1.10"
+  name                  = "godwit-test"
+  account_id            = "123456789012"
+  region                = "eu-central-1"
+  instance_types        = ["g6.xlarge", "g5.xlarge"]
+  subnet_ids            = ["subnet-a", "subnet-b"]
+  spot                  = { min = 0, max = 8, start = 2 }
+  model_location        = "s3://models/llama-3.2-1b"
+  package_location      = "s3://releases/godwit_0.1.0_amd64.deb"
   secret_arns = {
     cluster_key = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:godwit/cluster-key-AbCdEf"
     admin_token = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:godwit/admin-token-AbCdEf"
@@ -117,4 +118,55 @@ run "secret_in_place_of_its_arn_is_refused" {
     secret_arns = { cluster_key = "0011223344", admin_token = "hunter2" }
   }
   expect_failures = [var.secret_arns]
+}
+
+run "one_controller_by_default" {
+  command = plan
+  assert {
+    condition     = keys(output.controllers) == ["a"] && output.controllers["a"].subnet_id == "subnet-a"
+    error_message = "not one controller in the first subnet"
+  }
+}
+
+run "pair_lies_in_two_subnets_and_its_journal_is_never_evicted" {
+  command = plan
+  variables {
+    standby_private_ip = "10.0.2.10"
+    load_balanced      = true
+  }
+  assert {
+    condition     = output.controllers["b"] == { private_ip = "10.0.2.10", subnet_id = "subnet-b" }
+    error_message = "the second controller is not in the second subnet"
+  }
+  assert {
+    condition     = output.redis_parameters["maxmemory-policy"] == "noeviction"
+    error_message = "the journal's Redis may evict"
+  }
+}
+
+run "pair_without_a_load_balancer_is_refused" {
+  command = plan
+  variables {
+    standby_private_ip = "10.0.2.10"
+  }
+  expect_failures = [output.controllers]
+}
+
+run "pair_in_one_subnet_is_refused" {
+  command = plan
+  variables {
+    subnet_ids         = ["subnet-a"]
+    standby_private_ip = "10.0.1.11"
+    load_balanced      = true
+  }
+  expect_failures = [output.controllers]
+}
+
+run "pair_of_one_address_is_refused" {
+  command = plan
+  variables {
+    standby_private_ip = "10.0.1.10"
+    load_balanced      = true
+  }
+  expect_failures = [output.controllers]
 }
