@@ -209,9 +209,9 @@ FUZZ += fuzz_cloud_metadata fuzz_cloud_api
 # CUDA's operations. nvcc builds them (make cuda); their tests run the same sources on the host shim.
 CUDA_OPS := kernels/cuda/embed.cu kernels/cuda/rmsnorm.cu kernels/cuda/rope_append.cu kernels/cuda/silu_mul.cu kernels/cuda/gather.cu \
             kernels/cuda/scatter_add.cu kernels/cuda/tree_add.cu kernels/cuda/pages.cu \
-            kernels/cuda/attention_prefill.cu kernels/cuda/attention_decode.cu
+            kernels/cuda/attention_prefill.cu kernels/cuda/attention_decode.cu kernels/cuda/matmul.cu
 CUDA_SHIM := tests/lib/cuda_shim.cpp tests/lib/cuda_shim_warp.cpp tests/lib/cuda_shim_faults.cu
-UNIT_CUDA := test_cuda_shim test_cuda_rows test_cuda_attention
+UNIT_CUDA := test_cuda_shim test_cuda_rows test_cuda_attention test_cuda_matmul
 
 # ---- rules -----------------------------------------------------------------------------------------------------
 

@@ -136,13 +136,13 @@ __device__ static void gw_attn_load_q(const struct gw_attn_args &a, const struct
     }
 }
 
-/* Requests K or V of the tile from `first` on, as one group of copies. */
+/* Requests K or V of the tile from `first` on, as one group of copies; an empty one from `last` on. */
 template <uint32_t HEAD_DIM>
 __device__ static void gw_attn_load_tile(const struct gw_attn_args &a, const struct gw_attn_queries &q,
-                                         enum gw_kv_part part, uint32_t first, uint16_t *to)
+                                         enum gw_kv_part part, uint32_t first, uint32_t last, uint16_t *to)
 {
     const uint32_t pieces = HEAD_DIM / 8; /* of 16 bytes */
-    for (uint32_t n = threadIdx.x; n < GW_ATTN_TILE * pieces; n += GW_ATTN_THREADS) {
+    for (uint32_t n = threadIdx.x; first < last && n < GW_ATTN_TILE * pieces; n += GW_ATTN_THREADS) {
         uint32_t row = n / pieces, d = n % pieces * 8, position = first + row;
         bool seen = position >= q.start && position < q.end && d < a.kv.head_dim;
         const void *from = a.qkv; /* is not read */
@@ -314,8 +314,8 @@ __device__ static void gw_attn_walk(const struct gw_attn_args &a, const struct g
     const uint32_t row = group * GW_ATTN_ROWS + threadIdx.x % GW_WARP / 4;
     struct gw_attn_part<N> part;
     gw_attn_clear(part);
-    gw_attn_load_tile<HEAD_DIM>(a, queries, GW_KV_K, first, k);
-    gw_attn_load_tile<HEAD_DIM>(a, queries, GW_KV_V, first, v);
+    gw_attn_load_tile<HEAD_DIM>(a, queries, GW_KV_K, first, last, k);
+    gw_attn_load_tile<HEAD_DIM>(a, queries, GW_KV_V, first, last, v);
     gw_attn_load_q<HEAD_DIM, ROW_GROUPS * GW_ATTN_ROWS>(a, queries, q);
     for (uint32_t at = first; at < last; at += GW_ATTN_TILE) {
         float s[GW_ATTN_NTILES][4];
@@ -324,12 +324,12 @@ __device__ static void gw_attn_walk(const struct gw_attn_args &a, const struct g
         __syncthreads(); /* k (and, once, q) are there */
         gw_attn_scores<HEAD_DIM>(s, q + group * GW_ATTN_ROWS * (HEAD_DIM + GW_ATTN_PAD), k);
         __syncthreads(); /* nobody reads k any more */
-        gw_attn_load_tile<HEAD_DIM>(a, queries, GW_KV_K, next, k);
+        gw_attn_load_tile<HEAD_DIM>(a, queries, GW_KV_K, next, last, k);
         gw_copies_wait<1>();
         __syncthreads(); /* v is there */
         gw_attn_take<HEAD_DIM>(part, s, gw_attn_seen_of(a, queries, row, at), a.scale, v + slice * N * 8);
         __syncthreads(); /* nobody reads v any more */
-        gw_attn_load_tile<HEAD_DIM>(a, queries, GW_KV_V, next, v);
+        gw_attn_load_tile<HEAD_DIM>(a, queries, GW_KV_V, next, last, v);
         if (next % GW_ATTN_CHUNK == 0 || next >= last) {
             sink.take(part);
             gw_attn_clear(part);

@@ -13,11 +13,11 @@
 #ifndef GW_KERNELS_CUDA_LAUNCHERS_H
 #define GW_KERNELS_CUDA_LAUNCHERS_H
 
-#include "kernels/op.h"
-
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+#include "kernels/op.h"
 
 struct CUstream_st;
 typedef struct CUstream_st *gw_cuda_stream; /* = cudaStream_t */
@@ -37,6 +37,15 @@ struct gw_cuda_qkv {
     uint32_t heads;
 };
 
+#define GW_CUDA_PRODUCTS_MAX GW_SHARES_MAX /* of one launch; what it needs goes with the launch: 4 KiB */
+
+/* y columns [y_at, y_at + n) = x columns [x_at, x_at + k) · wᵀ, w [n, k] bf16, row after row. */
+struct gw_cuda_product {
+    const uint16_t *w;
+    size_t x_at, y_at;
+    uint32_t n, k;
+};
+
 gw_err_t gw_cuda_embed(gw_cuda_stream stream, float *y, const void *table, enum gw_dtype table_type,
                        const uint32_t *ids, uint32_t m, uint32_t hidden, struct gw_err_ctx *ctx) GW_MUST_USE;
 
@@ -44,6 +53,11 @@ gw_err_t gw_cuda_embed(gw_cuda_stream stream, float *y, const void *table, enum 
 gw_err_t gw_cuda_rmsnorm(gw_cuda_stream stream, void *y, enum gw_dtype act, float *x, const float *delta,
                          const float *w, float eps, uint32_t m, uint32_t k,
                          struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* Products of one x [m rows] side by side in y f32, which may be planes, too (y_at). list: the caller's, [count]. */
+gw_err_t gw_cuda_matmul(gw_cuda_stream stream, float *y, size_t y_stride, const uint16_t *x, size_t x_stride,
+                        const struct gw_cuda_product *list, uint32_t count, uint32_t m,
+                        struct gw_err_ctx *ctx) GW_MUST_USE;
 
 gw_err_t gw_cuda_rope_append(gw_cuda_stream stream, const struct gw_cuda_qkv *qkv,
                              const struct gw_qkv_prep *prep, const struct gw_kv_layer *kv,

@@ -367,50 +367,37 @@ static void check_cpu(const struct world *w, struct gw_device *dev)
     }
 }
 
-static void test_attention_equals_references(void **state)
+/* Whole sequences are what the references say; other cuts into steps, other neighbours, the other kernel give the same bits. */
+static void check_config(struct gw_rng *r, struct gw_device *dev, const struct config *c)
+{
+    struct world *w = world_create(r, c);
+    struct originals o = originals_of(w);
+    uint32_t a = c->length[0], b = c->length[1];
+    size_t row_bytes = (size_t)c->heads * c->head_dim * 2;
+    const struct step whole[] = {{{a, 0}, false}, {{0, b}, true}};
+    const struct step pieces[] = {
+        {{a - 5, 1}, false}, {{1, 1}, true}, {{1, 0}, true}, {{1, 1}, true}, {{2, b - 3}, false}};
+    run_steps(w, whole, 2);
+    check_append(w, dev, &o);
+    check_float64(w);
+    check_cpu(w, dev);
+    uint16_t *want[SEQS] = {copy_of(w->outs[0], a * row_bytes), copy_of(w->outs[1], b * row_bytes)};
+    restore(w, &o);
+    run_steps(w, pieces, 5);
+    assert_same_bits(w->outs[0], want[0], a * row_bytes, "the long sequence");
+    assert_same_bits(w->outs[1], want[1], b * row_bytes, "the short sequence");
+    for (int s = 0; s < SEQS; s++) free(want[s]);
+    originals_fini(&o);
+    world_destroy(w);
+}
+
+static void test_attention_equals_references_whatever_the_steps_the_batch_and_the_kernel(void **state)
 {
     (void)state;
     struct gw_rng r = seeded_rng(__func__);
     struct gw_device *dev = device_with(1);
-    for (size_t i = 0; i < CONFIGS; i++) {
-        struct world *w = world_create(&r, &configs[i]);
-        struct originals o = originals_of(w);
-        const uint32_t *length = configs[i].length;
-        const struct step steps[] = {{{length[0], 0}, false}, {{0, length[1]}, true}};
-        run_steps(w, steps, 2);
-        check_append(w, dev, &o);
-        check_float64(w);
-        check_cpu(w, dev);
-        originals_fini(&o);
-        world_destroy(w);
-    }
+    for (size_t i = 0; i < CONFIGS; i++) check_config(&r, dev, &configs[i]);
     gw_device_destroy(dev);
-}
-
-/* Other cuts into steps, other neighbours, the other kernel: the same bits. */
-static void test_attention_bits_do_not_depend_on_steps_batch_and_kernel(void **state)
-{
-    (void)state;
-    struct gw_rng r = seeded_rng(__func__);
-    gw_device_enter_thread();
-    for (size_t i = 0; i < CONFIGS; i++) {
-        struct world *w = world_create(&r, &configs[i]);
-        struct originals o = originals_of(w);
-        uint32_t a = configs[i].length[0], b = configs[i].length[1];
-        size_t q_bytes = (size_t)configs[i].heads * configs[i].head_dim * 2;
-        const struct step whole[] = {{{a, 0}, false}, {{0, b}, true}};
-        const struct step pieces[] = {
-            {{a - 5, 1}, false}, {{1, 1}, true}, {{1, 0}, true}, {{1, 1}, true}, {{2, b - 3}, false}};
-        run_steps(w, whole, 2);
-        uint16_t *want[SEQS] = {copy_of(w->outs[0], a * q_bytes), copy_of(w->outs[1], b * q_bytes)};
-        restore(w, &o);
-        run_steps(w, pieces, 5);
-        assert_same_bits(w->outs[0], want[0], a * q_bytes, "the long sequence");
-        assert_same_bits(w->outs[1], want[1], b * q_bytes, "the short sequence");
-        for (int s = 0; s < SEQS; s++) free(want[s]);
-        originals_fini(&o);
-        world_destroy(w);
-    }
 }
 
 static void test_attention_shapes_outside_limits_are_refused(void **state)
@@ -435,8 +422,7 @@ static void test_attention_shapes_outside_limits_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_attention_equals_references),
-        cmocka_unit_test(test_attention_bits_do_not_depend_on_steps_batch_and_kernel),
+        cmocka_unit_test(test_attention_equals_references_whatever_the_steps_the_batch_and_the_kernel),
         cmocka_unit_test(test_attention_shapes_outside_limits_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
