@@ -183,7 +183,7 @@ static void bench_matmul(struct bench *b, const char *profile, const void *value
     struct gw_weight w = {.n = N, .k = K, .data = aligned_alloc(64, ops->pack_bytes(N, K))};
     float *y = aligned_alloc(64, (size_t)M_MAX * N * sizeof *y);
     if (!w.data || !y) exit(1);
-    ops->pack(w.data, values, ops->weight, N, K, K);
+    ops->pack(w.data, values, ops->act, N, K, K);
     b->weight_bytes = ops->pack_bytes(N, K);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) bench_rows(b, profile, values, &w, y, rows[i]);
     free(w.data);
@@ -208,7 +208,7 @@ static void bench_pieces(struct bench *b, const char *profile, const void *value
     struct gw_weight w[PIECES], whole = {.n = n, .k = K, .data = aligned_alloc(64, ops->pack_bytes(n, K))};
     float *y = aligned_alloc(64, (size_t)M_MAX * N * sizeof *y);
     if (!whole.data || !y) exit(1);
-    ops->pack(whole.data, values, ops->weight, n, K, K);
+    ops->pack(whole.data, values, ops->act, n, K, K);
     for (uint32_t i = 0; i < PIECES; i++)
         w[i] = (struct gw_weight){.n = piece, .k = K, .data = (uint8_t *)whole.data + i * piece_bytes};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "kernels/convert.h"
+#include "worker/cell_source.h"
 #include "worker/weights.h"
 
 #define MODEL "tests/data/tiny/gqa64" /* 3 layers: 2 groups; 8 shares; 2 KV heads */
@@ -187,6 +188,19 @@ static void test_experts_of_a_rectangle_are_the_whole_s(void **state)
     gw_weights_destroy(whole);
 }
 
+/* Else a worker could take cells of another format for its own. */
+static void test_packing_and_bytes_of_int8_are_others(void **state)
+{
+    struct fixture *f = *state;
+    const struct gw_ops *ops;
+    struct gw_cell_store *int8;
+    assert_int_equal(gw_ops_cpu(gw_model_profile(f->model, GW_WEIGHT_INT8), GW_ISA_C, &ops, NULL), GW_OK);
+    assert_int_equal(gw_cell_store_create(f->model, ops, &int8, NULL), GW_OK);
+    assert_true(gw_cell_store_packing(int8) != gw_cell_store_packing(f->store));
+    assert_true(gw_cell_store_bytes_of(int8, f->all) < gw_cell_store_bytes_of(f->store, f->all));
+    gw_cell_store_destroy(int8);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -194,6 +208,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_trim_keeps_what_is_counted_or_wanted, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_acquire_stopped_holds_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_weights_of_a_rectangle_are_the_whole_s, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_packing_and_bytes_of_int8_are_others, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_biases_are_those_of_the_file, set_up_biases, tear_down),
         cmocka_unit_test_setup_teardown(test_experts_of_a_rectangle_are_the_whole_s, set_up_experts,
                                         tear_down),

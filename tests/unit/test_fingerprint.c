@@ -133,11 +133,27 @@ static void test_dir_large_model_is_cached_until_a_file_changes(void **state)
     assert_memory_equal(a, b, sizeof a);
 }
 
+static void test_model_of_another_weight_format_is_another(void **state)
+{
+    (void)state;
+    uint8_t files[GW_FINGERPRINT_BYTES], plain[GW_FINGERPRINT_BYTES], int8[GW_FINGERPRINT_BYTES];
+    uint8_t again[GW_FINGERPRINT_BYTES];
+    print_of(files);
+    assert_int_equal(gw_fingerprint_model(dir.path, GW_WEIGHT_FILE, plain, NULL), GW_OK);
+    assert_memory_equal(plain, files, sizeof files); /* streams and pages of before are gone on with */
+    assert_int_equal(gw_fingerprint_model(dir.path, GW_WEIGHT_INT8, int8, NULL), GW_OK);
+    assert_memory_not_equal(int8, files, sizeof files);
+    tiny_write(&dir, "model.safetensors", "weightz!", 8);
+    assert_int_equal(gw_fingerprint_model(dir.path, GW_WEIGHT_INT8, again, NULL), GW_OK);
+    assert_memory_not_equal(int8, again, sizeof again);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_dir_same_files_give_the_same_print, setup, teardown),
         cmocka_unit_test_setup_teardown(test_dir_any_change_gives_another_print, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_model_of_another_weight_format_is_another, setup, teardown),
         cmocka_unit_test_setup_teardown(test_dir_missing_files_are_named, setup, teardown),
         cmocka_unit_test_setup_teardown(test_dir_large_model_is_cached_until_a_file_changes, setup, teardown),
     };

@@ -50,6 +50,22 @@ static void test_model_of_mistral_7b_has_its_bytes(void **state)
     assert_true(gw_plan_idle_bytes(&m, all_of(&m)) == 0);
 }
 
+static void test_model_in_int8_has_a_byte_of_each_weight_and_kv_as_before(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "{\"model_type\": \"mistral\", \"hidden_size\": 4096, \"num_hidden_layers\": 32, "
+        "\"num_attention_heads\": 32, \"num_key_value_heads\": 8, \"intermediate_size\": 14336, "
+        "\"vocab_size\": 32000, \"torch_dtype\": \"bfloat16\"}";
+    struct gw_plan_model plain = parse_ok(text), m = parse_as(text, GW_WEIGHT_INT8);
+    /* rows with a head of 8 bytes: q, k, v, gate, up; o and down at each of 8 shares; embedding and head */
+    double rows = 32.0 * (4096 + 2 * 1024 + 2 * 14336 + 8 * 2 * 4096) + 2 * 32000;
+    double norms = 4.0 * 4096 * 2 * 32, want = 7241732096.0 + 8 * rows + norms;
+    double bytes = (double)gw_plan_weight_bytes(&m, all_of(&m));
+    if (fabs(bytes / want - 1) > 1e-4) fail_msg("%.0f bytes, not %.0f", bytes, want);
+    assert_true(m.kv_token_bytes == plain.kv_token_bytes && m.weight_bytes == 1);
+}
+
 static void test_model_of_qwen2_5_7b_has_its_bytes(void **state)
 {
     (void)state;
@@ -113,6 +129,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_model_of_mistral_7b_has_its_bytes),
+        cmocka_unit_test(test_model_in_int8_has_a_byte_of_each_weight_and_kv_as_before),
         cmocka_unit_test(test_model_of_qwen2_5_7b_has_its_bytes),
         cmocka_unit_test(test_model_of_qwen3_8b_has_its_bytes),
         cmocka_unit_test(test_model_of_mixtral_8x7b_has_all_experts_and_uses_two),

@@ -123,6 +123,18 @@ static void test_parse_controllers_are_taken_in_order(void **state)
     expect_refused(WORDS(NEEDED, "--controller", "[::1]:1,[::1]:2,[::1]:3,[::1]:4,[::1]:5"), "more than 4");
 }
 
+static void test_parse_weights_format_and_source_are_two_flags(void **state)
+{
+    (void)state;
+    struct gw_worker_options o;
+    assert_int_equal(parse(WORDS(NEEDED), &o, NULL), GW_OK);
+    assert_true(o.weight_format == GW_WEIGHT_FILE && o.weights_from == GW_WEIGHTS_AUTO);
+    assert_int_equal(parse(WORDS(NEEDED, "--weights", "int8", "--weights-from", "disk"), &o, NULL), GW_OK);
+    assert_true(o.weight_format == GW_WEIGHT_INT8 && o.weights_from == GW_WEIGHTS_DISK);
+    expect_refused(WORDS(NEEDED, "--weights", "disk"), "--weights-from");
+    expect_refused(WORDS(NEEDED, "--weights-from", "int8"), "--weights-from");
+}
+
 static void test_parse_digest_needs_no_model(void **state)
 {
     (void)state;
@@ -140,6 +152,7 @@ int main(void)
         cmocka_unit_test(test_parse_wrong_values_are_refused_by_name),
         cmocka_unit_test(test_parse_addresses_off_loopback_are_taken_and_secure),
         cmocka_unit_test(test_parse_controllers_are_taken_in_order),
+        cmocka_unit_test(test_parse_weights_format_and_source_are_two_flags),
         cmocka_unit_test(test_parse_digest_needs_no_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
