@@ -164,7 +164,7 @@ UNIT_MIGRATE += test_page_seal test_store_redis test_redis_tls test_store_faults
 UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_kernels_rows test_kernels_attention test_kernels_digest test_kernels_pick
 UNIT_KERNELS += test_kernels_moe test_kernels_int8
 UNIT_KERNELS += test_share_tree test_coll test_coll_frames test_coll_failures
-UNIT_COLL_DEVICE := test_coll_nccl
+UNIT_COLL_DEVICE := test_coll_nccl test_coll_nccl_failures test_coll_staged
 UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safetensors test_sampler \
                test_block_manager test_rope test_engine_exact_branches test_engine_reference test_scheduler \
                test_engine test_worker_options test_worker_prove test_ranks test_parts test_step_desc test_place test_cell_store test_member
@@ -345,7 +345,7 @@ TSAN += test_journal test_handover
 TSAN += test_store_faults test_store_peer test_store_mix
 TSAN += test_stores test_checkpoint
 TSAN += test_cell_line test_cell_load
-TSAN += test_coll_nccl
+TSAN += $(UNIT_COLL_DEVICE)
 # End-to-end scripts: PATH[,ARG...][@seconds allowed]. SHORT are part of `make check`, LONG of `make test-full` only.
 E2E_SHORT := tests/lint/test_lint.py@120 tests/e2e/test_harness.py@120 tests/e2e/test_curl.py@120
 E2E := tests/e2e/test_install.py@600 tests/e2e/test_openai.py@300 tests/e2e/test_bad_input.py@300 \

@@ -92,6 +92,9 @@ gw_err_t gw_coll_tree_add(struct gw_coll *coll, struct gw_device *dev, float *re
 gw_err_t gw_coll_send(struct gw_coll *coll, uint32_t rank, enum gw_coll_kind kind, const void *data,
                       size_t bytes, struct gw_err_ctx *ctx) GW_MUST_USE;
 
+/* Waits until the sockets have taken all that was sent; deadline_us for each byte that moves. */
+gw_err_t gw_coll_flush(struct gw_coll *coll, struct gw_err_ctx *ctx) GW_MUST_USE;
+
 /* Receives the next DATA frame from rank, which must be of this step and of exactly so many bytes (> 0). */
 gw_err_t gw_coll_recv(struct gw_coll *coll, uint32_t rank, void *data, size_t bytes,
                       struct gw_err_ctx *ctx) GW_MUST_USE;

@@ -430,6 +430,12 @@ gw_err_t gw_coll_send(struct gw_coll *coll, uint32_t rank, enum gw_coll_kind kin
     return settle(coll, err, ctx);
 }
 
+gw_err_t gw_coll_flush(struct gw_coll *coll, struct gw_err_ctx *ctx)
+{
+    TRY(check_usable(coll, ctx));
+    return settle(coll, gw_coll_tcp_flush(coll->tcp, &coll->failed), ctx);
+}
+
 gw_err_t gw_coll_recv(struct gw_coll *coll, uint32_t rank, void *data, size_t bytes, struct gw_err_ctx *ctx)
 {
     assert(rank < coll->ranks && rank != coll->self && bytes > 0);

@@ -30,6 +30,7 @@ struct peer {
     int64_t moved_us;   /* when bytes last moved either way */
     struct gw_coll_in in;
     struct gw_coll_out out;
+    bool flushed; /* its backlog is waited for, too */
 };
 
 struct gw_coll_tcp {
@@ -154,7 +155,7 @@ static bool awaited(const struct peer *p)
     struct gw_coll_head head;
     if (p->socket.fd < 0) return false;
     if (p->frame_kind && !gw_coll_in_first(&p->in, p->frame_kind, &head)) return true;
-    return p->in.want.to || gw_coll_out_refers(&p->out);
+    return p->in.want.to || gw_coll_out_refers(&p->out) || (p->flushed && gw_coll_out_pending(&p->out));
 }
 
 static bool any_awaited(const struct gw_coll_tcp *tcp)
@@ -274,6 +275,14 @@ gw_err_t gw_coll_tcp_finish(struct gw_coll_tcp *tcp, struct gw_err_ctx *ctx)
         if (any_awaited(tcp)) TRY(poll_all(tcp, left_us, &moved, ctx));
     }
     return GW_OK;
+}
+
+gw_err_t gw_coll_tcp_flush(struct gw_coll_tcp *tcp, struct gw_err_ctx *ctx)
+{
+    for (uint32_t i = 0; i < tcp->ranks; i++) tcp->peers[i].flushed = true;
+    gw_err_t err = gw_coll_tcp_finish(tcp, ctx);
+    for (uint32_t i = 0; i < tcp->ranks; i++) tcp->peers[i].flushed = false;
+    return err;
 }
 
 gw_err_t gw_coll_tcp_let_go(struct gw_coll_tcp *tcp, uint32_t rank, struct gw_err_ctx *ctx)

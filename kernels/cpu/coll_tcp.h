@@ -38,6 +38,9 @@ gw_err_t gw_coll_tcp_want(struct gw_coll_tcp *tcp, uint32_t rank, void *to, size
 /* Waits until all wants are there and all frames are written. */
 gw_err_t gw_coll_tcp_finish(struct gw_coll_tcp *tcp, struct gw_err_ctx *ctx) GW_MUST_USE;
 
+/* The same, and until the sockets have taken all that was copied. */
+gw_err_t gw_coll_tcp_flush(struct gw_coll_tcp *tcp, struct gw_err_ctx *ctx) GW_MUST_USE;
+
 /* Writes the frame to rank for as long as the rank reads, then copies what is left: the memory is free. */
 gw_err_t gw_coll_tcp_let_go(struct gw_coll_tcp *tcp, uint32_t rank, struct gw_err_ctx *ctx) GW_MUST_USE;
 

@@ -162,8 +162,8 @@ static gw_err_t recv_bytes(struct gw_coll_device *d, uint32_t rank, void *data, 
     struct coll_nccl *c = of(d);
     const struct gw_nccl *n = c->nccl;
     struct gw_coll_tag *tag = NULL;
-    c->want[c->ins < GW_COLL_TAGS_MAX ? c->ins : 0] = tag_of(c, GW_COLL_TAG_DATA, rank, bytes, 0);
     TRY(want_tags(c, 1, &tag, ctx));
+    c->want[tag - c->in] = tag_of(c, GW_COLL_TAG_DATA, rank, bytes, 0);
     enum gw_nccl_result result = n->group_start();
     if (result != GW_NCCL_SUCCESS) return gw_nccl_fail(n, c->comm, result, "ncclGroupStart", ctx);
     result = n->recv(data, bytes, GW_NCCL_UINT8, (int)rank, c->comm, d->config.stream);
@@ -179,10 +179,9 @@ static gw_err_t exchange_tags(struct coll_nccl *c, enum gw_coll_tag_kind kind, u
     const struct gw_coll_device_config *g = &c->base.config;
     struct gw_coll_tag *own = NULL, *all = NULL;
     if (g->stage_ranks == 1) return GW_OK;
-    uint32_t first = c->ins;
     TRY(want_tags(c, g->stage_ranks, &all, ctx));
     for (uint32_t i = 0; i < g->stage_ranks; i++)
-        c->want[first + i] = tag_of(c, kind, g->stage_first + i, count, digest);
+        c->want[all - c->in + i] = tag_of(c, kind, g->stage_first + i, count, digest);
     TRY(put_tag(c, tag_of(c, kind, g->self, count, digest), &own, ctx));
     return gather_bytes(c, own, all, sizeof *own, ctx);
 }

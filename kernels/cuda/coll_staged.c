@@ -138,6 +138,8 @@ static void abort_frames(struct gw_coll_device *d)
 static bool close_staged(struct gw_coll_device *d)
 {
     struct coll_staged *c = of(d);
+    /* The others may still need what this rank has sent last; a failure is theirs to find. */
+    if (d->failed.code == GW_OK && gw_coll_flush(c->coll, NULL) != GW_OK) gw_coll_abort(c->coll);
     for (int i = 0; i < 2; i++)
         if (c->event[i]) d->config.ops->event_destroy(d->config.device, c->event[i]);
     return true; /* what is under way names pinned memory alone: coll_device.c waits for the stream */

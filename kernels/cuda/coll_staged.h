@@ -16,7 +16,8 @@
  *     the device fails                            GW_ERR_CUDA
  *     gw_coll_device_abort                        GW_ERR_IO "aborted", in a wait for the device as in one for a peer
  *
- * In every case the collectives under it are aborted, too: their sockets tell the others when their owner closes them.
+ * In every case the collectives under it are aborted, too: their sockets tell the others when their owner closes them. If
+ * nothing has failed, destroy first waits until the sockets have taken what was sent (gw_coll_flush).
  *
  * Owner: as coll_device.h's; coll is borrowed until destroy, and the caller's again for GW_COLL_CONTROL frames at any time.
  * Thread: as coll.h's and coll_device.h's, the same for both. Units: bytes. Errors: as above. Source: own design. */

@@ -44,6 +44,7 @@ struct device_group {
     struct gw_nccl_id id;
     struct coll_mesh mesh;
     gw_err_t (*run)(struct device_rank *r);
+    uint32_t fail_at; /* for tests that have a rank's device fail */
 };
 
 struct device_rank {
@@ -59,8 +60,9 @@ struct device_rank {
     struct gw_coll_device *coll;
     gw_err_t err;
     struct gw_err_ctx ctx;
-    bool rest;     /* what destroy said */
-    uint32_t lost; /* pieces of memory that were not given back */
+    bool rest;      /* what destroy said */
+    uint32_t taken; /* pieces of memory that are the test's own */
+    uint32_t lost;  /* others that were not given back */
 };
 
 static inline uint32_t device_ranks(const struct device_group *g)
@@ -207,6 +209,7 @@ static inline float *device_take(struct device_rank *r, size_t elems)
     if (host_stream_ops.alloc(&r->device, elems * sizeof(float), &memory, NULL) != GW_OK) abort();
     atomic_store(&r->device.calls, 0);
     r->device.fail_at = fail_at;
+    r->taken++;
     return memory;
 }
 
@@ -223,7 +226,7 @@ static inline void device_close(struct device_rank *r)
     r->device.fail_at = 0;
     r->rest = gw_coll_device_destroy(r->coll);
     gw_coll_destroy(r->frames);
-    r->lost = host_device_close(&r->device) - 2; /* the test's own */
+    r->lost = host_device_close(&r->device) - r->taken;
 }
 
 static inline void *device_rank_main(void *arg)
@@ -254,8 +257,13 @@ static inline void device_run(struct device_group *g, struct device_rank *ranks,
 
 static inline void device_assert_well(const struct device_rank *ranks, uint32_t len)
 {
+    uint32_t failed = 0;
     for (uint32_t i = 0; i < len; i++) {
-        if (ranks[i].err != GW_OK) fail_msg("rank %u: %s", i, ranks[i].ctx.text);
+        if (ranks[i].err != GW_OK) print_error("rank %u: %s\n", i, ranks[i].ctx.text);
+        failed += ranks[i].err != GW_OK;
+    }
+    assert_int_equal(failed, 0);
+    for (uint32_t i = 0; i < len; i++) {
         assert_true(ranks[i].rest);
         assert_int_equal(ranks[i].lost, 0);
     }

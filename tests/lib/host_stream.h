@@ -10,7 +10,7 @@
 
 #include "kernels/cuda/stream.h"
 
-#define HOST_STREAM_TASKS 512
+#define HOST_STREAM_TASKS 2048
 
 /* How a stand-in for a library puts its work on a stream that it knows by its address alone: it is the first of the stream's
  * members. `run` gets memory of its own, which it frees. */
