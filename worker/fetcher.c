@@ -89,6 +89,7 @@ static void leave(struct gw_fetcher *f, struct task *t)
         s->blocks_store += t->from[i] == GW_PULL_STORE;
         s->blocks_lost += t->from[i] == GW_PULL_LOST;
     }
+    s->background += t->pull->background;
     pthread_mutex_unlock(&f->lock);
 }
 

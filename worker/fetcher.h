@@ -45,6 +45,7 @@ struct gw_fetcher_config {
 struct gw_fetcher_stats {
     uint64_t blocks_had, blocks_peer, blocks_store, blocks_lost;
     uint64_t peer_bytes, corrupt_pages;
+    uint64_t background; /* pulls that gave way to those who compute */
 };
 
 gw_err_t gw_fetcher_create(const struct gw_fetcher_config *config, struct gw_fetcher **out) GW_MUST_USE;

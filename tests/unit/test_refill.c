@@ -169,6 +169,27 @@ static void test_turn_long_warm_comes_in_parts_and_lets_others_in_between(void *
     gw_job_destroy(urgent);
 }
 
+static uint64_t pulls_in_background(const struct scene *s)
+{
+    return gw_fetcher_stats(s->ground.host.fetcher).background;
+}
+
+static void test_turn_what_nobody_waits_for_gives_way(void **state)
+{
+    struct scene *s = *state;
+    struct gw_job *waited = job_of(1, SHORT), *ahead = job_of(2, SHORT);
+    bool warm;
+    leave_blocks(s, waited, SHORT);
+    leave_blocks(s, ahead, SHORT);
+    add(s, waited, false);
+    assert_ptr_equal(wait_ready(s, &warm), waited);
+    assert_int_equal(pulls_in_background(s), 0);
+    add(s, ahead, true);
+    assert_ptr_equal(wait_ready(s, &warm), ahead);
+    assert_int_equal(pulls_in_background(s), 1);
+    gw_job_destroy(waited);
+}
+
 static void test_turn_same_block_of_two_requests_is_pulled_once(void **state)
 {
     struct scene *s = *state;
@@ -209,6 +230,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_turn_whole_blocks_are_found_by_name_afterwards),
         TEST(test_turn_long_warm_comes_in_parts_and_lets_others_in_between),
+        TEST(test_turn_what_nobody_waits_for_gives_way),
         TEST(test_turn_same_block_of_two_requests_is_pulled_once),
         TEST(test_drop_under_way_keeps_the_blocks_and_gives_no_job),
     };
