@@ -66,8 +66,13 @@ def with_tokenizer(model, work):
 
 
 class Bench:
+    """A controller, and workers one by one, of which each gets `flags` too."""
+
+    flags = ()
+
     def __init__(self, args, stack, way):
         self.args, self.stack, self.way = args, stack, way
+        self.flags = ["--pin"] if args.pin else self.flags
         self.work = stack.enter_context(tempfile.TemporaryDirectory(prefix="godwit-moves-"))
         self.model = with_tokenizer(args.model, self.work)
         self.key = os.path.join(self.work, "key")
@@ -134,7 +139,7 @@ class Bench:
             name, "godwit-worker", "--model", self.model, "--cluster-key-file", self.key,
             "--controller", f"127.0.0.1:{self.links}", "--worker-id", name, "--instance-id", f"i-{name}",
             "--threads", 1 if self.way == "reshape" else self.args.threads, "--kv-tokens", self.args.kv_tokens, "--term-grace-s", GRACE_S,
-            "--kv-restore", "recompute" if self.way == "recompute" else "fetch", *store,
+            "--kv-restore", "recompute" if self.way == "recompute" else "fetch", *store, *self.flags,
         )  # fmt: skip
         return name
 
@@ -143,11 +148,10 @@ class Bench:
         self.wait(lambda: name in self.serving(), f"{name} serves")
         return name
 
-    def stored_all(self):
-        """Has the store everything that was offered?"""
-        text = self.ask("/metrics")
-        found = dict(re.findall(r"^godwit:checkpoint_blocks_total\{[^}]*state=\"(\w+)\"\} (\d+)", text, re.M))
-        return not found or int(found.get("offered", 0)) <= sum(int(v) for k, v in found.items() if k != "offered")
+    def blocks(self):
+        """How many were sealed, and how many of these are stored."""
+        sample = r'^godwit:checkpoint_blocks\{[^}]*state="(\w+)"\} (\d+)'
+        return {state: int(n) for state, n in re.findall(sample, self.ask("/metrics"), re.M)}
 
     def begin(self, tokens):
         """A stream that has begun."""
@@ -229,6 +233,7 @@ def main():
     ap.add_argument("--ways", default=",".join(WAYS))
     ap.add_argument("--rounds", type=int, default=3)
     ap.add_argument("--threads", type=int, default=0)
+    ap.add_argument("--pin", action="store_true", help="each worker's threads to cores, as on a machine of its own")
     ap.add_argument("--kv-tokens", type=int, default=20000)
     ap.add_argument("--settle-s", type=float, default=5.0, help="before a kill: what was sealed may reach the store")
     ap.add_argument("--gaps", action="store_true", help="also print each stream's gaps, a bar where its worker is told to go")
