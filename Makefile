@@ -256,6 +256,10 @@ build/$(1)/godwit-watch: build/$(1)/cloud/main_watch.o $(call libs,$(1),CLOUD BA
 build/$(1)/tests/cloud_call: build/$(1)/tests/lib/main_cloud_call.o $(call libs,$(1),CLOUD BASE)
 	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(CLOUD_LIBS) -o $$@
 
+# Workers that compute nothing, for the tests of large fleets.
+build/$(1)/tests/fake_fleet: build/$(1)/tests/lib/main_fake_fleet.o $(call libs,$(1),WORKER MIGRATE BASE)
+	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -o $$@
+
 build/$(1)/tests/sim/godwit-sim: $(SIM:%.c=build/$(1)/%.o) $(call libs,$(1),CORE PLAN MIGRATE BASE)
 	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -o $$@
 
@@ -352,7 +356,7 @@ E2E := tests/e2e/test_install.py@600 tests/e2e/test_openai.py@300 tests/e2e/test
        tests/e2e/test_bad_model.py@300 tests/e2e/test_recovery.py@300 tests/e2e/test_churn.py@600
 E2E += tests/e2e/test_plan.py@300 tests/e2e/test_layouts.py@600
 E2E += tests/e2e/test_cloud_watch.py@300 tests/e2e/test_cloud_aws.py@300 tests/e2e/test_cloud_groups.py@300 tests/e2e/test_terraform.py@300
-E2E += tests/e2e/test_capacity.py@300
+E2E += tests/e2e/test_capacity.py@300 tests/e2e/test_storm.py@120
 E2E += tests/e2e/test_netns.py@120 tests/e2e/test_hosts.py@300
 E2E += tests/e2e/test_layout_cli.py@300 tests/e2e/test_failpoints.py@400
 E2E += tests/e2e/test_resume.py@300 tests/e2e/test_standby.py@300 tests/e2e/test_handover.py@300
@@ -407,7 +411,7 @@ check: ## what to run before a commit: lint, unit tests, short simulator and end
 	@$(RUN) --jobs $(JOBS) $(TESTS_ASAN) $(SIM_SHORT) --serial $(E2E_SHORT)
 
 TESTS = $(TESTS_ASAN) $(TESTS_RELEASE) $(TESTS_TSAN)
-test-build: build/asan/tests/cloud_call build/release/tests/cloud_call
+test-build: build/asan/tests/cloud_call build/release/tests/cloud_call build/asan/tests/fake_fleet
 test-build: all asan $(TESTS) $(SIM_PROGRAM) $(SIM_SESSIONS) $(FUZZ:%=build/asan/tests/fuzz/%)
 
 test: ## install what the tests need, build release and ASan + UBSan, run everything but the long runs
