@@ -63,10 +63,7 @@ static gw_err_t parse_flags(int argc, char **argv, struct gw_worker_options *o, 
          "KV of requests that ran elsewhere: fetch it from who has it, recompute it, or auto: what is "
          "predicted to be faster"},
         {"weights", GW_FLAG_STRING, &o->weights, "FORMAT",
-         "file: as the model's files have them; int8: quantized when loaded, half or a quarter of the bytes, "
-         "and a "
-         "little loss. The same for controller and workers",
-         0, 0},
+         "file: as the model's files have them; int8: quantized when loaded. The controller's, too", 0, 0},
         {"weights-from", GW_FLAG_STRING, &o->weights_from_name, "HOW",
          "where missing weights are loaded from: disk, peers (other workers, wherever they have them), or "
          "auto: as "

@@ -12,7 +12,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/args.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/hash.h"
@@ -23,6 +22,7 @@
 #include "controller/cli/procs.h"
 #include "controller/cli/settled.h"
 #include "controller/cli/up_controller.h"
+#include "controller/cli/up_options.h"
 
 #define POLL_MS         100 /* how stale the state file may be */
 #define START_TIMEOUT_S 120 /* hashing a large model takes long the first time */
@@ -31,17 +31,8 @@
 #define PATH_BYTES      (PATH_MAX + 64)
 #define WORKER_ARGS_MAX 32
 
-struct options {
-    const char *model, *host, *state, *log_dir, *worker_connect, *isa, *api_keys, *layout, *kv_restore,
-        *weights, *weights_from;
-    int64_t workers, port, admin_port, worker_port, threads, kv_tokens, memory_limit;
-    double replace_after_s, term_grace_s;
-    const char *store;
-    bool redis;
-};
-
 struct up {
-    struct options o;
+    struct up_options o;
     struct local_redis redis;
     const char *store; /* what workers are told */
     struct event_base *loop;
@@ -508,89 +499,14 @@ static gw_err_t up_start(struct up *up, struct gw_err_ctx *ctx)
     return run(up, ctx);
 }
 
-static int default_threads(int64_t workers)
-{
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    return cores > workers ? (int)(cores / workers) : 1;
-}
-
-static gw_err_t parse(struct up *up, int argc, char **argv, bool *help, struct gw_err_ctx *ctx)
-{
-    struct options *o = &up->o;
-    const struct gw_flag flags[] = {
-        {"model", GW_FLAG_STRING, &o->model, "DIR", "model directory in Hugging Face form", 0, 0},
-        {"workers", GW_FLAG_INT, &o->workers, "N", "CPU workers", 1, 64},
-        {"host", GW_FLAG_STRING, &o->host, "ADDR", "address of the HTTP front", 0, 0},
-        {"port", GW_FLAG_INT, &o->port, "PORT", "its port, 0 = any free one", 0, 65535},
-        {"admin-port", GW_FLAG_INT, &o->admin_port, "PORT", "port of the admin listener, 0 = any free one", 0,
-         65535},
-        {"worker-port", GW_FLAG_INT, &o->worker_port, "PORT", "port that workers dial, 0 = any free one", 0,
-         65535},
-        {"worker-connect", GW_FLAG_STRING, &o->worker_connect, "HOST:PORT",
-         "what workers dial instead (a proxy before the worker port)", 0, 0},
-        {"state", GW_FLAG_STRING, &o->state, "FILE", "write a JSON state file once ready and at each change",
-         0, 0},
-        {"replace-after", GW_FLAG_DOUBLE, &o->replace_after_s, "S",
-         "a lost worker is replaced after so many seconds", 0, 86400},
-        {"threads-per-worker", GW_FLAG_INT, &o->threads, "N", "threads of each worker, 0 = cores / workers",
-         0, 256},
-        {"term-grace-s", GW_FLAG_DOUBLE, &o->term_grace_s, "S", "notice that a worker gets by SIGTERM", 0,
-         3600},
-        {"kv-tokens", GW_FLAG_INT, &o->kv_tokens, "N",
-         "KV capacity of each worker in tokens, 0 = its default", 0, 1e9},
-        {"memory-limit", GW_FLAG_INT, &o->memory_limit, "BYTES",
-         "of each worker, for its weights and KV, 0 = its default", 0, 9e15},
-        {"layout", GW_FLAG_STRING, &o->layout, "LAYOUT",
-         "replicas (workers of one machine share its cores: cutting gains nothing unless memory is short), "
-         "auto, or a "
-         "shape such as tp4, 2xtp2, 3+3+2 (godwit-controller --help)",
-         0, 0},
-        {"kv-restore", GW_FLAG_STRING, &o->kv_restore, "HOW",
-         "of each worker: auto, fetch or recompute the KV of requests that ran elsewhere", 0, 0},
-        {"weights", GW_FLAG_STRING, &o->weights, "FORMAT", "file: as the model's files have them; int8", 0,
-         0},
-        {"weights-from", GW_FLAG_STRING, &o->weights_from, "HOW", "of each worker: disk, peers, or auto", 0,
-         0},
-        {"redis", GW_FLAG_BOOL, &o->redis, NULL,
-         "start a redis-server as the workers' store of KV pages, instead of their own memory", 0, 0},
-        {"store", GW_FLAG_STRING, &o->store, "URL[,...]", "a Redis that is there (godwit-worker --help)", 0,
-         0},
-        {"isa", GW_FLAG_STRING, &o->isa, "ISA", "auto, avx512vnni, avx512bf16, avx512, avx2 or c", 0, 0},
-        {"api-keys", GW_FLAG_STRING, &o->api_keys, "FILE", "lines tenant:key; without it no key is asked for",
-         0, 0},
-        {"log-dir", GW_FLAG_STRING, &o->log_dir, "DIR", "keep logs there (default: a temporary directory)", 0,
-         0},
-        {0}};
-    TRY(gw_args_parse(argc, argv, flags, NULL, 0, NULL, help, ctx));
-    if (*help)
-        gw_args_help("godwit up --model DIR [flags]",
-                     "Starts a controller and workers on this machine and plays the cloud: a worker that is\n"
-                     "killed, frozen or reclaimed (kill -TERM) is replaced. Ends everything on Ctrl-C.",
-                     flags);
-    if (o->threads == 0) o->threads = default_threads(o->workers);
-    return GW_OK;
-}
-
 int gw_up_main(int argc, char **argv)
 {
     struct gw_err_ctx ctx = {0};
     bool help = false;
     struct up *up = calloc(1, sizeof *up);
     if (!up) return 1;
-    up->o = (struct options){.host = "127.0.0.1",
-                             .workers = 4,
-                             .port = 8000,
-                             .admin_port = 8001,
-                             .replace_after_s = 3,
-                             .term_grace_s = 30,
-                             .isa = "auto",
-                             .kv_restore = "auto",
-                             .weights = "file",
-                             .weights_from = "auto",
-                             .store = "peers",
-                             .layout = "replicas"};
     signal(SIGPIPE, SIG_IGN);
-    gw_err_t err = parse(up, argc, argv, &help, &ctx);
+    gw_err_t err = up_options_parse(argc, argv, &up->o, &help, &ctx);
     if (err == GW_OK && !help) {
         err = up_start(up, &ctx);
         if (err != GW_OK) up->exit_status = 1;
