@@ -63,7 +63,7 @@ KERNELS += kernels/cpu/route.c kernels/cpu/gather.c kernels/cpu/scatter_add.c ke
 KERNELS += kernels/pick.c kernels/cpu/pick.c kernels/cpu/pick_c.c kernels/cpu/pick_avx2.c kernels/cpu/pick_avx512.c
 # Collectives over device memory: no header of CUDA or NCCL, both are loaded when they are there
 KERNELS += kernels/cuda/nccl_api.c kernels/cuda/nccl_end.c kernels/cuda/coll_tag.c kernels/cuda/coll_device.c kernels/cuda/coll_nccl.c \
-           kernels/cuda/coll_staged.c
+           kernels/cuda/coll_staged.c kernels/cuda/stream_cuda.c
 WORKER := worker/link.c worker/link_queue.c worker/safetensors.c worker/model_config.c worker/rope_config.c worker/cells.c worker/model.c worker/cell_store.c worker/weights.c worker/rope.c \
           worker/page_pool.c worker/page_dir.c worker/shelf.c worker/fetcher.c worker/copier.c worker/refill.c worker/block_manager.c worker/wish.c worker/part.c worker/cut.c worker/candidates.c worker/sampler.c \
           worker/job.c worker/scheduler.c worker/place.c worker/answers.c worker/forward.c worker/step_desc.c worker/rank.c worker/engine.c worker/engine_jobs.c \
@@ -164,7 +164,7 @@ UNIT_MIGRATE += test_page_seal test_store_redis test_redis_tls test_store_faults
 UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_kernels_rows test_kernels_attention test_kernels_digest test_kernels_pick
 UNIT_KERNELS += test_kernels_moe test_kernels_int8
 UNIT_KERNELS += test_share_tree test_coll test_coll_frames test_coll_failures
-UNIT_COLL_DEVICE := test_coll_nccl test_coll_nccl_failures test_coll_staged
+UNIT_COLL_DEVICE := test_coll_nccl test_coll_nccl_failures test_coll_staged test_stream_cuda
 UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safetensors test_sampler \
                test_block_manager test_rope test_engine_exact_branches test_engine_reference test_scheduler \
                test_engine test_worker_options test_worker_prove test_ranks test_parts test_step_desc test_place test_cell_store test_member
@@ -263,7 +263,10 @@ build/$(1)/tests/fake_fleet: build/$(1)/tests/lib/main_fake_fleet.o $(call libs,
 build/$(1)/tests/sim/godwit-sim: $(SIM:%.c=build/$(1)/%.o) $(call libs,$(1),CORE PLAN MIGRATE BASE)
 	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -o $$@
 
-# The stand-in for libnccl, which the tests load as they would that.
+# The stand-ins for libcudart and libnccl, which the tests load as they would those.
+build/$(1)/tests/lib/fake_cudart.so: tests/lib/fake_cudart.c build/$(1)/flags
+	@mkdir -p $$(@D)
+	@echo "  LINK  $$@"; $$(CC) $$(CPPFLAGS) $$(CFLAGS) $$(CFLAGS_$(1)) -fPIC -fvisibility=hidden -shared $$(filter %.c,$$^) -o $$@
 build/$(1)/tests/lib/fake_nccl.so: tests/lib/fake_nccl.c base/clock.c base/rng.c tests/lib/fake_nccl.h tests/lib/host_stream.h \
 		kernels/cuda/nccl_api.h kernels/cuda/stream.h build/$(1)/flags
 	@mkdir -p $$(@D)
@@ -273,7 +276,7 @@ $(call unit_rule,$(1),UNIT_BASE,BASE)
 $(call unit_rule,$(1),UNIT_MIGRATE,MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_KERNELS,KERNELS MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_COLL_DEVICE,COLL_DEVICE_TEST KERNELS BASE)
-$(UNIT_COLL_DEVICE:%=build/$(1)/tests/unit/%): | build/$(1)/tests/lib/fake_nccl.so
+$(UNIT_COLL_DEVICE:%=build/$(1)/tests/unit/%): | build/$(1)/tests/lib/fake_nccl.so build/$(1)/tests/lib/fake_cudart.so
 $(call unit_rule,$(1),UNIT_WORKER,WORKER KERNELS MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_LOSS,WORKER KERNELS TEXT MIGRATE BASE)
 $(call unit_rule,$(1),UNIT_CORE,CORE MIGRATE BASE)
@@ -349,7 +352,7 @@ TSAN += test_journal test_handover
 TSAN += test_store_faults test_store_peer test_store_mix
 TSAN += test_stores test_checkpoint
 TSAN += test_cell_line test_cell_load
-TSAN += $(UNIT_COLL_DEVICE)
+TSAN += test_coll_nccl test_coll_staged
 # End-to-end scripts: PATH[,ARG...][@seconds allowed]. SHORT are part of `make check`, LONG of `make test-full` only.
 E2E_SHORT := tests/lint/test_lint.py@120 tests/e2e/test_harness.py@120 tests/e2e/test_curl.py@120
 E2E := tests/e2e/test_install.py@600 tests/e2e/test_openai.py@300 tests/e2e/test_bad_input.py@300 \
