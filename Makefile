@@ -209,7 +209,8 @@ FUZZ += fuzz_cloud_metadata fuzz_cloud_api
 # CUDA's operations. nvcc builds them (make cuda); their tests run the same sources on the host shim.
 CUDA_OPS := kernels/cuda/embed.cu kernels/cuda/rmsnorm.cu kernels/cuda/rope_append.cu kernels/cuda/silu_mul.cu kernels/cuda/gather.cu \
             kernels/cuda/scatter_add.cu kernels/cuda/tree_add.cu kernels/cuda/pages.cu \
-            kernels/cuda/attention_prefill.cu kernels/cuda/attention_decode.cu kernels/cuda/matmul.cu
+            kernels/cuda/attention_prefill.cu kernels/cuda/attention_decode.cu kernels/cuda/matmul.cu \
+            kernels/cuda/route.cu kernels/cuda/weigh.cu
 CUDA_SHIM := tests/lib/cuda_shim.cpp tests/lib/cuda_shim_warp.cpp tests/lib/cuda_shim_faults.cu
 UNIT_CUDA := test_cuda_shim test_cuda_rows test_cuda_attention test_cuda_matmul
 
@@ -369,6 +370,8 @@ E2E += tests/e2e/test_models.py@400
 E2E += tests/e2e/test_weights.py@300 tests/e2e/test_int8.py@300
 # For one architecture: those of `make cuda` take minutes. Skipped where there is no nvcc.
 E2E += tests/lib/cuda_build.py,--archs,90a$(subst $() ,,$(CUDA_OPS:%=,%))@300
+# For one architecture: those of `make cuda` take minutes. Skipped where there is no nvcc.
+E2E += tests/lib/cuda_build.py,--archs,90a$(subst $() ,,$(CUDA_OPS:%=,%))@900
 E2E_LONG :=
 # Programs that print `bench` lines: C ones (tests/bench/<name>.c, run on the release build) and scripts.
 BENCH := bench_kernels bench_int8 bench_coll bench_engine bench_sampler bench_plan
@@ -466,6 +469,11 @@ fuzz: $(FUZZ:%=build/asan/tests/fuzz/%)
 		timeout $(FUZZ_S) build/asan/tests/fuzz/fuzz_$$f --runs 1000000000 --seed $$RANDOM tests/fuzz/corpus/$$f; \
 		[ $$? = 124 ] || exit 1; done
 endif
+
+.PHONY: cuda
+CUDA_ARCHS ?= 75 80 89 90a 100
+cuda: ## compile CUDA's operations by nvcc for CUDA_ARCHS (75 80 89 90a 100), and see that attention does not spill
+	@tests/lib/cuda_build.py --archs '$(CUDA_ARCHS)' $(CUDA_OPS)
 
 # ---- installing --------------------------------------------------------------------------------------------------
 

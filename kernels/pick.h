@@ -95,14 +95,14 @@ void gw_pick_undo(float *x, uint32_t first, uint32_t columns, const struct gw_pi
 struct gw_pick_sum gw_pick_tree(struct gw_pick_sum *sums, uint32_t shares, float inverse);
 
 /* A logit and its id as one word: ascending words are best first. -0 counts as 0, as do denormals (DAZ). */
-static inline uint64_t gw_pick_word(float logit, uint32_t id)
+GW_BOTH static inline uint64_t gw_pick_word(float logit, uint32_t id)
 {
     uint32_t bits = gw_f32_bits(logit + 0.0f);
     uint32_t ascending = bits >> 31 ? ~bits : bits | 0x80000000u;
     return (uint64_t)~ascending << 32 | id;
 }
 
-static inline float gw_pick_word_logit(uint64_t word)
+GW_BOTH static inline float gw_pick_word_logit(uint64_t word)
 {
     uint32_t ascending = ~(uint32_t)(word >> 32);
     return gw_f32_of_bits(ascending >> 31 ? ascending & 0x7FFFFFFFu : ~ascending);

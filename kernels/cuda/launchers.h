@@ -67,6 +67,12 @@ gw_err_t gw_cuda_rope_append(gw_cuda_stream stream, const struct gw_cuda_qkv *qk
 gw_err_t gw_cuda_silu_mul(gw_cuda_stream stream, void *y, enum gw_dtype act, const float *gate_up, uint32_t m,
                           uint32_t shares, uint32_t share_cols, struct gw_err_ctx *ctx) GW_MUST_USE;
 
+gw_err_t gw_cuda_route(gw_cuda_stream stream, uint32_t *ids, float *weights, const float *logits, uint32_t m,
+                       uint32_t experts, uint32_t top, bool over_taken, struct gw_err_ctx *ctx) GW_MUST_USE;
+
+gw_err_t gw_cuda_weigh(gw_cuda_stream stream, float *y, const float *x, uint32_t n, float top, float inverse,
+                       struct gw_err_ctx *ctx) GW_MUST_USE;
+
 gw_err_t gw_cuda_gather(gw_cuda_stream stream, void *y, const void *x, enum gw_dtype type,
                         const uint32_t *rows, uint32_t m, uint32_t k, struct gw_err_ctx *ctx) GW_MUST_USE;
 

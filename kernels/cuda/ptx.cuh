@@ -80,7 +80,8 @@ __device__ static inline float gw_fma_pair(uint32_t a, uint32_t b, float c)
     return fmaf(gw_f32_of_bf16((uint16_t)(a >> 16)), gw_f32_of_bf16((uint16_t)(b >> 16)), c);
 }
 
-__device__ static inline void gw_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2])
+/* Not inline: unrolled a hundred times over, it would take the compiler minutes. */
+__device__ static __noinline__ void gw_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2])
 {
     int lane = (int)(threadIdx.x % GW_WARP), row = lane / 4 * 4, column = lane % 4 * 8;
     for (int half = 0; half < 2; half++)

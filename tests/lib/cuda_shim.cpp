@@ -64,9 +64,9 @@ struct fiber {
     unsigned copies_len, group; /* group: the one that requests go to */
 };
 
-/* Lanes of a warp that are at a warp operation, that have ended, that the block has. */
+/* Lanes of a warp: that could run, that are at a warp operation, that have ended, that the block has. */
 struct warp {
-    uint32_t waiting, ended, there;
+    uint32_t ready, waiting, ended, there;
 };
 
 struct shared_array {
@@ -82,7 +82,8 @@ struct allowed {
 struct device {
     fiber fibers[THREADS_MAX];
     warp warps[THREADS_MAX / 32];
-    unsigned ready[THREADS_MAX];
+    unsigned order[THREADS_MAX / 32]; /* of the block's warps */
+    bool in_order;                    /* a later one runs when the earlier ones cannot; else any may */
     unsigned threads, ready_len, done, at_barrier;
     fiber *current;
     void *main_sp, *main_fake_stack;
@@ -153,12 +154,25 @@ void to_main(fiber *from)
     __sanitizer_finish_switch_fiber(from->fake_stack, NULL, NULL);
 }
 
+/* One of the lanes of a mask that is not 0. */
+unsigned any_lane(uint32_t mask)
+{
+    unsigned from = (unsigned)draw(32);
+    uint32_t turned = from ? mask >> from | mask << (32 - from) : mask;
+    return ((unsigned)__builtin_ctz(turned) + from) % 32;
+}
+
+/* Somebody is ready. Warps that always go first, and so wait for nothing but what they say they wait for, find what a fair order
+ * hides: by the time that a fair order comes to use something, everybody has long made it. */
 fiber *choose()
 {
-    unsigned at = (unsigned)draw(g.ready_len);
-    fiber *f = &g.fibers[g.ready[at]];
-    g.ready[at] = g.ready[--g.ready_len];
-    return f;
+    unsigned warps = (g.threads + 31) / 32, at = g.in_order ? 0 : (unsigned)draw(warps);
+    while (g.warps[g.order[at]].ready == 0) at = (at + 1) % warps;
+    warp *w = &g.warps[g.order[at]];
+    unsigned lane = any_lane(w->ready);
+    w->ready &= ~(1u << lane);
+    g.ready_len--;
+    return &g.fibers[g.order[at] * 32 + lane];
 }
 
 /* Lets another fiber run; returns when `from` is chosen again. */
@@ -179,7 +193,8 @@ void leave(fiber *from)
 void make_ready(fiber *f)
 {
     f->state = READY;
-    g.ready[g.ready_len++] = f->index;
+    g.warps[f->index / 32].ready |= 1u << f->index % 32;
+    g.ready_len++;
 }
 
 /* All that have not ended are at the barrier: go on. */
@@ -283,12 +298,24 @@ void tell_who_waits()
                  warp->waits_at, warp->mask);
 }
 
+/* The block's warps in an order of their own, which every second block keeps to. */
+void draw_order(unsigned warps)
+{
+    g.in_order = draw(2) == 0;
+    for (unsigned i = 0; i < warps; i++) {
+        unsigned other = (unsigned)draw(i + 1);
+        g.order[i] = g.order[other];
+        g.order[other] = i;
+    }
+}
+
 void run_block(const gw_shim_place &block, size_t shared_bytes)
 {
     g.threads = block.threads.x * block.threads.y * block.threads.z;
     g.ready_len = g.done = g.at_barrier = 0;
     g.dynamic = poisoned(shared_bytes);
     memset(g.warps, 0, sizeof g.warps);
+    draw_order((g.threads + 31) / 32);
     for (unsigned i = 0; i < g.threads; i++) {
         fiber_init(&g.fibers[i], i, block);
         g.warps[i / 32].there |= 1u << i % 32;

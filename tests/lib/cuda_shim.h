@@ -2,7 +2,8 @@
  *
  * One fiber per CUDA thread, one block at a time, on the calling OS thread. A fiber runs until it waits (barrier, warp
  * operation) or ends; who goes on then, and which block comes next, is drawn from a seed that is printed
- * (GW_SHIM_SEED=... replays it). The source is given this header by `-include`, in place of what nvcc brings.
+ * (GW_SHIM_SEED=... replays it); in half of the blocks some warps always go first. The source is given this header by `-include`,
+ * in place of what nvcc brings.
  *
  *     found                                               how
  *     a barrier that some threads do not reach            nobody can go on: the launch fails and says who waits where

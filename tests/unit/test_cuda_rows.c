@@ -93,6 +93,63 @@ static void test_silu_mul_equals_cpu(void **state)
     gw_device_destroy(dev);
 }
 
+static void check_route(struct gw_device *dev, const float *logits, uint32_t experts, uint32_t top,
+                        bool over_taken)
+{
+    uint32_t *want = take(ROWS * top * 4), *got = take(ROWS * top * 4);
+    float *want_weights = take_f32(ROWS * top), *got_weights = take_f32(ROWS * top);
+    ops_c(profiles[0])->route(dev, want, want_weights, logits, ROWS, experts, top, over_taken);
+    LAUNCH(gw_cuda_route, got, got_weights, logits, ROWS, experts, top, over_taken);
+    assert_same_bits(got, want, ROWS * top * 4, "route: ids");
+    assert_same_bits(got_weights, want_weights, ROWS * top * 4, "route: weights");
+    free(want), free(got), free(want_weights), free(got_weights);
+}
+
+static void test_route_equals_cpu(void **state)
+{
+    (void)state;
+    struct gw_rng r = seeded_rng(__func__);
+    struct gw_device *dev = device_with(1);
+    static const uint32_t counts[] = {1, 7, 8, 33, 128, 1024};
+    for (size_t i = 0; i < 6; i++)
+        for (uint32_t top = 1; top <= 8 && top <= counts[i]; top += 3) {
+            float *logits = values_as(&r, GW_F32, ROWS * counts[i], true); /* has equal ones, -0 and 0 */
+            for (uint32_t at = 0; at < ROWS * counts[i]; at += 3) logits[at] = 0.75f;
+            for (int over = 0; over < 2; over++) check_route(dev, logits, counts[i], top, over);
+            free(logits);
+        }
+    gw_device_destroy(dev);
+}
+
+/* NaN is no reason to write an id that is none. */
+static void test_route_nan_gives_ids_of_experts(void **state)
+{
+    (void)state;
+    gw_device_enter_thread();
+    float logits[5] = {NAN, 1, NAN, NAN, NAN}, weights[3];
+    uint32_t ids[3];
+    LAUNCH(gw_cuda_route, ids, weights, logits, 1, 5, 3, true);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(ids[i], i); /* the only number, and the lowest of the others */
+}
+
+static void test_weigh_equals_cpu(void **state)
+{
+    (void)state;
+    struct gw_rng r = seeded_rng(__func__);
+    struct gw_device *dev = device_with(1);
+    for (size_t l = 0; l < LENGTHS; l++) {
+        uint32_t n = lengths[l];
+        float *x = values_as(&r, GW_F32, n, true), *want = take_f32(n), *got = take_f32(n);
+        for (uint32_t i = 0; i < n; i += 5) x[i] = i % 2 ? NAN : -INFINITY;
+        ops_c(profiles[0])->weigh(dev, want, x, n, 1.0f, 0.7f);
+        LAUNCH(gw_cuda_weigh, got, x, n, 1.0f, 0.7f);
+        assert_same_bits(got, want, n * 4, "weigh");
+        free(x), free(want), free(got);
+    }
+    gw_device_destroy(dev);
+}
+
 static void test_gather_equals_cpu(void **state)
 {
     (void)state;
@@ -203,6 +260,8 @@ static void test_launchers_shapes_outside_limits_are_refused(void **state)
     ASSERT_REFUSED(gw_cuda_silu_mul, x, GW_F32, x, UINT32_MAX, 2, 1);
     ASSERT_REFUSED(gw_cuda_tree_add, x, x, GW_SHARES_MAX + 1, 1);
     ASSERT_REFUSED(gw_cuda_tree_add, x, x, 0, 1);
+    ASSERT_REFUSED(gw_cuda_route, NULL, x, x, 1, 4, 5, true);
+    ASSERT_REFUSED(gw_cuda_route, NULL, x, x, 1, GW_EXPERTS_MAX + 1, 5, true);
     ASSERT_REFUSED(gw_cuda_pages, x, NULL, x, NULL, 1, 8);
 }
 
@@ -213,6 +272,9 @@ int main(void)
         cmocka_unit_test(test_rmsnorm_equals_cpu),
         cmocka_unit_test(test_rmsnorm_equals_float64_reference),
         cmocka_unit_test(test_silu_mul_equals_cpu),
+        cmocka_unit_test(test_route_equals_cpu),
+        cmocka_unit_test(test_route_nan_gives_ids_of_experts),
+        cmocka_unit_test(test_weigh_equals_cpu),
         cmocka_unit_test(test_gather_equals_cpu),
         cmocka_unit_test(test_scatter_add_equals_cpu),
         cmocka_unit_test(test_tree_add_equals_cpu_for_every_number_of_shares),

@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""Compiles the CUDA operations by nvcc, one object per source, and looks at what ptxas says of each kernel.
+
+Attention kernels may not spill: their loops live in registers, and a spill there is a bug in their tile. Prints TAP, a test per
+source; where there is no nvcc, one that is skipped.
+
+usage: tests/lib/cuda_build.py [--archs "75 80 90a"] [--out DIR] [--jobs N] SOURCE.cu...
+"""
+import argparse
+import concurrent.futures
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
+# What the source says is what is computed: as on the CPU with FTZ and DAZ (kernels/cuda/device.cuh).
+FLAGS = ["-std=c++17", "-O3", "-lineinfo", "-fmad=false", "-ftz=true", "-prec-div=true", "-prec-sqrt=true", "-Xptxas", "-v",
+         "-Werror", "all-warnings"]
+ENTRY = re.compile(r"Compiling entry function '([^']+)' for '([^']+)'")
+SPILLS = re.compile(r"(\d+) bytes spill stores, (\d+) bytes spill loads")
+LIMIT_S = 600  # of one source
+
+
+def find_nvcc():
+    home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
+    return shutil.which("nvcc") or shutil.which(os.path.join(home, "bin/nvcc"))
+
+
+def spilling(text):
+    """Kernels that spill: (name, arch, bytes stored, bytes loaded)."""
+    found, entry = [], ("?", "?")
+    for line in text.splitlines():
+        e, s = ENTRY.search(line), SPILLS.search(line)
+        entry = e.groups() if e else entry
+        if s and (int(s[1]) or int(s[2])):
+            found.append((*entry, int(s[1]), int(s[2])))
+    return found
+
+
+def build(nvcc, source, archs, out):
+    """None, or what went wrong, as lines."""
+    target = os.path.join(out, source.removesuffix(".cu") + ".o")
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    codes = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in archs]
+    try:
+        p = subprocess.run([nvcc, *FLAGS, *codes, "-I.", "-c", source, "-o", target], cwd=ROOT, stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT, text=True, errors="replace", timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        return [f"nvcc takes more than {LIMIT_S} s"]
+    if p.returncode:
+        return p.stdout.splitlines()[-30:]
+    if not ENTRY.search(p.stdout):
+        return ["ptxas tells of no kernel"]
+    if "attention" in os.path.basename(source):
+        return [f"{name} ({arch}) spills: {stores} bytes stored, {loads} loaded" for name, arch, stores, loads in
+                spilling(p.stdout)] or None
+    return None
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--archs", default="90a", help="by spaces or +, as in sm_<arch>")
+    ap.add_argument("--out", default="build/cuda")
+    ap.add_argument("--jobs", type=int, default=os.cpu_count())
+    ap.add_argument("sources", nargs="+")
+    args = ap.parse_args()
+    nvcc = find_nvcc()
+    if not nvcc:
+        print("1..1\nok 1 - cuda build # SKIP no nvcc")
+        return 0
+    archs, out = args.archs.replace("+", " ").split(), os.path.join(ROOT, args.out)
+    failed = 0
+    print(f"1..{len(args.sources)}", flush=True)
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        results = pool.map(lambda source: build(nvcc, source, archs, out), args.sources)
+        for number, (source, wrong) in enumerate(zip(args.sources, results), 1):
+            for line in wrong or []:
+                print(f"# {line}")
+            failed += wrong is not None
+            print(f"{'not ok' if wrong else 'ok'} {number} - {source} for {' '.join(archs)}", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
