@@ -4,10 +4,10 @@
  * from all ranks of the stage, and every rank finishes the tree. All additions are the device's (gw_row_sum), in one
  * order, whatever carries the roots; so every layout gives the same bits, and so do both carriers:
  *
- *     carrier                          between                           how
- *     ──────────────────────────────   ───────────────────────────────   ──────────────────────────────────────────
- *     nccl    kernels/cuda/coll_nccl.h    GPUs of one instance, one rank each  all-gather, send and recv by NCCL
- *     staged  kernels/cuda/coll_staged.h  instances; ranks that share a GPU    pinned memory and kernels/coll.h's frames
+ *     carrier                           between                                  how
+ *     ───────────────────────────────   ──────────────────────────────────────   ─────────────────────────────────────
+ *     "nccl"    (coll_nccl.h)           GPUs of one instance, a rank for each    all-gather, send and recv by NCCL
+ *     "staged"  (coll_staged.h)         instances; ranks that share a GPU        pinned memory, frames of kernels/coll.h
  *
  * NCCL's own sums are not used: their order depends on the number of ranks.
  *

@@ -23,12 +23,12 @@ struct gw_coll_carrier {
     const char *name;
     void (*begin)(struct gw_coll_device *d, uint64_t step); /* NULL: nothing to do */
     /* gw_coll_block(d, own), of `elems` of each root, to all others of the stage, and theirs to gw_coll_block(d, rank). */
-    gw_err_t (*gather)(struct gw_coll_device *d, size_t elems, struct gw_err_ctx *ctx) GW_MUST_USE;
+    gw_err_t (*gather)(struct gw_coll_device *d, size_t elems, struct gw_err_ctx *ctx);
     gw_err_t (*send)(struct gw_coll_device *d, uint32_t rank, const void *data, size_t bytes,
-                     struct gw_err_ctx *ctx) GW_MUST_USE;
+                     struct gw_err_ctx *ctx);
     gw_err_t (*recv)(struct gw_coll_device *d, uint32_t rank, void *data, size_t bytes,
-                     struct gw_err_ctx *ctx) GW_MUST_USE;
-    gw_err_t (*finish)(struct gw_coll_device *d, struct gw_err_ctx *ctx) GW_MUST_USE;
+                     struct gw_err_ctx *ctx);
+    gw_err_t (*finish)(struct gw_coll_device *d, struct gw_err_ctx *ctx);
     void (*wake)(struct gw_coll_device *d);    /* d->aborted was set, from any thread. NULL: nothing to do */
     void (*give_up)(struct gw_coll_device *d); /* after the first error: ends what is under way */
     bool (*close)(struct gw_coll_device *d);   /* before memory is freed; false: it may still be used */

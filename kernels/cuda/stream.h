@@ -29,24 +29,23 @@ struct gw_row_sum {
 };
 
 struct gw_stream_ops {
-    gw_err_t (*alloc)(void *self, size_t bytes, void **out, struct gw_err_ctx *ctx) GW_MUST_USE;
+    gw_err_t (*alloc)(void *self, size_t bytes, void **out, struct gw_err_ctx *ctx);
     void (*free)(void *self, void *memory);
     /* Page-locked memory of the host: copies from and to it do not hold up who asks for them. */
-    gw_err_t (*alloc_pinned)(void *self, size_t bytes, void **out, struct gw_err_ctx *ctx) GW_MUST_USE;
+    gw_err_t (*alloc_pinned)(void *self, size_t bytes, void **out, struct gw_err_ctx *ctx);
     void (*free_pinned)(void *self, void *memory);
 
-    gw_err_t (*event_create)(void *self, struct gw_event **out, struct gw_err_ctx *ctx) GW_MUST_USE;
+    gw_err_t (*event_create)(void *self, struct gw_event **out, struct gw_err_ctx *ctx);
     void (*event_destroy)(void *self, struct gw_event *event);
     gw_err_t (*event_record)(void *self, struct gw_event *event, struct gw_stream *stream,
-                             struct gw_err_ctx *ctx) GW_MUST_USE;
-    gw_err_t (*event_query)(void *self, struct gw_event *event, bool *done,
-                            struct gw_err_ctx *ctx) GW_MUST_USE;
+                             struct gw_err_ctx *ctx);
+    gw_err_t (*event_query)(void *self, struct gw_event *event, bool *done, struct gw_err_ctx *ctx);
 
     /* Each of to and from in device or pinned memory. */
     gw_err_t (*copy)(void *self, void *to, const void *from, size_t bytes, struct gw_stream *stream,
-                     struct gw_err_ctx *ctx) GW_MUST_USE;
+                     struct gw_err_ctx *ctx);
     gw_err_t (*sum)(void *self, const struct gw_row_sum *sum, struct gw_stream *stream,
-                    struct gw_err_ctx *ctx) GW_MUST_USE;
+                    struct gw_err_ctx *ctx);
 };
 
 #endif
