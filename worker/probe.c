@@ -19,7 +19,7 @@
 #define PIECE_K    2048u
 #define ROWS       256u
 #define READ_BYTES ((size_t)64 << 20) /* several times what a core's caches hold */
-#define PIECES_MAX 128u               /* READ_BYTES of bf16 */
+#define PIECES_MAX 256u               /* READ_BYTES of int8 */
 #define FLOP_MAX   16u                /* pieces: 2 GFLOP, some milliseconds on one good core */
 #define PASS_US    (4 * GW_US_PER_MS) /* long enough that waking threads does not count */
 #define BUDGET_US  (30 * GW_US_PER_MS)

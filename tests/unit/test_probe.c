@@ -42,8 +42,8 @@ static bool is_rounded(uint64_t rate)
 static void test_rates_are_rounded_and_possible(void **state)
 {
     (void)state;
-    static const char *const profiles[] = {"cpu-bf16dot-2", "cpu-f32-2"};
-    for (int i = 0; i < 2; i++) {
+    static const char *const profiles[] = {"cpu-bf16dot-2", "cpu-f32-2", "cpu-bf16-int8-1"};
+    for (int i = 0; i < 3; i++) {
         struct gw_probe_rates r = rates_of(profiles[i], GW_ISA_AUTO);
         assert_true(is_rounded(r.bytes_s) && is_rounded(r.flop_s));
         assert_in_range(r.bytes_s, 10000000, 1000000000000); /* 10 MB/s (sanitized) .. 1 TB/s on one core */
