@@ -369,8 +369,6 @@ E2E += tests/e2e/test_stores.py@400
 E2E += tests/e2e/test_models.py@400
 E2E += tests/e2e/test_weights.py@300 tests/e2e/test_int8.py@300
 # For one architecture: those of `make cuda` take minutes. Skipped where there is no nvcc.
-E2E += tests/lib/cuda_build.py,--archs,90a$(subst $() ,,$(CUDA_OPS:%=,%))@300
-# For one architecture: those of `make cuda` take minutes. Skipped where there is no nvcc.
 E2E += tests/lib/cuda_build.py,--archs,90a$(subst $() ,,$(CUDA_OPS:%=,%))@900
 E2E_LONG :=
 # Programs that print `bench` lines: C ones (tests/bench/<name>.c, run on the release build) and scripts.
