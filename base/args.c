@@ -185,7 +185,9 @@ static void print_default(const struct gw_flag *f)
         if (*(const char **)f->target) printf(" (default %s)", *(const char **)f->target);
         break;
     case GW_FLAG_INT: printf(" (default %lld)", (long long)*(int64_t *)f->target); break;
-    case GW_FLAG_DOUBLE: printf(" (default %g)", *(double *)f->target); break;
+    case GW_FLAG_DOUBLE:
+        if (!isnan(*(double *)f->target)) printf(" (default %g)", *(double *)f->target);
+        break;
     case GW_FLAG_BOOL:
         if (*(bool *)f->target) printf(" (default true)");
         break;

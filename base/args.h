@@ -8,7 +8,7 @@
  * `--name value`, `--name=value` (needed when the value begins with --); booleans: `--name` or
  * `--name=false`. Given twice, the last one counts. `--config FILE` holds lines `name = value` (# comments);
  * flags on the command line win over the file, whatever their order. Defaults are what the targets hold
- * before the call; --help shows them. Secrets are never flags: a flag names the file that holds one.
+ * before the call; --help shows them (a double that is NAN: there is none). Secrets are never flags: a flag names the file that holds one.
  *
  * Owner: strings point into argv or into memory kept until exit. Thread: start-up only.
  * Errors: GW_ERR_INPUT with a text that says what to do. Source: own design. */

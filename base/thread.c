@@ -1,5 +1,6 @@
 #include "base/thread.h"
 
+#include <assert.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -19,6 +20,13 @@ gw_err_t gw_thread_start(pthread_t *thread, size_t stack_bytes, void *(*body)(vo
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     pthread_attr_destroy(&attr);
     return rc == 0 ? GW_OK : gw_fail(ctx, GW_ERR_LIMIT, "no thread: %s", strerrordesc_np(rc));
+}
+
+void gw_thread_name(const char *name)
+{
+    int rc = pthread_setname_np(pthread_self(), name);
+    assert(rc == 0);
+    (void)rc;
 }
 
 void gw_thread_be_nice(int nice)

@@ -1,5 +1,5 @@
-/* Thread: starts one to which no signal is delivered (signals belong to the program's main thread), and makes one give way to
- * others.
+/* Thread: starts one to which no signal is delivered (signals belong to the program's main thread), names one, and makes one
+ * give way to others.
  *
  * Owner: the caller joins it. Thread: any. Units: bytes. Errors: GW_ERR_LIMIT when the system has no thread. Source: own
  * design. */
@@ -13,6 +13,9 @@
 /* stack_bytes 0: the system's default. */
 gw_err_t gw_thread_start(pthread_t *thread, size_t stack_bytes, void *(*body)(void *arg), void *arg,
                          struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* What `top -H` and /proc call the calling thread: at most 15 characters, "gw-" first. */
+void gw_thread_name(const char *name);
 
 /* The calling thread gives way to those that are less nice. There is no way back without privileges. */
 void gw_thread_be_nice(int nice);
