@@ -102,13 +102,15 @@ gw_err_t answer_request(const char *base, const char *method, struct gw_buf *pat
                        text ? text : "");
     if (!text || len < 0 || (size_t)len >= sizeof out->url || out->body.err != GW_OK)
         return gw_fail(ctx, GW_ERR_LIMIT, "the request is too long");
+    bool named = credentials->session_token[0] != '\0';
     snprintf(out->session_header, sizeof out->session_header, "Authorization: Bearer %s",
              credentials->session_token);
-    out->request = (struct gw_web_request){.method = method,
-                                           .url = out->url,
-                                           .headers = {out->session_header, "Content-Type: application/json"},
-                                           .timeout_us = TIMEOUT_US,
-                                           .body_max = GW_CLOUD_BODY_MAX};
+    out->request = (struct gw_web_request){
+        .method = method,
+        .url = out->url,
+        .headers = {"Content-Type: application/json", named ? out->session_header : NULL},
+        .timeout_us = TIMEOUT_US,
+        .body_max = GW_CLOUD_BODY_MAX};
     if (strcmp(method, "GET") == 0) return GW_OK;
     out->request.body = out->body.len ? gw_buf_cstr(&out->body) : "";
     out->request.body_len = out->body.len;

@@ -24,7 +24,7 @@ enum gw_cloud_verdict answer_refused(const char *provider, const struct gw_cloud
                                      const char *body, size_t body_len, const char *fix,
                                      struct gw_err_ctx *ctx);
 
-/* Headers and limits of a JSON request; path (its sticky error tells) is appended to place->endpoint, or to base. */
+/* Headers and limits of a JSON request; credentials without a token: nobody's; path (its sticky error tells) is appended to place->endpoint, or to base. */
 gw_err_t answer_request(const char *base, const char *method, struct gw_buf *path,
                         const struct gw_cloud_place *place, const struct gw_cloud_credentials *credentials,
                         struct gw_cloud_http *out, struct gw_err_ctx *ctx);

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "cloud/answer_internal.h"
+#include "cloud/azure_internal.h"
 
 #define BASE       "https://management.azure.com"
 #define VERSION    "api-version=2024-07-01"
@@ -62,6 +62,7 @@ static gw_err_t azure_write(const struct gw_cloud_place *place, const struct gw_
                          : ask->question == GW_CLOUD_SET_DESIRED     ? "PATCH"
                          : ask->question == GW_CLOUD_DELETE_INSTANCE ? "POST"
                                                                      : NULL;
+    if (ask->question == GW_CLOUD_SPOT_PRICES) return azure_prices_write(place, ask, page, out, ctx);
     if (!method) return gw_fail(ctx, GW_ERR_NOT_FOUND, "azure: no such question");
     if (!ask->group || !answer_path_ok(ask->group))
         return gw_fail(ctx, GW_ERR_INPUT,
@@ -99,8 +100,7 @@ static gw_err_t add_vm(struct gw_cloud_answer *a, const cJSON *item, struct gw_e
     return ok ? answer_add_instance(a, &in) : gw_fail(ctx, GW_ERR_PROTO, "an instance without its ids");
 }
 
-/* A whole URL of Azure's own; only its path is followed, at the address that we know. */
-static gw_err_t take_next(const char *link, struct gw_cloud_answer *a, struct gw_err_ctx *ctx)
+gw_err_t azure_take_next(const char *link, struct gw_cloud_answer *a, struct gw_err_ctx *ctx)
 {
     const char *host = strstr(link, "://"), *path = host ? strchr(host + 3, '/') : NULL;
     if (!link[0]) return GW_OK;
@@ -114,7 +114,7 @@ static gw_err_t read_list(const cJSON *tree, struct gw_cloud_answer *a, struct g
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(tree, "value"), *item;
     if (!cJSON_IsArray(list)) return gw_fail(ctx, GW_ERR_PROTO, "no list of instances");
     cJSON_ArrayForEach(item, list) TRY(add_vm(a, item, ctx));
-    return take_next(answer_text(tree, "nextLink"), a, ctx);
+    return azure_take_next(answer_text(tree, "nextLink"), a, ctx);
 }
 
 /* The set itself comes first (max is not known before), then the pages of its instances. */
@@ -138,10 +138,13 @@ static enum gw_cloud_verdict azure_read(const struct gw_cloud_ask *ask, int stat
     cJSON *tree = NULL;
     if (status / 100 != 2) return answer_refused("azure", ask, status, body, body_len, FIX, ctx);
     answer->next[0] = '\0';
-    if (ask->question != GW_CLOUD_DESCRIBE_GROUP) return GW_CLOUD_OK; /* accepted: it goes on by itself */
+    if (ask->question != GW_CLOUD_DESCRIBE_GROUP && ask->question != GW_CLOUD_SPOT_PRICES)
+        return GW_CLOUD_OK; /* accepted: it goes on by itself */
     gw_err_t err = gw_json_parse(body, body_len, GW_CLOUD_BODY_MAX, &tree, ctx);
     if (err == GW_OK && !cJSON_IsObject(tree)) err = gw_fail(ctx, GW_ERR_PROTO, "not an object");
-    if (err == GW_OK) err = read_describe(tree, answer, ctx);
+    if (err == GW_OK)
+        err = ask->question == GW_CLOUD_SPOT_PRICES ? azure_prices_read(tree, answer, ctx)
+                                                    : read_describe(tree, answer, ctx);
     cJSON_Delete(tree);
     if (err == GW_OK) return GW_CLOUD_OK;
     (void)gw_fail_prefix(ctx, GW_ERR_CLOUD, "azure: %s", gw_cloud_question_name(ask->question));

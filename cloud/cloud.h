@@ -12,7 +12,7 @@
  *     SET_DESIRED          absolute; raised only after the group was re-read    yes    yes    yes     yes
  *     DELETE_INSTANCE      this one, and the group's size with it               yes    yes    yes     yes
  *     COMPLETE_LIFECYCLE   the instance may go now; done if nobody waits        yes    -      -       -
- *     SPOT_PRICES          what spot instances of these types cost, by zone     yes    -      -       yes
+ *     SPOT_PRICES          what spot instances of these types cost, by zone     yes    -      yes     yes
  *     RECEIVE, FORGET      messages of the notice queue                         yes    -      -       -
  *
  * Instances are named by the cloud's id, never by a name that the next one may get again.

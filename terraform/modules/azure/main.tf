@@ -30,6 +30,7 @@ module "boot" {
 
   # Scale sets are named by their whole ids there.
   capacity = {
+    region = lower(replace(var.location, " ", "")) # whose spot prices are asked for
     spot = {
       name = trimprefix(azurerm_linux_virtual_machine_scale_set.worker["spot"].id, "/")
       min  = var.spot.min
