@@ -6,10 +6,11 @@
  *
  *     workspace    part [sequence][KV head][tile of 16 queries][chunk] of f32: o [16][HEAD_DIM] | max [16] | sum [16]
  *
- * Floor: 2 · positions · KV heads · head_dim · 2 bytes of KV; the workspace adds (head_dim + 2) · 16 · 8 per chunk, tile and KV
+ * Floor: 2 · positions · KV heads · head_dim · 2 bytes of KV (of int8: 2 · positions · KV heads · (head_dim + 4)); the workspace adds (head_dim + 2) · 16 · 8 per chunk, tile and KV
  * head, 1/8 of that at one tile (and is small enough to stay in L2).
  *
- * Limits: KV and activations of bf16, head_dim a multiple of 8, 256 at most. The grid is for length_max. */
+ * Limits: KV of bf16 or int8, activations of bf16, head_dim a multiple of 8, 256 at most. The grid is for length_max. */
+#include "kernels/cuda/attention_pages_int8.cuh"
 #include "kernels/cuda/attention_tiles.cuh"
 
 #define MERGE_PER_ROW (GW_ATTN_THREADS / GW_ATTN_ROWS) /* threads that share a query when parts are merged */
@@ -52,7 +53,7 @@ template <uint32_t HEAD_DIM> struct decode_sink {
     }
 };
 
-template <uint32_t HEAD_DIM>
+template <uint32_t HEAD_DIM, class Pages>
 __global__ static void __launch_bounds__(GW_ATTN_THREADS) attend(struct gw_attn_args a, struct workspace w)
 {
     GW_SHARED_DYNAMIC(memory);
@@ -62,12 +63,11 @@ __global__ static void __launch_bounds__(GW_ATTN_THREADS) attend(struct gw_attn_
     uint32_t first = blockIdx.x * GW_ATTN_CHUNK, last = min(first + GW_ATTN_CHUNK, queries.end);
     if (first >= queries.end || last <= queries.start) return;
     first = max(first, queries.start / GW_ATTN_TILE * GW_ATTN_TILE);
-    uint16_t *q = gw_as<uint16_t>(memory), *k = q + GW_ATTN_ROWS * (HEAD_DIM + GW_ATTN_PAD),
-             *v = k + GW_ATTN_TILE * (HEAD_DIM + GW_ATTN_PAD);
+    const Pages pages = {memory + gw_attn_q_bytes(HEAD_DIM, 1)};
     struct decode_sink<HEAD_DIM> sink = {
         part_at<HEAD_DIM>(w, blockIdx.x)
     };
-    gw_attn_walk<HEAD_DIM, 1>(a, queries, first, last, q, k, v, sink);
+    gw_attn_walk<HEAD_DIM, 1>(a, queries, first, last, gw_as<uint16_t>(memory), pages, sink);
 }
 
 /* The parts of 16 queries; a thread has every MERGE_PER_ROW-th column of one of them. */
@@ -122,12 +122,12 @@ extern "C" size_t gw_cuda_attention_decode_bytes(const struct gw_kv_layer *kv, u
     return parts * GW_ATTN_ROWS * (compiled_head_dim(kv->head_dim) + 2) * sizeof(float);
 }
 
-template <uint32_t HEAD_DIM>
-static gw_err_t launch(gw_cuda_stream stream, const struct gw_attn_args &a, const struct workspace &w,
-                       uint32_t seqs_len, uint16_t *out, struct gw_err_ctx *ctx)
+template <uint32_t HEAD_DIM, class Pages>
+static gw_err_t launch_as(gw_cuda_stream stream, const struct gw_attn_args &a, const struct workspace &w,
+                          uint32_t seqs_len, uint16_t *out, struct gw_err_ctx *ctx)
 {
-    constexpr size_t shared = gw_attn_shared(HEAD_DIM, 1) * sizeof(uint16_t);
-    auto *kernel = attend<HEAD_DIM>;
+    constexpr size_t shared = gw_attn_q_bytes(HEAD_DIM, 1) + Pages::BYTES;
+    auto *kernel = attend<HEAD_DIM, Pages>;
     dim3 blocks(w.chunks, gw_kv_heads(&a.kv) * w.tiles, seqs_len), merges(1, blocks.y, blocks.z);
     (void)GW_ALLOW_SHARED(kernel, shared); /* what it refuses, the launch refuses */
     GW_LAUNCH(kernel, blocks, GW_ATTN_THREADS, shared, stream, a, w);
@@ -136,22 +136,31 @@ static gw_err_t launch(gw_cuda_stream stream, const struct gw_attn_args &a, cons
     return gw_launched(ctx, "attention_decode: merge");
 }
 
+template <template <uint32_t> class Pages>
+static gw_err_t launch(gw_cuda_stream stream, const struct gw_attn_args &a, const struct workspace &w,
+                       uint32_t seqs_len, uint16_t *out, struct gw_err_ctx *ctx)
+{
+    switch (compiled_head_dim(a.kv.head_dim)) {
+    case 32: return launch_as<32, Pages<32>>(stream, a, w, seqs_len, out, ctx);
+    case 64: return launch_as<64, Pages<64>>(stream, a, w, seqs_len, out, ctx);
+    case 96: return launch_as<96, Pages<96>>(stream, a, w, seqs_len, out, ctx);
+    case 128: return launch_as<128, Pages<128>>(stream, a, w, seqs_len, out, ctx);
+    default: return launch_as<256, Pages<256>>(stream, a, w, seqs_len, out, ctx);
+    }
+}
+
 extern "C" gw_err_t gw_cuda_attention_decode(gw_cuda_stream stream, uint16_t *out,
                                              const struct gw_cuda_qkv *qkv, const struct gw_kv_layer *kv,
-                                             float scale, const struct gw_cuda_batch *batch, float *workspace,
+                                             enum gw_dtype kv_type, float scale,
+                                             const struct gw_cuda_batch *batch, float *workspace,
                                              struct gw_err_ctx *ctx)
 {
-    TRY(gw_attn_check(qkv, kv, batch, ctx));
+    TRY(gw_attn_check(qkv, kv, kv_type, batch, ctx));
     if (batch->seqs_len == 0 || batch->rows_max == 0) return GW_OK;
     const struct gw_attn_args a = gw_attn_args_of(qkv, kv, scale, batch);
     struct workspace w = workspace_of(kv, qkv->heads, batch);
     GW_NEED((uint64_t)gw_kv_heads(kv) * w.tiles <= 65535, "KV heads · tiles of 16 queries: 65535 at most");
     w.parts = workspace;
-    switch (compiled_head_dim(kv->head_dim)) {
-    case 32: return launch<32>(stream, a, w, batch->seqs_len, out, ctx);
-    case 64: return launch<64>(stream, a, w, batch->seqs_len, out, ctx);
-    case 96: return launch<96>(stream, a, w, batch->seqs_len, out, ctx);
-    case 128: return launch<128>(stream, a, w, batch->seqs_len, out, ctx);
-    default: return launch<256>(stream, a, w, batch->seqs_len, out, ctx);
-    }
+    if (kv_type == GW_I8) return launch<gw_attn_pages_int8>(stream, a, w, batch->seqs_len, out, ctx);
+    return launch<gw_attn_pages_bf16>(stream, a, w, batch->seqs_len, out, ctx);
 }

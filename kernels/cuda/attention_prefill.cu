@@ -4,10 +4,12 @@
  * chunk (attention_tiles.cuh). The state into which chunks merge lies in shared memory, for registers hold the chunk's part:
  * each thread has a column of its own there, and nobody else looks.
  *
- *     shared memory    q | k | v | state f32 [N * 4][threads]
+ *     shared memory    q | K and V (attention_pages.cuh) | state f32 [N * 4][threads]
  *
- * Limits: KV and activations of bf16, head_dim a multiple of 8, 256 at most; shared memory: 85 KB at head_dim 128, 118 KB at
- * 256, which sm_75 has not, and sm_89 not at 256. The same bits as attention_decode.cu. */
+ * Limits: KV of bf16 or int8, activations of bf16, head_dim a multiple of 8, 256 at most; shared memory: 85 KB at head_dim 128 (of
+ * int8 102 KB; where that is not there, 32 queries have to do with 77), 118 KB at 256 (151 KB), which sm_75 has not, and sm_89 not at
+ * 256. The same bits as attention_decode.cu. */
+#include "kernels/cuda/attention_pages_int8.cuh"
 #include "kernels/cuda/attention_tiles.cuh"
 
 template <int N> struct prefill_sink {
@@ -59,8 +61,9 @@ __device__ static void store(const struct prefill_sink<N> &sink, const struct gw
     }
 }
 
-template <uint32_t HEAD_DIM, uint32_t ROW_GROUPS>
-__global__ static void __launch_bounds__(GW_ATTN_THREADS)
+/* Three blocks of a multiprocessor: 168 registers. Left to itself, ptxas takes 128 for heads of 64 on sm_100, and spills. */
+template <uint32_t HEAD_DIM, uint32_t ROW_GROUPS, class Pages>
+__global__ static void __launch_bounds__(GW_ATTN_THREADS, 3)
     attend(struct gw_attn_args a, uint32_t tiles, uint16_t *out)
 {
     constexpr uint32_t SLICES = GW_ATTN_THREADS / GW_WARP / ROW_GROUPS, ROWS = ROW_GROUPS * GW_ATTN_ROWS;
@@ -69,45 +72,66 @@ __global__ static void __launch_bounds__(GW_ATTN_THREADS)
     const struct gw_attn_queries queries =
         gw_attn_queries_of(a, blockIdx.z, blockIdx.y, tiles - 1 - blockIdx.x, ROWS); /* the longest first */
     if (queries.count == 0) return;
-    uint16_t *q = gw_as<uint16_t>(memory), *k = q + ROWS * (HEAD_DIM + GW_ATTN_PAD),
-             *v = k + GW_ATTN_TILE * (HEAD_DIM + GW_ATTN_PAD);
+    const Pages pages = {memory + gw_attn_q_bytes(HEAD_DIM, ROW_GROUPS)};
     struct prefill_sink<N> sink;
-    sink.state = gw_as<float>(v + GW_ATTN_TILE * (HEAD_DIM + GW_ATTN_PAD)) + threadIdx.x;
+    sink.state = gw_as<float>(pages.memory + Pages::BYTES) + threadIdx.x;
     sink.clear();
     gw_attn_walk<HEAD_DIM, ROW_GROUPS>(a, queries, queries.start / GW_ATTN_TILE * GW_ATTN_TILE, queries.end,
-                                       q, k, v, sink);
+                                       gw_as<uint16_t>(memory), pages, sink);
     const uint32_t warp = threadIdx.x / GW_WARP;
     store(sink, a, queries, warp / SLICES * GW_ATTN_ROWS + threadIdx.x % GW_WARP / 4, warp % SLICES * N * 8,
           out);
 }
 
-template <uint32_t HEAD_DIM, uint32_t ROW_GROUPS>
-static gw_err_t launch(gw_cuda_stream stream, const struct gw_attn_args &a, const struct gw_cuda_batch *batch,
-                       uint16_t *out, struct gw_err_ctx *ctx)
+template <uint32_t HEAD_DIM, uint32_t ROW_GROUPS, class Pages> constexpr size_t shared_bytes()
 {
     constexpr size_t N = HEAD_DIM / 8 * ROW_GROUPS * GW_WARP / GW_ATTN_THREADS;
-    constexpr size_t shared =
-        gw_attn_shared(HEAD_DIM, ROW_GROUPS) * sizeof(uint16_t) + N * 4 * GW_ATTN_THREADS * sizeof(float);
+    return gw_attn_q_bytes(HEAD_DIM, ROW_GROUPS) + Pages::BYTES + N * 4 * GW_ATTN_THREADS * sizeof(float);
+}
+
+template <uint32_t HEAD_DIM, uint32_t ROW_GROUPS, class Pages> static bool has_room()
+{
+    auto *kernel = attend<HEAD_DIM, ROW_GROUPS, Pages>;
+    if (GW_ALLOW_SHARED(kernel, (shared_bytes<HEAD_DIM, ROW_GROUPS, Pages>())) == cudaSuccess) return true;
+    (void)cudaGetLastError();
+    return false;
+}
+
+template <uint32_t HEAD_DIM, uint32_t ROW_GROUPS, class Pages>
+static gw_err_t launch_as(gw_cuda_stream stream, const struct gw_attn_args &a,
+                          const struct gw_cuda_batch *batch, uint16_t *out, struct gw_err_ctx *ctx)
+{
+    constexpr size_t shared = shared_bytes<HEAD_DIM, ROW_GROUPS, Pages>();
     uint64_t queries = (uint64_t)batch->rows_max * gw_attn_group_max(&a.kv, a.heads);
     uint32_t tiles = gw_blocks_of(queries, ROW_GROUPS * GW_ATTN_ROWS);
     dim3 blocks(tiles, gw_kv_heads(&a.kv), batch->seqs_len);
-    auto *kernel = attend<HEAD_DIM, ROW_GROUPS>;
-    (void)GW_ALLOW_SHARED(kernel, shared); /* what it refuses, the launch refuses */
+    auto *kernel = attend<HEAD_DIM, ROW_GROUPS, Pages>;
+    (void)has_room<HEAD_DIM, ROW_GROUPS, Pages>(); /* where it has not, the launch says so */
     GW_LAUNCH(kernel, blocks, GW_ATTN_THREADS, shared, stream, a, tiles, out);
     return gw_launched(ctx, "attention_prefill");
 }
 
+template <template <uint32_t> class Pages>
+static gw_err_t launch(gw_cuda_stream stream, const struct gw_attn_args &a, const struct gw_cuda_batch *batch,
+                       uint16_t *out, struct gw_err_ctx *ctx)
+{
+    uint32_t head_dim = a.kv.head_dim;
+    if (head_dim <= 32) return launch_as<32, 4, Pages<32>>(stream, a, batch, out, ctx);
+    if (head_dim <= 64) return launch_as<64, 4, Pages<64>>(stream, a, batch, out, ctx);
+    if (head_dim <= 96) return launch_as<96, 4, Pages<96>>(stream, a, batch, out, ctx);
+    if (head_dim > 128) return launch_as<256, 2, Pages<256>>(stream, a, batch, out, ctx);
+    if (has_room<128, 4, Pages<128>>()) return launch_as<128, 4, Pages<128>>(stream, a, batch, out, ctx);
+    return launch_as<128, 2, Pages<128>>(stream, a, batch, out, ctx);
+}
+
 extern "C" gw_err_t gw_cuda_attention_prefill(gw_cuda_stream stream, uint16_t *out,
                                               const struct gw_cuda_qkv *qkv, const struct gw_kv_layer *kv,
-                                              float scale, const struct gw_cuda_batch *batch,
-                                              struct gw_err_ctx *ctx)
+                                              enum gw_dtype kv_type, float scale,
+                                              const struct gw_cuda_batch *batch, struct gw_err_ctx *ctx)
 {
-    TRY(gw_attn_check(qkv, kv, batch, ctx));
+    TRY(gw_attn_check(qkv, kv, kv_type, batch, ctx));
     if (batch->seqs_len == 0 || batch->rows_max == 0) return GW_OK;
     const struct gw_attn_args a = gw_attn_args_of(qkv, kv, scale, batch);
-    if (kv->head_dim <= 32) return launch<32, 4>(stream, a, batch, out, ctx);
-    if (kv->head_dim <= 64) return launch<64, 4>(stream, a, batch, out, ctx);
-    if (kv->head_dim <= 96) return launch<96, 4>(stream, a, batch, out, ctx);
-    if (kv->head_dim <= 128) return launch<128, 4>(stream, a, batch, out, ctx);
-    return launch<256, 2>(stream, a, batch, out, ctx);
+    if (kv_type == GW_I8) return launch<gw_attn_pages_int8>(stream, a, batch, out, ctx);
+    return launch<gw_attn_pages_bf16>(stream, a, batch, out, ctx);
 }

@@ -15,54 +15,28 @@
  * state.o * (1 / state.l). A tile, or a chunk, of which a query sees nothing changes no bit of it: a = 1 and zeros are added. So
  * a query's bits depend neither on the queries beside it nor on who computes its chunks.
  *
- * A block of 4 warps takes ROW_GROUPS · 16 queries of one sequence and one KV head; a query is (row i / group, head i mod
- * group), group = query heads of that KV head, so that K and V are read once for all of them. A warp takes 16 queries and
- * head_dim / SLICES columns of o; warps that share their queries compute the same s, which decode has the time for.
+ * Of int8 pages, with the scales x_j of k_j and y_j of v_j (their numbers are exact in bf16):
  *
- *     shared memory, bf16, rows HEAD_DIM + 8 apart (ldmatrix then meets each bank once):
- *     q [ROW_GROUPS * 16][HEAD_DIM]    k [GW_ATTN_TILE][HEAD_DIM]    v [GW_ATTN_TILE][HEAD_DIM]
+ *     s_j = (q · k_j) · x_j · scale      o += bf16(exp(s_j - M) · y_j) · v_j
  *
- * K of the next tile is on its way while this one's o is computed, V while the scores are. Positions that no query of the block
- * sees are never loaded: zeros stand there. V of a position that others of the block see is multiplied by 0 for a query that
- * does not: an infinity or NaN there would reach it, and would be the sequence's own.
+ * A block of 4 warps takes ROW_GROUPS · 16 queries (attention_pages.cuh). A warp takes 16 of them and head_dim / SLICES columns of
+ * o; warps that share their queries compute the same s, which decode has the time for.
  *
- * HEAD_DIM is the size that is compiled for; columns from the real head_dim on are zeros, which changes no bit.
+ *     shared memory:    q [ROW_GROUPS * 16][HEAD_DIM + 8] bf16    K and V: the pages'
+ *
+ * K of the next tile is on its way while this one's o is computed, V while the scores are. V of a position that others of the block
+ * see is multiplied by 0 for a query that does not: of bf16 an infinity or NaN there would reach it, and would be the sequence's own.
  *
  * Owner: all memory is the caller's. Thread: a block. Units: elements, positions. Errors: none. Source: own design, after
  * FlashAttention-2 (Dao 2023). */
 #ifndef GW_KERNELS_CUDA_ATTENTION_TILES_CUH
 #define GW_KERNELS_CUDA_ATTENTION_TILES_CUH
 
-#include "kernels/cuda/ptx.cuh"
+#include "kernels/cuda/attention_pages.cuh"
 
-#include "kernels/cpu/kv.h"
-#include "kernels/cuda/launchers.h"
-
-#define GW_ATTN_TILE     64u
-#define GW_ATTN_ROWS     16u /* of an mma */
-#define GW_ATTN_THREADS  128u
-#define GW_ATTN_HALVES   2 /* a thread holds two rows of an mma: its lane / 4, and that + 8 */
-#define GW_ATTN_NTILES   (GW_ATTN_TILE / 8u)
-#define GW_ATTN_PAD      8u
-#define GW_ATTN_SEQS_MAX 65535u /* the grid's z */
-
-static_assert(GW_ATTN_CHUNK % GW_ATTN_TILE == 0, "a chunk is so many tiles");
-
-struct gw_attn_args {
-    const float *qkv;
-    size_t qkv_stride, q_at;
-    uint32_t heads;
-    struct gw_kv_layer kv;
-    float scale;
-    const struct gw_seq_rows *seqs;
-};
-
-/* The queries of a block, and the positions [start, end) that they see together. */
-struct gw_attn_queries {
-    struct gw_seq_rows seq;
-    uint32_t kv_head, first_head, group, first, count; /* count 0: nothing to do */
-    uint32_t start, end;
-};
+#define GW_ATTN_ROWS   16u /* of an mma */
+#define GW_ATTN_HALVES 2   /* a thread holds two rows of an mma: its lane / 4, and that + 8 */
+#define GW_ATTN_NTILES (GW_ATTN_TILE / 8u)
 
 /* A thread's share of the softmax state of its warp's 16 queries; o: N n-tiles of 8 columns, as mma holds them. */
 template <int N> struct gw_attn_part {
@@ -73,85 +47,6 @@ template <int N> struct gw_attn_part {
 struct gw_attn_seen {
     uint32_t from[GW_ATTN_HALVES], to[GW_ATTN_HALVES];
 };
-
-GW_BOTH static inline uint32_t gw_attn_first_head(const struct gw_kv_layer *kv, uint32_t heads,
-                                                  uint32_t kv_head)
-{
-    uint32_t kv_heads = gw_kv_heads(kv);
-    if (!kv->query_group) return (kv_head * heads + kv_heads - 1) / kv_heads;
-    uint32_t head = kv_head * kv->query_group;
-    head = head > kv->query_shift ? head - kv->query_shift : 0;
-    return head < heads ? head : heads;
-}
-
-/* The most query heads that one KV head has. */
-static inline uint32_t gw_attn_group_max(const struct gw_kv_layer *kv, uint32_t heads)
-{
-    uint32_t kv_heads = gw_kv_heads(kv);
-    return kv->query_group ? kv->query_group : (heads + kv_heads - 1) / kv_heads;
-}
-
-__device__ static inline uint32_t gw_attn_start(const struct gw_kv_layer &kv, uint32_t position)
-{
-    return kv.window && position >= kv.window ? position + 1 - kv.window : 0;
-}
-
-/* Queries [tile * rows, + rows) of a sequence and KV head. */
-__device__ static inline struct gw_attn_queries gw_attn_queries_of(const struct gw_attn_args &a, uint32_t seq,
-                                                                   uint32_t kv_head, uint32_t tile,
-                                                                   uint32_t rows)
-{
-    struct gw_attn_queries q;
-    q.seq = a.seqs[seq];
-    q.kv_head = kv_head;
-    q.first_head = gw_attn_first_head(&a.kv, a.heads, kv_head);
-    q.group = gw_attn_first_head(&a.kv, a.heads, kv_head + 1) - q.first_head;
-    q.first = tile * rows;
-    uint32_t all = q.seq.rows * q.group;
-    q.count = q.first < all ? min(all - q.first, rows) : 0;
-    if (q.count == 0) return q;
-    q.start = gw_attn_start(a.kv, q.seq.position + q.first / q.group);
-    q.end = q.seq.position + (q.first + q.count - 1) / q.group + 1;
-    return q;
-}
-
-/* Element of the first column of query i in rows of `stride` whose heads begin at `at`. */
-__device__ static inline size_t gw_attn_query_at(const struct gw_attn_queries &q, uint32_t i, size_t stride,
-                                                 size_t at, uint32_t head_dim)
-{
-    size_t row = q.seq.row + (q.first + i) / q.group, head = q.first_head + (q.first + i) % q.group;
-    return row * stride + at + head * head_dim;
-}
-
-/* q of the block's queries to shared memory, rounded; zeros behind them and behind head_dim. */
-template <uint32_t HEAD_DIM, uint32_t ROWS>
-__device__ static void gw_attn_load_q(const struct gw_attn_args &a, const struct gw_attn_queries &q,
-                                      uint16_t *to)
-{
-    for (uint32_t n = threadIdx.x; n < ROWS * HEAD_DIM; n += GW_ATTN_THREADS) {
-        uint32_t i = n / HEAD_DIM, d = n % HEAD_DIM;
-        bool is = i < q.count && d < a.kv.head_dim;
-        float x = is ? a.qkv[gw_attn_query_at(q, i, a.qkv_stride, a.q_at, a.kv.head_dim) + d] : 0.0f;
-        to[i * (HEAD_DIM + GW_ATTN_PAD) + d] = gw_bf16_of_f32(x);
-    }
-}
-
-/* Requests K or V of the tile from `first` on, as one group of copies; an empty one from `last` on. */
-template <uint32_t HEAD_DIM>
-__device__ static void gw_attn_load_tile(const struct gw_attn_args &a, const struct gw_attn_queries &q,
-                                         enum gw_kv_part part, uint32_t first, uint32_t last, uint16_t *to)
-{
-    const uint32_t pieces = HEAD_DIM / 8; /* of 16 bytes */
-    for (uint32_t n = threadIdx.x; first < last && n < GW_ATTN_TILE * pieces; n += GW_ATTN_THREADS) {
-        uint32_t row = n / pieces, d = n % pieces * 8, position = first + row;
-        bool seen = position >= q.start && position < q.end && d < a.kv.head_dim;
-        const void *from = a.qkv; /* is not read */
-        if (seen)
-            from = gw_kv_at(&a.kv, GW_BF16, part, q.kv_head, q.seq.blocks, position) + d * sizeof(uint16_t);
-        gw_copy16_async(&to[row * (HEAD_DIM + GW_ATTN_PAD) + d], from, seen);
-    }
-    gw_copies_commit();
-}
 
 /* s = q · kᵀ of the warp's 16 queries and the tile. */
 template <uint32_t HEAD_DIM>
@@ -206,17 +101,40 @@ __device__ static inline uint32_t gw_attn_pair(float low, float high)
     return gw_bf16_of_f32(low) | (uint32_t)gw_bf16_of_f32(high) << 16;
 }
 
-/* p of 16 positions from n-tile n on, as the left side of an mma. */
-__device__ static inline void gw_attn_weights(uint32_t left[4], const float s[GW_ATTN_NTILES][4], uint32_t n,
-                                              const struct gw_attn_seen &seen,
-                                              const float max[GW_ATTN_HALVES])
+/* exp(s - max) of 16 positions from n-tile n on, in the order of an mma's left side: pair i is register i. */
+__device__ static inline void gw_attn_exponentials(float e[8], const float s[GW_ATTN_NTILES][4], uint32_t n,
+                                                   const struct gw_attn_seen &seen,
+                                                   const float max[GW_ATTN_HALVES])
 {
 #pragma unroll
-    for (uint32_t at = 0; at < 4; at++) {
-        uint32_t tile = n + at / 2, i = at % 2 * 2;
-        float low = gw_attn_sees(seen, tile, i) ? gw_expf(s[tile][i] - max[at % 2]) : 0.0f;
-        float high = gw_attn_sees(seen, tile, i + 1) ? gw_expf(s[tile][i + 1] - max[at % 2]) : 0.0f;
-        left[at] = gw_attn_pair(low, high);
+    for (uint32_t at = 0; at < 8; at++) {
+        uint32_t tile = n + at / 4, i = at % 4;
+        e[at] = gw_attn_sees(seen, tile, i) ? gw_expf(s[tile][i] - max[i / 2]) : 0.0f;
+    }
+}
+
+__device__ static inline void gw_attn_weights(uint32_t left[4], const float e[8])
+{
+#pragma unroll
+    for (uint32_t at = 0; at < 4; at++) left[at] = gw_attn_pair(e[2 * at], e[2 * at + 1]);
+}
+
+/* s of the tile, by the scales of its positions. */
+__device__ static inline void gw_attn_scale_scores(float s[GW_ATTN_NTILES][4], const float *scales)
+{
+#pragma unroll
+    for (uint32_t n = 0; n < GW_ATTN_NTILES; n++)
+#pragma unroll
+        for (uint32_t i = 0; i < 4; i++) s[n][i] *= scales[n * 8 + threadIdx.x % 4 * 2 + i % 2];
+}
+
+/* What is 0 stays: a scale may be NaN for those alone who see its position. */
+__device__ static inline void gw_attn_scale_weights(float e[8], uint32_t n, const float *scales)
+{
+#pragma unroll
+    for (uint32_t at = 0; at < 8; at++) {
+        float scale = scales[(n + at / 4) * 8 + threadIdx.x % 4 * 2 + at % 2];
+        if (e[at] != 0.0f) e[at] *= scale;
     }
 }
 
@@ -237,21 +155,28 @@ __device__ static inline void gw_attn_rescale(struct gw_attn_part<N> &p, const f
     }
 }
 
-/* Takes the tile into the part. s: its scores; v: its rows, from the warp's first column on. */
-template <uint32_t HEAD_DIM, int N>
+/* Takes the tile into the part. s: its scores; column: of V, the warp's first. */
+template <uint32_t HEAD_DIM, int N, class Pages>
 __device__ static void gw_attn_take(struct gw_attn_part<N> &p, float s[GW_ATTN_NTILES][4],
-                                    const struct gw_attn_seen &seen, float scale, const uint16_t *v)
+                                    const struct gw_attn_seen &seen, float scale, const Pages &pages,
+                                    uint32_t first_column)
 {
     const uint32_t stride = HEAD_DIM + GW_ATTN_PAD, ones[2] = {0x3F803F80u, 0x3F803F80u}; /* bf16 1 */
-    const uint16_t *v_row = v + threadIdx.x % 16 * stride;
+    const uint16_t *v_row = pages.rows(GW_KV_V) + threadIdx.x % 16 * stride + first_column;
     float max[GW_ATTN_HALVES] = {p.max[0], p.max[1]};
     gw_attn_max(s, seen, scale, max);
     gw_attn_rescale(p, max);
 #pragma unroll
     for (uint32_t n = 0; n < GW_ATTN_NTILES; n += 2) {
         uint32_t left[4], right[2];
-        gw_attn_weights(left, s, n, seen, max);
+        float e[8];
+        gw_attn_exponentials(e, s, n, seen, max);
+        gw_attn_weights(left, e);
         gw_mma_bf16(p.sum, left, ones);
+        if constexpr (Pages::SCALED) {
+            gw_attn_scale_weights(e, n, pages.scales(GW_KV_V));
+            gw_attn_weights(left, e);
+        }
 #pragma unroll
         for (int column = 0; column < N; column++) {
             gw_ldmatrix_x2_trans(right, v_row + n * 8 * stride + column * 8);
@@ -302,10 +227,10 @@ __device__ static inline struct gw_attn_seen gw_attn_seen_of(const struct gw_att
 }
 
 /* Walks the tiles of positions [first, last), first a multiple of a tile; each chunk's part goes to sink.take(). All threads
- * of the block call it; q, k, v: shared memory. */
-template <uint32_t HEAD_DIM, uint32_t ROW_GROUPS, class Sink>
+ * of the block call it; q: shared memory. */
+template <uint32_t HEAD_DIM, uint32_t ROW_GROUPS, class Pages, class Sink>
 __device__ static void gw_attn_walk(const struct gw_attn_args &a, const struct gw_attn_queries &queries,
-                                    uint32_t first, uint32_t last, uint16_t *q, uint16_t *k, uint16_t *v,
+                                    uint32_t first, uint32_t last, uint16_t *q, const Pages &pages,
                                     Sink &sink)
 {
     constexpr uint32_t SLICES = GW_ATTN_THREADS / GW_WARP / ROW_GROUPS;
@@ -314,22 +239,19 @@ __device__ static void gw_attn_walk(const struct gw_attn_args &a, const struct g
     const uint32_t row = group * GW_ATTN_ROWS + threadIdx.x % GW_WARP / 4;
     struct gw_attn_part<N> part;
     gw_attn_clear(part);
-    gw_attn_load_tile<HEAD_DIM>(a, queries, GW_KV_K, first, last, k);
-    gw_attn_load_tile<HEAD_DIM>(a, queries, GW_KV_V, first, last, v);
+    pages.request(a, queries, GW_KV_K, first, last);
+    pages.request(a, queries, GW_KV_V, first, last);
     gw_attn_load_q<HEAD_DIM, ROW_GROUPS * GW_ATTN_ROWS>(a, queries, q);
     for (uint32_t at = first; at < last; at += GW_ATTN_TILE) {
         float s[GW_ATTN_NTILES][4];
         uint32_t next = at + GW_ATTN_TILE;
-        gw_copies_wait<1>();
-        __syncthreads(); /* k (and, once, q) are there */
-        gw_attn_scores<HEAD_DIM>(s, q + group * GW_ATTN_ROWS * (HEAD_DIM + GW_ATTN_PAD), k);
-        __syncthreads(); /* nobody reads k any more */
-        gw_attn_load_tile<HEAD_DIM>(a, queries, GW_KV_K, next, last, k);
-        gw_copies_wait<1>();
-        __syncthreads(); /* v is there */
-        gw_attn_take<HEAD_DIM>(part, s, gw_attn_seen_of(a, queries, row, at), a.scale, v + slice * N * 8);
-        __syncthreads(); /* nobody reads v any more */
-        gw_attn_load_tile<HEAD_DIM>(a, queries, GW_KV_V, next, last, v);
+        pages.ready(a, queries, GW_KV_K, next, last); /* and, once, q */
+        gw_attn_scores<HEAD_DIM>(s, q + group * GW_ATTN_ROWS * (HEAD_DIM + GW_ATTN_PAD), pages.rows(GW_KV_K));
+        if constexpr (Pages::SCALED) gw_attn_scale_scores(s, pages.scales(GW_KV_K));
+        pages.done(a, queries, GW_KV_K, next, last);
+        pages.ready(a, queries, GW_KV_V, next, last);
+        gw_attn_take<HEAD_DIM>(part, s, gw_attn_seen_of(a, queries, row, at), a.scale, pages, slice * N * 8);
+        pages.done(a, queries, GW_KV_V, next, last);
         if (next % GW_ATTN_CHUNK == 0 || next >= last) {
             sink.take(part);
             gw_attn_clear(part);
@@ -338,16 +260,19 @@ __device__ static void gw_attn_walk(const struct gw_attn_args &a, const struct g
     gw_copies_wait<0>();
 }
 
-/* Elements of shared memory for q, k and v. */
-constexpr size_t gw_attn_shared(uint32_t head_dim, uint32_t row_groups)
+/* Bytes of shared memory for q; the pages' lie behind them. */
+GW_BOTH constexpr size_t gw_attn_q_bytes(uint32_t head_dim, uint32_t row_groups)
 {
-    return (size_t)(row_groups * GW_ATTN_ROWS + 2 * GW_ATTN_TILE) * (head_dim + GW_ATTN_PAD);
+    return (size_t)row_groups * GW_ATTN_ROWS * (head_dim + GW_ATTN_PAD) * sizeof(uint16_t);
 }
 
 /* What both launchers need of their arguments. */
 static inline gw_err_t gw_attn_check(const struct gw_cuda_qkv *qkv, const struct gw_kv_layer *kv,
-                                     const struct gw_cuda_batch *batch, struct gw_err_ctx *ctx)
+                                     enum gw_dtype kv_type, const struct gw_cuda_batch *batch,
+                                     struct gw_err_ctx *ctx)
 {
+    GW_NEED(kv_type == GW_BF16 || kv_type == GW_I8, "KV of bf16 or int8");
+    GW_NEED(kv_type == GW_BF16 || kv->block_tokens % 4 == 0, "blocks of int8 of a multiple of 4 tokens");
     GW_NEED(kv->head_dim >= 8 && kv->head_dim % 8 == 0 && kv->head_dim <= 256,
             "heads of 8, 16, … 256 elements");
     GW_NEED(kv->page_bytes % 16 == 0, "pages of a multiple of 16 bytes");

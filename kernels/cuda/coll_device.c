@@ -5,36 +5,24 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "kernels/coll_cut.h"
+
 /* A wait asks without a break for so long: a step of a small model. Then it sleeps between two looks: a twentieth of what a
  * sum between GPUs takes, and little of a core. */
 #define SPIN_US  200
 #define SLEEP_NS 20000
 
-static gw_err_t check_cut(const struct gw_coll_device_config *c, struct gw_err_ctx *ctx)
-{
-    if (c->shares < 1 || c->shares > GW_SHARES_MAX)
-        return gw_fail(ctx, GW_ERR_INPUT, "%u shares: must be 1 to %d", c->shares, GW_SHARES_MAX);
-    if (c->share_at[0] != 0 || c->share_at[c->stage_ranks] != c->shares)
-        return gw_fail(ctx, GW_ERR_INPUT, "the ranks of the stage do not hold all %u shares", c->shares);
-    for (uint32_t i = 0; i < c->stage_ranks; i++)
-        if (c->share_at[i] >= c->share_at[i + 1])
-            return gw_fail(ctx, GW_ERR_INPUT, "rank %u holds no share", c->stage_first + i);
-    return GW_OK;
-}
-
 static gw_err_t check_config(const struct gw_coll_device_config *c, struct gw_err_ctx *ctx)
 {
-    if (c->ranks < 1 || c->ranks > GW_COLL_RANKS_MAX || c->self >= c->ranks)
-        return gw_fail(ctx, GW_ERR_INPUT, "rank %u of %u: at most %d", c->self, c->ranks, GW_COLL_RANKS_MAX);
-    if (c->stage_first > c->self || c->self - c->stage_first >= c->stage_ranks ||
-        c->stage_ranks > c->ranks - c->stage_first)
-        return gw_fail(ctx, GW_ERR_INPUT, "rank %u is not in its stage", c->self);
-    if (c->max_elems < 1 || c->deadline_us < 1)
-        return gw_fail(ctx, GW_ERR_INPUT, "collectives without a size or a deadline");
-    TRY(check_cut(c, ctx));
-    if (c->max_elems > GW_COLL_DATA_MAX / (GW_SHARE_ROOTS_MAX * sizeof(float)))
-        return gw_fail(ctx, GW_ERR_LIMIT, "sums of %zu elements are too large", c->max_elems);
-    return GW_OK;
+    const struct gw_coll_cut cut = {.self = c->self,
+                                    .ranks = c->ranks,
+                                    .stage_first = c->stage_first,
+                                    .stage_ranks = c->stage_ranks,
+                                    .shares = c->shares,
+                                    .share_at = c->share_at,
+                                    .max_elems = c->max_elems,
+                                    .deadline_us = c->deadline_us};
+    return gw_coll_cut_check(&cut, ctx);
 }
 
 static void cut_tree(struct gw_coll_device *d, const struct gw_coll_device_config *c)
@@ -113,7 +101,8 @@ static gw_err_t await(struct gw_coll_device *d, const _Atomic bool *aborted, gw_
 {
     int64_t start = gw_clock_mono_us();
     for (bool done = false;;) {
-        if (aborted && atomic_load(aborted)) return gw_fail(ctx, GW_ERR_IO, "aborted");
+        if (aborted && (atomic_load(aborted) || (d->config.stop && atomic_load(d->config.stop))))
+            return gw_fail(ctx, GW_ERR_IO, "aborted");
         int64_t waited = gw_clock_mono_us() - start;
         TRY(look(d, arg, &done, ctx));
         if (done) return GW_OK;
@@ -272,6 +261,11 @@ gw_err_t gw_coll_device_finish(struct gw_coll_device *d, struct gw_err_ctx *ctx)
     d->sums = 0;
     d->sums_digest = GW_COLL_DIGEST_BEGIN;
     return settle(d, err, ctx);
+}
+
+void gw_coll_device_use(struct gw_coll_device *d, struct gw_stream *stream)
+{
+    d->config.stream = stream;
 }
 
 void gw_coll_device_abort(struct gw_coll_device *d)

@@ -55,6 +55,8 @@ struct gw_coll_device_config {
     size_t max_elems;         /* of one tree_add */
     int64_t deadline_us;
     int64_t end_us; /* of each thing that is waited for when they end; 0: GW_COLL_END_US */
+    const _Atomic bool
+        *stop; /* set: what is waited for ends as by abort, creation too; NULL: nobody sets it */
     const struct gw_stream_ops *ops;
     void *device; /* ops' self */
     struct gw_stream *stream;
@@ -87,6 +89,9 @@ gw_err_t gw_coll_device_recv(struct gw_coll_device *coll, uint32_t rank, void *d
 
 /* Waits until all of the step is done, here and as far as others take part in it. Every rank of a stage calls it as often. */
 gw_err_t gw_coll_device_finish(struct gw_coll_device *coll, struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* Work goes on this stream of the device from here on; nothing is under way. */
+void gw_coll_device_use(struct gw_coll_device *coll, struct gw_stream *stream);
 
 /* Makes every call that is under way or follows fail. */
 void gw_coll_device_abort(struct gw_coll_device *coll);

@@ -18,6 +18,7 @@ extern "C" {
 #endif
 
 #include "kernels/op.h"
+#include "kernels/pick.h"
 
 struct CUstream_st;
 typedef struct CUstream_st *gw_cuda_stream; /* = cudaStream_t */
@@ -46,6 +47,20 @@ struct gw_cuda_product {
     uint32_t n, k;
 };
 
+/* Rows quantized to int8: bytes [m][segments][k], scales [m][segments]. */
+struct gw_cuda_int8_rows {
+    int8_t *bytes;
+    float *scales;
+    uint32_t segments, k; /* k: a multiple of 16, zeros behind those of x */
+};
+
+/* y columns [y_at, y_at + n) = a segment of x · wᵀ; w: [n, k of x] int8, then [n] scales f32. */
+struct gw_cuda_int8_product {
+    const void *w;
+    size_t y_at;
+    uint32_t n, segment;
+};
+
 gw_err_t gw_cuda_embed(gw_cuda_stream stream, float *y, const void *table, enum gw_dtype table_type,
                        const uint32_t *ids, uint32_t m, uint32_t hidden, struct gw_err_ctx *ctx) GW_MUST_USE;
 
@@ -58,6 +73,19 @@ gw_err_t gw_cuda_rmsnorm(gw_cuda_stream stream, void *y, enum gw_dtype act, floa
 gw_err_t gw_cuda_matmul(gw_cuda_stream stream, float *y, size_t y_stride, const uint16_t *x, size_t x_stride,
                         const struct gw_cuda_product *list, uint32_t count, uint32_t m,
                         struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* x [m] of [to->segments][k] bf16, rows x_stride apart, quantized. */
+gw_err_t gw_cuda_quantize(gw_cuda_stream stream, const struct gw_cuda_int8_rows *to, const uint16_t *x,
+                          size_t x_stride, uint32_t m, uint32_t k, struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* gw_cuda_matmul of int8. */
+gw_err_t gw_cuda_matmul_int8(gw_cuda_stream stream, float *y, size_t y_stride,
+                             const struct gw_cuda_int8_rows *x, const struct gw_cuda_int8_product *list,
+                             uint32_t count, uint32_t m, struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* y [m][parts][k_padded] bf16 = x's rows of [parts][k], zeros behind each k. */
+gw_err_t gw_cuda_pad(gw_cuda_stream stream, uint16_t *y, const uint16_t *x, size_t x_stride, uint32_t m,
+                     uint32_t parts, uint32_t k, uint32_t k_padded, struct gw_err_ctx *ctx) GW_MUST_USE;
 
 gw_err_t gw_cuda_rope_append(gw_cuda_stream stream, const struct gw_cuda_qkv *qkv,
                              const struct gw_qkv_prep *prep, const struct gw_kv_layer *kv,
@@ -89,19 +117,74 @@ gw_err_t gw_cuda_pages(gw_cuda_stream stream, void *to, const uint32_t *to_slots
                        const uint32_t *from_slots, uint32_t pages, size_t page_bytes,
                        struct gw_err_ctx *ctx) GW_MUST_USE;
 
-/* out[m, heads * head_dim] bf16 of rows that rope_append has left; KV of bf16. Both give the same bits: decode spreads a sequence's
+/* out[m, heads * head_dim] bf16 of rows that rope_append has left; KV of bf16 or int8. Both give the same bits: decode spreads a sequence's
  * chunks over the device, and is the faster one for few rows; prefill needs no workspace. */
 gw_err_t gw_cuda_attention_prefill(gw_cuda_stream stream, uint16_t *out, const struct gw_cuda_qkv *qkv,
-                                   const struct gw_kv_layer *kv, float scale,
+                                   const struct gw_kv_layer *kv, enum gw_dtype kv_type, float scale,
                                    const struct gw_cuda_batch *batch, struct gw_err_ctx *ctx) GW_MUST_USE;
 
 /* workspace: gw_cuda_attention_decode_bytes of device memory, of any content. */
 gw_err_t gw_cuda_attention_decode(gw_cuda_stream stream, uint16_t *out, const struct gw_cuda_qkv *qkv,
-                                  const struct gw_kv_layer *kv, float scale,
+                                  const struct gw_kv_layer *kv, enum gw_dtype kv_type, float scale,
                                   const struct gw_cuda_batch *batch, float *workspace,
                                   struct gw_err_ctx *ctx) GW_MUST_USE;
 size_t gw_cuda_attention_decode_bytes(const struct gw_kv_layer *kv, uint32_t heads,
                                       const struct gw_cuda_batch *batch);
+
+/* rows[to] += rows[from] of a share tree's program, then residual += rows[0]: a gw_row_sum_fn (stream_cuda.h). */
+struct gw_row_sum;
+struct gw_stream;
+gw_err_t gw_cuda_row_sum(const struct gw_row_sum *sum, struct gw_stream *stream,
+                         struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* ---- pick (kernels/pick.h), of rows that lie on the device ---- */
+
+#define GW_CUDA_DRAW_BLOCKS                                                                                  \
+    16 /* of a row: the best score of each is told, and the host takes the best of them */
+
+/* The best score among some of a row's columns. */
+struct gw_cuda_draw {
+    double score;
+    uint32_t id;
+    float logit, raw;
+};
+
+/* The best `keep` of x, best first, as words (gw_pick_word); UINT64_MAX where there are not so many. */
+struct gw_cuda_best {
+    const float *x;
+    uint32_t keep;        /* 0: nothing is wanted */
+    uint64_t *out;        /* [keep] */
+    uint64_t *between[2]; /* [gw_cuda_pick_between(columns, keep, 0 and 1)] */
+};
+
+/* One row; what is not wanted is not looked at. All that it points to is the device's. */
+struct gw_cuda_pick_row {
+    const float *raw; /* [columns] */
+    float *x;         /* a copy of it, which is edited; or raw itself, if there are no edits */
+    uint32_t columns, first;
+    uint32_t vocab, shares, share_first, share_last;
+    struct gw_pick_edits edits;
+    float inverse;
+    uint64_t stream;
+    struct gw_cuda_best best, top;       /* of x and of raw */
+    float *best_raw;                     /* [best.keep] */
+    struct gw_cuda_draw *draws;          /* [GW_CUDA_DRAW_BLOCKS]; NULL: not by score. best.keep is 1 then */
+    struct gw_pick_sum *weights, *stats; /* [share_last - share_first]; NULL: not wanted */
+};
+
+/* The largest of a batch's: they shape the grids. */
+struct gw_cuda_pick_bounds {
+    uint32_t columns, keep;
+    uint32_t shares; /* of sums; 0: nobody wants any */
+    uint32_t edits;  /* 0: nobody has any */
+    uint32_t draws;  /* GW_CUDA_DRAW_BLOCKS; 0: nobody is drawn by score */
+};
+
+/* rows: device, [count]. */
+gw_err_t gw_cuda_pick(gw_cuda_stream stream, const struct gw_cuda_pick_row *rows, uint32_t count,
+                      const struct gw_cuda_pick_bounds *max, struct gw_err_ctx *ctx) GW_MUST_USE;
+/* Words between two rounds of looking for the best; which: 0 or 1. */
+size_t gw_cuda_pick_between(uint32_t columns, uint32_t keep, uint32_t which);
 
 #ifdef __cplusplus
 }

@@ -4,7 +4,10 @@
  *     gw_ldmatrix_x4         four 8 x 8 matrices of 16 bits: lane i names the row i % 8 of matrix i / 8 (16 bytes, aligned)
  *     gw_ldmatrix_x2_trans   two of them, by lanes 0-15, each transposed
  *     gw_mma_bf16            d[16, 8] f32 += a[16, 16] bf16 · b[16, 8] bf16, fragments as in PTX' mma.m16n8k16
+ *     gw_mma_int8            d[16, 8] int32 += a[16, 32] int8 · b[32, 8] int8, fragments as in PTX' mma.m16n8k32: a register holds
+ *                            four k where that of bf16 holds two, so that ldmatrix brings both
  *     gw_copy16_async        16 bytes from global to shared memory; not `whole`: zeros, and global is not read
+ *     gw_copy_small_async<n> the same of 4 or 8 bytes
  *     gw_copies_commit       closes the group of copies requested so far
  *     gw_copies_wait<n>      waits for all groups of this thread but the last n; others see the data behind a barrier
  *
@@ -54,11 +57,29 @@ __device__ static inline void gw_mma_bf16(float d[4], const uint32_t a[4], const
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+__device__ static inline void gw_mma_int8(int32_t d[4], const uint32_t a[4], const uint32_t b[2])
+{
+    asm volatile(
+        "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
 __device__ static inline void gw_copy16_async(void *shared, const void *global, bool whole)
 {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
                  :
                  : "r"(gw_shared_address(shared)), "l"(global), "r"(whole ? 16 : 0)
+                 : "memory");
+}
+
+template <int bytes>
+__device__ static inline void gw_copy_small_async(void *shared, const void *global, bool whole)
+{
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;"
+                 :
+                 : "r"(gw_shared_address(shared)), "l"(global), "n"(bytes), "r"(whole ? bytes : 0)
                  : "memory");
 }
 
@@ -97,9 +118,31 @@ __device__ static __noinline__ void gw_mma_bf16(float d[4], const uint32_t a[4],
         }
 }
 
+__device__ static __noinline__ void gw_mma_int8(int32_t d[4], const uint32_t a[4], const uint32_t b[2])
+{
+    int lane = (int)(threadIdx.x % GW_WARP), row = lane / 4 * 4, column = lane % 4 * 8;
+    for (int half = 0; half < 2; half++)
+        for (int four = 0; four < 4; four++) {
+            int upper = (int)__shfl_sync(GW_ALL_LANES, half ? a[2] : a[0], row + four);
+            int lower = (int)__shfl_sync(GW_ALL_LANES, half ? a[3] : a[1], row + four);
+            int even = (int)__shfl_sync(GW_ALL_LANES, half ? b[1] : b[0], column + four);
+            int odd = (int)__shfl_sync(GW_ALL_LANES, half ? b[1] : b[0], column + 4 + four);
+            d[0] = __dp4a(upper, even, d[0]);
+            d[1] = __dp4a(upper, odd, d[1]);
+            d[2] = __dp4a(lower, even, d[2]);
+            d[3] = __dp4a(lower, odd, d[3]);
+        }
+}
+
 __device__ static inline void gw_copy16_async(void *shared, const void *global, bool whole)
 {
     *(uint4 *)shared = whole ? *(const uint4 *)global : make_uint4(0, 0, 0, 0);
+}
+
+template <int bytes>
+__device__ static inline void gw_copy_small_async(void *shared, const void *global, bool whole)
+{
+    for (int i = 0; i < bytes / 4; i++) ((uint32_t *)shared)[i] = whole ? ((const uint32_t *)global)[i] : 0;
 }
 
 __device__ static inline void gw_copies_commit() {}

@@ -1,4 +1,4 @@
-/* Stream: the few calls of a device's runtime by which the collectives move device memory, as a table.
+/* Stream: the few calls of a device's runtime by which device memory is moved, as a table.
  *
  * Work is put on a stream in order and done later; an event that is recorded on it is done when all before it is. Nothing
  * here waits: who wants to know asks the event, again and again (kernels/cuda/coll_device.h has the one loop that does). So
@@ -16,6 +16,7 @@
 
 struct gw_stream; /* a cudaStream_t */
 struct gw_event;  /* a cudaEvent_t */
+struct gw_graph;  /* a cudaGraphExec_t */
 
 /* A program of a share tree over rows in device memory: for each of adds in order, element by element,
  * rows[to] += rows[from]; then, if there is a residual, residual += rows[0]. f32, round to nearest; whether subnormal
@@ -29,6 +30,8 @@ struct gw_row_sum {
 };
 
 struct gw_stream_ops {
+    /* Makes the device the calling thread's; NULL: any thread may call. */
+    gw_err_t (*enter)(void *self, struct gw_err_ctx *ctx);
     gw_err_t (*alloc)(void *self, size_t bytes, void **out, struct gw_err_ctx *ctx);
     void (*free)(void *self, void *memory);
     /* Page-locked memory of the host: copies from and to it do not hold up who asks for them. */
@@ -44,8 +47,21 @@ struct gw_stream_ops {
     /* Each of to and from in device or pinned memory. */
     gw_err_t (*copy)(void *self, void *to, const void *from, size_t bytes, struct gw_stream *stream,
                      struct gw_err_ctx *ctx);
+    /* Of device memory. */
+    gw_err_t (*fill)(void *self, void *to, uint8_t byte, size_t bytes, struct gw_stream *stream,
+                     struct gw_err_ctx *ctx);
     gw_err_t (*sum)(void *self, const struct gw_row_sum *sum, struct gw_stream *stream,
                     struct gw_err_ctx *ctx);
+
+    /* What the calling thread puts on the stream from here to the end is not done, but becomes a graph; all four are NULL where
+     * there are none. A copy reads what lies at its source when the graph is done. out NULL: the graph is thrown away; there is none
+     * after an error, and the stream is as before capture_begin. */
+    gw_err_t (*capture_begin)(void *self, struct gw_stream *stream, struct gw_err_ctx *ctx);
+    gw_err_t (*capture_end)(void *self, struct gw_stream *stream, struct gw_graph **out,
+                            struct gw_err_ctx *ctx);
+    gw_err_t (*graph_launch)(void *self, struct gw_graph *graph, struct gw_stream *stream,
+                             struct gw_err_ctx *ctx);
+    void (*graph_destroy)(void *self, struct gw_graph *graph);
 };
 
 #endif

@@ -10,6 +10,7 @@
 #define CUDA_MEMCPY_DEFAULT       4
 #define CUDA_STREAM_NON_BLOCKING  1u
 #define CUDA_EVENT_DISABLE_TIMING 2u
+#define CUDA_CAPTURE_THREAD_LOCAL 1
 
 static const char *const libraries[] = {"libcudart.so.13", "libcudart.so.12"};
 
@@ -30,6 +31,14 @@ static const struct call {
     {"cudaEventRecord", offsetof(struct gw_cuda_runtime, event_record)},
     {"cudaEventQuery", offsetof(struct gw_cuda_runtime, event_query)},
     {"cudaMemcpyAsync", offsetof(struct gw_cuda_runtime, memcpy_async)},
+    {"cudaMemsetAsync", offsetof(struct gw_cuda_runtime, memset_async)},
+    {"cudaGetLastError", offsetof(struct gw_cuda_runtime, get_last_error)},
+    {"cudaStreamBeginCapture", offsetof(struct gw_cuda_runtime, begin_capture)},
+    {"cudaStreamEndCapture", offsetof(struct gw_cuda_runtime, end_capture)},
+    {"cudaGraphInstantiateWithFlags", offsetof(struct gw_cuda_runtime, graph_instantiate)},
+    {"cudaGraphDestroy", offsetof(struct gw_cuda_runtime, graph_destroy)},
+    {"cudaGraphLaunch", offsetof(struct gw_cuda_runtime, graph_launch)},
+    {"cudaGraphExecDestroy", offsetof(struct gw_cuda_runtime, graph_exec_destroy)},
 };
 
 static gw_err_t check(const struct gw_stream_cuda *s, int error, const char *what, struct gw_err_ctx *ctx)
@@ -64,14 +73,27 @@ gw_err_t gw_stream_cuda_enter(struct gw_stream_cuda *s, struct gw_err_ctx *ctx)
     return check(s, s->cuda.set_device(s->device), "cudaSetDevice", ctx);
 }
 
+static gw_err_t create_stream(struct gw_stream_cuda *s, struct gw_err_ctx *ctx)
+{
+    TRY(gw_stream_cuda_enter(s, ctx));
+    return check(s, s->cuda.stream_create(&s->stream, CUDA_STREAM_NON_BLOCKING), "cudaStreamCreate", ctx);
+}
+
+gw_err_t gw_stream_cuda_use(const struct gw_cuda_runtime *cuda, int device, gw_row_sum_fn *sum,
+                            struct gw_stream_cuda *out, struct gw_err_ctx *ctx)
+{
+    struct gw_stream_cuda s = {.cuda = *cuda, .device = device, .sum = sum};
+    TRY(create_stream(&s, ctx));
+    *out = s;
+    return GW_OK;
+}
+
 gw_err_t gw_stream_cuda_open(const char *path, int device, gw_row_sum_fn *sum, struct gw_stream_cuda *out,
                              struct gw_err_ctx *ctx)
 {
     struct gw_stream_cuda s = {.device = device, .sum = sum};
     gw_err_t err = load(&s, path, ctx);
-    if (err == GW_OK) err = gw_stream_cuda_enter(&s, ctx);
-    if (err == GW_OK)
-        err = check(&s, s.cuda.stream_create(&s.stream, CUDA_STREAM_NON_BLOCKING), "cudaStreamCreate", ctx);
+    if (err == GW_OK) err = create_stream(&s, ctx);
     if (err == GW_OK)
         *out = s;
     else if (s.library)
@@ -84,6 +106,11 @@ void gw_stream_cuda_close(struct gw_stream_cuda *s)
     if (s->stream) (void)s->cuda.stream_destroy(s->stream);
     if (s->library) dlclose(s->library);
     *s = (struct gw_stream_cuda){0};
+}
+
+static gw_err_t enter(void *self, struct gw_err_ctx *ctx)
+{
+    return gw_stream_cuda_enter(self, ctx);
 }
 
 static gw_err_t alloc_device(void *self, size_t bytes, void **out, struct gw_err_ctx *ctx)
@@ -152,13 +179,61 @@ static gw_err_t copy(void *self, void *to, const void *from, size_t bytes, struc
                  ctx);
 }
 
+static gw_err_t fill(void *self, void *to, uint8_t byte, size_t bytes, struct gw_stream *stream,
+                     struct gw_err_ctx *ctx)
+{
+    struct gw_stream_cuda *s = self;
+    return check(s, s->cuda.memset_async(to, byte, bytes, stream), "cudaMemsetAsync", ctx);
+}
+
 static gw_err_t sum(void *self, const struct gw_row_sum *job, struct gw_stream *stream,
                     struct gw_err_ctx *ctx)
 {
     return ((struct gw_stream_cuda *)self)->sum(job, stream, ctx);
 }
 
+/* A call of graphs that may fail without harm: its error must not be found by the launch behind it. */
+static gw_err_t check_graph(struct gw_stream_cuda *s, int error, const char *what, struct gw_err_ctx *ctx)
+{
+    if (error != CUDA_SUCCESS) (void)s->cuda.get_last_error();
+    return check(s, error, what, ctx);
+}
+
+static gw_err_t capture_begin(void *self, struct gw_stream *stream, struct gw_err_ctx *ctx)
+{
+    struct gw_stream_cuda *s = self;
+    return check_graph(s, s->cuda.begin_capture(stream, CUDA_CAPTURE_THREAD_LOCAL), "cudaStreamBeginCapture",
+                       ctx);
+}
+
+static gw_err_t capture_end(void *self, struct gw_stream *stream, struct gw_graph **out,
+                            struct gw_err_ctx *ctx)
+{
+    struct gw_stream_cuda *s = self;
+    struct gw_graph *made = NULL;
+    void *graph = NULL;
+    TRY(check_graph(s, s->cuda.end_capture(stream, &graph), "cudaStreamEndCapture", ctx));
+    int error = out ? s->cuda.graph_instantiate(&made, graph, 0) : CUDA_SUCCESS;
+    (void)s->cuda.graph_destroy(graph);
+    TRY(check_graph(s, error, "cudaGraphInstantiate", ctx));
+    if (out) *out = made;
+    return GW_OK;
+}
+
+static gw_err_t graph_launch(void *self, struct gw_graph *graph, struct gw_stream *stream,
+                             struct gw_err_ctx *ctx)
+{
+    struct gw_stream_cuda *s = self;
+    return check_graph(s, s->cuda.graph_launch(graph, stream), "cudaGraphLaunch", ctx);
+}
+
+static void graph_destroy(void *self, struct gw_graph *graph)
+{
+    (void)((struct gw_stream_cuda *)self)->cuda.graph_exec_destroy(graph);
+}
+
 const struct gw_stream_ops gw_stream_cuda_ops = {
+    .enter = enter,
     .alloc = alloc_device,
     .free = free_device,
     .alloc_pinned = alloc_pinned,
@@ -168,5 +243,10 @@ const struct gw_stream_ops gw_stream_cuda_ops = {
     .event_record = event_record,
     .event_query = event_query,
     .copy = copy,
+    .fill = fill,
     .sum = sum,
+    .capture_begin = capture_begin,
+    .capture_end = capture_end,
+    .graph_launch = graph_launch,
+    .graph_destroy = graph_destroy,
 };

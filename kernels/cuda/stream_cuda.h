@@ -1,4 +1,5 @@
-/* The table of kernels/cuda/stream.h over the CUDA runtime, loaded when the program runs, and a stream of it.
+/* The table of kernels/cuda/stream.h over the CUDA runtime, and a stream of it. The runtime is loaded when the program runs, or
+ * the one that the caller was linked with.
  *
  * Nothing of CUDA is needed to build this; where no runtime or device is, gw_stream_cuda_open says so in one line. The sum is
  * a kernel of the caller's, since kernels are built by nvcc alone.
@@ -10,12 +11,16 @@
  *     event_create …               cudaEventCreateWithFlags(cudaEventDisableTiming) …
  *     event_query                  cudaEventQuery; cudaErrorNotReady is "not done"
  *     copy                         cudaMemcpyAsync(cudaMemcpyDefault): addresses say what they are
+ *     fill                         cudaMemsetAsync
  *     the stream                   cudaStreamCreateWithFlags(cudaStreamNonBlocking)
+ *     capture_begin                cudaStreamBeginCapture(cudaStreamCaptureModeThreadLocal): other threads allocate and copy meanwhile
+ *     capture_end                  cudaStreamEndCapture, cudaGraphInstantiateWithFlags
+ *     graph_launch …               cudaGraphLaunch, cudaGraphExecDestroy
  *
  * Owner: gw_stream_cuda_close ends the stream, at rest by then; the library stays mapped. Thread: gw_stream_cuda_enter first,
  * in each that uses it but the one that opened it; one at a time. Units: bytes. Errors: GW_ERR_NOT_FOUND (no library, or one
  * without a call), GW_ERR_MEMORY, GW_ERR_CUDA with CUDA's words. Not run on a GPU yet. Source: the declarations of
- * cuda_runtime_api.h, CUDA 13.0; the same since 11. */
+ * cuda_runtime_api.h, CUDA 13.0; the same since 11.4. */
 #ifndef GW_KERNELS_CUDA_STREAM_CUDA_H
 #define GW_KERNELS_CUDA_STREAM_CUDA_H
 
@@ -39,11 +44,19 @@ struct gw_cuda_runtime {
     int (*event_record)(struct gw_event *event, struct gw_stream *stream);
     int (*event_query)(struct gw_event *event);
     int (*memcpy_async)(void *to, const void *from, size_t bytes, int kind, struct gw_stream *stream);
+    int (*memset_async)(void *to, int byte, size_t bytes, struct gw_stream *stream);
+    int (*get_last_error)(void); /* and forgets it */
+    int (*begin_capture)(struct gw_stream *stream, int mode);
+    int (*end_capture)(struct gw_stream *stream, void **graph);
+    int (*graph_instantiate)(struct gw_graph **out, void *graph, unsigned long long flags);
+    int (*graph_destroy)(void *graph);
+    int (*graph_launch)(struct gw_graph *graph, struct gw_stream *stream);
+    int (*graph_exec_destroy)(struct gw_graph *graph);
 };
 
 /* self of gw_stream_cuda_ops */
 struct gw_stream_cuda {
-    void *library;
+    void *library; /* NULL: the caller's */
     struct gw_cuda_runtime cuda;
     int device;
     gw_row_sum_fn *sum;
@@ -55,6 +68,9 @@ extern const struct gw_stream_ops gw_stream_cuda_ops;
 /* path NULL: libcudart.so.13, then .12, where the system looks for libraries. On error *out is unchanged. */
 gw_err_t gw_stream_cuda_open(const char *path, int device, gw_row_sum_fn *sum, struct gw_stream_cuda *out,
                              struct gw_err_ctx *ctx) GW_MUST_USE;
+/* The same over calls that the caller has. */
+gw_err_t gw_stream_cuda_use(const struct gw_cuda_runtime *cuda, int device, gw_row_sum_fn *sum,
+                            struct gw_stream_cuda *out, struct gw_err_ctx *ctx) GW_MUST_USE;
 void gw_stream_cuda_close(struct gw_stream_cuda *s);
 
 /* Makes the device the calling thread's. */
