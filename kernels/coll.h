@@ -37,6 +37,7 @@
 #ifndef GW_KERNELS_COLL_H
 #define GW_KERNELS_COLL_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "base/socket.h"
@@ -62,6 +63,8 @@ struct gw_coll_config {
         split_elems; /* larger sums are cut into a slice per rank (0: as measured); the same at each rank */
     bool try_shm;    /* all ranks of the stage are on one machine; the same value at each of them */
     int64_t deadline_us;
+    /* [ranks] where bytes are added that a rank's socket has taken; NULL, as a whole or for a rank: nobody counts */
+    atomic_uint_least64_t *const *sent;
 };
 
 enum gw_coll_kind { GW_COLL_DATA = 1, GW_COLL_CONTROL };

@@ -4,7 +4,7 @@
  * Two machines may serve one request iff they have the same (profile, digest). The expected digests are
  * constants (migrate/profile.h); a worker whose digest differs is refused by the controller.
  *
- * Owner: nothing kept. Thread: the device's. Units: bytes. Errors: GW_ERR_MEMORY. Source: own design. */
+ * Owner: nothing kept. Thread: the device's. Units: bytes. Errors: GW_ERR_MEMORY; the device's. Source: own design. */
 #ifndef GW_KERNELS_DIGEST_H
 #define GW_KERNELS_DIGEST_H
 

@@ -55,9 +55,9 @@ static struct layer make_layer(struct gw_digest *d)
         l.down[s] = gw_digest_weight(d, HIDDEN, SHARE_COLS, false);
     }
     for (int c = 0; c < CELLS; c++) {
-        size_t bytes = 2 * (size_t)BLOCKS * BLOCK_TOKENS * HEAD_DIM * gw_dtype_bytes(d->ops->kv);
+        size_t bytes = 2 * BLOCKS * gw_kv_bytes(d->ops->kv, HEAD_DIM, BLOCK_TOKENS);
         l.arena[c] = gw_digest_take(d, bytes);
-        memset(l.arena[c], 0xFF, bytes); /* NaN: what is read before it is written shows */
+        gw_memory_fill(d->dev, l.arena[c], 0xFF, bytes); /* NaN: what is read before it is written shows */
     }
     return l;
 }
@@ -74,12 +74,13 @@ static void make_cos_sin(float *table)
 
 static void make_model(struct gw_digest *d, struct model *m)
 {
-    m->embedding = gw_digest_values(d, GW_F32, VOCAB * HIDDEN, false);
+    m->embedding = gw_digest_host(d, gw_digest_values(d, GW_F32, VOCAB * HIDDEN, false));
     m->norm = gw_digest_values(d, GW_F32, HIDDEN, false);
     m->head = gw_digest_weight(d, VOCAB, HIDDEN, false);
     for (int l = 0; l < LAYERS; l++) m->layers[l] = make_layer(d);
     m->cos_sin = gw_digest_take(d, CONTEXT * HEAD_DIM * sizeof(float));
-    make_cos_sin(m->cos_sin);
+    make_cos_sin(gw_digest_host(d, m->cos_sin));
+    gw_digest_put(d, m->cos_sin, CONTEXT * HEAD_DIM * sizeof(float));
     for (uint32_t b = 0; b < BLOCKS; b++) m->blocks[b] = b * 5 % BLOCKS; /* slots in no order */
     m->residual = gw_digest_take(d, ROWS_MAX * HIDDEN * sizeof(float));
     m->qkv = gw_digest_take(d, ROWS_MAX * QKV_COLS * sizeof(float));
@@ -93,8 +94,7 @@ static void run_layer(struct gw_digest *d, struct model *m, const struct layer *
 {
     const struct gw_ops *ops = d->ops;
     const struct gw_kv_layer kv = {.arena = l->arena,
-                                   .page_bytes =
-                                       2 * (size_t)BLOCK_TOKENS * HEAD_DIM * gw_dtype_bytes(ops->kv),
+                                   .page_bytes = 2 * gw_kv_bytes(ops->kv, HEAD_DIM, BLOCK_TOKENS),
                                    .cells = CELLS,
                                    .heads_per_cell = 1,
                                    .head_dim = HEAD_DIM,

@@ -21,13 +21,22 @@ static inline uint64_t gw_keyed_stream(uint64_t seed, uint32_t branch, uint32_t 
     return gw_mix64(gw_mix64(gw_mix64(seed) + branch) + position);
 }
 
-/* GW_KEYED_BITS random bits for one id. */
-static inline uint64_t gw_keyed_bits(uint64_t stream, uint32_t id)
+/* gw_mix64, for devices too. */
+GW_BOTH static inline uint64_t gw_keyed_mix(uint64_t x)
 {
-    return gw_mix64(stream + id * GW_KEYED_STEP) >> (64 - GW_KEYED_BITS);
+    x += GW_KEYED_STEP;
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+    return x ^ (x >> 31);
 }
 
-static inline double gw_gumbel(uint64_t bits)
+/* GW_KEYED_BITS random bits for one id. */
+GW_BOTH static inline uint64_t gw_keyed_bits(uint64_t stream, uint32_t id)
+{
+    return gw_keyed_mix(stream + id * GW_KEYED_STEP) >> (64 - GW_KEYED_BITS);
+}
+
+GW_BOTH static inline double gw_gumbel(uint64_t bits)
 {
     double u = ((double)bits + 0.5) * 0x1p-52;
     return -gw_log(-gw_log(u));
@@ -35,7 +44,7 @@ static inline double gw_gumbel(uint64_t bits)
 
 /* What the draw compares: logit / temperature + Gumbel variate. The product is exact in f64, so a rank needs nobody else's
  * largest logit to give its tokens' scores. */
-static inline double gw_keyed_score(float logit, float inverse, uint64_t stream, uint32_t id)
+GW_BOTH static inline double gw_keyed_score(float logit, float inverse, uint64_t stream, uint32_t id)
 {
     return (double)logit * (double)inverse + gw_gumbel(gw_keyed_bits(stream, id));
 }
@@ -50,7 +59,7 @@ static inline double gw_keyed_score(float logit, float inverse, uint64_t stream,
 #define GW_GUMBEL_STEPS_MAX 53.0f
 #define GW_GUMBEL_STEPS_MIN 1.0f
 
-static inline uint8_t gw_gumbel_shift(float z, float best)
+GW_BOTH static inline uint8_t gw_gumbel_shift(float z, float best)
 {
     float steps = (best - z) * (float)(1 / GW_LN2);
     steps = steps < GW_GUMBEL_STEPS_MAX ? steps : GW_GUMBEL_STEPS_MAX; /* NaN too */
@@ -58,7 +67,7 @@ static inline uint8_t gw_gumbel_shift(float z, float best)
     return (uint8_t)(53 - (int)steps);
 }
 
-static inline bool gw_gumbel_hopeless(uint64_t bits, uint8_t shift)
+GW_BOTH static inline bool gw_gumbel_hopeless(uint64_t bits, uint8_t shift)
 {
     return (((UINT64_C(1) << GW_KEYED_BITS) - 1 - bits) >> shift) != 0;
 }

@@ -18,17 +18,28 @@
  *     Integer sums are exact in any order. (A row of nothing over 2^-100 is zeros; one with an infinity or NaN gives
  *     NaN. k <= GW_INT8_K_MAX.)
  *
+ *     …-kv8-1 (cpu-bf16-kv8-1, cpu-f32-kv8-1, cpu-bf16-int8-kv8-1, cpu-f32-int8-kv8-1): the same with KV pages of int8. Each
+ *     head's K (after RoPE) and V of a token is quantized by the same rule, from f32, with a scale of its own; attention
+ *     multiplies the dot product by K's, and the weight of a position by V's (kernels/cpu/attention.h).
+ *
  * All other arithmetic is f32 with explicit fma, in both: residual stream, norms, RoPE, softmax, SiLU; FTZ
  * and DAZ are on in every thread that computes. Horizontal sums run over 16 virtual lanes (lane = index mod
  * 16, each lane ascending, then lanes folded 8, 4, 2, 1) on every ISA. exp, log, sin, cos are the project's
  * own (kernels/vmath.h).
  *
  * "act" below is the profile's activation type: what products read. Rows are contiguous unless a stride is
- * given.
+ * given. What is pointed to lies in the device's memory (kernels/device_memory.h), but for what is said to be the host's, and
+ * for the structures and lists that describe it: of weights, columns, pages and sequences, down to block tables.
+ *
+ *     cuda-smXX-exact-1   bf16, as cpu-bf16dot-2; products and attention by tensor cores (kernels/cuda/README.md): other bits, one
+ *                         profile for each architecture
+ *     cuda-smXX-fast      the same, but that products of many rows are cuBLASLt's: a row's bits depend on its batch, which breaks the
+ *                         contract above, and the profile says so (gw_profile_exact)
  *
  * Owner: all memory is the caller's; a device owns its threads. No operation allocates after device creation,
  * except where it says so. Thread: one step at a time per device, from one thread; operations spread over the
- * device's threads and return when done. Units: elements unless named _bytes. Errors: shapes are asserted
+ * device's threads and return when done, or are done by gw_device_finish on a device with its own memory. Units:
+ * elements unless named _bytes. Errors: shapes are asserted
  * (our bug): they were checked when the model was opened. Source: own design. */
 #ifndef GW_KERNELS_OP_H
 #define GW_KERNELS_OP_H
@@ -43,7 +54,10 @@ enum gw_dtype { GW_F32 = 1, GW_BF16, GW_F16, GW_I8 };
 size_t gw_dtype_bytes(enum gw_dtype type);
 const char *gw_dtype_name(enum gw_dtype type); /* "bf16" etc. */
 
-struct gw_device;   /* threads (CPU) or streams (CUDA) */
+/* Bytes that pages take for the K (or the V) of so many tokens of one KV head, scales included. */
+size_t gw_kv_bytes(enum gw_dtype kv, uint32_t head_dim, uint32_t tokens);
+
+struct gw_device;   /* threads (CPU), or streams and memory (CUDA) */
 struct gw_pick_row; /* kernels/pick.h */
 
 /* A packed weight matrix [n, k]: y = x · wᵀ. What is inside is the backend's affair. */
@@ -55,7 +69,9 @@ struct gw_weight {
 /* The KV pages of one layer. One page = block_tokens tokens × heads_per_cell KV heads × layers of the group,
  * contiguous:
  *
- *     page: [layer in group][K, V][head in cell][token in block][head_dim]
+ *     page:    [layer in group][K, V][head in cell]: one head's K (or V) of the block's tokens, which is
+ *     f32, bf16: [token in block][head_dim]
+ *     int8:      [token in block][head_dim] two's complement, then [token in block] f32: what its numbers are multiples of
  *
  * Slot s of cell c lives at arena[c] + s * page_bytes; arena[] is already advanced to this layer. */
 struct gw_kv_layer {
@@ -94,14 +110,14 @@ struct gw_ops {
     enum gw_dtype act, kv;
     enum gw_dtype weight; /* what matrices are packed as: act, or GW_I8 */
 
-    /* Packing, done once. src: n rows of k elements, row_stride elements apart, of f32, bf16 or f16 (converted:
+    /* Packing, done once, in the host's memory; the device gets a copy. src: n rows of k elements, row_stride elements apart, of f32, bf16 or f16 (converted:
      * f16, bf16 → f32 is exact; f32 → bf16 never happens: such models get an f32 profile). */
     size_t (*pack_bytes)(uint32_t n, uint32_t k);
     void (*pack)(void *dst, const void *src, enum gw_dtype src_type, uint32_t n, uint32_t k,
                  size_t row_stride);
 
     /* y[m, hidden] f32 = table[ids[m]] (copied, never summed); table is a plain [vocab, hidden] array of
-     * table_type. */
+     * table_type. table, ids: the host's. */
     void (*embed)(struct gw_device *dev, float *y, const void *table, enum gw_dtype table_type,
                   const uint32_t *ids, uint32_t m, uint32_t hidden);
 
@@ -158,15 +174,16 @@ struct gw_ops {
 
     /* Mixture of experts: which `top` of the experts take each row of logits[m, experts] (the largest; of equal ones the
      * lower id), in ascending order: ids[m, top], and by what weights[m, top]: e^logit over the sum of that over all
-     * experts, or over those taken. */
+     * experts, or over those taken. ids, weights: the host's, there when it returns. */
     void (*route)(struct gw_device *dev, uint32_t *ids, float *weights, const float *logits, uint32_t m,
                   uint32_t experts, uint32_t top, bool over_taken);
 
-    /* y[m, k] = x[rows[i], k], of f32 or bf16 */
+    /* y[m, k] = x[rows[i], k], of f32 or bf16; rows: the host's */
     void (*gather)(struct gw_device *dev, void *y, const void *x, enum gw_dtype type, const uint32_t *rows,
                    uint32_t m, uint32_t k);
 
-    /* y[shares][y_rows, n], row rows[i] of each share += weights[i] · x[shares][m, n]'s row i; no row is there twice. */
+    /* y[shares][y_rows, n], row rows[i] of each share += weights[i] · x[shares][m, n]'s row i; no row is there twice. rows,
+     * weights: the host's. */
     void (*scatter_add)(struct gw_device *dev, float *y, uint32_t y_rows, const float *x,
                         const uint32_t *rows, const float *weights, uint32_t shares, uint32_t m, uint32_t n);
 
@@ -174,8 +191,14 @@ struct gw_ops {
     void (*tree_add)(struct gw_device *dev, float *residual, const float *partials, uint32_t shares,
                      size_t elems);
 
-    /* What each of rows[count] says about its next token (kernels/pick.h); rows are spread over the threads. */
+    /* What each of rows[count] says about its next token (kernels/pick.h); rows are spread over the threads. All of it is the
+     * host's, here and below. */
     void (*pick)(struct gw_device *dev, const struct gw_pick_row *rows, uint32_t count);
+
+    /* The same bits of rows whose x lies on the device, where it is not changed (`kept` is not used); the rest is the
+     * host's, and there when it returns. False: what it takes does not fit in the device's rooms; of the parts any may have been
+     * written, and pick does it, of rows that were copied out. NULL: there is no other memory than the host's. */
+    bool (*pick_there)(struct gw_device *dev, const struct gw_pick_row *rows, uint32_t count);
 
     /* y[n] = e^((x[n] - top) · inverse) for x <= top; 0 of NaN. */
     void (*weigh)(struct gw_device *dev, float *y, const float *x, uint32_t n, float top, float inverse);

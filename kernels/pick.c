@@ -10,11 +10,6 @@ static float *element(float *x, uint32_t first, uint32_t columns, uint32_t id)
     return id - first < columns ? &x[id - first] : NULL;
 }
 
-static float repeated(float x, float repetition)
-{
-    return x > 0 ? x / repetition : x * repetition;
-}
-
 /* The edits of all lists are numbered one list after another. */
 static uint32_t edit_id(const struct gw_pick_edits *e, uint32_t at)
 {
@@ -30,7 +25,7 @@ static float edited(const struct gw_pick_edits *e, uint32_t at, float x)
 {
     if (at < e->added_len) return x + e->added[at].value;
     at -= e->added_len;
-    if (at < e->repeated_len) return repeated(x, e->repetition);
+    if (at < e->repeated_len) return gw_pick_repeated(x, e->repetition);
     at -= e->repeated_len;
     if (at < e->taken_len) return x - e->taken[at].value;
     return -INFINITY;

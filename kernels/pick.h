@@ -29,7 +29,8 @@ struct gw_pick_change {
     float value;
 };
 
-/* Applied list after list, each in its order. */
+/* Applied list after list. A list of added, repeated or taken has no id twice (worker/wish.h makes none that has): a device
+ * edits all of a list at once. */
 struct gw_pick_edits {
     const struct gw_pick_change *added; /* x += value */
     const uint32_t *repeated;           /* x = x > 0 ? x / repetition : x * repetition */
@@ -79,8 +80,14 @@ static inline uint32_t gw_pick_edits_len(const struct gw_pick_edits *e)
     return e->added_len + e->repeated_len + e->taken_len + e->masked_len;
 }
 
+/* What the repetition penalty makes of a logit. */
+GW_BOTH static inline float gw_pick_repeated(float x, float repetition)
+{
+    return x > 0 ? x / repetition : x * repetition;
+}
+
 /* First column of a share. */
-static inline uint32_t gw_pick_share_at(uint32_t vocab, uint32_t shares, uint32_t share)
+GW_BOTH static inline uint32_t gw_pick_share_at(uint32_t vocab, uint32_t shares, uint32_t share)
 {
     return (uint32_t)((uint64_t)share * vocab / shares);
 }

@@ -13,7 +13,12 @@
  *     M = max(state.m, m), a = exp(state.m - M), b = exp(m - M)
  *     state = (M, fma(state.l, a, l b), fma(state.o, a, o b))
  *
- * and the row is state.o * (1 / state.l). K and V are read as stored; positions that no query of an item sees
+ * and the row is state.o * (1 / state.l). Of int8 pages, with the scales a_j of k_j and b_j of v_j:
+ *
+ *     s_j = dot(q, k_j) * a_j * scale      the numbers of k_j widened to f32
+ *     o_d = fma(e_j * b_j, v_j[d], o_d)
+ *
+ * K and V are read as stored; positions that no query of an item sees
  * are never loaded, and what is loaded for others takes no part.
  *
  * An item is up to GW_ATTN_QUERIES queries of one sequence and one KV head: query i is (row i / group, head
@@ -82,5 +87,16 @@ static inline struct gw_attn_query gw_attn_query(const struct gw_attn_job *job,
                                   .start = gw_attn_start(job->kv, position),
                                   .length = position + 1};
 }
+
+/* Defines the operation gw_cpu_attention_<suffix> of variants.h. */
+#define GW_ATTENTION(suffix, attend, kv_type, act, element_ns)                                               \
+    void gw_cpu_attention_##suffix(struct gw_device *dev, void *out, const float *qkv, size_t qkv_stride,    \
+                                   size_t q_at, uint32_t heads, const struct gw_kv_layer *kv, float scale,   \
+                                   const struct gw_seq_rows *seqs, uint32_t seqs_len)                        \
+    {                                                                                                        \
+        const struct gw_attn_job job = {attend, kv_type, act, element_ns, out,  qkv,     qkv_stride,         \
+                                        q_at,   heads,   kv,  scale,      seqs, seqs_len};                   \
+        gw_attention_run(dev, &job);                                                                         \
+    }
 
 #endif

@@ -44,25 +44,23 @@ GW_INLINE gw_v16 panel_scores(const struct gw_attn_scratch *s, const float *q, u
     return fold_sums(acc);
 }
 
-static void attend_item(const struct gw_attn_job *job, const struct gw_attn_item *item, void *scratch)
+/* By the type of the pages: inside, it is a constant. */
+static void attend_bf16(const struct gw_attn_job *job, const struct gw_attn_item *item, void *scratch)
 {
-    gw_attn_item16(job, item, scratch, panel_scores);
+    gw_attn_item16(job, item, scratch, GW_BF16, panel_scores);
 }
 
-void gw_cpu_attention_bf16_avx512(struct gw_device *dev, void *out, const float *qkv, size_t qkv_stride,
-                                  size_t q_at, uint32_t heads, const struct gw_kv_layer *kv, float scale,
-                                  const struct gw_seq_rows *seqs, uint32_t seqs_len)
+static void attend_f32(const struct gw_attn_job *job, const struct gw_attn_item *item, void *scratch)
 {
-    struct gw_attn_job job = {attend_item, GW_BF16, GW_BF16, 0.05,  out,  qkv,     qkv_stride,
-                              q_at,        heads,   kv,      scale, seqs, seqs_len};
-    gw_attention_run(dev, &job);
+    gw_attn_item16(job, item, scratch, GW_F32, panel_scores);
 }
 
-void gw_cpu_attention_f32_avx512(struct gw_device *dev, void *out, const float *qkv, size_t qkv_stride,
-                                 size_t q_at, uint32_t heads, const struct gw_kv_layer *kv, float scale,
-                                 const struct gw_seq_rows *seqs, uint32_t seqs_len)
+static void attend_int8(const struct gw_attn_job *job, const struct gw_attn_item *item, void *scratch)
 {
-    struct gw_attn_job job = {attend_item, GW_F32, GW_F32, 0.05,  out,  qkv,     qkv_stride,
-                              q_at,        heads,  kv,     scale, seqs, seqs_len};
-    gw_attention_run(dev, &job);
+    gw_attn_item16(job, item, scratch, GW_I8, panel_scores);
 }
+
+GW_ATTENTION(bf16_avx512, attend_bf16, GW_BF16, GW_BF16, 0.05)
+GW_ATTENTION(f32_avx512, attend_f32, GW_F32, GW_F32, 0.05)
+GW_ATTENTION(int8_bf16_avx512, attend_int8, GW_I8, GW_BF16, 0.05)
+GW_ATTENTION(int8_f32_avx512, attend_int8, GW_I8, GW_F32, 0.05)

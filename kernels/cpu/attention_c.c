@@ -18,12 +18,26 @@ struct scratch {
 };
 static_assert(sizeof(struct scratch) <= GW_SCRATCH_BYTES, "scratch of a thread");
 
-static float score(const float *q, const void *k, enum gw_dtype type, uint32_t head_dim, float scale)
+/* As stored: of int8, without its scale. */
+static inline float number(const void *array, enum gw_dtype type, uint32_t i)
+{
+    return type == GW_I8 ? (float)((const int8_t *)array)[i] : gw_f32_at(array, type, i);
+}
+
+static float dot(const float *q, const void *k, enum gw_dtype type, uint32_t head_dim)
 {
     float lanes[GW_LANES] = {0};
     for (uint32_t d = 0; d < head_dim; d++)
-        lanes[d % GW_LANES] = fmaf(q[d], gw_f32_at(k, type, d), lanes[d % GW_LANES]);
-    return gw_fold_sum_c(lanes) * scale;
+        lanes[d % GW_LANES] = fmaf(q[d], number(k, type, d), lanes[d % GW_LANES]);
+    return gw_fold_sum_c(lanes);
+}
+
+/* p[skip, n) *= the scales of K (or V) of positions first + j, where pages have some. */
+static void scale_by(const struct gw_attn_job *job, const struct gw_attn_item *item, enum gw_kv_part part,
+                     uint32_t first, uint32_t skip, uint32_t n, float *p)
+{
+    for (uint32_t j = skip; job->kv_type == GW_I8 && j < n; j++)
+        p[j] *= *gw_kv_scale_at(job->kv, part, item->kv_head, item->seq->blocks, first + j);
 }
 
 /* Scores p[skip, n) → e^(score - max); their max and sum into *part. */
@@ -47,14 +61,17 @@ static void attend_chunk(const struct gw_attn_job *job, const struct gw_attn_ite
 {
     const struct gw_kv_layer *kv = job->kv;
     for (uint32_t j = skip; j < n; j++)
-        s->p[j] = score(q, gw_kv_at(kv, job->kv_type, GW_KV_K, item->kv_head, item->seq->blocks, first + j),
-                        job->kv_type, kv->head_dim, job->scale);
+        s->p[j] = dot(q, gw_kv_at(kv, job->kv_type, GW_KV_K, item->kv_head, item->seq->blocks, first + j),
+                      job->kv_type, kv->head_dim);
+    scale_by(job, item, GW_KV_K, first, skip, n, s->p);
+    for (uint32_t j = skip; j < n; j++) s->p[j] *= job->scale;
     exponentials(s->p, skip, n, &s->part);
+    scale_by(job, item, GW_KV_V, first, skip, n, s->p);
     for (uint32_t d = 0; d < kv->head_dim; d++) s->part.out[d] = 0.0f;
     for (uint32_t j = skip; j < n; j++) {
         const void *v = gw_kv_at(kv, job->kv_type, GW_KV_V, item->kv_head, item->seq->blocks, first + j);
         for (uint32_t d = 0; d < kv->head_dim; d++)
-            s->part.out[d] = fmaf(s->p[j], gw_f32_at(v, job->kv_type, d), s->part.out[d]);
+            s->part.out[d] = fmaf(s->p[j], number(v, job->kv_type, d), s->part.out[d]);
     }
 }
 
@@ -88,20 +105,7 @@ static void attend_item(const struct gw_attn_job *job, const struct gw_attn_item
     }
 }
 
-void gw_cpu_attention_bf16_c(struct gw_device *dev, void *out, const float *qkv, size_t qkv_stride,
-                             size_t q_at, uint32_t heads, const struct gw_kv_layer *kv, float scale,
-                             const struct gw_seq_rows *seqs, uint32_t seqs_len)
-{
-    struct gw_attn_job job = {attend_item, GW_BF16, GW_BF16, 5,     out,  qkv,     qkv_stride,
-                              q_at,        heads,   kv,      scale, seqs, seqs_len};
-    gw_attention_run(dev, &job);
-}
-
-void gw_cpu_attention_f32_c(struct gw_device *dev, void *out, const float *qkv, size_t qkv_stride,
-                            size_t q_at, uint32_t heads, const struct gw_kv_layer *kv, float scale,
-                            const struct gw_seq_rows *seqs, uint32_t seqs_len)
-{
-    struct gw_attn_job job = {attend_item, GW_F32, GW_F32, 5,     out,  qkv,     qkv_stride,
-                              q_at,        heads,  kv,     scale, seqs, seqs_len};
-    gw_attention_run(dev, &job);
-}
+GW_ATTENTION(bf16_c, attend_item, GW_BF16, GW_BF16, 5)
+GW_ATTENTION(f32_c, attend_item, GW_F32, GW_F32, 5)
+GW_ATTENTION(int8_bf16_c, attend_item, GW_I8, GW_BF16, 5)
+GW_ATTENTION(int8_f32_c, attend_item, GW_I8, GW_F32, 5)

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "kernels/coll_cut.h"
 #include "kernels/cpu/coll_shm.h"
 #include "kernels/cpu/coll_sum.h"
 #include "kernels/cpu/coll_tcp.h"
@@ -47,33 +48,20 @@ struct gw_coll {
     struct gw_err_ctx failed;
 };
 
-static gw_err_t check_cut(const struct gw_coll_config *c, struct gw_err_ctx *ctx)
-{
-    if (c->shares < 1 || c->shares > GW_SHARES_MAX)
-        return gw_fail(ctx, GW_ERR_INPUT, "%u shares: must be 1 to %d", c->shares, GW_SHARES_MAX);
-    if (c->share_at[0] != 0 || c->share_at[c->stage_ranks] != c->shares)
-        return gw_fail(ctx, GW_ERR_INPUT, "the ranks of the stage do not hold all %u shares", c->shares);
-    for (uint32_t i = 0; i < c->stage_ranks; i++)
-        if (c->share_at[i] >= c->share_at[i + 1])
-            return gw_fail(ctx, GW_ERR_INPUT, "rank %u holds no share", c->stage_first + i);
-    return GW_OK;
-}
-
 static gw_err_t check_config(const struct gw_coll_config *c, struct gw_err_ctx *ctx)
 {
-    if (c->ranks < 1 || c->ranks > GW_COLL_RANKS_MAX || c->self >= c->ranks)
-        return gw_fail(ctx, GW_ERR_INPUT, "rank %u of %u: at most %d", c->self, c->ranks, GW_COLL_RANKS_MAX);
-    if (c->stage_first > c->self || c->self - c->stage_first >= c->stage_ranks ||
-        c->stage_ranks > c->ranks - c->stage_first)
-        return gw_fail(ctx, GW_ERR_INPUT, "rank %u is not in its stage", c->self);
+    const struct gw_coll_cut cut = {.self = c->self,
+                                    .ranks = c->ranks,
+                                    .stage_first = c->stage_first,
+                                    .stage_ranks = c->stage_ranks,
+                                    .shares = c->shares,
+                                    .share_at = c->share_at,
+                                    .max_elems = c->max_elems,
+                                    .deadline_us = c->deadline_us};
+    TRY(gw_coll_cut_check(&cut, ctx));
     for (uint32_t i = c->stage_first; i < c->stage_first + c->stage_ranks; i++)
         if (i != c->self && c->sockets[i].fd < 0)
             return gw_fail(ctx, GW_ERR_INPUT, "no socket to rank %u of the stage", i);
-    if (c->max_elems < 1 || c->deadline_us < 1)
-        return gw_fail(ctx, GW_ERR_INPUT, "collectives without a size or a deadline");
-    TRY(check_cut(c, ctx));
-    if (c->max_elems > GW_COLL_DATA_MAX / (GW_SHARE_ROOTS_MAX * sizeof(float)))
-        return gw_fail(ctx, GW_ERR_LIMIT, "sums of %zu elements are too large", c->max_elems);
     return GW_OK;
 }
 

@@ -30,7 +30,8 @@ struct peer {
     int64_t moved_us;   /* when bytes last moved either way */
     struct gw_coll_in in;
     struct gw_coll_out out;
-    bool flushed; /* its backlog is waited for, too */
+    bool flushed;                /* its backlog is waited for, too */
+    atomic_uint_least64_t *sent; /* NULL: nobody counts */
 };
 
 struct gw_coll_tcp {
@@ -77,6 +78,7 @@ gw_err_t gw_coll_tcp_create(const struct gw_coll_config *config, struct gw_coll_
     tcp->deadline_us = config->deadline_us;
     tcp->wake_fd = -1;
     for (uint32_t i = 0; i < tcp->ranks; i++) tcp->peers[i].socket = config->sockets[i];
+    for (uint32_t i = 0; config->sent && i < tcp->ranks; i++) tcp->peers[i].sent = config->sent[i];
     gw_err_t err = init_peers(tcp, ctx);
     if (err != GW_OK)
         gw_coll_tcp_destroy(tcp);
@@ -133,6 +135,7 @@ static gw_err_t peer_write(struct gw_coll_tcp *tcp, struct peer *p, bool *moved,
     size_t wrote;
     TRY(from_rank(tcp, p, gw_coll_out_write(&p->out, &p->socket, &wrote, ctx), ctx));
     if (wrote > 0) *moved = true;
+    if (p->sent) atomic_fetch_add_explicit(p->sent, wrote, memory_order_relaxed);
     return GW_OK;
 }
 

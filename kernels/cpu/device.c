@@ -10,6 +10,8 @@
 #include <sys/mman.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
+#include "kernels/device_backend.h"
 
 #define DEVICE_THREADS_MAX 256
 
@@ -45,6 +47,7 @@ struct helper {
 };
 
 struct gw_device {
+    struct gw_device_base base;
     int threads, spin_us;
     uint8_t *scratch; /* [threads][GW_SCRATCH_BYTES] */
     void *quant;      /* GW_QUANT_BYTES */
@@ -134,6 +137,7 @@ static void *helper_main(void *arg)
 {
     struct helper *h = arg;
     struct gw_device *dev = h->dev;
+    gw_thread_name("gw-compute");
     gw_device_enter_thread();
     for (uint32_t seen = 0;;) {
         helper_wait(dev, seen);
@@ -274,7 +278,12 @@ gw_err_t gw_device_cpu_create(int threads, bool pin, struct gw_device **out, str
 
 void gw_device_destroy(struct gw_device *dev)
 {
+    const struct gw_device_backend *backend = gw_device_backend(dev);
     if (!dev) return;
+    if (backend) {
+        backend->destroy(dev);
+        return;
+    }
     pthread_mutex_lock(&dev->lock);
     atomic_store(&dev->stop, true);
     pthread_cond_broadcast(&dev->work_ready);
@@ -297,5 +306,6 @@ void *gw_device_quant(struct gw_device *dev)
 
 int gw_device_threads(const struct gw_device *dev)
 {
+    if (!gw_device_is_host(dev)) return ((const struct gw_device_base *)(const void *)dev)->host->threads;
     return dev->threads;
 }

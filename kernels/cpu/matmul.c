@@ -5,6 +5,12 @@
 
 #include "kernels/cpu/matmul_int8.h"
 
+#define ITEMS_PER_THREAD 8u /* so that threads of unequal speed end together */
+/* Bytes that are asked for with each step: a micro-kernel asks for two lines, one more than that would be in vain. */
+#define FETCH_STEP_LEAST 64u
+#define FETCH_STEP_MOST  128u
+#define ITEM_ROWS_LEAST  48u /* below, the time to read w is longer than that to multiply it by the rows */
+
 /* Several products in one job. Either side by side: the same x, each its own columns of y; an item is a rectangle of one
  * of them. Or shares: each its own columns of x and its own y; an item is the same rectangle of all of them. */
 struct matmul_job {
@@ -19,7 +25,7 @@ struct matmul_job {
     const uint32_t *y_at;       /* [count] first column in y of each product side by side */
     float *residual;            /* [m, n] that the tree over shares is added to; NULL: y is the result */
     struct gw_int8_x quantized; /* x, with an int8 kernel */
-    uint32_t tiles_per_item, row_blocks;
+    uint32_t tiles_per_item, rows_per_item, row_blocks;
 };
 
 struct rectangle {
@@ -28,9 +34,27 @@ struct rectangle {
     uint32_t tile, tiles;
 };
 
+struct item {
+    struct rectangle r;
+    bool first;                   /* of those that its thread was given */
+    const struct rectangle *next; /* NULL: it is the last */
+};
+
+/* What an item multiplies at a time: its rows of x by so many k of one product, or share. */
+struct block {
+    uint32_t of;
+    size_t x_k; /* where in a row of x the product's k begin */
+    uint32_t k, k_len;
+};
+
 static uint32_t min_u32(uint32_t a, uint32_t b)
 {
     return a < b ? a : b;
+}
+
+static uint32_t clamp_u32(uint32_t a, uint32_t least, uint32_t most)
+{
+    return a < least ? least : min_u32(a, most);
 }
 
 static uint32_t blocks_of(uint32_t len, uint32_t block)
@@ -43,62 +67,203 @@ static const uint8_t *x_at(const struct matmul_job *job, uint32_t row, size_t k)
     return (const uint8_t *)job->x + (row * job->x_stride + k) * (job->kernel->act == GW_F32 ? 4 : 2);
 }
 
-/* y += x · wᵀ for the rectangle, over k in [k_first, k_first + k_len) of w; x_k: where w's k begin in a row of x. */
-static void multiply_block(const struct matmul_job *job, const struct gw_weight *w, size_t x_k, float *y,
-                           struct rectangle r, uint32_t k_first, uint32_t k_len, void *panel)
+/* What a thread multiplies with: x of some rows, and sums of an item; of a tree, a stack of them. */
+struct room {
+    float panel[GW_MICRO_ROWS * GW_PANEL_STRIDE];
+    _Alignas(64) float sums[GW_TREE_ROWS * GW_TILE_N];
+};
+static_assert(sizeof(struct room) <= GW_SCRATCH_BYTES, "a thread's scratch holds it");
+
+static size_t share_width(const struct matmul_job *job, uint32_t share)
+{
+    return job->kernel->int8 ? gw_int8_segment(job->w[share].k) : job->w[share].k;
+}
+
+static uint32_t micro_rows(const struct matmul_job *job)
+{
+    return job->kernel->int8 ? job->kernel->int8->rows : GW_MICRO_ROWS;
+}
+
+static uint32_t panel_k(const struct matmul_job *job)
+{
+    return job->kernel->int8 ? GW_INT8_PANEL_K : GW_PANEL_K;
+}
+
+static uint32_t k_per_step(const struct matmul_job *job)
+{
+    return job->kernel->int8 ? GW_INT8_K_STEP : job->kernel->k_per_step;
+}
+
+static size_t tile_bytes(const struct matmul_job *job, const struct gw_weight *w)
+{
+    return job->kernel->int8 ? gw_int8_tile_bytes(w->k)
+                             : (size_t)gw_steps(w->k, k_per_step(job)) * GW_STEP_BYTES;
+}
+
+/* The weights of block b of a tile, of int8 its head, too. */
+static const uint8_t *block_at(const struct matmul_job *job, const struct block *b, uint32_t tile)
+{
+    const struct gw_weight *w = &job->w[b->of];
+    size_t head = job->kernel->int8 && b->k > 0 ? sizeof(struct gw_int8_head) : 0;
+    return (const uint8_t *)w->data + tile * tile_bytes(job, w) + head +
+           (size_t)(b->k / k_per_step(job)) * GW_STEP_BYTES;
+}
+
+static struct block block_first(const struct matmul_job *job, const struct rectangle *r)
+{
+    uint32_t of = job->shares ? 0 : r->product;
+    return (struct block){.of = of, .k_len = min_u32(panel_k(job), job->w[of].k)};
+}
+
+static bool block_is_first(const struct matmul_job *job, const struct block *b)
+{
+    return b->k == 0 && (b->of == 0 || !job->shares);
+}
+
+/* False behind the item's last one. */
+static bool block_next(const struct matmul_job *job, struct block *b)
+{
+    b->k += b->k_len;
+    if (b->k == job->w[b->of].k) {
+        if (!job->shares || b->of + 1 == job->count) return false;
+        b->x_k += share_width(job, b->of++);
+        b->k = 0;
+    }
+    b->k_len = min_u32(panel_k(job), job->w[b->of].k - b->k);
+    return true;
+}
+
+/* x · wᵀ in f32, of what is in the pass. */
+static void multiply_f32(const struct matmul_job *job, const struct gw_pass *p, void *panel)
 {
     const struct gw_matmul_kernel *kernel = job->kernel;
-    size_t tile_bytes = (size_t)gw_steps(w->k, kernel->k_per_step) * GW_STEP_BYTES;
-    const uint8_t *w_block =
-        (const uint8_t *)w->data + (size_t)(k_first / kernel->k_per_step) * GW_STEP_BYTES;
-    for (uint32_t row = r.row; row < r.row + r.rows; row += GW_MICRO_ROWS) {
-        uint32_t rows = min_u32(GW_MICRO_ROWS, r.row + r.rows - row);
-        kernel->fill(panel, x_at(job, row, x_k + k_first), job->x_stride, rows, k_len);
-        for (uint32_t tile = r.tile; tile < r.tile + r.tiles; tile++)
-            kernel->micro(y + row * job->y_stride + tile * GW_TILE_N, job->y_stride, rows,
-                          min_u32(GW_TILE_N, w->n - tile * GW_TILE_N), panel, w_block + tile * tile_bytes,
-                          gw_steps(k_len, kernel->k_per_step), k_first == 0, row == r.row);
+    const uint8_t *w = (const uint8_t *)p->w->data + p->tile * tile_bytes(job, p->w) +
+                       (size_t)(p->k / kernel->k_per_step) * GW_STEP_BYTES;
+    const void *x = x_at(job, p->x_row, p->x_k + p->k);
+    if (kernel->fill) kernel->fill(panel, x, job->x_stride, p->rows, p->k_len);
+    for (uint32_t tile = 0; tile < p->tiles; tile++) {
+        const struct gw_micro_tile t = {.place = gw_pass_place(p, tile),
+                                        .fetch = gw_pass_fetch(p, tile),
+                                        .x = kernel->fill ? panel : x,
+                                        .x_stride = kernel->fill ? GW_PANEL_STRIDE : job->x_stride,
+                                        .w = w + tile * tile_bytes(job, p->w),
+                                        .steps = gw_steps(p->k_len, kernel->k_per_step),
+                                        .fresh = p->fresh};
+        kernel->micro(&t, p->rows);
     }
 }
 
-/* segment, x_k: which share's part of a row of x, and where it begins. */
-static void multiply(const struct matmul_job *job, const struct gw_weight *w, uint32_t segment, size_t x_k,
-                     float *y, struct rectangle r, void *panel)
+static void multiply_pass(const struct matmul_job *job, const struct gw_pass *p, struct room *room)
 {
-    if (job->kernel->int8) {
-        gw_int8_multiply(job->kernel->int8, w, &job->quantized, segment, x_k, y, job->y_stride,
-                         (struct gw_int8_rectangle){r.row, r.rows, r.tile, r.tiles});
-        return;
-    }
-    for (uint32_t at = 0; at < w->k; at += GW_PANEL_K)
-        multiply_block(job, w, x_k, y, r, at, min_u32(GW_PANEL_K, w->k - at), panel);
+    if (job->kernel->int8)
+        gw_int8_multiply(job->kernel->int8, &job->quantized, p);
+    else
+        multiply_f32(job, p, room->panel);
 }
 
-/* residual += tree over the shares' products, for the rectangle. */
-static void add_tree(const struct matmul_job *job, struct rectangle r)
+/* The rectangle in a whole y. */
+static struct gw_sums sums_at(const struct matmul_job *job, float *y, const struct rectangle *r)
 {
-    uint32_t col = r.tile * GW_TILE_N, cols = min_u32(r.tiles * GW_TILE_N, job->w[0].n - col);
-    for (uint32_t row = r.row; row < r.row + r.rows; row++) {
-        float *y = job->y + row * job->y_stride + col;
-        for (uint32_t step = 1; step < job->count; step *= 2)
-            for (uint32_t i = 0; i + step < job->count; i += 2 * step) {
-                float *a = y + i * job->y_share;
-                const float *b = a + step * job->y_share;
-                for (uint32_t c = 0; c < cols; c++) a[c] += b[c];
-            }
-        float *residual = job->residual + (size_t)row * job->w[0].n + col;
-        for (uint32_t c = 0; c < cols; c++) residual[c] += y[c];
+    return (struct gw_sums){y + r->row * job->y_stride + (size_t)r->tile * GW_TILE_N, job->y_stride};
+}
+
+/* Level `level` of the stack. */
+static struct gw_sums level_at(const struct matmul_job *job, struct room *room, uint32_t level)
+{
+    size_t stride = (size_t)job->tiles_per_item * GW_TILE_N;
+    return (struct gw_sums){room->sums + level * stride * job->rows_per_item, stride};
+}
+
+/* Into y. Between blocks of k the sums rest in the scratch: rows of y may be so far apart that they share a cache set. */
+static struct gw_sink sink_at(const struct matmul_job *job, float *y, const struct rectangle *r,
+                              struct room *room)
+{
+    return (struct gw_sink){.partial = level_at(job, room, 0), .to = sums_at(job, y, r)};
+}
+
+/* What becomes of a share's sums. The tree is walked as a binary counter counts: the sum of 2^i shares waits on the stack
+ * until its neighbour is as large, then both are added; behind the last share all that waits is added from the smallest up
+ * (an odd one is thus unchanged), and then the residual. As many wait as the share's number has bits. */
+static struct gw_sink tree_sink(const struct matmul_job *job, const struct rectangle *r, struct room *room,
+                                uint32_t share)
+{
+    bool last = share + 1 == job->count;
+    uint32_t depth = (uint32_t)__builtin_popcount(share);
+    struct gw_sink sink = {.partial = level_at(job, room, depth)};
+    for (uint32_t len = share + 1; depth > 0 && (last || len % 2 == 0); len /= 2)
+        sink.adds[sink.adds_len++] = level_at(job, room, --depth);
+    if (last) sink.adds[sink.adds_len++] = sums_at(job, job->residual, r);
+    sink.to = last ? sums_at(job, job->residual, r) : level_at(job, room, depth);
+    return sink;
+}
+
+static struct gw_sink sink_of(const struct matmul_job *job, const struct rectangle *r, struct room *room,
+                              uint32_t of)
+{
+    if (job->residual) return tree_sink(job, r, room, of);
+    return sink_at(job, job->y + (job->shares ? of * job->y_share : job->y_at[of]), r, room);
+}
+
+/* Where the weights lie that are multiplied when all rows of the item have passed block b: NULL where that is not known. */
+static const uint8_t *ahead_of(const struct matmul_job *job, const struct item *item, const struct block *b,
+                               size_t *tile_len)
+{
+    struct block ahead = *b;
+    const struct rectangle *r = &item->r;
+    if (!block_next(job, &ahead)) {
+        r = item->next;
+        if (!r) return NULL;
+        ahead = block_first(job, r);
+    }
+    *tile_len = tile_bytes(job, &job->w[ahead.of]);
+    return block_at(job, &ahead, r->tile);
+}
+
+/* The part of it that a pass asks for. The passes share it evenly, so that memory is never idle while they compute; of many
+ * passes the first ones ask for a line in each step, the others for nothing. A single one has to wait for its own. `cold`: so has
+ * the first one. */
+static struct gw_fetch part_of(const uint8_t *ahead, uint32_t steps, uint32_t pass, uint32_t passes,
+                               bool cold)
+{
+    const struct gw_fetch none = {0};
+    if (!ahead || passes == 1 || (cold && pass == 0)) return none;
+    pass -= cold;
+    uint32_t step = clamp_u32(blocks_of(GW_STEP_BYTES, passes - cold), FETCH_STEP_LEAST, FETCH_STEP_MOST);
+    return pass * step < GW_STEP_BYTES ? (struct gw_fetch){ahead + (size_t)pass * steps * step, step} : none;
+}
+
+/* All rows of the item by block b. */
+static void multiply_block(const struct matmul_job *job, const struct item *item, const struct block *b,
+                           struct room *room)
+{
+    const struct rectangle *r = &item->r;
+    const struct gw_sink sink = sink_of(job, r, room, b->of);
+    struct gw_pass p = {.w = &job->w[b->of],
+                        .segment = job->shares ? b->of : 0,
+                        .x_k = b->x_k,
+                        .k = b->k,
+                        .k_len = b->k_len,
+                        .tile = r->tile,
+                        .tiles = r->tiles,
+                        .sink = &sink};
+    uint32_t at_once = micro_rows(job), passes = blocks_of(r->rows, at_once);
+    uint32_t steps = gw_steps(b->k_len, k_per_step(job));
+    const uint8_t *ahead = ahead_of(job, item, b, &p.fetch_tile);
+    for (uint32_t pass = 0; pass < passes; pass++) {
+        p.row = pass * at_once;
+        p.x_row = r->row + p.row;
+        p.rows = min_u32(at_once, r->rows - p.row);
+        p.fetch = part_of(ahead, steps, pass, passes, item->first && block_is_first(job, b));
+        p.fresh = pass == 0;
+        multiply_pass(job, &p, room);
     }
 }
 
-static void multiply_shares(const struct matmul_job *job, struct rectangle r, void *panel)
+static void multiply_item(const struct matmul_job *job, const struct item *item, struct room *room)
 {
-    size_t x_k = 0;
-    for (uint32_t i = 0; i < job->count; i++) {
-        multiply(job, &job->w[i], i, x_k, job->y + i * job->y_share, r, panel);
-        x_k += job->kernel->int8 ? gw_int8_segment(job->w[i].k) : job->w[i].k;
-    }
-    if (job->residual) add_tree(job, r);
+    struct block b = block_first(job, &item->r);
+    do multiply_block(job, item, &b, room);
+    while (block_next(job, &b));
 }
 
 /* Items of one product; each runs down the rows before the next tiles begin. */
@@ -107,31 +272,39 @@ static size_t product_items(const struct matmul_job *job, uint32_t product)
     return (size_t)blocks_of(gw_tiles(job->w[product].n), job->tiles_per_item) * job->row_blocks;
 }
 
-static struct rectangle item_rectangle(const struct matmul_job *job, uint32_t product, size_t item)
+/* Where one is in the items of all products. */
+struct cursor {
+    size_t item, product_first, product_len;
+    uint32_t product;
+};
+
+static struct rectangle rectangle_at(const struct matmul_job *job, struct cursor *c)
 {
-    struct rectangle r = {.product = product,
-                          .row = (uint32_t)(item % job->row_blocks) * GW_ITEM_ROWS,
+    while (c->item - c->product_first >= c->product_len) {
+        c->product_first += c->product_len;
+        c->product_len = product_items(job, ++c->product);
+    }
+    size_t item = c->item - c->product_first;
+    struct rectangle r = {.product = c->product,
+                          .row = (uint32_t)(item % job->row_blocks) * job->rows_per_item,
                           .tile = (uint32_t)(item / job->row_blocks) * job->tiles_per_item};
-    r.rows = min_u32(GW_ITEM_ROWS, job->m - r.row);
-    r.tiles = min_u32(job->tiles_per_item, gw_tiles(job->w[product].n) - r.tile);
+    r.rows = min_u32(job->rows_per_item, job->m - r.row);
+    r.tiles = min_u32(job->tiles_per_item, gw_tiles(job->w[c->product].n) - r.tile);
     return r;
 }
 
 static void matmul_items(const void *arg, void *scratch, size_t first, size_t last)
 {
     const struct matmul_job *job = arg;
-    uint32_t product = 0;
-    size_t product_first = 0, product_len = product_items(job, 0);
-    for (size_t item = first; item < last; item++) {
-        while (item - product_first >= product_len) {
-            product_first += product_len;
-            product_len = product_items(job, ++product);
+    struct cursor c = {.item = first, .product_len = product_items(job, 0)};
+    struct rectangle next = rectangle_at(job, &c);
+    while (c.item < last) {
+        struct item item = {.r = next, .first = c.item == first};
+        if (++c.item < last) {
+            next = rectangle_at(job, &c);
+            item.next = &next;
         }
-        struct rectangle r = item_rectangle(job, product, item - product_first);
-        if (job->shares)
-            multiply_shares(job, r, scratch);
-        else
-            multiply(job, &job->w[product], 0, 0, job->y + job->y_at[product], r, scratch);
+        multiply_item(job, &item, scratch);
     }
 }
 
@@ -155,17 +328,45 @@ static double count_weights(const struct matmul_job *job)
     return weights;
 }
 
+/* Levels of the stack: one for each bit of the number of shares. */
+static uint32_t count_levels(uint32_t shares)
+{
+    uint32_t levels = 0;
+    while (shares >> levels) levels++;
+    return levels;
+}
+
+/* Items of so many tiles, and of up to so many rows, whole micro-kernels', as nearly equal as they can be. */
+static void cut(struct matmul_job *job, uint32_t tiles, uint32_t rows_max)
+{
+    job->tiles_per_item = tiles;
+    job->row_blocks = blocks_of(job->m, rows_max / GW_MICRO_ROWS * GW_MICRO_ROWS);
+    job->rows_per_item = blocks_of(blocks_of(job->m, job->row_blocks), GW_MICRO_ROWS) * GW_MICRO_ROWS;
+}
+
+/* Large items read and fill less; small ones keep all threads busy. */
+static void cut_items(struct matmul_job *job, uint32_t threads)
+{
+    const struct gw_matmul_kernel *kernel = job->kernel;
+    uint32_t tiles = kernel->fill && !kernel->int8 ? GW_ITEM_TILES_FILLED : GW_ITEM_TILES,
+             rows = GW_ITEM_ROWS;
+    if (job->residual) rows = min_u32(rows, GW_TREE_ROWS / (tiles * count_levels(job->count)));
+    cut(job, tiles, rows);
+    while (count_items(job) < ITEMS_PER_THREAD * (size_t)threads && rows > ITEM_ROWS_LEAST) {
+        rows /= 2;
+        cut(job, tiles, rows);
+    }
+    while (count_items(job) < ITEMS_PER_THREAD * (size_t)threads && tiles > 1) cut(job, tiles /= 2, rows);
+}
+
 static void run_rows(struct matmul_job *job, struct gw_device *dev)
 {
     double weights = count_weights(job);
-    job->row_blocks = blocks_of(job->m, GW_ITEM_ROWS);
-    /* Wide items save filling; narrow ones keep all threads busy. */
-    job->tiles_per_item = GW_ITEM_TILES;
-    if (count_items(job) < 8u * (size_t)gw_device_threads(dev)) job->tiles_per_item = 1;
+    cut_items(job, (uint32_t)gw_device_threads(dev));
     size_t items = count_items(job);
     /* per weight: 0.1 ns to read it, and one fma for each row */
     double item_weights = weights * job->row_blocks / (double)items;
-    double rows = min_u32(job->m, GW_ITEM_ROWS);
+    double rows = min_u32(job->m, job->rows_per_item);
     gw_device_parallel(dev, matmul_items, job, items, item_weights * (0.1 + rows * job->kernel->fma_ns));
 }
 
@@ -186,7 +387,6 @@ static void run_int8(struct matmul_job job, struct gw_device *dev)
 
 static void run(struct matmul_job *job, struct gw_device *dev)
 {
-    static_assert(GW_MICRO_ROWS * GW_PANEL_STRIDE * 4 <= GW_SCRATCH_BYTES, "a panel fits");
     if (job->count == 0 || job->m == 0) return;
     if (job->kernel->int8)
         run_int8(*job, dev);

@@ -3,12 +3,20 @@
  * An item is a rectangle of y: some 64-column tiles of one weight × up to GW_ITEM_ROWS rows, all of k. Inside it:
  *
  *     for each block of GW_PANEL_K of k, ascending                   w of the item's tiles stays in L2
- *         for each 6 rows
+ *         for each 6 rows: a pass                                    and asks for a part of the block behind, to L2
  *             fill: x of these rows and this block → panel           12 KB, stays in L1
- *             for each tile: micro: y (registers) += panel · w
+ *             for each tile: micro: sums (registers) += panel · w
  *
- * Between blocks of k the accumulators rest in y (exact: they are f32 there too), so the additions of one (m,
- * n) run over k in order whatever the blocking.
+ * So memory is read while all passes compute, not in the first alone: at 16 rows that saves a fifth of the time.
+ *
+ * Between blocks of k the sums rest in the thread's scratch (exact: they are f32 there too), so the additions of one (m,
+ * n) run over k in order whatever the blocking. Of products over shares the micro-kernel also does the additions of the tree,
+ * while its sums are in registers (struct gw_sink).
+ *
+ * Floors: the bytes of w over the read bandwidth, and operations over the FMA (VNNI) peak. On one core of a Cascade Lake (AVX-512,
+ * VNNI; other programs beside it): to 4 rows 90-98% of the bandwidth; at 16 rows int8 70-79% of it, bf16 (which widens w by
+ * instructions of the same ports: 84% of the peak at most, 86% for 6 rows) 63-73% of the peak; at 512 rows f32 75-84%, bf16
+ * 70-74%, int8 80%, of shares of 256 k 65%: there the scales and the tree are 96 instructions for each 1536 that multiply.
  *
  * Owner: all memory is the caller's. Thread: any number of items at a time. Units: elements, ns. Errors:
  * none; alignment and equal n or k are asserted. Source: blocking after Goto & van de Geijn 2008, k never
@@ -21,14 +29,109 @@
 
 #define GW_MICRO_ROWS 6u   /* 6 x 4 accumulators + 4 of w + x fill the 32 registers of AVX-512 */
 #define GW_PANEL_K    512u /* 64-128 KB of w per tile, reloaded accumulators cost < 1% */
-#define GW_ITEM_ROWS  48u
-#define GW_ITEM_TILES 4u /* tiles that share one filled panel, when there is work enough */
+/* Of an item. More rows: w comes from memory for fewer of them. More tiles: so does x, and a filled panel serves all of
+ * them; but a block of w of all tiles has to leave half of L2 to others, and that of four tiles of f32 or int8 has not. (Beside 48
+ * rows of four tiles, f32 and int8 gain 5-15% from 64 rows on; bf16 nothing.) */
+#define GW_ITEM_ROWS         192u
+#define GW_ITEM_TILES        2u
+#define GW_ITEM_TILES_FILLED 4u
+/* What waits of a tree over shares, in rows of a tile: 384 KB, touched once for each share. */
+#define GW_TREE_ROWS 1536u
 
 /* Words (f32, or pairs of bf16) from one row of the panel to the next; not a power of two: rows would fall
  * into the same cache sets. */
 #define GW_PANEL_STRIDE (GW_PANEL_K + 16u)
 
+#define GW_MICRO_ADDS_MAX 9u /* a subtree for each bit of the number of shares, and the residual */
+
 struct gw_int8_kernel;
+
+/* Sums of a rectangle of y: those of its first row and column, and from row to row. */
+struct gw_sums {
+    float *y;
+    size_t stride;
+};
+
+/* What becomes of a rectangle's sums: between blocks of k they rest in `partial`; at last
+ * to = adds[adds_len - 1] + (... + (adds[0] + sums)). */
+struct gw_sink {
+    struct gw_sums partial, to, adds[GW_MICRO_ADDS_MAX];
+    uint32_t adds_len;
+};
+
+/* What a micro-kernel computes: up to 64 columns of some rows, over a block of k. */
+struct gw_place {
+    const struct gw_sink *sink;
+    uint32_t row, col, cols; /* where in the sink's rectangle */
+    bool first, last;        /* block of k */
+};
+
+static inline float *gw_sums_at(const struct gw_sums *s, const struct gw_place *p)
+{
+    return s->y + p->row * s->stride + p->col;
+}
+
+static inline const struct gw_sums *gw_place_to(const struct gw_place *p)
+{
+    return p->last ? &p->sink->to : &p->sink->partial;
+}
+
+/* The last thing done to the sum in row r and column c of the place. */
+static inline void gw_place_finish(const struct gw_place *p, uint32_t r, uint32_t c, float sum)
+{
+    const struct gw_sink *sink = p->sink;
+    for (uint32_t i = 0; i < sink->adds_len; i++)
+        sum = gw_sums_at(&sink->adds[i], p)[r * sink->adds[i].stride + c] + sum;
+    gw_sums_at(&sink->to, p)[r * sink->to.stride + c] = sum;
+}
+
+/* Weights that are multiplied later, to come to L2 while a tile is multiplied: for each of its steps so many bytes from `at`
+ * on, 128 at most. at = NULL: none. */
+struct gw_fetch {
+    const uint8_t *at;
+    uint32_t step;
+};
+
+struct gw_micro_tile {
+    struct gw_place place;
+    struct gw_fetch fetch;
+    const void *x;   /* the panel; without one, x of the block's first k */
+    size_t x_stride; /* words from row to row */
+    const void *w;   /* of the block's first step */
+    uint32_t steps;
+    bool fresh; /* these are the item's first rows, w may come from memory; else from L2 */
+};
+
+/* Rows that a micro-kernel takes at a time, by all tiles of an item, over one block of k of one product. */
+struct gw_pass {
+    const struct gw_weight *w;
+    uint32_t segment; /* of a row of x: the share */
+    size_t x_k;       /* where w's k begin in a row of x */
+    uint32_t k, k_len;
+    uint32_t x_row, row, rows; /* in x; in the sink's rectangle; how many */
+    uint32_t tile, tiles;
+    const struct gw_sink *sink;
+    struct gw_fetch fetch; /* of the first tile */
+    size_t fetch_tile;     /* from tile to tile */
+    bool fresh;            /* these are the item's first rows */
+};
+
+static inline struct gw_place gw_pass_place(const struct gw_pass *p, uint32_t tile)
+{
+    uint32_t left = p->w->n - (p->tile + tile) * GW_TILE_N;
+    return (struct gw_place){.sink = p->sink,
+                             .row = p->row,
+                             .col = tile * GW_TILE_N,
+                             .cols = left < GW_TILE_N ? left : GW_TILE_N,
+                             .first = p->k == 0,
+                             .last = p->k + p->k_len == p->w->k};
+}
+
+/* The fetch of the pass's tile number `tile`. */
+static inline struct gw_fetch gw_pass_fetch(const struct gw_pass *p, uint32_t tile)
+{
+    return (struct gw_fetch){p->fetch.at ? p->fetch.at + tile * p->fetch_tile : NULL, p->fetch.step};
+}
 
 struct gw_matmul_kernel {
     enum gw_dtype act;
@@ -37,13 +140,11 @@ struct gw_matmul_kernel {
     const struct gw_int8_kernel
         *int8; /* kernels/cpu/matmul_int8.h, in place of all that follows; NULL: none */
 
-    /* panel[row] = x[row, k_first .. k_first + k_len) as micro reads it, zeros behind k_len up to a step. */
+    /* panel[row] = x[row, k_first .. k_first + k_len) as micro reads it, zeros behind k_len up to a step. NULL: micro reads x
+     * itself. */
     void (*fill)(void *panel, const void *x, size_t x_stride, uint32_t rows, uint32_t k_len);
 
-    /* y[rows, cols] (+)= panel · w over `steps` steps of one tile; starts from 0 if `first`. cols <= 64. fresh: these are
-     * the item's first rows, w comes from memory; else from L2. */
-    void (*micro)(float *y, size_t y_stride, uint32_t rows, uint32_t cols, const void *panel, const void *w,
-                  uint32_t steps, bool first, bool fresh);
+    void (*micro)(const struct gw_micro_tile *tile, uint32_t rows);
 };
 
 /* The fill of micro-kernels that read f32 as it is. */
@@ -56,6 +157,7 @@ void gw_matmul_run(const struct gw_matmul_kernel *kernel, struct gw_device *dev,
 void gw_matmul_shares_run(const struct gw_matmul_kernel *kernel, struct gw_device *dev, float *y,
                           const void *x, const struct gw_weight *w, uint32_t shares, uint32_t m);
 
+/* Sums wait in the threads' own scratch; that of the caller is not needed. */
 void gw_matmul_tree_add_run(const struct gw_matmul_kernel *kernel, struct gw_device *dev, float *residual,
                             const void *x, const struct gw_weight *w, uint32_t shares, uint32_t m,
                             float *scratch);

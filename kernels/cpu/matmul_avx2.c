@@ -57,18 +57,14 @@ GW_INLINE void steps_bf16(struct gw_micro_acc *acc, const uint32_t rows, const u
     }
 }
 
-static void micro_f32(float *y, size_t y_stride, uint32_t rows, uint32_t cols, const void *panel,
-                      const void *w, uint32_t steps, bool first, bool fresh)
+static void micro_f32(const struct gw_micro_tile *tile, uint32_t rows)
 {
-    const struct gw_micro_tile tile = {y, y_stride, cols, panel, w, steps, first, fresh};
-    gw_micro_dispatch(steps_f32, 1, &tile, rows);
+    gw_micro_dispatch(steps_f32, 1, tile, rows);
 }
 
-static void micro_bf16(float *y, size_t y_stride, uint32_t rows, uint32_t cols, const void *panel,
-                       const void *w, uint32_t steps, bool first, bool fresh)
+static void micro_bf16(const struct gw_micro_tile *tile, uint32_t rows)
 {
-    const struct gw_micro_tile tile = {y, y_stride, cols, panel, w, steps, first, fresh};
-    gw_micro_dispatch(steps_bf16, 2, &tile, rows);
+    gw_micro_dispatch(steps_bf16, 2, tile, rows);
 }
 
 static const struct gw_matmul_kernel kernel_f32 = {

@@ -19,15 +19,17 @@ static void fill(void *panel, const void *x, size_t x_stride, uint32_t rows, uin
     }
 }
 
-GW_INLINE void micro_rows(float *y, size_t y_stride, const uint32_t rows, uint32_t cols, const void *panel,
-                          const void *w, uint32_t steps, bool first)
+GW_INLINE void micro_rows(const void *tile, const uint32_t rows, const bool far)
 {
+    const struct gw_micro_tile *t = tile;
+    struct gw_fetch fetch = t->fetch;
     struct gw_micro_acc acc;
-    gw_micro_load(&acc, y, y_stride, rows, cols, first);
-    const int32_t *x = panel;
-    const uint32_t *ws = w;
-    for (uint32_t s = 0; s < steps; s++, x++, ws += GW_TILE_N) {
+    gw_micro_begin(&acc, &t->place, rows);
+    const int32_t *x = t->x;
+    const uint32_t *ws = t->w;
+    for (uint32_t s = 0; s < t->steps; s++, x++, ws += GW_TILE_N) {
         __m512i wv[4];
+        gw_micro_fetch(&fetch, ws, far);
 #pragma GCC unroll 4
         for (uint32_t j = 0; j < 4; j++) wv[j] = _mm512_load_si512(ws + 16 * j);
 #pragma GCC unroll 6
@@ -37,14 +39,12 @@ GW_INLINE void micro_rows(float *y, size_t y_stride, const uint32_t rows, uint32
             for (uint32_t j = 0; j < 4; j++) acc.v[r][j] = _mm512_dpbf16_ps(acc.v[r][j], xr, (__m512bh)wv[j]);
         }
     }
-    gw_micro_store(&acc, y, y_stride, rows, cols);
+    gw_micro_end(&acc, &t->place, rows);
 }
 
-static void micro(float *y, size_t y_stride, uint32_t rows, uint32_t cols, const void *panel, const void *w,
-                  uint32_t steps, bool first, bool fresh)
+static void micro(const struct gw_micro_tile *tile, uint32_t rows)
 {
-    (void)fresh;
-    gw_micro_dispatch(micro_rows, y, y_stride, rows, cols, panel, w, steps, first);
+    gw_micro_dispatch(micro_rows, tile, rows, tile->fetch.at != NULL);
 }
 
 static const struct gw_matmul_kernel kernel = {

@@ -15,34 +15,48 @@ static void fill_bf16(void *panel, const void *x, size_t x_stride, uint32_t rows
     }
 }
 
-static void micro_f32(float *y, size_t y_stride, uint32_t rows, uint32_t cols, const void *panel,
-                      const void *w, uint32_t steps, bool first, bool fresh)
+static float sum_f32(const struct gw_micro_tile *t, uint32_t row, uint32_t col, float acc)
 {
-    (void)fresh;
+    const float *x = (const float *)t->x + (size_t)row * GW_PANEL_STRIDE, *w = (const float *)t->w + col;
+    for (uint32_t s = 0; s < t->steps; s++) acc = fmaf(x[s], w[(size_t)s * GW_TILE_N], acc);
+    return acc;
+}
+
+static float sum_bf16(const struct gw_micro_tile *t, uint32_t row, uint32_t col, float acc)
+{
+    const float *x = (const float *)t->x + (size_t)row * GW_PANEL_STRIDE;
+    const uint16_t *w = (const uint16_t *)t->w + 2 * col;
+    for (uint32_t s = 0; s < t->steps; s++, w += 2 * GW_TILE_N) {
+        acc = fmaf(x[2 * s + 1], gw_f32_of_bf16(w[1]), acc);
+        acc = fmaf(x[2 * s], gw_f32_of_bf16(w[0]), acc);
+    }
+    return acc;
+}
+
+typedef float sum_fn(const struct gw_micro_tile *t, uint32_t row, uint32_t col, float acc);
+
+static void micro(const struct gw_micro_tile *t, uint32_t rows, sum_fn *sum)
+{
+    const struct gw_sink *sink = t->place.sink;
     for (uint32_t r = 0; r < rows; r++)
-        for (uint32_t c = 0; c < cols; c++) {
-            const float *x = (const float *)panel + (size_t)r * GW_PANEL_STRIDE, *wc = (const float *)w + c;
-            float acc = first ? 0.0f : y[r * y_stride + c];
-            for (uint32_t s = 0; s < steps; s++) acc = fmaf(x[s], wc[(size_t)s * GW_TILE_N], acc);
-            y[r * y_stride + c] = acc;
+        for (uint32_t c = 0; c < t->place.cols; c++) {
+            float *partial = gw_sums_at(&sink->partial, &t->place) + r * sink->partial.stride + c;
+            float acc = sum(t, r, c, t->place.first ? 0.0f : *partial);
+            if (t->place.last)
+                gw_place_finish(&t->place, r, c, acc);
+            else
+                *partial = acc;
         }
 }
 
-static void micro_bf16(float *y, size_t y_stride, uint32_t rows, uint32_t cols, const void *panel,
-                       const void *w, uint32_t steps, bool first, bool fresh)
+static void micro_f32(const struct gw_micro_tile *tile, uint32_t rows)
 {
-    (void)fresh;
-    for (uint32_t r = 0; r < rows; r++)
-        for (uint32_t c = 0; c < cols; c++) {
-            const float *x = (const float *)panel + (size_t)r * GW_PANEL_STRIDE;
-            const uint16_t *wc = (const uint16_t *)w + 2 * c;
-            float acc = first ? 0.0f : y[r * y_stride + c];
-            for (uint32_t s = 0; s < steps; s++, wc += 2 * GW_TILE_N) {
-                acc = fmaf(x[2 * s + 1], gw_f32_of_bf16(wc[1]), acc);
-                acc = fmaf(x[2 * s], gw_f32_of_bf16(wc[0]), acc);
-            }
-            y[r * y_stride + c] = acc;
-        }
+    micro(tile, rows, sum_f32);
+}
+
+static void micro_bf16(const struct gw_micro_tile *tile, uint32_t rows)
+{
+    micro(tile, rows, sum_bf16);
 }
 
 static const struct gw_matmul_kernel kernel_f32 = {

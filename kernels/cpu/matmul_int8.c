@@ -15,11 +15,6 @@ struct quantize_job {
     const struct gw_int8_x *to;
 };
 
-static uint32_t min_u32(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
-
 void gw_int8_place(struct gw_device *dev, const struct gw_weight *w, uint32_t segments, uint32_t rows,
                    struct gw_int8_x *out)
 {
@@ -65,38 +60,20 @@ void gw_int8_quantize(const struct gw_matmul_kernel *kernel, struct gw_device *d
     gw_device_parallel(dev, quantize_rows, &job, to->rows, QUANTIZE_NS * (double)to->stride);
 }
 
-/* Steps [step, step + steps) of the rectangle's tiles. */
-static void multiply_block(const struct gw_int8_kernel *kernel, const struct gw_weight *w,
-                           const struct gw_int8_x *x, uint32_t segment, size_t at, float *y, size_t y_stride,
-                           struct gw_int8_rectangle r, uint32_t step, uint32_t steps)
+void gw_int8_multiply(const struct gw_int8_kernel *kernel, const struct gw_int8_x *x, const struct gw_pass *p)
 {
-    uint32_t all = gw_steps(w->k, GW_INT8_K_STEP);
-    size_t tile_bytes = gw_int8_tile_bytes(w->k);
-    for (uint32_t row = r.row; row < r.row + r.rows; row += kernel->rows)
-        for (uint32_t tile = r.tile; tile < r.tile + r.tiles; tile++) {
-            const uint8_t *packed = (const uint8_t *)w->data + tile * tile_bytes;
-            const struct gw_int8_tile t = {
-                .y = y + row * y_stride + (size_t)tile * GW_TILE_N,
-                .y_stride = y_stride,
-                .cols = min_u32(GW_TILE_N, w->n - tile * GW_TILE_N),
-                .x = x->bytes + row * x->stride + at + (size_t)step * GW_INT8_K_STEP,
-                .x_stride = x->stride,
-                .w = packed + sizeof(struct gw_int8_head) + (size_t)step * GW_STEP_BYTES,
-                .steps = steps,
-                .first = step == 0,
-                .last = step + steps == all,
-                .head = (const struct gw_int8_head *)(const void *)packed,
-                .x_scale = x->scales + (size_t)row * x->segments + segment,
-                .x_scale_stride = x->segments};
-            kernel->micro(&t, min_u32(kernel->rows, r.row + r.rows - row));
-        }
-}
-
-void gw_int8_multiply(const struct gw_int8_kernel *kernel, const struct gw_weight *w,
-                      const struct gw_int8_x *x, uint32_t segment, size_t at, float *y, size_t y_stride,
-                      struct gw_int8_rectangle r)
-{
-    uint32_t all = gw_steps(w->k, GW_INT8_K_STEP), block = GW_INT8_PANEL_K / GW_INT8_K_STEP;
-    for (uint32_t step = 0; step < all; step += block)
-        multiply_block(kernel, w, x, segment, at, y, y_stride, r, step, min_u32(block, all - step));
+    size_t tile_bytes = gw_int8_tile_bytes(p->w->k), step = p->k / GW_INT8_K_STEP;
+    for (uint32_t tile = 0; tile < p->tiles; tile++) {
+        const uint8_t *packed = (const uint8_t *)p->w->data + (p->tile + tile) * tile_bytes;
+        const struct gw_int8_tile t = {.place = gw_pass_place(p, tile),
+                                       .fetch = gw_pass_fetch(p, tile),
+                                       .x = x->bytes + p->x_row * x->stride + p->x_k + p->k,
+                                       .x_stride = x->stride,
+                                       .w = packed + sizeof(struct gw_int8_head) + step * GW_STEP_BYTES,
+                                       .steps = gw_steps(p->k_len, GW_INT8_K_STEP),
+                                       .head = (const struct gw_int8_head *)(const void *)packed,
+                                       .x_scale = x->scales + (size_t)p->x_row * x->segments + p->segment,
+                                       .x_scale_stride = x->segments};
+        kernel->micro(&t, p->rows);
+    }
 }

@@ -21,16 +21,14 @@
 #define GW_INT8_K_STEP  4u
 #define GW_INT8_PANEL_K 2048u /* 128 KB of w per tile stay in L2 while all rows of an item pass */
 
-/* What a micro-kernel multiplies: some rows, a tile of up to 64 columns, a block of k. */
+/* What a micro-kernel multiplies. In `partial` are int32. */
 struct gw_int8_tile {
-    float *y; /* between blocks: int32 */
-    size_t y_stride;
-    uint32_t cols;
+    struct gw_place place;
+    struct gw_fetch fetch;
     const uint8_t *x; /* of the block's first k */
     size_t x_stride;
     const uint8_t *w; /* of the block's first step */
     uint32_t steps;
-    bool first, last; /* block of k */
     const struct gw_int8_head *head;
     const float *x_scale;
     size_t x_scale_stride;
@@ -50,10 +48,6 @@ struct gw_int8_x {
     uint32_t rows, segments;
 };
 
-struct gw_int8_rectangle {
-    uint32_t row, rows, tile, tiles;
-};
-
 /* Bytes of a segment of k elements. */
 static inline size_t gw_int8_segment(uint32_t k)
 {
@@ -68,10 +62,9 @@ void gw_int8_place(struct gw_device *dev, const struct gw_weight *w, uint32_t se
 void gw_int8_quantize(const struct gw_matmul_kernel *kernel, struct gw_device *dev, const void *x,
                       size_t x_stride, const struct gw_weight *w, const struct gw_int8_x *to);
 
-/* y = x · wᵀ for the rectangle, of that segment, which begins at `at` bytes of a row. */
-void gw_int8_multiply(const struct gw_int8_kernel *kernel, const struct gw_weight *w,
-                      const struct gw_int8_x *x, uint32_t segment, size_t at, float *y, size_t y_stride,
-                      struct gw_int8_rectangle r);
+/* The sums of a pass, into its sink; x_k: bytes. */
+void gw_int8_multiply(const struct gw_int8_kernel *kernel, const struct gw_int8_x *x,
+                      const struct gw_pass *p);
 
 /* The three operations of one table. */
 #define GW_INT8_OPERATIONS(type, isa, kernel)                                                                \

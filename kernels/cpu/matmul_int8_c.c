@@ -15,14 +15,23 @@ static uint32_t sum_of(const struct gw_int8_tile *t, uint32_t row, uint32_t col,
     return sum;
 }
 
+static float scaled(const struct gw_int8_tile *t, uint32_t row, uint32_t col, uint32_t sum)
+{
+    return (float)(int32_t)sum * t->x_scale[row * t->x_scale_stride] * t->head->scale[col];
+}
+
 static void micro(const struct gw_int8_tile *t, uint32_t rows)
 {
+    const struct gw_sink *sink = t->place.sink;
     for (uint32_t r = 0; r < rows; r++)
-        for (uint32_t c = 0; c < t->cols; c++) {
-            float *y = t->y + r * t->y_stride + c;
-            uint32_t sum = sum_of(t, r, c, t->first ? (uint32_t)t->head->shift[c] : gw_f32_bits(*y));
-            *y = t->last ? (float)(int32_t)sum * t->x_scale[r * t->x_scale_stride] * t->head->scale[c]
-                         : gw_f32_of_bits(sum);
+        for (uint32_t c = 0; c < t->place.cols; c++) {
+            float *partial = gw_sums_at(&sink->partial, &t->place) + r * sink->partial.stride + c;
+            uint32_t sum =
+                sum_of(t, r, c, t->place.first ? (uint32_t)t->head->shift[c] : gw_f32_bits(*partial));
+            if (t->place.last)
+                gw_place_finish(&t->place, r, c, scaled(t, r, c, sum));
+            else
+                *partial = gw_f32_of_bits(sum);
         }
 }
 

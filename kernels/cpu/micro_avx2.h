@@ -35,35 +35,62 @@ GW_INLINE void gw_micro_zero(struct gw_micro_acc *acc, const uint32_t rows, cons
         for (uint32_t j = 0; j < width; j++) acc->v[r][j] = _mm256_setzero_ps();
 }
 
-/* cols: of this part, as many as there are; may be more than its width. */
-GW_INLINE void gw_micro_load(struct gw_micro_acc *acc, const float *y, size_t y_stride, const uint32_t rows,
-                             const uint32_t width, uint32_t cols)
+/* Columns of a part, as many as there are: may be more than its width. */
+GW_INLINE __m256 gw_micro_get8(const float *from, uint32_t cols, const uint32_t width, const uint32_t j)
 {
-    bool whole = cols >= 8 * width;
-#pragma GCC unroll 6
-    for (uint32_t r = 0; r < rows; r++)
-#pragma GCC unroll 8
-        for (uint32_t j = 0; j < width; j++) {
-            const float *from = y + r * y_stride + 8 * j;
-            acc->v[r][j] =
-                whole ? _mm256_loadu_ps(from) : _mm256_maskload_ps(from, gw_mask8((int)cols - (int)(8 * j)));
-        }
+    if (cols >= 8 * width) return _mm256_loadu_ps(from + 8 * j);
+    return _mm256_maskload_ps(from + 8 * j, gw_mask8((int)cols - (int)(8 * j)));
 }
 
-GW_INLINE void gw_micro_store(const struct gw_micro_acc *acc, float *y, size_t y_stride, const uint32_t rows,
-                              const uint32_t width, uint32_t cols)
+/* The sums of the blocks of k before. */
+GW_INLINE void gw_micro_load(struct gw_micro_acc *acc, const struct gw_place *p, const uint32_t rows,
+                             const uint32_t width)
 {
-    bool whole = cols >= 8 * width;
+    const float *y = gw_sums_at(&p->sink->partial, p);
 #pragma GCC unroll 6
-    for (uint32_t r = 0; r < rows; r++)
+    for (uint32_t r = 0; r < rows; r++, y += p->sink->partial.stride)
 #pragma GCC unroll 8
-        for (uint32_t j = 0; j < width; j++) {
-            float *to = y + r * y_stride + 8 * j;
+        for (uint32_t j = 0; j < width; j++) acc->v[r][j] = gw_micro_get8(y, p->cols, width, j);
+}
+
+GW_INLINE void gw_micro_add(struct gw_micro_acc *acc, const struct gw_place *p, const uint32_t rows,
+                            const uint32_t width)
+{
+    for (uint32_t i = 0; i < p->sink->adds_len; i++) {
+        const float *y = gw_sums_at(&p->sink->adds[i], p);
+#pragma GCC unroll 6
+        for (uint32_t r = 0; r < rows; r++, y += p->sink->adds[i].stride)
+#pragma GCC unroll 8
+            for (uint32_t j = 0; j < width; j++)
+                acc->v[r][j] = _mm256_add_ps(gw_micro_get8(y, p->cols, width, j), acc->v[r][j]);
+    }
+}
+
+GW_INLINE void gw_micro_store(const struct gw_micro_acc *acc, const struct gw_place *p, const uint32_t rows,
+                              const uint32_t width)
+{
+    const struct gw_sums *to = gw_place_to(p);
+    float *y = gw_sums_at(to, p);
+    bool whole = p->cols >= 8 * width;
+#pragma GCC unroll 6
+    for (uint32_t r = 0; r < rows; r++, y += to->stride)
+#pragma GCC unroll 8
+        for (uint32_t j = 0; j < width; j++)
             if (whole)
-                _mm256_storeu_ps(to, acc->v[r][j]);
+                _mm256_storeu_ps(y + 8 * j, acc->v[r][j]);
             else
-                _mm256_maskstore_ps(to, gw_mask8((int)cols - (int)(8 * j)), acc->v[r][j]);
-        }
+                _mm256_maskstore_ps(y + 8 * j, gw_mask8((int)p->cols - (int)(8 * j)), acc->v[r][j]);
+}
+
+/* The sums of part of a place: columns from c on, of some of its steps. */
+GW_INLINE struct gw_place gw_micro_place(const struct gw_place *whole, uint32_t c, bool first, bool last)
+{
+    struct gw_place p = *whole;
+    p.col += c;
+    p.cols -= c;
+    p.first = whole->first && first;
+    p.last = whole->last && last;
+    return p;
 }
 
 /* 8 columns of w as f32; constants: what it needs, in memory. */
@@ -115,16 +142,6 @@ GW_INLINE void gw_micro_prefetch(struct gw_micro_ahead *ahead, const uint32_t wi
 typedef void gw_micro_steps_fn(struct gw_micro_acc *acc, const uint32_t rows, const uint32_t width,
                                const float *x, const float *w, uint32_t steps, struct gw_micro_ahead ahead);
 
-/* The arguments of gw_matmul_kernel.micro. */
-struct gw_micro_tile {
-    float *y;
-    size_t y_stride;
-    uint32_t cols;
-    const float *panel, *w; /* a column is 4 bytes of a step */
-    uint32_t steps;
-    bool first, fresh;
-};
-
 /* Part c of steps [step, step + steps). In a fresh tile the parts of these steps together fetch the steps behind them,
  * in the order of memory; else each fetches its own, a little ahead. */
 GW_INLINE void gw_micro_part(gw_micro_steps_fn *body, const uint32_t k_per_step,
@@ -132,15 +149,18 @@ GW_INLINE void gw_micro_part(gw_micro_steps_fn *body, const uint32_t k_per_step,
                              uint32_t c, uint32_t step, uint32_t steps)
 {
     struct gw_micro_acc acc;
-    const float *w = t->w + (size_t)step * GW_TILE_N;
+    const struct gw_place p = gw_micro_place(&t->place, c, step == 0, step + steps == t->steps);
+    const float *w = (const float *)t->w + (size_t)step * GW_TILE_N; /* a column is 4 bytes of a step */
     struct gw_micro_ahead near = {w + c + GW_MICRO_NEAR * GW_TILE_N, GW_TILE_N};
     struct gw_micro_ahead far = {w + (size_t)steps * GW_TILE_N + (size_t)c * steps, 8 * width};
-    if (t->first && step == 0)
+    if (p.first)
         gw_micro_zero(&acc, rows, width);
     else
-        gw_micro_load(&acc, t->y + c, t->y_stride, rows, width, t->cols - c);
-    body(&acc, rows, width, t->panel + (size_t)step * k_per_step, w + c, steps, t->fresh ? far : near);
-    gw_micro_store(&acc, t->y + c, t->y_stride, rows, width, t->cols - c);
+        gw_micro_load(&acc, &p, rows, width);
+    body(&acc, rows, width, (const float *)t->x + (size_t)step * k_per_step, w + c, steps,
+         t->fresh ? far : near);
+    if (p.last) gw_micro_add(&acc, &p, rows, width);
+    gw_micro_store(&acc, &p, rows, width);
 }
 
 GW_INLINE void gw_micro_parts(gw_micro_steps_fn *body, const uint32_t k_per_step,
@@ -148,7 +168,7 @@ GW_INLINE void gw_micro_parts(gw_micro_steps_fn *body, const uint32_t k_per_step
 {
     uint32_t block = t->fresh ? GW_MICRO_FRESH : t->steps;
     for (uint32_t step = 0; step < t->steps; step += block)
-        for (uint32_t c = 0; c < t->cols; c += 8 * width)
+        for (uint32_t c = 0; c < t->place.cols; c += 8 * width)
             gw_micro_part(body, k_per_step, t, rows, width, c, step,
                           t->steps - step < block ? t->steps - step : block);
 }

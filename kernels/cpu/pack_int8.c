@@ -60,7 +60,7 @@ static int32_t put_column(uint32_t *to, const float x[BLOCK_K], float inverse, u
     uint8_t bytes[BLOCK_K];
     int32_t sum = 0;
     for (uint32_t i = 0; i < BLOCK_K; i++) {
-        int32_t q = (int32_t)(gw_int8_of(x[i], inverse) & 0xFFu) - GW_INT8_BIAS;
+        int32_t q = (int32_t)(gw_int8_of(x[i], inverse, GW_INT8_BIAS) & 0xFFu) - GW_INT8_BIAS;
         bytes[i] = (uint8_t)q;
         sum += q;
     }

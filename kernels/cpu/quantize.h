@@ -1,7 +1,7 @@
 /* Quantization to int8: numbers of a row become q · scale with q in -127 .. 127 (kernels/op.h has the rule).
  *
- * What is stored is q + 128, a byte without sign: what VPDPBUSD wants of x, and Σ (q + 128) · w = Σ q · w + 128 · Σ w,
- * where the last sum is known when w is packed.
+ * Of activations q + 128 is stored, a byte without sign: what VPDPBUSD wants of x, and Σ (q + 128) · w = Σ q · w + 128 · Σ w,
+ * where the last sum is known when w is packed. Of K and V it is q, in two's complement.
  *
  * Rounding is an addition: x + GW_F32_ROUNDER has the nearest integer (ties to even) in the low bits of the result.
  *
@@ -20,7 +20,7 @@
 #define GW_INT8_LEAST 0x1p-100f
 
 /* The scale of a row whose largest magnitude has these bits; *inverse: its numbers · this are what is rounded. */
-static inline float gw_int8_scale(uint32_t largest_bits, float *inverse)
+GW_BOTH static inline float gw_int8_scale(uint32_t largest_bits, float *inverse)
 {
     float largest = gw_f32_of_bits(largest_bits);
     *inverse = 0.0f;
@@ -30,15 +30,20 @@ static inline float gw_int8_scale(uint32_t largest_bits, float *inverse)
     return largest / GW_INT8_MAX;
 }
 
-/* q + GW_INT8_BIAS in the lowest byte. */
-static inline uint32_t gw_int8_of(float x, float inverse)
+/* q + bias in the lowest byte. */
+GW_BOTH static inline uint32_t gw_int8_of(float x, float inverse, int bias)
 {
-    return gw_f32_bits(x * inverse + (GW_F32_ROUNDER + (float)GW_INT8_BIAS));
+    return gw_f32_bits(x * inverse + (GW_F32_ROUNDER + (float)bias));
 }
 
-/* to[k] = x[k] of `type`, quantized; returns the scale. */
+/* to[k] = q + GW_INT8_BIAS of x[k] of `type`; returns the scale. */
 typedef float gw_quantize_fn(uint8_t *to, const void *x, enum gw_dtype type, uint32_t k);
 
 gw_quantize_fn gw_quantize_c, gw_quantize_avx2, gw_quantize_avx512;
+
+/* to[k] = q of x[k]; returns the scale. */
+typedef float gw_quantize_kv_fn(int8_t *to, const float *x, uint32_t k);
+
+gw_quantize_kv_fn gw_quantize_kv_c, gw_quantize_kv_avx2, gw_quantize_kv_avx512;
 
 #endif

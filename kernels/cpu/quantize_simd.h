@@ -22,10 +22,10 @@ GW_INLINE uint32_t largest_bits(const void *x, enum gw_dtype type, uint32_t k)
     return largest;
 }
 
-GW_INLINE float gw_quantize_row(uint8_t *to, const void *x, enum gw_dtype type, uint32_t k)
+GW_INLINE float gw_quantize_row(uint8_t *to, const void *x, enum gw_dtype type, uint32_t k, const int bias)
 {
     float inverse, scale = gw_int8_scale(largest_bits(x, type, k), &inverse);
-    const gw_v16 factor = gw_set16(inverse), rounder = gw_set16(GW_F32_ROUNDER + (float)GW_INT8_BIAS);
+    const gw_v16 factor = gw_set16(inverse), rounder = gw_set16(GW_F32_ROUNDER + (float)bias);
     for (uint32_t i = 0; i < k; i += 16) {
         uint32_t n = gw_block_lanes(k, i);
         gw_store_bytes16(to + i, n, gw_add16(gw_mul16(gw_load16(x, type, i, n), factor), rounder));

@@ -10,6 +10,33 @@ static void prepare(const struct gw_rope_job *job, float *row, size_t at, const 
     job->isa->prepare(row + at, p->bias ? p->bias + at : NULL, norm, p->eps, job->kv->head_dim);
 }
 
+static void quantize_head(const struct gw_rope_job *job, enum gw_kv_part part, uint32_t head,
+                          const struct gw_seq_rows *seq, uint32_t position, const float *x)
+{
+    int8_t *to = (int8_t *)gw_kv_at(job->kv, GW_I8, part, head, seq->blocks, position);
+    *gw_kv_scale_at(job->kv, part, head, seq->blocks, position) =
+        job->isa->quantize(to, x, job->kv->head_dim);
+}
+
+/* One head's k and v, prepared, into their page; k is rotated on the way. */
+static void append_head(const struct gw_rope_job *job, uint32_t head, const struct gw_seq_rows *seq,
+                        uint32_t position, float *k, const float *v)
+{
+    const struct gw_rope_isa *isa = job->isa;
+    const struct gw_kv_layer *kv = job->kv;
+    uint32_t hd = kv->head_dim;
+    const float *cos_sin = job->cos_sin + (size_t)position * hd;
+    if (isa->kv_type == GW_I8) {
+        isa->rotate(k, GW_F32, k, cos_sin, hd / 2);
+        quantize_head(job, GW_KV_K, head, seq, position, k);
+        quantize_head(job, GW_KV_V, head, seq, position, v);
+        return;
+    }
+    isa->rotate(gw_kv_at(kv, isa->kv_type, GW_KV_K, head, seq->blocks, position), isa->kv_type, k, cos_sin,
+                hd / 2);
+    isa->store(gw_kv_at(kv, isa->kv_type, GW_KV_V, head, seq->blocks, position), isa->kv_type, v, hd);
+}
+
 static void append_row(const struct gw_rope_job *job, const struct gw_seq_rows *seq, uint32_t index)
 {
     const struct gw_rope_isa *isa = job->isa;
@@ -25,10 +52,8 @@ static void append_row(const struct gw_rope_job *job, const struct gw_seq_rows *
     for (uint32_t h = 0; h < gw_kv_heads(kv); h++) {
         prepare(job, row, job->k_at + (size_t)h * hd, job->prep ? job->prep->k_norm : NULL);
         prepare(job, row, job->v_at + (size_t)h * hd, NULL);
-        const float *k = row + job->k_at + (size_t)h * hd, *v = row + job->v_at + (size_t)h * hd;
-        isa->rotate(gw_kv_at(kv, isa->kv_type, GW_KV_K, h, seq->blocks, position), isa->kv_type, k, cos_sin,
-                    hd / 2);
-        isa->store(gw_kv_at(kv, isa->kv_type, GW_KV_V, h, seq->blocks, position), isa->kv_type, v, hd);
+        append_head(job, h, seq, position, row + job->k_at + (size_t)h * hd,
+                    row + job->v_at + (size_t)h * hd);
     }
 }
 

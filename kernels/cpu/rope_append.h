@@ -10,6 +10,7 @@
 
 #include "kernels/cpu/device.h"
 #include "kernels/cpu/kv.h"
+#include "kernels/cpu/quantize.h"
 
 struct gw_rope_isa {
     enum gw_dtype kv_type;
@@ -20,6 +21,7 @@ struct gw_rope_isa {
     void (*rotate)(void *out, enum gw_dtype type, const float *x, const float *cos_sin, uint32_t half);
     /* out[len] of `type` = x[len] */
     void (*store)(void *out, enum gw_dtype type, const float *x, uint32_t len);
+    gw_quantize_kv_fn *quantize; /* of int8 pages, in place of store */
 };
 
 struct gw_rope_job {
@@ -35,5 +37,17 @@ struct gw_rope_job {
 };
 
 void gw_rope_append_run(struct gw_device *dev, const struct gw_rope_job *job);
+
+/* Defines the operation gw_cpu_rope_append_<suffix> of variants.h, by what an ISA does for one type of pages. */
+#define GW_ROPE_APPEND(suffix, of_isa)                                                                       \
+    void gw_cpu_rope_append_##suffix(                                                                        \
+        struct gw_device *dev, float *qkv, size_t qkv_stride, size_t q_at, size_t k_at, size_t v_at,         \
+        uint32_t heads, const struct gw_qkv_prep *prep, const struct gw_kv_layer *kv, const float *cos_sin,  \
+        const struct gw_seq_rows *seqs, uint32_t seqs_len)                                                   \
+    {                                                                                                        \
+        const struct gw_rope_job job = {&(of_isa), qkv,  qkv_stride, q_at,    k_at, v_at,                    \
+                                        heads,     prep, kv,         cos_sin, seqs, seqs_len};               \
+        gw_rope_append_run(dev, &job);                                                                       \
+    }
 
 #endif

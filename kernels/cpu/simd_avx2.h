@@ -164,8 +164,18 @@ GW_INLINE __m256 gw_f32_of_bf16_8(__m128i halves)
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
 }
 
+GW_INLINE gw_v16 gw_f32_of_bytes16(const uint8_t *from, uint32_t n)
+{
+    uint8_t padded[16] = {0};
+    if (n < 16) from = memcpy(padded, from, n);
+    __m128i bytes = _mm_loadu_si128((const __m128i_u *)from);
+    return (gw_v16){_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)),
+                    _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_unpackhi_epi64(bytes, bytes)))};
+}
+
 GW_INLINE gw_v16 gw_load16(const void *array, enum gw_dtype type, size_t i, uint32_t n)
 {
+    if (type == GW_I8) return gw_f32_of_bytes16((const uint8_t *)array + i, n);
     if (type == GW_F32) {
         const float *from = (const float *)array + i;
         if (n >= 16) return gw_get16(from);
@@ -189,6 +199,12 @@ GW_INLINE void gw_unzip8(gw_v16 pairs, __m256 *even, __m256 *odd)
     __m256 odds = _mm256_shuffle_ps(pairs.low, pairs.high, 0xDD);
     *even = _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(evens), 0xD8));
     *odd = _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(odds), 0xD8));
+}
+
+GW_INLINE void gw_widen32(float *to, const uint16_t *from)
+{
+    gw_put16(to, gw_load16(from, GW_BF16, 0, 16));
+    gw_put16(to + 16, gw_load16(from, GW_BF16, 16, 16));
 }
 
 GW_INLINE void gw_unzip16(const float *pairs, uint32_t n, gw_v16 *even, gw_v16 *odd)

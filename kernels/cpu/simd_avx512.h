@@ -120,12 +120,30 @@ GW_INLINE void gw_store16(void *array, enum gw_dtype type, size_t i, uint32_t n,
                              _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16)));
 }
 
+/* A mask costs as much as what is loaded: where n is known to be 16, there is none. */
 GW_INLINE gw_v16 gw_load16(const void *array, enum gw_dtype type, size_t i, uint32_t n)
 {
     __mmask16 mask = gw_lanes_mask(n);
     if (type == GW_F32) return _mm512_maskz_loadu_ps(mask, (const float *)array + i);
-    __m256i half = _mm256_maskz_loadu_epi16(mask, (const uint16_t *)array + i);
+    if (type == GW_I8) {
+        const uint8_t *from = (const uint8_t *)array + i;
+        __m128i bytes = n >= 16 ? _mm_loadu_si128((const __m128i_u *)from) : _mm_maskz_loadu_epi8(mask, from);
+        return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
+    }
+    const uint16_t *from = (const uint16_t *)array + i;
+    __m256i half =
+        n >= 16 ? _mm256_loadu_si256((const __m256i_u *)from) : _mm256_maskz_loadu_epi16(mask, from);
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+}
+
+/* Zeros are put under 32 halves at once, by shuffles alone: shifts would keep the port busy that multiplies and adds. A
+ * shuffle of halves stays within each 128 bits, hence the order of the quarters before it. */
+GW_INLINE void gw_widen32(float *to, const uint16_t *from)
+{
+    const __m512i quarters = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7), zero = _mm512_setzero_si512();
+    __m512i halves = _mm512_permutexvar_epi64(quarters, _mm512_loadu_si512(from));
+    _mm512_storeu_si512(to, _mm512_unpacklo_epi16(zero, halves));
+    _mm512_storeu_si512(to + 16, _mm512_unpackhi_epi16(zero, halves));
 }
 
 GW_INLINE void gw_unzip16(const float *pairs, uint32_t n, gw_v16 *even, gw_v16 *odd)

@@ -95,6 +95,13 @@ gw_attention_fn gw_cpu_attention_bf16_c, gw_cpu_attention_f32_c;
 gw_attention_fn gw_cpu_attention_bf16_avx2, gw_cpu_attention_f32_avx2;
 gw_attention_fn gw_cpu_attention_bf16_avx512, gw_cpu_attention_f32_avx512;
 
+/* Of int8 pages. What is stored there does not depend on the activations' type. */
+gw_rope_append_fn gw_cpu_rope_append_int8_c, gw_cpu_rope_append_int8_avx2, gw_cpu_rope_append_int8_avx512;
+
+gw_attention_fn gw_cpu_attention_int8_bf16_c, gw_cpu_attention_int8_f32_c;
+gw_attention_fn gw_cpu_attention_int8_bf16_avx2, gw_cpu_attention_int8_f32_avx2;
+gw_attention_fn gw_cpu_attention_int8_bf16_avx512, gw_cpu_attention_int8_f32_avx512;
+
 gw_silu_mul_fn gw_cpu_silu_mul_bf16_c, gw_cpu_silu_mul_f32_c;
 gw_silu_mul_fn gw_cpu_silu_mul_bf16_avx2, gw_cpu_silu_mul_f32_avx2;
 gw_silu_mul_fn gw_cpu_silu_mul_bf16_avx512, gw_cpu_silu_mul_f32_avx512;
