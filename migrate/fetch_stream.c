@@ -3,6 +3,7 @@
 
 #include <assert.h>
 
+#include "base/thread.h"
 #include "migrate/checksum.h"
 #include "migrate/peer_io.h"
 
@@ -121,6 +122,7 @@ static void end_entries(struct fetch_stream *s, struct fetch_ask *ask, uint32_t 
 {
     struct gw_peer_fetch *f = s->fetch;
     bool right[FETCH_SPAN_PAGES] = {false};
+    uint64_t bytes = 0;
     for (uint32_t i = first; i < end; i++)
         right[i - first] =
             gw_checksum(s->entries[i].to, s->entries[i].page.bytes) == s->entries[i].page.checksum;
@@ -129,12 +131,15 @@ static void end_entries(struct fetch_stream *s, struct fetch_ask *ask, uint32_t 
         const struct fetch_entry *e = &s->entries[i];
         if (right[i - first]) {
             f->result.bytes += e->page.bytes;
+            bytes += e->page.bytes;
             fetch_items_give(&f->items, ask, e->name, e->at, e->page.checksum);
         } else {
             f->result.corrupt++;
             fetch_items_end(&f->items, ask, e->name, e->at, FETCH_REFUSED);
         }
     }
+    if (f->config.came[s->source])
+        atomic_fetch_add_explicit(f->config.came[s->source], bytes, memory_order_relaxed);
     f->fails[s->source] = 0;
     pthread_cond_broadcast(&f->changed);
     unlock(s);
@@ -256,7 +261,9 @@ static void on_broken(struct fetch_stream *s, gw_err_t err)
     f->result.bad += err == GW_ERR_PROTO;
     for (int i = 0; i < GW_FETCH_ASKS_MAX; i++)
         if (s->asks[i].used) fetch_items_finish(&f->items, &s->asks[i], FETCH_RETURNED);
-    uint32_t fails_max = s->connecting && f->config.fast_fail ? 1 : GW_FETCH_FAILS_MAX;
+    bool hopeless =
+        s->connecting || err == GW_ERR_LIMIT; /* LIMIT: it was silent for so long as is waited at most */
+    uint32_t fails_max = hopeless && f->config.fast_fail ? 1 : GW_FETCH_FAILS_MAX;
     if (++f->fails[s->source] >= fails_max) fetch_items_kill(&f->items, s->source);
     pthread_cond_broadcast(&f->changed);
     unlock(s);
@@ -339,6 +346,7 @@ static void drain(struct fetch_stream *s)
 void *fetch_stream_main(void *arg)
 {
     struct fetch_stream *s = arg;
+    gw_thread_name("gw-fetch");
     s->patience_us = s->fetch->config.stall_us;
     while (wait_for_work(s)) {
         gw_err_t err = step(s);

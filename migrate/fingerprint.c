@@ -168,20 +168,26 @@ gw_err_t gw_fingerprint_dir(const char *dir, uint8_t out[GW_FINGERPRINT_BYTES], 
     return err;
 }
 
-gw_err_t gw_fingerprint_model(const char *dir, enum gw_weight_format format,
+/* print = that of what `format` makes of the model that has this print. */
+static void refine(uint8_t print[GW_FINGERPRINT_BYTES], const char *format)
+{
+    uint8_t digest[GW_SHA256_BYTES];
+    struct gw_sha256 *sha = gw_sha256_create();
+    gw_sha256_update(sha, print, GW_FINGERPRINT_BYTES);
+    gw_sha256_update(sha, format, strlen(format));
+    gw_sha256_finish(sha, digest);
+    memcpy(print, digest, GW_FINGERPRINT_BYTES);
+}
+
+gw_err_t gw_fingerprint_model(const char *dir, enum gw_weight_format weights, enum gw_kv_format kv,
                               uint8_t out[GW_FINGERPRINT_BYTES], struct gw_err_ctx *ctx)
 {
-    uint8_t of_files[GW_FINGERPRINT_BYTES], digest[GW_SHA256_BYTES];
-    TRY(gw_fingerprint_dir(dir, of_files, ctx));
-    const char *name = gw_weight_format_name(format);
-    if (format == GW_WEIGHT_FILE) {
-        memcpy(out, of_files, sizeof of_files);
-        return GW_OK;
+    TRY(gw_fingerprint_dir(dir, out, ctx));
+    if (weights != GW_WEIGHT_FILE) refine(out, gw_weight_format_name(weights));
+    if (kv != GW_KV_FILE) {
+        char name[32];
+        snprintf(name, sizeof name, "kv %s", gw_kv_format_name(kv)); /* not a weight format's name */
+        refine(out, name);
     }
-    struct gw_sha256 *sha = gw_sha256_create();
-    gw_sha256_update(sha, of_files, sizeof of_files);
-    gw_sha256_update(sha, name, strlen(name));
-    gw_sha256_finish(sha, digest);
-    memcpy(out, digest, GW_FINGERPRINT_BYTES);
     return GW_OK;
 }

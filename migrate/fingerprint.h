@@ -2,8 +2,8 @@
  *
  * The first 16 bytes of SHA-256 over config.json, every weight file (names, sizes, bytes), and the constants
  * of the arithmetic that no profile names: the rule that cuts a model into cells and the attention chunk.
- * RoPE parameters and shapes are in config.json. Weights that are quantized when they are loaded make another model of
- * the same files: the fingerprint is then hashed once more, with the format's name (gw_fingerprint_model). Two processes may work on one request iff they have the same
+ * RoPE parameters and shapes are in config.json. Weights that are quantized when they are loaded, and KV that is, make another
+ * model of the same files: the fingerprint is then hashed once more, with the format's name (gw_fingerprint_model). Two processes may work on one request iff they have the same
  * fingerprint (and the same profile and digest).
  *
  * Hashing gigabytes takes seconds, so the result for large models is kept beside the weights in
@@ -16,6 +16,7 @@
 #ifndef GW_MIGRATE_FINGERPRINT_H
 #define GW_MIGRATE_FINGERPRINT_H
 
+#include "migrate/kv_format.h"
 #include "migrate/weight_format.h"
 #include "migrate/wire.h"
 
@@ -30,7 +31,7 @@ gw_err_t gw_fingerprint_dir(const char *dir, uint8_t out[GW_FINGERPRINT_BYTES],
                             struct gw_err_ctx *ctx) GW_MUST_USE;
 
 /* Of the model as it is served. On error out is unchanged. */
-gw_err_t gw_fingerprint_model(const char *dir, enum gw_weight_format format,
+gw_err_t gw_fingerprint_model(const char *dir, enum gw_weight_format weights, enum gw_kv_format kv,
                               uint8_t out[GW_FINGERPRINT_BYTES], struct gw_err_ctx *ctx) GW_MUST_USE;
 
 #endif

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
 #include "migrate/peer_io.h"
 
 #define IOV_FIXED  2          /* head, table */
@@ -327,6 +328,7 @@ void *peer_conn_main(void *arg)
     struct gw_peer_server *s = c->server;
     struct answer *a = open_answer(c);
     gw_err_t err = GW_OK;
+    gw_thread_name("gw-peer");
     if (a) {
         while (err == GW_OK) err = serve_one(a);
         shutdown(c->socket.fd,

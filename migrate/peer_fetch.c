@@ -37,13 +37,16 @@ static gw_err_t copy_config(struct gw_peer_fetch *f, const struct gw_peer_fetch_
     uint32_t pages = gw_page_rect_pages(c->want);
     uint8_t *key = malloc(c->key_len), *from = malloc(pages);
     struct gw_fetch_source *sources = calloc(c->sources_len, sizeof *sources);
+    atomic_uint_least64_t **came = calloc(c->sources_len, sizeof *came);
     f->config = *c;
     f->config.key = key;
     f->config.from = from;
     f->config.sources = sources;
-    if (!key || !from || !sources) return gw_fail(ctx, GW_ERR_MEMORY, "no memory for a fetch");
+    f->config.came = came;
+    if (!key || !from || !sources || !came) return gw_fail(ctx, GW_ERR_MEMORY, "no memory for a fetch");
     memcpy(key, c->key, c->key_len);
     memcpy(sources, c->sources, c->sources_len * sizeof *sources);
+    for (uint32_t i = 0; c->came && i < c->sources_len; i++) came[i] = c->came[i];
     f->key = (struct gw_shake_key){key, c->key_len, c->tls};
     f->config.streams = c->streams ? c->streams : 1;
     f->config.stall_us = c->stall_us ? c->stall_us : GW_FETCH_STALL_S * GW_US_PER_S;
@@ -131,6 +134,7 @@ void gw_peer_fetch_destroy(struct gw_peer_fetch *f)
     free(own(f->config.key));
     free(own(f->config.from));
     free(own(f->config.sources));
+    free(own(f->config.came));
     pthread_cond_destroy(&f->changed);
     pthread_mutex_destroy(&f->lock);
     free(f);

@@ -12,7 +12,7 @@
  *                ├──── the next source that holds it; none left: lost         (its block: abandoned)
  *                └──── the same one again, when the connection breaks
  *     source: fine ─GW_FETCH_FAILS_MAX in a row, or DONE(stale | foreign)─► dead for this run
- *                  ─one, of connecting, with fast_fail─►
+ *                  ─one, of connecting or by silence, with fast_fail─►
  *
  *     lost or wrong                                what is done
  *     ──────────────────────────────────────────   ───────────────────────────────────────────────────────────────
@@ -40,6 +40,8 @@
  * deadline or a cancel ended a run. Source: own design; DESIGN parts 5 and 6. */
 #ifndef GW_MIGRATE_PEER_FETCH_H
 #define GW_MIGRATE_PEER_FETCH_H
+
+#include <stdatomic.h>
 
 #include "base/log.h"
 #include "migrate/page_codec.h"
@@ -87,11 +89,14 @@ struct gw_peer_fetch_config {
     struct gw_page_rect want;              /* pages of each block */
     const struct gw_fetch_source *sources; /* copied */
     uint32_t sources_len;
+    /* [sources_len], copied: where bytes are added that came from a source, if right; NULL: nobody counts */
+    atomic_uint_least64_t *const *came;
     const uint8_t *from; /* gw_geometry_plan over these sources (copied), NULL: made here */
     uint32_t streams;    /* per source, 0: 1 */
     bool try_unix;       /* the source may be on this host */
-    bool
-        fast_fail; /* a source that cannot be connected to is dead at once: its process is gone, who waits recomputes */
+    /* A source that cannot be connected to, or falls silent, is dead at once: its process is gone or frozen, and who waits
+     * can recompute. */
+    bool fast_fail;
     double rate_bytes_s; /* 0: no limit */
     int64_t stall_us;    /* 0: GW_FETCH_STALL_S */
     const struct gw_log *log;

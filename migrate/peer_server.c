@@ -180,6 +180,7 @@ static void *listen_main(void *arg)
 {
     struct gw_peer_server *s = arg;
     struct pollfd polled[POLLED];
+    gw_thread_name("gw-peer-listen");
     while (look_around(s)) {
         int timeout_ms = tend(s, gw_clock_mono_us());
         fill_polled(s, polled);

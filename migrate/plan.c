@@ -9,6 +9,7 @@
 #define RATE_MAX  1e18
 #define TIME_MAX  1e9
 #define MONEY_MAX 1e9
+#define UNITS_MAX (1u << 22) /* FFN units of a layer */
 
 static uint16_t max16(uint16_t a, uint16_t b)
 {
@@ -54,24 +55,40 @@ uint64_t gw_plan_table_bytes(const struct gw_plan_model *m, struct gw_cell_rect 
     return tables * cut_units(m, m->vocab, r) * m->vocab_row_bytes;
 }
 
+/* Of a rectangle's layers those that have one FFN where others have experts. */
+static uint32_t dense_layers(const struct gw_plan_model *m, struct gw_cell_rect r)
+{
+    uint32_t g0 = min16(r.g0, (uint16_t)m->groups), g1 = min16(r.g1, (uint16_t)m->groups);
+    return (uint32_t)m->dense.before[g1] - m->dense.before[g0];
+}
+
 uint64_t gw_plan_weight_bytes(const struct gw_plan_model *m, struct gw_cell_rect r)
 {
     if (gw_rect_empty(r)) return 0;
-    uint64_t layer = m->attn_share_bytes * (uint64_t)(r.s1 - r.s0) + m->kv_head_bytes * kv_heads_of(m, r) +
-                     m->ffn_unit_bytes * cut_units(m, m->ffn_units, r) + m->norm_layer_bytes;
-    return layer * gw_plan_layers(m, r.g0, r.g1) + gw_plan_table_bytes(m, r);
+    uint64_t shares = (uint64_t)(r.s1 - r.s0), kv = m->kv_head_bytes * kv_heads_of(m, r);
+    uint64_t layer = m->attn_share_bytes * shares + m->ffn_unit_bytes * cut_units(m, m->ffn_units, r) +
+                     m->norm_layer_bytes + kv;
+    uint64_t bytes = gw_plan_table_bytes(m, r);
+    uint32_t dense = dense_layers(m, r);
+    if (dense > 0)
+        bytes += dense * (m->dense.attn_share_bytes * shares +
+                          m->dense.ffn_unit_bytes * cut_units(m, m->dense.ffn_units, r) +
+                          m->dense.norm_layer_bytes + kv);
+    return bytes + layer * (gw_plan_layers(m, r.g0, r.g1) - dense);
 }
 
 double gw_plan_idle_bytes(const struct gw_plan_model *m, struct gw_cell_rect r)
 {
     if (gw_rect_empty(r) || m->ffn_used <= 0) return 0;
-    return (double)(m->ffn_unit_bytes * cut_units(m, m->ffn_units, r) * gw_plan_layers(m, r.g0, r.g1)) *
+    return (double)(m->ffn_unit_bytes * cut_units(m, m->ffn_units, r) *
+                    (gw_plan_layers(m, r.g0, r.g1) - dense_layers(m, r))) *
            (1 - m->ffn_used);
 }
 
 bool gw_plan_even(const struct gw_plan_model *m)
 {
-    return m->kv_heads == m->shares && m->ffn_units % m->shares == 0 && m->vocab % m->shares == 0;
+    return m->kv_heads == m->shares && m->ffn_units % m->shares == 0 && m->dense.ffn_units % m->shares == 0 &&
+           m->vocab % m->shares == 0;
 }
 
 uint64_t gw_plan_kv_token_bytes(const struct gw_plan_model *m, struct gw_cell_rect r)
@@ -92,6 +109,17 @@ static bool link_good(const struct gw_plan_link *l)
     return within(l->bytes_s, 1, RATE_MAX) && within(l->latency_s, 0, TIME_MAX);
 }
 
+static bool dense_good(const struct gw_plan_model *m)
+{
+    const struct gw_plan_dense *d = &m->dense;
+    if (d->before[0] != 0 || d->ffn_units > UNITS_MAX) return false;
+    for (uint32_t g = 0; g < m->groups; g++)
+        if (d->before[g + 1] < d->before[g] ||
+            (uint32_t)d->before[g + 1] - d->before[g] > gw_plan_layers(m, g, g + 1))
+            return false;
+    return true;
+}
+
 gw_err_t gw_plan_model_check(const struct gw_plan_model *m, struct gw_err_ctx *ctx)
 {
     if (m->layers < 1 || m->group_layers < 1 || m->groups > GW_PLAN_GROUPS_MAX || m->groups < 1 ||
@@ -100,14 +128,15 @@ gw_err_t gw_plan_model_check(const struct gw_plan_model *m, struct gw_err_ctx *c
                        m->group_layers);
     if (m->shares < 1 || m->shares > GW_PLAN_SHARES_MAX || m->kv_heads < 1 || m->kv_heads > m->shares)
         return gw_fail(ctx, GW_ERR_INPUT, "model: %u shares of %u key-value heads", m->shares, m->kv_heads);
-    const uint64_t bytes[] = {m->attn_share_bytes, m->kv_head_bytes,   m->ffn_unit_bytes,
-                              m->norm_layer_bytes, m->vocab_row_bytes, m->kv_token_bytes};
+    const uint64_t bytes[] = {m->attn_share_bytes,       m->kv_head_bytes,        m->ffn_unit_bytes,
+                              m->norm_layer_bytes,       m->vocab_row_bytes,      m->kv_token_bytes,
+                              m->dense.attn_share_bytes, m->dense.ffn_unit_bytes, m->dense.norm_layer_bytes};
     for (size_t i = 0; i < sizeof bytes / sizeof *bytes; i++)
         if (bytes[i] > ((uint64_t)1 << 36))
             return gw_fail(ctx, GW_ERR_INPUT, "model: a part of 64 GiB or more");
     if (m->kv_token_bytes < 1 || !within(m->weight_bytes, 0.125, 8) || !within(m->ffn_used, 0, 1) ||
         !within(m->attn_flop, 0, RATE_MAX) || m->hidden > (1u << 20) || m->vocab > (1u << 24) ||
-        m->ffn_units > (1u << 22))
+        m->ffn_units > UNITS_MAX || !dense_good(m))
         return gw_fail(ctx, GW_ERR_INPUT, "model: sizes beyond bounds");
     if (gw_plan_weight_bytes(m, (struct gw_cell_rect){0, (uint16_t)m->groups, 0, (uint16_t)m->shares}) >
         BYTES_MAX)

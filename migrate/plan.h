@@ -85,6 +85,13 @@ struct gw_plan_fleet {
     uint32_t apart_len;
 };
 
+/* Layers of one FFN in a model whose other layers have experts: what differs there. All 0: there are none. */
+struct gw_plan_dense {
+    uint32_t ffn_units;
+    uint64_t attn_share_bytes, ffn_unit_bytes, norm_layer_bytes;
+    uint16_t before[GW_PLAN_GROUPS_MAX + 1]; /* of them in the groups before each; [groups]: in all */
+};
+
 struct gw_plan_model {
     uint32_t layers, group_layers, groups; /* the last group may be shorter */
     uint32_t shares;                       /* S; cuts at floor(i * units / S) */
@@ -99,6 +106,7 @@ struct gw_plan_model {
     uint64_t kv_token_bytes;   /* KV of one token, one KV head, one layer */
     double weight_bytes;       /* per weight: FLOP per token = 2 * bytes / weight_bytes */
     double attn_flop;          /* per token, share, layer and token of context */
+    struct gw_plan_dense dense;
 };
 
 struct gw_plan_load {

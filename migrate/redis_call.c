@@ -19,14 +19,18 @@
 #include "base/secret.h"
 #include "base/sockaddr.h"
 #include "base/tls_verify.h"
+#include "migrate/redis_sentinel.h"
 
 #define SCHEME        "redis://"
 #define SCHEME_TLS    "rediss://"
+#define BY_SENTINEL   "+sentinel" /* behind the scheme's name */
 #define TIMEOUT_US    (2 * GW_US_PER_S)
 #define READ_BYTES    65536
 #define DATABASES_MAX 65535
 #define HOST_BYTES    256 /* a name has 253 bytes at most */
 #define ADDRESSES_MAX 8   /* of one name that are tried */
+
+#define SENTINELS_BYTES (GW_SENTINELS_MAX * (HOST_BYTES + 8)) /* their list */
 
 struct address {
     struct sockaddr_storage at;
@@ -42,8 +46,10 @@ struct gw_redis {
     char *password;
     size_t password_len;
     int64_t timeout_us, deadline_us;
-    struct gw_tls *tls;      /* NULL: plaintext */
-    struct gw_socket socket; /* none: not connected */
+    struct gw_tls *tls;             /* NULL: plaintext */
+    bool plaintext_is_fine;         /* off loopback, too */
+    struct gw_sentinels *sentinels; /* NULL: the address is what it is */
+    struct gw_socket socket;        /* none: not connected */
     struct redis_replies *replies;
     struct gw_redis_reply *reply; /* of the call under way */
     bool answered;
@@ -154,6 +160,50 @@ static gw_err_t greet(struct gw_redis *r, const char *verb, const void *what, si
     return exchange(r, args, 2, &reply, ctx);
 }
 
+/* ---- addresses ---- */
+
+/* A number, or a name: letters, digits, '-', '.', as RFC 1123 has them. */
+static gw_err_t parse_endpoint(struct gw_redis *r, const char *endpoint, struct gw_err_ctx *ctx)
+{
+    char host[HOST_BYTES];
+    struct address *a = &r->addresses[0];
+    TRY(gw_sockaddr_split(endpoint, host, sizeof host, &r->port, ctx));
+    r->name[0] = '\0';
+    r->addresses_len = 1;
+    if (gw_sockaddr_parse(host, r->port, &a->at, &a->len, NULL) == GW_OK) return GW_OK;
+    for (const char *c = host; *c; c++)
+        if (!isalnum((unsigned char)*c) && *c != '-' && *c != '.')
+            return gw_fail(ctx, GW_ERR_INPUT, "'%.100s' is neither an address nor a name", host);
+    r->addresses_len = 0;
+    snprintf(r->name, sizeof r->name, "%s", host);
+    return GW_OK;
+}
+
+static bool is_loopback(const struct gw_redis *r)
+{
+    return !r->name[0] && gw_sockaddr_is_loopback(&r->addresses[0].at);
+}
+
+static gw_err_t check_plaintext(const struct gw_redis *r, const char *where, struct gw_err_ctx *ctx)
+{
+    if (r->tls || r->plaintext_is_fine || is_loopback(r)) return GW_OK;
+    return gw_fail(ctx, GW_ERR_INPUT,
+                   "'%s' is not loopback: say " SCHEME_TLS
+                   ", or --insecure-plaintext if the network is yours (what is "
+                   "written is sealed, the password is not)",
+                   where);
+}
+
+/* Whom the sentinels name is as hostile as an address that somebody typed. */
+static gw_err_t find_master(struct gw_redis *r, struct gw_err_ctx *ctx)
+{
+    char master[GW_SENTINEL_MASTER_BYTES];
+    if (!r->sentinels) return GW_OK;
+    TRY(gw_sentinels_ask(r->sentinels, master, ctx));
+    TRY(parse_endpoint(r, master, ctx));
+    return check_plaintext(r, master, ctx);
+}
+
 /* ---- connecting ---- */
 
 static gw_err_t finish_connect(struct gw_redis *r, struct gw_err_ctx *ctx)
@@ -215,6 +265,7 @@ static gw_err_t reach_any(struct gw_redis *r, struct gw_err_ctx *ctx)
 
 static gw_err_t reach(struct gw_redis *r, struct gw_err_ctx *ctx)
 {
+    TRY(find_master(r, ctx));
     TRY(resolve(r, ctx));
     TRY(reach_any(r, ctx));
     if (redis_replies_reset(r->replies) != GW_OK) return gw_fail(ctx, GW_ERR_MEMORY, "Redis: out of memory");
@@ -263,51 +314,73 @@ static gw_err_t parse_database(struct gw_redis *r, const char *text, struct gw_e
     return GW_OK;
 }
 
-/* A number, or a name: letters, digits, '-', '.', as RFC 1123 has them. */
-static gw_err_t parse_endpoint(struct gw_redis *r, const char *endpoint, struct gw_err_ctx *ctx)
+static gw_err_t open_tls(struct gw_redis *r, const struct gw_redis_config *c, struct gw_err_ctx *ctx)
 {
-    char host[HOST_BYTES];
-    struct address *a = &r->addresses[0];
-    TRY(gw_sockaddr_split(endpoint, host, sizeof host, &r->port, ctx));
-    r->addresses_len = 1;
-    if (gw_sockaddr_parse(host, r->port, &a->at, &a->len, NULL) == GW_OK) return GW_OK;
-    for (const char *c = host; *c; c++)
-        if (!isalnum((unsigned char)*c) && *c != '-' && *c != '.')
-            return gw_fail(ctx, GW_ERR_INPUT, "'%.100s' is neither an address nor a name", host);
-    r->addresses_len = 0;
-    snprintf(r->name, sizeof r->name, "%s", host);
-    return GW_OK;
+    const char *name = c->tls_name ? c->tls_name : r->name[0] ? r->name : NULL;
+    const struct gw_tls_verify_config config = {.ca_file = c->ca_file, .name = name};
+    return gw_tls_verify_create(&config, &r->tls, ctx);
 }
 
-static bool is_loopback(const struct gw_redis *r)
+/* "HOST:PORT,HOST:PORT/NAME[/DATABASE]" */
+static gw_err_t parse_sentinels(struct gw_redis *r, const char *rest, bool tls,
+                                const struct gw_redis_config *c, struct gw_err_ctx *ctx)
 {
-    return !r->name[0] && gw_sockaddr_is_loopback(&r->addresses[0].at);
+    char list[SENTINELS_BYTES], name[GW_SENTINEL_NAME_BYTES];
+    size_t len = strcspn(rest, "/");
+    const char *after = rest + len + (rest[len] == '/');
+    size_t name_len = strcspn(after, "/");
+    if (len >= sizeof list || name_len >= sizeof name || name_len == 0)
+        return gw_fail(ctx, GW_ERR_INPUT,
+                       "'%s': say " BY_SENTINEL "://HOST:PORT,HOST:PORT/NAME of the master", c->url);
+    if (tls && !c->tls_name)
+        return gw_fail(ctx, GW_ERR_INPUT,
+                       "'%s': sentinels name addresses, so say by --redis-tls-name whom the "
+                       "certificates must be for",
+                       c->url);
+    snprintf(list, sizeof list, "%.*s", (int)len, rest);
+    snprintf(name, sizeof name, "%.*s", (int)name_len, after);
+    if (after[name_len] && after[name_len + 1]) TRY(parse_database(r, after + name_len + 1, ctx));
+    if (tls) TRY(open_tls(r, c, ctx));
+    return gw_sentinels_open(list, name, tls, c, &r->sentinels, ctx);
+}
+
+/* What is behind "redis", "rediss" and the like. False: it is none of them. */
+static bool cut_scheme(const char *url, bool *tls, bool *by_sentinel, const char **rest)
+{
+    const char *at = url + strlen("redis");
+    if (strncmp(url, "redis", strlen("redis")) != 0) return false;
+    *tls = *at == 's';
+    at += *tls;
+    *by_sentinel = strncmp(at, BY_SENTINEL, strlen(BY_SENTINEL)) == 0;
+    at += *by_sentinel ? strlen(BY_SENTINEL) : 0;
+    *rest = at + strlen("://");
+    return strncmp(at, "://", strlen("://")) == 0;
+}
+
+static gw_err_t parse_server(struct gw_redis *r, const char *rest, bool tls, const struct gw_redis_config *c,
+                             struct gw_err_ctx *ctx)
+{
+    char endpoint[HOST_BYTES + 8];
+    if (rest[0] == '/' && !tls) return parse_unix(r, rest, ctx);
+    size_t len = strcspn(rest, "/");
+    if (len >= sizeof endpoint) return gw_fail(ctx, GW_ERR_INPUT, "'%s': the address is too long", c->url);
+    snprintf(endpoint, sizeof endpoint, "%.*s", (int)len, rest);
+    if (rest[len] && rest[len + 1]) TRY(parse_database(r, rest + len + 1, ctx));
+    TRY(parse_endpoint(r, endpoint, ctx));
+    if (tls) return open_tls(r, c, ctx);
+    return check_plaintext(r, c->url, ctx);
 }
 
 static gw_err_t parse_url(struct gw_redis *r, const struct gw_redis_config *c, struct gw_err_ctx *ctx)
 {
-    char endpoint[HOST_BYTES + 8];
-    bool tls = strncmp(c->url, SCHEME_TLS, sizeof SCHEME_TLS - 1) == 0;
-    if (!tls && strncmp(c->url, SCHEME, sizeof SCHEME - 1) != 0)
+    bool tls, by_sentinel;
+    const char *rest;
+    r->plaintext_is_fine = c->insecure_plaintext;
+    if (!cut_scheme(c->url, &tls, &by_sentinel, &rest))
         return gw_fail(ctx, GW_ERR_INPUT, "'%s' does not begin with " SCHEME " or " SCHEME_TLS, c->url);
-    const char *rest = c->url + (tls ? sizeof SCHEME_TLS : sizeof SCHEME) - 1;
-    if (rest[0] == '/' && !tls) return parse_unix(r, rest, ctx);
-    size_t len = strcspn(rest, "/");
-    if (len >= sizeof endpoint) return gw_fail(ctx, GW_ERR_INPUT, "'%s': the address is too long", c->url);
-    if (memchr(rest, '@', len))
+    if (memchr(rest, '@', strcspn(rest, "/")))
         return gw_fail(ctx, GW_ERR_INPUT, "a password is given by file, never in a URL");
-    snprintf(endpoint, sizeof endpoint, "%.*s", (int)len, rest);
-    if (rest[len] && rest[len + 1]) TRY(parse_database(r, rest + len + 1, ctx));
-    TRY(parse_endpoint(r, endpoint, ctx));
-    const char *name = c->tls_name ? c->tls_name : r->name[0] ? r->name : NULL;
-    const struct gw_tls_verify_config config = {.ca_file = c->ca_file, .name = name};
-    if (tls) return gw_tls_verify_create(&config, &r->tls, ctx);
-    if (c->insecure_plaintext || is_loopback(r)) return GW_OK;
-    return gw_fail(ctx, GW_ERR_INPUT,
-                   "'%s' is not loopback: say " SCHEME_TLS
-                   ", or --insecure-plaintext if the network is yours (what is "
-                   "written is sealed, the password is not)",
-                   c->url);
+    return by_sentinel ? parse_sentinels(r, rest, tls, c, ctx) : parse_server(r, rest, tls, c, ctx);
 }
 
 static gw_err_t set_up(struct gw_redis *r, const struct gw_redis_config *c, struct gw_err_ctx *ctx)
@@ -338,6 +411,7 @@ void gw_redis_close(struct gw_redis *r)
 {
     if (!r) return;
     disconnect(r);
+    gw_sentinels_close(r->sentinels);
     gw_tls_destroy(r->tls);
     redis_replies_destroy(r->replies);
     gw_secret_free(r->password, r->password_len);

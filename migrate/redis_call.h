@@ -22,8 +22,9 @@
 struct gw_redis;
 
 struct gw_redis_config {
-    const char *
-        url; /* redis://address:port[/database], or a name, rediss://… with TLS, redis:///path/of/a/unix/socket */
+    /* redis://address:port[/database], or a name, rediss://… with TLS, redis:///path/of/a/unix/socket; or by whom sentinels
+     * name (redis_sentinel.h) */
+    const char *url;
     const char *password_file;      /* NULL: none */
     const char *ca_file, *tls_name; /* base/tls_verify.h */
     int64_t timeout_us;             /* of a call, connecting included; 0 = 2 s */

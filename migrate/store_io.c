@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "base/thread.h"
 
 void store_count(struct gw_store *s, uint64_t *counter, uint64_t n)
 {
@@ -211,6 +212,7 @@ static void end_calls(struct gw_store *s)
 void *store_io(void *arg)
 {
     struct gw_store *s = arg;
+    gw_thread_name("gw-store");
     store_on_timer(-1, 0, s); /* the first dials */
     while (!is_ending(s)) event_base_loop(s->loop, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY);
     end_calls(s);

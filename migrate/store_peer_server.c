@@ -344,6 +344,7 @@ static bool is_ending(struct gw_store_peer_server *s)
 static void *serve_all(void *arg)
 {
     struct gw_store_peer_server *s = arg;
+    gw_thread_name("gw-store-serve");
     while (!is_ending(s)) event_base_loop(s->loop, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY);
     for (uint32_t i = 0; i < GW_STORE_PEER_CONNS_MAX; i++)
         if (s->conns[i]) conn_close(s->conns[i], "the end");

@@ -34,6 +34,8 @@ static const struct codec codecs[] = {
     [GW_MSG_WARMED] = {"WARMED", wire_put_warmed, wire_get_warmed, NULL},
     [GW_MSG_ORIGIN] = {"ORIGIN", wire_put_origin, wire_get_origin, NULL},
     [GW_MSG_STORES] = {"STORES", wire_put_stores, wire_get_stores, wire_fini_stores},
+    [GW_MSG_ZONES] = {"ZONES", wire_put_zones, wire_get_zones, wire_fini_zones},
+    [GW_MSG_RESYNC] = {"RESYNC", wire_put_resync, wire_get_resync, wire_fini_resync},
 };
 
 /* NULL for numbers that are no type. */

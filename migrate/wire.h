@@ -7,6 +7,7 @@
  *     ── CHALLENGE(nonce) ─────────────────────────►          who are you?
  *     ◄──────────── HELLO(mac, nonce', who, model) ──
  *     ── WELCOME(mac', pipeline, term, generation) ─►          or REFUSE(why), then close
+ *     ◄──────── RESYNC(requests) ──                            that ran here when the last session ended: their KV is here still
  *     ── ASSIGN(pipeline, generation, ranks) ───────►          be this rank of it: load cells, find the others
  *     ◄──────────────── READY or BROKEN(why) ──
  *     ── START ─────────────────────────────────────►          it serves from now on (what served before, ends)
@@ -16,6 +17,7 @@
  *     ◄── TOKENS · REJECT · HANDOFF · ORIGIN ──                from the leader only
  *     ── RELEASE ───────────────────────────────────►          leave that pipeline; cells stay until the next ASSIGN
  *     ── STORES(who keeps pages for others) ────────►          from WELCOME on, and whenever that changes
+ *     ── ZONES(where which workers are) ────────────►          the same: all first, then those that came since
  *     ◄──── HEARTBEAT · NOTICE · BROKEN · GOODBYE ──
  *     ── PING · GOODBYE ────────────────────────────►
  *
@@ -24,13 +26,15 @@
  * names, serving from then on. Protocol 3 adds WARM, WARMED, ORIGIN and STORES, and fields at the end of HELLO, ASSIGN, SUBMIT and
  * HEARTBEAT: a sender leaves those out that its peer does not know (empty address, no holders, zeros), and a reader takes
  * a payload that ends before them for one without. Protocol 4 adds to the ends of ASSIGN and HEARTBEAT in the same way.
+ * Protocol 5 adds ZONES, and to the end of HEARTBEAT. Protocol 6 adds RESYNC.
  *
  * mac = HMAC-SHA-256(cluster key, nonce ‖ HELLO payload behind the mac); mac' = HMAC(cluster key,
  * nonce' ‖ "welcome"). Before WELCOME nothing but CHALLENGE/HELLO/REFUSE is legal.
  *
  * Lost messages: TCP loses a suffix only, by losing the connection; then the controller treats the worker as
  * gone (every request that it held is submitted elsewhere, from its log) and the worker forgets all requests
- * when it registers again. So no message needs a retry. State table: controller/core/core.h.
+ * when it registers again (RESYNC names them, so that they may come back to their pages). So no message needs a
+ * retry. State table: controller/core/core.h.
  *
  * Owner: gw_msg_decode's result owns its arrays until gw_msg_fini. Thread: plain data.
  * Units: in the field names. Errors: GW_ERR_PROTO for bytes that no honest peer sends; nothing is allocated
@@ -45,7 +49,7 @@
 #include "migrate/request.h"
 
 #define GW_WIRE_PROTO_MIN 1
-#define GW_WIRE_PROTO     4
+#define GW_WIRE_PROTO     6
 
 #define GW_WIRE_NAME_MAX     64  /* bytes of worker, instance, build, profile names, without NUL */
 #define GW_WIRE_TEXT_MAX     256 /* bytes of a reason */
@@ -54,11 +58,13 @@
 #define GW_FINGERPRINT_BYTES 16
 #define GW_DIGEST_BYTES      32
 #define GW_WIRE_CUTOVER_MAX  4096 /* requests in one CUTOVER */
+#define GW_WIRE_RESYNC_MAX   4096 /* requests in one RESYNC; the others are not told */
 #define GW_WIRE_RANKS_MAX    64   /* of one pipeline */
 #define GW_MACHINE_BYTES     16
-#define GW_WIRE_HOLDERS_MAX  63 /* of one request's pages: GW_FETCH_SOURCES_MAX */
-#define GW_WIRE_SOURCES_MAX  8  /* of one rank's weights: more make no link faster */
-#define GW_WIRE_STORES_MAX   64 /* of larger fleets some keep pages, and all know which */
+#define GW_WIRE_HOLDERS_MAX  63  /* of one request's pages: GW_FETCH_SOURCES_MAX */
+#define GW_WIRE_SOURCES_MAX  8   /* of one rank's weights: more make no link faster */
+#define GW_WIRE_STORES_MAX   64  /* of larger fleets some keep pages, and all know which */
+#define GW_WIRE_ZONES_MAX    256 /* in one message; there may be several */
 
 enum gw_msg_type {
     GW_MSG_CHALLENGE = 1, /* C→W */
@@ -84,6 +90,8 @@ enum gw_msg_type {
     GW_MSG_WARMED, /* W→C what could be fetched of it is here */
     GW_MSG_ORIGIN, /* W→C where the KV of a request that begins came from */
     GW_MSG_STORES, /* C→W the workers that keep pages for others, all of them anew */
+    GW_MSG_ZONES,  /* C→W in which zones workers are that came since the last one */
+    GW_MSG_RESYNC, /* W→C requests that ran here when its last session ended, at its controller or another one */
 };
 
 struct gw_msg_challenge {
@@ -191,6 +199,35 @@ struct gw_msg_stores {
     struct gw_store_host *hosts; /* [len], no address twice */
 };
 
+/* An address at which a worker is dialed (HELLO's data or pages), and the zone that it is in. */
+struct gw_worker_zone {
+    char address[GW_WIRE_NAME_MAX + 1];
+    char zone[GW_WIRE_NAME_MAX + 1]; /* HELLO's; "" is one, too */
+};
+
+struct gw_msg_zones {
+    uint32_t len;
+    struct gw_worker_zone *workers; /* [len]; the later one of an address counts */
+};
+
+/* What workers' bytes to and from each other are for (worker/traffic.h). */
+enum gw_traffic_kind {
+    GW_TRAFFIC_STEPS,
+    GW_TRAFFIC_PAGES,
+    GW_TRAFFIC_STORES,
+    GW_TRAFFIC_WEIGHTS,
+    GW_TRAFFIC_KINDS,
+};
+
+struct gw_traffic_bytes {
+    uint64_t near[GW_TRAFFIC_KINDS], far[GW_TRAFFIC_KINDS]; /* within a zone; between two */
+};
+
+struct gw_msg_resync {
+    uint32_t count;
+    uint64_t *requests; /* [count] */
+};
+
 #define GW_BRANCH_ALL UINT32_MAX
 
 struct gw_msg_cancel {
@@ -229,6 +266,8 @@ struct gw_msg_heartbeat {
     uint64_t kv_stored_bytes, kv_forged_pages;
     /* From protocol 4 on: weights loaded in this session */
     uint64_t weight_disk_bytes, weight_peer_bytes;
+    /* From protocol 5 on, in this session */
+    struct gw_traffic_bytes traffic;
 };
 
 struct gw_msg_ping {
@@ -336,6 +375,8 @@ struct gw_msg {
         struct gw_msg_warmed warmed;
         struct gw_msg_origin origin;
         struct gw_msg_stores stores;
+        struct gw_msg_zones zones;
+        struct gw_msg_resync resync;
     };
 };
 

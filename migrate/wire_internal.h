@@ -35,6 +35,7 @@ void wire_put_cancel(const struct gw_msg *m, struct gw_buf *b);
 void wire_put_tokens(const struct gw_msg *m, struct gw_buf *b);
 void wire_put_reject(const struct gw_msg *m, struct gw_buf *b);
 void wire_put_cutover(const struct gw_msg *m, struct gw_buf *b);
+void wire_put_resync(const struct gw_msg *m, struct gw_buf *b);
 void wire_put_handoff(const struct gw_msg *m, struct gw_buf *b);
 void wire_put_warmed(const struct gw_msg *m, struct gw_buf *b);
 void wire_put_origin(const struct gw_msg *m, struct gw_buf *b);
@@ -43,12 +44,14 @@ gw_err_t wire_get_cancel(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
 gw_err_t wire_get_tokens(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
 gw_err_t wire_get_reject(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
 gw_err_t wire_get_cutover(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
+gw_err_t wire_get_resync(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
 gw_err_t wire_get_handoff(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
 gw_err_t wire_get_warmed(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
 gw_err_t wire_get_origin(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
 void wire_fini_submit(struct gw_msg *m);
 void wire_fini_tokens(struct gw_msg *m);
 void wire_fini_cutover(struct gw_msg *m);
+void wire_fini_resync(struct gw_msg *m);
 void wire_fini_handoff(struct gw_msg *m);
 
 /* wire_layout.c: who is which rank of what */
@@ -60,14 +63,17 @@ void wire_put_assign(const struct gw_msg *m, struct gw_buf *b);
 void wire_put_ready(const struct gw_msg *m, struct gw_buf *b);
 void wire_put_broken(const struct gw_msg *m, struct gw_buf *b);
 void wire_put_stores(const struct gw_msg *m, struct gw_buf *b);
+void wire_put_zones(const struct gw_msg *m, struct gw_buf *b);
 void wire_put_nothing(const struct gw_msg *m, struct gw_buf *b);
 gw_err_t wire_get_assign(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
 gw_err_t wire_get_ready(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
 gw_err_t wire_get_broken(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
 gw_err_t wire_get_stores(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
+gw_err_t wire_get_zones(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
 gw_err_t wire_get_nothing(struct gw_reader *r, struct gw_msg *m) GW_MUST_USE;
 void wire_fini_assign(struct gw_msg *m);
 void wire_fini_stores(struct gw_msg *m);
+void wire_fini_zones(struct gw_msg *m);
 
 /* Fields that a younger protocol has at a payload's end are there iff bytes are left. */
 static inline bool wire_more(const struct gw_reader *r)

@@ -5,6 +5,7 @@
 
 #define RANK_BYTES_MIN   36 /* an ASSIGN's rank with both names one byte long */
 #define HOST_BYTES_MIN   10 /* a STORES' host, the same */
+#define ZONE_BYTES_MIN   9  /* a ZONES' worker with an address of one byte and no zone */
 #define SOURCE_BYTES_MIN 13 /* an ASSIGN's source, the same */
 
 void wire_put_rect(struct gw_buf *b, struct gw_cell_rect rect)
@@ -226,6 +227,37 @@ gw_err_t wire_get_stores(struct gw_reader *r, struct gw_msg *m)
 void wire_fini_stores(struct gw_msg *m)
 {
     free(m->stores.hosts);
+}
+
+/* ZONES
+ *     0  4  workers   1-256
+ *     4     per worker  4+a address (1-64 bytes), 4+b zone (0-64 bytes), printable ASCII */
+void wire_put_zones(const struct gw_msg *m, struct gw_buf *b)
+{
+    gw_buf_u32(b, m->zones.len);
+    for (uint32_t i = 0; i < m->zones.len; i++) {
+        wire_put_text(b, m->zones.workers[i].address, GW_WIRE_NAME_MAX);
+        wire_put_text(b, m->zones.workers[i].zone, GW_WIRE_NAME_MAX);
+    }
+}
+
+gw_err_t wire_get_zones(struct gw_reader *r, struct gw_msg *m)
+{
+    struct gw_msg_zones *z = &m->zones;
+    z->len = gw_read_count(r, GW_WIRE_ZONES_MAX, ZONE_BYTES_MIN);
+    if (z->len == 0) return GW_ERR_PROTO;
+    z->workers = calloc(z->len, sizeof *z->workers);
+    if (!z->workers) return GW_ERR_MEMORY;
+    for (uint32_t i = 0; i < z->len; i++) {
+        wire_get_name(r, z->workers[i].address, false);
+        wire_get_name(r, z->workers[i].zone, true);
+    }
+    return GW_OK;
+}
+
+void wire_fini_zones(struct gw_msg *m)
+{
+    free(m->zones.workers);
 }
 
 /* START and RELEASE are empty: the head says which pipeline and generation. */

@@ -344,6 +344,31 @@ void wire_fini_cutover(struct gw_msg *m)
     free(m->cutover.items);
 }
 
+/* RESYNC (from protocol 6 on)
+ *     0    4  count     1-4096
+ *     4  8*c  requests  u64 each */
+void wire_put_resync(const struct gw_msg *m, struct gw_buf *b)
+{
+    gw_buf_u32(b, m->resync.count);
+    for (uint32_t i = 0; i < m->resync.count; i++) gw_buf_u64(b, m->resync.requests[i]);
+}
+
+gw_err_t wire_get_resync(struct gw_reader *r, struct gw_msg *m)
+{
+    struct gw_msg_resync *s = &m->resync;
+    s->count = gw_read_count(r, GW_WIRE_RESYNC_MAX, 8);
+    if (s->count == 0) return GW_ERR_PROTO;
+    s->requests = malloc(s->count * sizeof *s->requests);
+    if (!s->requests) return GW_ERR_MEMORY;
+    for (uint32_t i = 0; i < s->count; i++) s->requests[i] = gw_read_u64(r);
+    return GW_OK;
+}
+
+void wire_fini_resync(struct gw_msg *m)
+{
+    free(m->resync.requests);
+}
+
 /* HANDOFF
  *     0    8  request
  *     8    4  attempt

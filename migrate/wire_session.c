@@ -215,9 +215,18 @@ gw_err_t wire_get_refuse(struct gw_reader *r, struct gw_msg *m)
  *    80  8  kv_stored          <= kv_offered
  *    88  8  kv_stored_bytes
  *    96  8  kv_forged_pages
- *           from protocol 4 on, unless both are 0:
+ *           from protocol 4 on, unless these and what follows are 0:
  *   104  8  weight_disk_bytes
- *   112  8  weight_peer_bytes */
+ *   112  8  weight_peer_bytes
+ *           from protocol 5 on, unless all are 0:
+ *   120     per enum gw_traffic_kind (4)  8 near, 8 far */
+static bool have_moved(const struct gw_msg_heartbeat *h)
+{
+    uint64_t any = 0;
+    for (int k = 0; k < GW_TRAFFIC_KINDS; k++) any |= h->traffic.near[k] | h->traffic.far[k];
+    return any > 0;
+}
+
 static bool have_loaded(const struct gw_msg_heartbeat *h)
 {
     return h->weight_disk_bytes > 0 || h->weight_peer_bytes > 0;
@@ -235,7 +244,7 @@ void wire_put_heartbeat(const struct gw_msg *m, struct gw_buf *b)
     gw_buf_u64(b, h->prefix_hit_tokens);
     gw_buf_u64(b, h->prefix_query_tokens);
     gw_buf_u64(b, h->preemptions);
-    if (h->step_rows == 0 && h->kv_offered == 0 && !have_loaded(h)) return;
+    if (h->step_rows == 0 && h->kv_offered == 0 && !have_loaded(h) && !have_moved(h)) return;
     gw_buf_u32(b, h->step_rows);
     gw_buf_u32(b, h->step_sequences);
     gw_buf_u64(b, h->step_kv_tokens);
@@ -243,9 +252,14 @@ void wire_put_heartbeat(const struct gw_msg *m, struct gw_buf *b)
     gw_buf_u64(b, h->kv_stored);
     gw_buf_u64(b, h->kv_stored_bytes);
     gw_buf_u64(b, h->kv_forged_pages);
-    if (!have_loaded(h)) return;
+    if (!have_loaded(h) && !have_moved(h)) return;
     gw_buf_u64(b, h->weight_disk_bytes);
     gw_buf_u64(b, h->weight_peer_bytes);
+    if (!have_moved(h)) return;
+    for (int k = 0; k < GW_TRAFFIC_KINDS; k++) {
+        gw_buf_u64(b, h->traffic.near[k]);
+        gw_buf_u64(b, h->traffic.far[k]);
+    }
 }
 
 static bool steps_ok(const struct gw_msg_heartbeat *h)
@@ -279,6 +293,13 @@ gw_err_t wire_get_heartbeat(struct gw_reader *r, struct gw_msg *m)
         h->weight_disk_bytes = gw_read_u64(r);
         h->weight_peer_bytes = gw_read_u64(r);
         any = have_loaded(h);
+    }
+    if (wire_more(r)) {
+        for (int k = 0; k < GW_TRAFFIC_KINDS; k++) {
+            h->traffic.near[k] = gw_read_u64(r);
+            h->traffic.far[k] = gw_read_u64(r);
+        }
+        any = have_moved(h);
     }
     return any && steps_ok(h) && h->kv_stored <= h->kv_offered ? GW_OK : GW_ERR_PROTO;
 }
