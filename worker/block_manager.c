@@ -176,6 +176,28 @@ void gw_blocks_copy(struct gw_blocks *b, uint32_t from, uint32_t to)
     if (b->pages.copy) b->pages.copy(b->pages.arg, from, to);
 }
 
+static void give_name(struct gw_blocks *b, uint32_t slot, const struct gw_block_name *name)
+{
+    struct slot *s = &b->slots[slot];
+    uint32_t *bucket = bucket_of(b, name);
+    s->name = *name;
+    s->named = true;
+    s->chain = *bucket;
+    *bucket = slot;
+}
+
+void gw_blocks_restore(struct gw_blocks *b, const struct gw_page_dir_block *list, uint32_t len)
+{
+    assert(b->free_len == b->total);
+    while (len-- > 0) {
+        give_name(b, list[len].slot, &list[len].name);
+        lru_append(b, list[len].slot);
+    }
+    b->free_len = 0;
+    for (uint32_t slot = b->total; slot-- > 0;)
+        if (!b->slots[slot].named) b->free_stack[b->free_len++] = slot;
+}
+
 uint32_t gw_blocks_adopt(struct gw_blocks *b, uint32_t slot, const struct gw_block_name *name)
 {
     struct slot *s = &b->slots[slot];
@@ -186,11 +208,7 @@ uint32_t gw_blocks_adopt(struct gw_blocks *b, uint32_t slot, const struct gw_blo
         gw_blocks_unref(b, slot);
         return twin;
     }
-    uint32_t *bucket = bucket_of(b, name);
-    s->name = *name;
-    s->named = true;
-    s->chain = *bucket;
-    *bucket = slot;
+    give_name(b, slot, name);
     return slot;
 }
 

@@ -7,6 +7,7 @@
  *     cached     0           yes      the name table and the LRU list: the prefix cache
  *
  *     take: free → used, else the least recently released cached one is evicted → used
+ *     restore: free → cached
  *     seal: used → sealed    ref: + 1; cached → sealed    unref: - 1; at 0 used → free, sealed → cached
  *
  * Sequences release their blocks last one first, so a chain is evicted from its end and what stays in the
@@ -21,7 +22,7 @@
 #include <stdbool.h>
 
 #include "base/err.h"
-#include "migrate/block_name.h"
+#include "worker/page_dir.h"
 
 #define GW_BLOCKS_MAX (1u << 28) /* slots; 4 G tokens */
 
@@ -39,6 +40,9 @@ struct gw_blocks_pages {
 gw_err_t gw_blocks_create(uint32_t slots, const struct gw_blocks_pages *pages,
                           struct gw_blocks **out) GW_MUST_USE;
 void gw_blocks_destroy(struct gw_blocks *blocks);
+
+/* Of a new manager: its pages hold these sealed blocks. The last ones are evicted first: chains took slots in ascending order. */
+void gw_blocks_restore(struct gw_blocks *blocks, const struct gw_page_dir_block *list, uint32_t len);
 
 uint32_t gw_blocks_total(const struct gw_blocks *blocks);
 /* Slots that take can hand out now: free and cached ones. */

@@ -34,6 +34,7 @@ struct lane {
     bool started;
     struct cell_packer packer; /* the disk's */
     struct gw_cell_line *line; /* the peers' */
+    gw_traffic_counter_t *came;
     bool is_open; /* its connection: time until the first piece came tells nothing of how fast it is */
     uint32_t tries;
 
@@ -105,6 +106,7 @@ static bool receive_on(void *arg, uint32_t piece_bytes)
     pthread_mutex_lock(&l->load->lock);
     bool goes_on = has_moved(l, piece_bytes, l->is_open);
     pthread_mutex_unlock(&l->load->lock);
+    gw_traffic_add(l->came, piece_bytes);
     l->tries = 0;
     l->is_open = true;
     return goes_on;
@@ -222,6 +224,7 @@ static bool do_part(struct lane *l)
     gw_err_t err = open_part(l);
     pthread_mutex_unlock(&l->load->lock);
     if (err == GW_OK) err = l->side == CELL_DISK ? from_disk(l) : from_peer(l);
+    if (err == GW_OK) cell_part_push(&l->part);
     pthread_mutex_lock(&l->load->lock);
     return settle(l, err);
 }
@@ -231,6 +234,7 @@ static void *lane_main(void *arg)
     struct lane *l = arg;
     struct load *load = l->load;
     bool goes_on = true;
+    gw_thread_name("gw-cells");
     pthread_mutex_lock(&load->lock);
     while (goes_on && !is_over(load)) {
         l->item = cell_race_take(&load->race, l->number, gw_clock_mono_us());
@@ -260,7 +264,7 @@ static gw_err_t add_lane(struct load *load, enum cell_side side, uint32_t source
     *l = (struct lane){.load = load, .side = side, .source = source};
     if (side == CELL_DISK) {
         const struct cell_packer *p = &load->store->packer;
-        TRY(cell_packer_init(&l->packer, p->model, p->ops));
+        TRY(cell_packer_init(&l->packer, p->model, p->ops, p->device));
     } else {
         const struct gw_cell_line_config line = {.address = load->wish->sources[source].pages,
                                                  .try_unix = true,
@@ -272,6 +276,7 @@ static gw_err_t add_lane(struct load *load, enum cell_side side, uint32_t source
                                                  .packing = gw_cell_store_packing(load->store),
                                                  .stall_us = c->stall_us};
         TRY(gw_cell_line_create(&line, &l->line, ctx));
+        l->came = gw_traffic_counter(c->traffic, GW_TRAFFIC_WEIGHTS, line.address);
     }
     load->lanes_len++;
     return cell_race_enter(&load->race, side, source, gw_clock_mono_us(), &l->number);

@@ -25,6 +25,7 @@
 #include "base/log.h"
 #include "migrate/page_codec.h"
 #include "worker/cell_store.h"
+#include "worker/traffic.h"
 
 #define GW_CELL_LOAD_STREAMS 2  /* one is read while the other one's bytes are summed up */
 #define GW_CELL_LOAD_THREADS 32 /* that pack; disks and memory are not faster for more */
@@ -37,6 +38,7 @@ struct gw_cell_loader_config {
     size_t key_len;
     const struct gw_tls *tls; /* borrowed; NULL: plaintext everywhere */
     struct gw_page_model model;
+    struct gw_traffic *traffic; /* borrowed; NULL: nobody counts */
     const struct gw_log *log;
     int64_t stall_us; /* 0: GW_CELL_STALL_US */
 };

@@ -87,25 +87,47 @@ static uint32_t head_rows(const struct gw_model *m, uint32_t share, uint32_t *fi
 
 static uint32_t matrices_of(const struct gw_model *m, struct key k)
 {
+    uint32_t first = gw_cells_layer(&m->cells, k.group), end = gw_cells_layer(&m->cells, k.group + 1);
     switch (k.kind) {
-    case CELL_SHARE: return group_layers(&m->cells, k.group) * gw_share_matrices(&m->config);
+    case CELL_SHARE: return gw_share_matrices_before(&m->config, first, end);
     case CELL_KV: return group_layers(&m->cells, k.group) * GW_KV_HEAD_MATRICES;
-    case CELL_NORMS: return m->config.experts ? group_layers(&m->cells, k.group) : 0;
+    case CELL_NORMS: return gw_routers_before(&m->config, first, end);
     case CELL_HEAD: return 1;
     default: return 0;
     }
 }
 
-static struct shape share_shape(const struct gw_model *m, uint32_t matrix)
+/* Layer and matrix in it of a share's i-th matrix in a group. */
+struct place_in_share {
+    uint32_t layer, matrix;
+};
+
+static struct place_in_share place_in_share(const struct gw_model *m, uint32_t group, uint32_t i)
+{
+    struct place_in_share p = {gw_cells_layer(&m->cells, group), i};
+    for (; p.matrix >= gw_share_matrices(&m->config, p.layer); p.layer++)
+        p.matrix -= gw_share_matrices(&m->config, p.layer);
+    return p;
+}
+
+/* The layer that the i-th router of a group is of. */
+static uint32_t layer_of_router(const struct gw_model *m, uint32_t group, uint32_t i)
+{
+    uint32_t layer = gw_cells_layer(&m->cells, group);
+    while (!m->config.sparse[layer] || i-- > 0) layer++;
+    return layer;
+}
+
+static struct shape share_shape(const struct gw_model *m, struct place_in_share at)
 {
     const struct gw_model_config *c = &m->config;
-    uint32_t heads = m->cells.share_heads * c->head_dim, cols = m->cells.share_cols;
-    switch (matrix) {
+    uint32_t heads = m->cells.share_heads * c->head_dim, cols = gw_model_share_cols(m, at.layer);
+    switch (at.matrix) {
     case GW_SHARE_Q: return (struct shape){heads, c->hidden};
     case GW_SHARE_O: return (struct shape){c->hidden, heads};
     default: break;
     }
-    bool is_down = (matrix - GW_SHARE_GATE_UP) % GW_SHARE_FFN_MATRICES;
+    bool is_down = (at.matrix - GW_SHARE_GATE_UP) % GW_SHARE_FFN_MATRICES;
     return is_down ? (struct shape){c->hidden, cols} : (struct shape){2 * cols, c->hidden};
 }
 
@@ -113,7 +135,7 @@ static struct shape matrix_shape(const struct gw_model *m, struct key k, uint32_
 {
     uint32_t first;
     switch (k.kind) {
-    case CELL_SHARE: return share_shape(m, i % gw_share_matrices(&m->config));
+    case CELL_SHARE: return share_shape(m, place_in_share(m, k.group, i));
     case CELL_KV: return (struct shape){m->config.head_dim, m->config.hidden};
     case CELL_NORMS: return (struct shape){m->config.experts, m->config.hidden};
     default: return (struct shape){head_rows(m, k.index, &first), m->config.hidden};
@@ -197,39 +219,40 @@ static void load_vectors(const struct gw_model *m, struct key k, float *to)
         to = load_layer_vectors(m, k, &m->layers[l], to);
 }
 
-/* Rows [first, first + w->n) of a tensor of w->k columns. */
-static void pack_rows(const struct gw_ops *ops, const struct gw_tensor *t, size_t first, struct gw_weight *w)
+/* Rows [first, first + w->n) of a tensor of w->k columns. Here and below w->data is on the host's side. */
+static void pack_rows(const struct gw_ops *ops, const struct gw_tensor *t, size_t first,
+                      const struct gw_weight *w)
 {
     size_t row = gw_dtype_bytes(t->type) * w->k;
     ops->pack(w->data, (const uint8_t *)t->data + row * first, t->type, w->n, w->k, w->k);
 }
 
-/* The FFN columns [*first, *first + result) of a share. */
-static uint32_t ffn_columns(const struct gw_model *m, uint32_t share, uint32_t *first)
+/* Of a layer's FFNs the columns [*first, *first + result) of a share. */
+static uint32_t ffn_columns(const struct gw_model *m, uint32_t layer, uint32_t share, uint32_t *first)
 {
-    uint32_t units = m->config.intermediate / GW_CELLS_FFN_UNIT, shares = m->cells.shares;
+    uint32_t units = gw_model_ffn_cols(&m->config, layer) / GW_CELLS_FFN_UNIT, shares = m->cells.shares;
     uint32_t begin = gw_cells_cut(share, units, shares), end = gw_cells_cut(share + 1, units, shares);
     *first = begin * GW_CELLS_FFN_UNIT;
     return (end - begin) * GW_CELLS_FFN_UNIT;
 }
 
-static void pack_gate_up(const struct cell_packer *s, const struct gw_model_ffn *src, uint32_t share,
-                         struct gw_weight *w)
+static void pack_gate_up(const struct cell_packer *s, const struct gw_model_ffn *src, uint32_t layer,
+                         uint32_t share, const struct gw_weight *w)
 {
-    uint32_t first, count = ffn_columns(s->model, share, &first);
+    uint32_t first, count = ffn_columns(s->model, layer, share, &first);
     size_t row = gw_dtype_bytes(src->gate->type) * w->k;
     memset(s->stage, 0, row * w->n);
     memcpy(s->stage, (const uint8_t *)src->gate->data + row * first, row * count);
-    memcpy(s->stage + row * s->model->cells.share_cols, (const uint8_t *)src->up->data + row * first,
-           row * count);
+    memcpy(s->stage + row * gw_model_share_cols(s->model, layer),
+           (const uint8_t *)src->up->data + row * first, row * count);
     s->ops->pack(w->data, s->stage, src->gate->type, w->n, w->k, w->k);
 }
 
-static void pack_down(const struct cell_packer *s, const struct gw_tensor *down, uint32_t share,
-                      struct gw_weight *w)
+static void pack_down(const struct cell_packer *s, const struct gw_tensor *down, uint32_t layer,
+                      uint32_t share, const struct gw_weight *w)
 {
-    uint32_t first, count = ffn_columns(s->model, share, &first);
-    size_t item = gw_dtype_bytes(down->type), row = item * s->model->config.intermediate;
+    uint32_t first, count = ffn_columns(s->model, layer, share, &first);
+    size_t item = gw_dtype_bytes(down->type), row = item * gw_model_ffn_cols(&s->model->config, layer);
     memset(s->stage, 0, item * w->n * w->k);
     for (uint32_t n = 0; n < w->n; n++)
         memcpy(s->stage + item * n * w->k, (const uint8_t *)down->data + row * n + item * first,
@@ -237,14 +260,14 @@ static void pack_down(const struct cell_packer *s, const struct gw_tensor *down,
     s->ops->pack(w->data, s->stage, down->type, w->n, w->k, w->k);
 }
 
-static void pack_share(const struct cell_packer *s, uint32_t layer, uint32_t share, uint32_t matrix,
-                       struct gw_weight *w)
+static void pack_share(const struct cell_packer *s, struct place_in_share at, uint32_t share,
+                       const struct gw_weight *w)
 {
-    const struct gw_model_layer *src = &s->model->layers[layer];
+    const struct gw_model_layer *src = &s->model->layers[at.layer];
     const struct gw_model_config *c = &s->model->config;
-    uint32_t in_ffns = matrix < GW_SHARE_GATE_UP ? 0 : matrix - GW_SHARE_GATE_UP;
+    uint32_t in_ffns = at.matrix < GW_SHARE_GATE_UP ? 0 : at.matrix - GW_SHARE_GATE_UP;
     const struct gw_model_ffn *ffn = &src->ffn[in_ffns / GW_SHARE_FFN_MATRICES];
-    switch (matrix) {
+    switch (at.matrix) {
     case GW_SHARE_Q: pack_rows(s->ops, src->q, (size_t)share * w->n, w); break;
     case GW_SHARE_O:
         s->ops->pack(w->data, (const uint8_t *)src->o->data + gw_dtype_bytes(src->o->type) * share * w->k,
@@ -252,25 +275,24 @@ static void pack_share(const struct cell_packer *s, uint32_t layer, uint32_t sha
         break;
     default:
         if (in_ffns % GW_SHARE_FFN_MATRICES == 0)
-            pack_gate_up(s, ffn, share, w);
+            pack_gate_up(s, ffn, at.layer, share, w);
         else
-            pack_down(s, ffn->down, share, w);
+            pack_down(s, ffn->down, at.layer, share, w);
     }
 }
 
-static void pack_matrix(const struct cell_packer *s, struct key k, uint32_t i, struct gw_weight *w)
+static void pack_matrix(const struct cell_packer *s, struct key k, uint32_t i, const struct gw_weight *w)
 {
     const struct gw_model *m = s->model;
     uint32_t layer = gw_cells_layer(&m->cells, k.group), first;
     if (k.kind == CELL_SHARE) {
-        uint32_t per_layer = gw_share_matrices(&m->config);
-        pack_share(s, layer + i / per_layer, k.index, i % per_layer, w);
+        pack_share(s, place_in_share(m, k.group, i), k.index, w);
     } else if (k.kind == CELL_KV) {
         const struct gw_model_layer *src = &m->layers[layer + i / GW_KV_HEAD_MATRICES];
         pack_rows(s->ops, i % GW_KV_HEAD_MATRICES == GW_KV_HEAD_K ? src->k : src->v, (size_t)k.index * w->n,
                   w);
     } else if (k.kind == CELL_NORMS) {
-        const struct gw_tensor *router = m->layers[layer + i].router;
+        const struct gw_tensor *router = m->layers[layer_of_router(m, k.group, i)].router;
         s->ops->pack_plain(w->data, router->data, router->type, w->n, w->k, w->k);
     } else {
         head_rows(m, k.index, &first);
@@ -278,14 +300,13 @@ static void pack_matrix(const struct cell_packer *s, struct key k, uint32_t i, s
     }
 }
 
-static gw_err_t map_part(struct cell_part *p, struct gw_err_ctx *ctx)
+static gw_err_t map_part(const struct cell_packer *s, struct cell_part *p, struct gw_err_ctx *ctx)
 {
-    void *memory = mmap(NULL, p->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED)
-        return gw_fail(ctx, GW_ERR_MEMORY, "no %zu bytes of memory for weights", p->bytes);
-    madvise(memory, p->bytes,
+    gw_err_t err = gw_memory_alloc(s->device, p->bytes, GW_MEMORY_MIRRORED, &p->sides, ctx);
+    if (err != GW_OK) return gw_fail_prefix(ctx, err, "weights");
+    p->memory = p->sides.host;
+    madvise(p->memory, p->bytes,
             MADV_HUGEPAGE); /* fewer TLB misses where the kernel has huge pages; else no matter */
-    p->memory = memory;
     return GW_OK;
 }
 
@@ -294,19 +315,19 @@ static gw_err_t open_part(const struct cell_packer *s, struct key k, struct cell
 {
     uint32_t count = matrices_of(s->model, k);
     struct cell_part part = {.bytes = part_bytes(s->model, s->ops, k)};
-    TRY(map_part(&part, ctx));
+    TRY(map_part(s, &part, ctx));
     part.matrices = calloc(count + 1, sizeof *part.matrices);
     if (!part.matrices) {
         cell_part_drop(&part);
         return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
     }
-    uint8_t *at = part.memory;
+    uint8_t *at = part.sides.device;
     for (uint32_t i = 0; i < count; i++) {
         struct shape shape = matrix_shape(s->model, k, i);
         part.matrices[i] = (struct gw_weight){.n = shape.n, .k = shape.k, .data = at};
         at += padded(matrix_bytes(s->ops, k, shape));
     }
-    part.vectors = (float *)(void *)at;
+    part.vectors = gw_memory_host(&part.sides, at);
     *out = part;
     return GW_OK;
 }
@@ -316,9 +337,11 @@ static bool fill_part(const struct cell_packer *s, struct key k, struct cell_par
 {
     load_vectors(s->model, k, part->vectors);
     for (uint32_t i = 0; i < matrices_of(s->model, k); i++) {
-        uint64_t done = (uint64_t)((uint8_t *)part->matrices[i].data - (uint8_t *)part->memory);
+        struct gw_weight here = part->matrices[i];
+        here.data = gw_memory_host(&part->sides, here.data);
+        uint64_t done = (uint64_t)((uint8_t *)here.data - (uint8_t *)part->memory);
         if (goes_on && !goes_on->ask(goes_on->arg, done)) return false;
-        pack_matrix(s, k, i, &part->matrices[i]);
+        pack_matrix(s, k, i, &here);
     }
     return true;
 }
@@ -355,18 +378,26 @@ bool cell_part_fill(const struct cell_packer *s, uint32_t number, struct cell_pa
     return fill_part(s, key_of(&s->model->cells, number), part, goes_on);
 }
 
+void cell_part_push(struct cell_part *p)
+{
+    gw_memory_put_now(p->sides.owner, p->sides.device, p->sides.host, p->bytes);
+}
+
 void cell_part_drop(struct cell_part *p)
 {
-    munmap(p->memory, p->bytes);
+    gw_memory_free(&p->sides);
     free(p->matrices);
     free(p->sums);
     *p = (struct cell_part){0};
 }
 
-gw_err_t cell_packer_init(struct cell_packer *packer, const struct gw_model *model, const struct gw_ops *ops)
+gw_err_t cell_packer_init(struct cell_packer *packer, const struct gw_model *model, const struct gw_ops *ops,
+                          struct gw_device *device)
 {
-    size_t gate_up = 2 * (size_t)model->cells.share_cols * model->config.hidden; /* DOWN has half of that */
-    *packer = (struct cell_packer){model, ops, malloc(gate_up * sizeof(float))};
+    const struct gw_cells *c = &model->cells;
+    size_t cols = c->ffn_cols > c->expert_cols ? c->ffn_cols : c->expert_cols;
+    size_t gate_up = 2 * cols * model->config.hidden; /* DOWN has half of that */
+    *packer = (struct cell_packer){model, ops, device, malloc(gate_up * sizeof(float))};
     return packer->stage ? GW_OK : GW_ERR_MEMORY;
 }
 

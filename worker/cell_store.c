@@ -16,11 +16,18 @@ static uint32_t longest_sum(const struct gw_model *m)
 {
     uint32_t heads = m->cells.share_heads * m->config.head_dim, longest = m->config.hidden;
     if (longest < heads) longest = heads;
-    return longest < m->cells.share_cols ? m->cells.share_cols : longest;
+    if (longest < m->cells.ffn_cols) longest = m->cells.ffn_cols;
+    return longest < m->cells.expert_cols ? m->cells.expert_cols : longest;
 }
 
 gw_err_t gw_cell_store_create(const struct gw_model *model, const struct gw_ops *ops,
                               struct gw_cell_store **out, struct gw_err_ctx *ctx)
+{
+    return gw_cell_store_create_on(NULL, model, ops, out, ctx);
+}
+
+gw_err_t gw_cell_store_create_on(struct gw_device *device, const struct gw_model *model,
+                                 const struct gw_ops *ops, struct gw_cell_store **out, struct gw_err_ctx *ctx)
 {
     if (ops->act == GW_BF16 && !model->all_bf16)
         return gw_fail(ctx, GW_ERR_INPUT, "profile %s needs a model whose matrices are all bf16",
@@ -30,7 +37,7 @@ gw_err_t gw_cell_store_create(const struct gw_model *model, const struct gw_ops 
                        GW_INT8_K_MAX);
     uint32_t parts = cell_parts_of(&model->cells);
     struct gw_cell_store *s = calloc(1, sizeof *s + parts * sizeof *s->parts);
-    if (!s || cell_packer_init(&s->packer, model, ops) != GW_OK) {
+    if (!s || cell_packer_init(&s->packer, model, ops, device) != GW_OK) {
         free(s);
         return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
     }
@@ -38,6 +45,11 @@ gw_err_t gw_cell_store_create(const struct gw_model *model, const struct gw_ops 
     pthread_mutex_init(&s->lock, NULL);
     *out = s;
     return GW_OK;
+}
+
+struct gw_device *gw_cell_store_device(const struct gw_cell_store *s)
+{
+    return s->packer.device;
 }
 
 void gw_cell_store_destroy(struct gw_cell_store *s)
@@ -101,6 +113,7 @@ static gw_err_t acquire_part(struct gw_cell_store *s, uint32_t number, uint64_t 
     if (ref_if_here(s, p)) return GW_OK;
     TRY(cell_part_open(&s->packer, number, &fresh, ctx));
     cell_part_fill(&s->packer, number, &fresh, NULL);
+    cell_part_push(&fresh);
     fresh.refs = 1;
     *loaded += fresh.bytes;
     pthread_mutex_lock(&s->lock);
@@ -189,9 +202,15 @@ const float *gw_cell_store_kv_bias(const struct gw_cell_store *s, uint32_t group
     return part_at(s, CELL_KV, group, kv_head)->vectors;
 }
 
+/* Where operations find a part's vectors. */
+static const float *vectors_of(const struct cell_part *p)
+{
+    return gw_memory_device(&p->sides, p->vectors);
+}
+
 const float *gw_cell_store_norms(const struct gw_cell_store *s, uint32_t group)
 {
-    return part_at(s, CELL_NORMS, group, 0)->vectors;
+    return vectors_of(part_at(s, CELL_NORMS, group, 0));
 }
 
 const struct gw_weight *gw_cell_store_head(const struct gw_cell_store *s, uint32_t share)
@@ -201,7 +220,7 @@ const struct gw_weight *gw_cell_store_head(const struct gw_cell_store *s, uint32
 
 const float *gw_cell_store_final(const struct gw_cell_store *s)
 {
-    return part_at(s, CELL_FINAL, 0, 0)->vectors;
+    return vectors_of(part_at(s, CELL_FINAL, 0, 0));
 }
 
 /* ---- for the files beside this one ---- */

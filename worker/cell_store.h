@@ -6,7 +6,7 @@
  *     share (g, s)      Q, O, and of each FFN (there is one, or as many as experts)         cell
  *                       GATE_UP (gate rows | up rows), DOWN of the share; bias of Q
  *     KV    (g, h)      K, V of KV head h; their biases                                     layer group, KV head
- *     norms (g)         router of the experts; attention norm, FFN norm, norms of q and k   layer group
+ *     norms (g)         routers of layers with experts; attention norm, FFN norm, norms of q and k   layer group
  *     head  (s)         rows of the output table                                            share (with the last group)
  *     final             the final norm                                                      model (with the last group)
  *
@@ -42,7 +42,12 @@ enum gw_kv_matrix { GW_KV_HEAD_K, GW_KV_HEAD_V, GW_KV_HEAD_MATRICES };
 
 gw_err_t gw_cell_store_create(const struct gw_model *model, const struct gw_ops *ops,
                               struct gw_cell_store **out, struct gw_err_ctx *ctx) GW_MUST_USE;
+/* The same in the device's memory; the host keeps what it packed or received, for other workers. */
+gw_err_t gw_cell_store_create_on(struct gw_device *device, const struct gw_model *model,
+                                 const struct gw_ops *ops, struct gw_cell_store **out,
+                                 struct gw_err_ctx *ctx) GW_MUST_USE;
 void gw_cell_store_destroy(struct gw_cell_store *store);
+struct gw_device *gw_cell_store_device(const struct gw_cell_store *store);
 
 /* Bytes of all parts of r, and of those of them that are not here. */
 uint64_t gw_cell_store_bytes_of(const struct gw_cell_store *store, struct gw_cell_rect r);
@@ -59,17 +64,33 @@ void gw_cell_store_release(struct gw_cell_store *store, struct gw_cell_rect r);
 /* Drops parts that nobody counts and that keep does not have. */
 void gw_cell_store_trim(struct gw_cell_store *store, struct gw_cell_rect keep);
 
-/* Matrices of a share, per layer. */
-static inline uint32_t gw_share_matrices(const struct gw_model_config *c)
+/* Matrices of a share of a layer. */
+static inline uint32_t gw_share_matrices(const struct gw_model_config *c, uint32_t layer)
 {
-    return GW_SHARE_GATE_UP + GW_SHARE_FFN_MATRICES * gw_model_ffns(c);
+    return GW_SHARE_GATE_UP + GW_SHARE_FFN_MATRICES * gw_model_ffns(c, layer);
 }
 
-/* Of acquired parts: [layers of the group][matrices]. */
+/* What layers [first, layer) of a group have before those of `layer`: matrices of a share, routers. */
+static inline uint32_t gw_share_matrices_before(const struct gw_model_config *c, uint32_t first,
+                                                uint32_t layer)
+{
+    uint32_t n = 0;
+    for (; first < layer; first++) n += gw_share_matrices(c, first);
+    return n;
+}
+static inline uint32_t gw_routers_before(const struct gw_model_config *c, uint32_t first, uint32_t layer)
+{
+    uint32_t n = 0;
+    for (; first < layer; first++) n += c->sparse[first];
+    return n;
+}
+
+/* Of acquired parts: [layers of the group][matrices], layers may have different numbers of them. What operations read, but
+ * for biases: those are the host's. */
 const struct gw_weight *gw_cell_store_share(const struct gw_cell_store *store, uint32_t group,
                                             uint32_t share);
 const struct gw_weight *gw_cell_store_kv(const struct gw_cell_store *store, uint32_t group, uint32_t kv_head);
-/* [layers of the group]; of models with experts. */
+/* [layers of the group that have experts] */
 const struct gw_weight *gw_cell_store_routers(const struct gw_cell_store *store, uint32_t group);
 /* Of models with biases: [layers of the group][share_heads · head_dim], [layers of the group][2][head_dim]. */
 const float *gw_cell_store_share_bias(const struct gw_cell_store *store, uint32_t group, uint32_t share);

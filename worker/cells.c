@@ -19,7 +19,8 @@ struct gw_cells gw_cells_of(const struct gw_model_config *c)
                              .query_group = c->heads / c->kv_heads};
     cells.groups = (c->layers + cells.group_layers - 1) / cells.group_layers;
     cells.share_heads = c->heads / cells.shares;
-    cells.share_cols = widest_ffn_share(c->intermediate, cells.shares);
+    cells.ffn_cols = widest_ffn_share(c->intermediate, cells.shares);
+    cells.expert_cols = widest_ffn_share(c->expert_intermediate, cells.shares);
     return cells;
 }
 

@@ -24,7 +24,8 @@ struct gw_cells {
     uint32_t groups;       /* ceil(layers / G) */
     uint32_t layers;
     uint32_t share_heads; /* query heads per share */
-    uint32_t share_cols;  /* FFN columns per share, padding included */
+    /* columns per share of an FFN and of an expert, padding included; 0 where there is none */
+    uint32_t ffn_cols, expert_cols;
     uint32_t kv_heads;
     uint32_t query_group; /* query heads per KV head */
 };

@@ -300,12 +300,13 @@ static void put_batch(struct gw_checkpoint *c, const struct gw_shelf_pool *pool)
 static void *agent_thread(void *arg)
 {
     struct gw_checkpoint *c = arg;
+    gw_thread_name("gw-checkpoint");
     gw_thread_be_nice(AGENT_NICE);
     while (take_batch(c)) {
         struct gw_shelf_pool *pool = gw_shelf_hold(c->config.shelf, c->batch[0].key);
         if (pool) {
             put_batch(c, pool);
-            gw_shelf_give(c->config.shelf, pool);
+            gw_shelf_let_go(c->config.shelf, pool);
         } else {
             count(c, &c->stats.gone, c->batch_len);
         }

@@ -74,6 +74,7 @@ static bool work(struct hand *h)
 static void *hand_thread(void *arg)
 {
     struct hand *h = arg;
+    gw_thread_name("gw-copy");
     for (uint64_t done = 0; wait_for(h->copier, done); done++) answer(h->copier, !work(h));
     return NULL;
 }

@@ -57,6 +57,19 @@ static gw_err_t create_refill(struct gw_engine *e, struct gw_err_ctx *ctx)
     return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
 }
 
+/* What the rank's pages hold already is the beginning of the prefix cache. */
+static gw_err_t restore_blocks(struct gw_engine *e)
+{
+    struct gw_page_dir *dir = gw_rank_dir(e->config.rank);
+    uint32_t len = dir ? gw_page_dir_len(dir) : 0;
+    if (len == 0) return GW_OK;
+    struct gw_page_dir_block *list = malloc(len * sizeof *list);
+    if (!list) return GW_ERR_MEMORY;
+    gw_blocks_restore(e->blocks, list, gw_page_dir_list(dir, list, len));
+    free(list);
+    return GW_OK;
+}
+
 static gw_err_t create_parts(struct gw_engine *e, struct gw_err_ctx *ctx)
 {
     const struct gw_engine_config *c = &e->config;
@@ -67,7 +80,9 @@ static gw_err_t create_parts(struct gw_engine *e, struct gw_err_ctx *ctx)
                                                   .max_sequences = c->room.max_sequences,
                                                   .max_chunk = c->max_chunk,
                                                   .horizon = gw_model_horizon(&c->model->config),
-                                                  .depth = e->depth};
+                                                  .depth = e->depth,
+                                                  .fetch = engine_fetch_back,
+                                                  .arg = e};
     const struct gw_sampler_config sampler = {.vocab = c->model->config.vocab,
                                               .shares = c->model->cells.shares,
                                               .ops = c->ops,
@@ -78,7 +93,7 @@ static gw_err_t create_parts(struct gw_engine *e, struct gw_err_ctx *ctx)
     e->seqs = calloc(c->room.max_sequences, sizeof *e->seqs);
     e->samples = calloc(c->room.max_sequences, sizeof *e->samples);
     if (!e->ids || !e->seqs || !e->samples || gw_blocks_create(c->room.slots, &pages, &e->blocks) != GW_OK ||
-        gw_sampler_create(&sampler, &e->sampler) != GW_OK ||
+        restore_blocks(e) != GW_OK || gw_sampler_create(&sampler, &e->sampler) != GW_OK ||
         gw_scheduler_create(&scheduler, e->blocks, &e->namer, &e->scheduler) != GW_OK)
         return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
     if (c->early_slots > 0) gw_blocks_set_limit(e->blocks, c->early_slots);
@@ -341,14 +356,14 @@ static void postpone(struct gw_step_item *item)
     b->whole_until = b->output_len + WHOLE_TOKENS;
 }
 
-/* The item's rows are computed; answer is of its last one's logits, NULL unless item->sample. Its branch is NULL then. */
-static void settle(struct gw_engine *e, struct gw_step_item *item, const struct gw_answer *answer)
+/* The item's rows are computed; answer is of its last one's logits, NULL unless item->sample; decided: what its parts have decided,
+ * or NULL. The item's branch is NULL then. */
+static void settle(struct gw_engine *e, struct gw_step_item *item, const struct gw_answer *answer,
+                   struct gw_sample_out *decided)
 {
     struct gw_branch *b = item->branch;
     struct gw_job *job = b->job;
     struct gw_sample_out drawn;
-    bool decided =
-        answer && !job->forgotten && b->state != GW_BRANCH_DONE && draw_from_parts(b, answer, &drawn);
     const float *row = answer ? answer->row : NULL;
     if (answer && !decided && !row) postpone(item);
     gw_scheduler_computed(e->scheduler, item);
@@ -360,8 +375,21 @@ static void settle(struct gw_engine *e, struct gw_step_item *item, const struct 
     if (b->state == GW_BRANCH_DONE) return;
     if (job->held > 0 && b->computed >= job->request.prompt_len) let_siblings_go(e, b, row);
     if (!decided && row) draw_from_row(e, b, row, answer->parts_len ? answer->parts : NULL, &drawn);
-    if (decided || row) append(e, b, &drawn);
+    if (decided || row) append(e, b, decided ? decided : &drawn);
     if (job->live == 0) engine_forget_job(e, engine_find_job(e, job->request.id));
+}
+
+/* Settles the item of answer i. The whole row is looked at where the parts cannot decide. */
+static gw_err_t settle_sample(struct gw_engine *e, struct gw_step_item *item, uint32_t i,
+                              struct gw_answer *answer, struct gw_err_ctx *ctx)
+{
+    struct gw_branch *b = item->branch;
+    struct gw_sample_out drawn;
+    bool wanted = !b->job->forgotten && b->state != GW_BRANCH_DONE;
+    bool decided = wanted && draw_from_parts(b, answer, &drawn);
+    if (wanted && !decided && !answer->row) TRY(gw_rank_row(e->config.rank, i, &answer->row, ctx));
+    settle(e, item, answer, decided ? &drawn : NULL);
+    return GW_OK;
 }
 
 /* Answers for the flight's samples [first, first + count), which are those of items, and their draws. */
@@ -372,7 +400,7 @@ static gw_err_t sample_some(struct gw_engine *e, struct gw_step_item *const *ite
     int64_t start_us = gw_clock_mono_us();
     TRY(gw_rank_answers(e->config.rank, first, count, answers, ctx));
     e->stats.kernel_us += (uint64_t)(gw_clock_mono_us() - start_us);
-    for (uint32_t i = 0; i < count; i++) settle(e, items[i], &answers[i]);
+    for (uint32_t i = 0; i < count; i++) TRY(settle_sample(e, items[i], i, &answers[i], ctx));
     return GW_OK;
 }
 
@@ -383,7 +411,7 @@ static gw_err_t settle_all(struct gw_engine *e, struct engine_flight *f, struct 
     for (uint32_t i = 0; i < f->items_len; i++) {
         struct gw_step_item *item = &f->items[i];
         if (!item->sample) {
-            settle(e, item, NULL);
+            settle(e, item, NULL, NULL);
             continue;
         }
         items[count++] = item;

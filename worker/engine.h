@@ -100,6 +100,9 @@ void gw_engine_cancel(struct gw_engine *e, uint64_t request, uint32_t attempt, u
 bool gw_engine_hand_off(struct gw_engine *e, uint64_t request, uint32_t attempt,
                         uint32_t log_len[GW_REQUEST_BRANCHES_MAX], uint32_t *n);
 
+/* Requests that are here, at most so many of them; returns how many. */
+uint32_t gw_engine_list(const struct gw_engine *e, uint64_t *requests, uint32_t max);
+
 /* Forgets all requests; sealed pages stay in the prefix cache. */
 void gw_engine_reset(struct gw_engine *e);
 

@@ -43,6 +43,8 @@ struct gw_engine {
 
 /* Where the request's job hangs, or would hang. */
 struct gw_job **engine_find_job(struct gw_engine *e, uint64_t request);
+/* A gw_scheduler_config.fetch. */
+bool engine_fetch_back(void *arg, struct gw_job *job);
 /* Out of the table; freed when no branch of it is in flight. */
 void engine_forget_job(struct gw_engine *e, struct gw_job **link);
 

@@ -47,12 +47,25 @@ static gw_err_t check_submit(const struct gw_engine *e, const struct gw_msg_subm
     return GW_OK;
 }
 
+static bool let_wait(struct gw_engine *e, struct gw_job *job, uint32_t tokens,
+                     const struct gw_page_holder *holders, uint32_t holders_len)
+{
+    job->refilling = gw_refill_add(e->refill, job, tokens, holders, holders_len, false) == GW_OK;
+    return job->refilling;
+}
+
 /* False: it need not wait for pages. */
 static bool begin_refill(struct gw_engine *e, struct gw_job *job, const struct gw_msg_submit *submit)
 {
-    if (!e->refill || !gw_refill_wants(e->refill, job, submit, false)) return false;
-    job->refilling = gw_refill_add(e->refill, job, submit->holders, submit->holders_len, false) == GW_OK;
-    return job->refilling;
+    uint32_t tokens = e->refill ? gw_refill_wants(e->refill, job, submit, false) : 0;
+    return tokens > 0 && let_wait(e, job, tokens, submit->holders, submit->holders_len);
+}
+
+bool engine_fetch_back(void *arg, struct gw_job *job)
+{
+    struct gw_engine *e = arg;
+    uint32_t tokens = e->refill ? gw_refill_wants_back(e->refill, job) : 0;
+    return tokens > 0 && let_wait(e, job, tokens, NULL, 0);
 }
 
 gw_err_t gw_engine_submit(struct gw_engine *e, struct gw_msg_submit *submit, struct gw_err_ctx *ctx)
@@ -89,8 +102,9 @@ gw_err_t gw_engine_warm(struct gw_engine *e, struct gw_msg_submit *submit, struc
     TRY(check_submit(e, submit, ctx));
     gw_err_t err = gw_job_create(submit, 0, &job);
     if (err != GW_OK) return gw_fail(ctx, err, "out of memory");
-    if (e->refill && gw_refill_wants(e->refill, job, submit, true) &&
-        gw_refill_add(e->refill, job, submit->holders, submit->holders_len, true) == GW_OK)
+    uint32_t tokens = e->refill ? gw_refill_wants(e->refill, job, submit, true) : 0;
+    if (tokens > 0 &&
+        gw_refill_add(e->refill, job, tokens, submit->holders, submit->holders_len, true) == GW_OK)
         return GW_OK;
     say_warmed(e, job);
     gw_job_destroy(job);
@@ -158,6 +172,15 @@ void gw_engine_reset(struct gw_engine *e)
 {
     for (uint32_t i = 0; i < ENGINE_JOB_BUCKETS; i++)
         while (e->jobs[i]) engine_forget_job(e, &e->jobs[i]);
+}
+
+uint32_t gw_engine_list(const struct gw_engine *e, uint64_t *requests, uint32_t max)
+{
+    uint32_t len = 0;
+    for (uint32_t i = 0; i < ENGINE_JOB_BUCKETS; i++)
+        for (const struct gw_job *job = e->jobs[i]; job && len < max; job = job->chain)
+            requests[len++] = job->request.id;
+    return len;
 }
 
 uint32_t gw_engine_jobs(const struct gw_engine *e)

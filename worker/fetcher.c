@@ -16,6 +16,9 @@
 #define BACKGROUND_NICE    10
 #define BACKGROUND_BYTES_S (256 * 1e6)
 
+#define STALL_SHARE                                                                                          \
+    3 /* of a pull's time may pass without a word from a holder (frozen, cut off), if stores may have it */
+
 /* One pull under way. */
 struct task {
     struct gw_fetcher *fetcher;
@@ -167,7 +170,7 @@ static uint8_t *page(void *arg, uint32_t slot, struct gw_page_id id, uint32_t *b
 static void commit(void *arg, uint32_t slot, const struct gw_block_name *name, const uint64_t *sums)
 {
     const struct task *t = arg;
-    gw_page_dir_publish(gw_shelf_dir(t->pool), slot, name, sums);
+    gw_shelf_fill(t->pool, slot, name, sums);
 }
 
 static void abandon(void *arg, uint32_t slot)
@@ -187,14 +190,26 @@ static double rate_of(const struct task *t)
     return t->pull->background && !is_lower ? BACKGROUND_BYTES_S : rate;
 }
 
+/* How long a holder may be silent: no longer than leaves the stores most of the time. 0: as it comes. */
+static int64_t stall_of(const struct task *t)
+{
+    const struct gw_fetcher_config *c = &t->fetcher->config;
+    int64_t third_us = (t->deadline_us - gw_clock_mono_us()) / STALL_SHARE;
+    bool elsewhere = c->stores && gw_stores_ready(c->stores);
+    return elsewhere && third_us > 0 && third_us < GW_FETCH_STALL_S * GW_US_PER_S ? third_us : 0;
+}
+
 static gw_err_t create_fetch(struct task *t, struct gw_peer_fetch **out, struct gw_err_ctx *ctx)
 {
     const struct gw_fetcher_config *c = &t->fetcher->config;
     struct gw_page_rect want = gw_shelf_pages(t->pool);
     struct gw_fetch_source sources[GW_FETCH_SOURCES_MAX];
+    gw_traffic_counter_t *came[GW_FETCH_SOURCES_MAX];
     uint32_t len = 0;
     for (uint32_t i = 0; i < t->pull->holders_len; i++)
         if (overlap(t->pull->holders[i].pages, want)) sources[len++] = t->pull->holders[i];
+    for (uint32_t i = 0; i < len; i++)
+        came[i] = gw_traffic_counter(c->traffic, GW_TRAFFIC_PAGES, sources[i].address);
     if (len == 0) return gw_fail(ctx, GW_ERR_NOT_FOUND, "no holder has pages of this rank");
     const struct gw_peer_fetch_config config = {
         .key = c->key,
@@ -206,10 +221,12 @@ static gw_err_t create_fetch(struct task *t, struct gw_peer_fetch **out, struct 
         .want = want,
         .sources = sources,
         .sources_len = len,
+        .came = came,
         .streams = c->streams,
         .try_unix = true,
         .fast_fail = true,
         .rate_bytes_s = rate_of(t),
+        .stall_us = stall_of(t),
         .log = c->log};
     return gw_peer_fetch_create(&config, out, ctx);
 }

@@ -5,6 +5,8 @@
  *     ───────   ─────────────────────────────────────────────   ──────────────────────────────────────────────
  *     lost      another pool of this worker has it whole        copied: HAD
  *     lost      the holders gave all its pages, checksums fit   PEER
+ *     lost      a holder is silent for a third of the time,     the stores are asked meanwhile
+ *               and there are stores
  *     lost      the store gave all its pages, seals fit         STORE
  *     lost      the time is up, the pipeline is over            stays lost: the leader has it computed again
  *
@@ -39,6 +41,7 @@ struct gw_fetcher_config {
     double rate_bytes_s;              /* from peers; 0: no limit */
     struct gw_stores *stores;         /* NULL: there are none */
     struct gw_checkpoint *checkpoint; /* NULL: what came is offered to nobody */
+    struct gw_traffic *traffic;       /* borrowed; NULL: nobody counts */
     const struct gw_log *log;
 };
 

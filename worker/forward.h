@@ -15,6 +15,8 @@
 #define GW_WORKER_FORWARD_H
 
 #include "kernels/coll.h"
+#include "kernels/cuda/coll_device.h"
+#include "kernels/device_graph.h"
 #include "worker/answers.h"
 #include "worker/page_pool.h"
 #include "worker/place.h"
@@ -31,8 +33,10 @@ struct gw_forward_config {
     const struct gw_ops *ops;
     struct gw_device *device;
     struct gw_coll *coll; /* NULL: one rank */
-    uint32_t max_rows;    /* of a batch */
-    uint32_t positions;   /* of the longest sequence */
+    struct gw_coll_device
+        *sums; /* adds over ranks where a device has memory of its own; NULL: coll does, on the host */
+    uint32_t max_rows;  /* of a batch */
+    uint32_t positions; /* of the longest sequence */
 };
 
 gw_err_t gw_forward_create(const struct gw_forward_config *config, struct gw_forward **out,
@@ -45,10 +49,17 @@ gw_err_t gw_forward_run(struct gw_forward *f, const uint32_t *ids, uint32_t rows
                         const struct gw_seq_rows *seqs, uint32_t seqs_len,
                         struct gw_err_ctx *ctx) GW_MUST_USE;
 
+/* What the steps so far were: all zeros where the device has no graphs. */
+struct gw_graph_counts gw_forward_graphs(const struct gw_forward *f);
+
 /* The given rows of the last run through the head; count <= GW_ANSWERS_ROWS. The leader collects the answers of all ranks:
  * out[count], valid until the next call. The other ranks of the last stage send theirs and leave out alone; those of other
  * stages must not call it. A leader outside the last stage only collects. */
 gw_err_t gw_forward_answers(struct gw_forward *f, const struct gw_step_sample *samples, uint32_t count,
                             struct gw_answer *out, struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* The leader: the whole row of answer i of the last call, *row [vocab], if this rank alone has it; else NULL. */
+gw_err_t gw_forward_row(struct gw_forward *f, uint32_t i, const float **row,
+                        struct gw_err_ctx *ctx) GW_MUST_USE;
 
 #endif

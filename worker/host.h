@@ -11,6 +11,7 @@
 #include "worker/checkpoint.h"
 #include "worker/fetcher.h"
 #include "worker/mesh.h"
+#include "worker/traffic.h"
 
 /* Where missing cells are loaded from: as is predicted to be faster, never from peers, from peers wherever they have them. */
 enum gw_weights_from { GW_WEIGHTS_AUTO, GW_WEIGHTS_DISK, GW_WEIGHTS_PEERS };
@@ -24,6 +25,7 @@ struct gw_host {
     struct gw_cell_giver *giver; /* of the store */
     enum gw_weights_from weights_from;
     struct gw_mesh *mesh;
+    struct gw_traffic *traffic;
     struct gw_shelf *shelf;
     struct gw_fetcher *fetcher;
     struct gw_peer_server *pages;     /* NULL: nobody can fetch from here */

@@ -44,6 +44,7 @@ struct gw_branch {
     uint32_t lane_known;  /* blocks[0 .. lane_known) have been told to them */
     uint32_t whole_until; /* tokens before this one are drawn from whole rows (engine.c) */
     bool in_flight;       /* part of a step that is not over */
+    bool preempted;       /* and not admitted since */
     struct gw_branch *prev, *next; /* in the scheduler's list */
 };
 

@@ -18,7 +18,8 @@
 #include "worker/link_queue.h"
 
 #define SHAKE_TIMEOUT_S 5
-#define BACKOFF_MIN_MS  50   /* a controller that restarts is found at once */
+#define REDIAL_MS       5    /* after a session: a successor may listen at the same socket */
+#define BACKOFF_MIN_MS  50   /* a controller that restarts is found soon */
 #define BACKOFF_MAX_MS  1000 /* one that is gone is not hammered */
 #define FLUSH_MAX_MS    500  /* at the end: for the last HANDOFF and GOODBYE */
 #define OUT_MAX         ((size_t)64 << 20)
@@ -114,16 +115,17 @@ static void end_session(struct gw_link *l, const char *why)
 
 static void connection_over(struct gw_link *l, const char *why)
 {
+    const bool was_up = l->state == UP;
     drop_connection(l);
-    if (l->state == UP)
+    if (was_up)
         end_session(l, why);
     else
         gw_logf(l->config.log, GW_LOG_DEBUG, "no session: %s", why);
     l->state = WAITING;
     l->controller =
         (l->controller + 1) % l->config.controllers_len; /* a frozen one accepts, and says nothing */
-    set_timer(l, l->backoff_ms);
-    l->backoff_ms = l->backoff_ms * 2 < BACKOFF_MAX_MS ? l->backoff_ms * 2 : BACKOFF_MAX_MS;
+    set_timer(l, was_up ? REDIAL_MS : l->backoff_ms);
+    if (!was_up) l->backoff_ms = l->backoff_ms * 2 < BACKOFF_MAX_MS ? l->backoff_ms * 2 : BACKOFF_MAX_MS;
 }
 
 /* Both sides must be told the same: somebody has to do something about it. */
@@ -335,6 +337,7 @@ static void on_beat(evutil_socket_t fd, short what, void *arg)
         msg.heartbeat.weight_disk_bytes = 0;
         msg.heartbeat.weight_peer_bytes = 0;
     }
+    if (l->proto < 5) msg.heartbeat.traffic = (struct gw_traffic_bytes){0};
     write_msg(l, &msg);
 }
 
@@ -403,6 +406,7 @@ static bool is_ending(struct gw_link *l)
 static void *io_thread(void *arg)
 {
     struct gw_link *l = arg;
+    gw_thread_name("gw-link");
     dial(l);
     while (!is_ending(l)) event_base_loop(l->loop, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY);
     flush_outbox(l);

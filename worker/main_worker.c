@@ -7,13 +7,14 @@
 
 #include "base/failpoint.h"
 #include "base/hash.h"
+#include "base/numa.h"
 #include "base/rng.h"
 #include "base/secret.h"
-#include "kernels/digest.h"
 #include "migrate/fingerprint.h"
 #include "migrate/profile.h"
 #include "migrate/store_peer_server.h"
 #include "worker/block_manager.h"
+#include "worker/device.h"
 #include "worker/options.h"
 #include "worker/page_pool.h"
 #include "worker/probe.h"
@@ -21,6 +22,8 @@
 #include "worker/serve.h"
 
 #define DEFAULT_MEMORY_SHARES 4 /* of the machine's memory: four workers fill it */
+#define DEFAULT_DEVICE_TENTHS                                                                                \
+    9 /* of a GPU's memory: the rest is for activations, which --max-batch-tokens sizes */
 #define DEFAULT_STORE_SHARES                                                                                 \
     8 /* of a worker's memory: what it loses, others have; it is there only as it fills */
 #define EXIT_WRONG 1
@@ -35,6 +38,8 @@ struct worker {
     size_t key_len;
     struct gw_tls *tls; /* NULL: --insecure-plaintext */
     struct gw_host host;
+    struct gw_worker_device device;
+    bool no_device; /* why it ends */
     struct gw_cell_giver giver;
     struct gw_probe_rates rates;
     struct gw_model *model;
@@ -54,23 +59,64 @@ static gw_err_t print_digest(const char *profile, const struct gw_worker_options
     return GW_OK;
 }
 
-/* --digest: of the profile asked for, else of all. */
+static gw_err_t print_gpu_digest(const struct gw_worker_options *o, struct gw_err_ctx *ctx)
+{
+    const struct gw_log none = {.level = GW_LOG_NONE};
+    const struct gw_worker_device_config config = {.cuda = o->cuda,
+                                                   .fast = o->fast,
+                                                   .version = GW_VERSION,
+                                                   .weights = o->weight_format,
+                                                   .kv = o->kv_format,
+                                                   .threads = 1,
+                                                   .log = &none};
+    struct gw_worker_device device;
+    char hex[2 * GW_DIGEST_BYTES + 1];
+    gw_err_t err = gw_worker_device_open(&config, &device, ctx);
+    gw_hex(device.digest, sizeof device.digest, hex);
+    if (err == GW_OK) printf("%s %s\n", device.ops->profile, hex);
+    gw_worker_device_close(&device);
+    return err;
+}
+
+/* --digest: of the GPU, or of the profile asked for, else of all. */
 static gw_err_t print_digests(const struct gw_worker_options *o, struct gw_err_ctx *ctx)
 {
+    if (o->cuda >= 0) return print_gpu_digest(o, ctx);
     if (o->profile) return print_digest(o->profile, o, ctx);
-    static const char *const profiles[] = {GW_PROFILE_CPU_BF16, GW_PROFILE_CPU_F32, GW_PROFILE_CPU_BF16_INT8,
-                                           GW_PROFILE_CPU_F32_INT8};
+    static const char *const profiles[] = {GW_PROFILE_CPU_BF16,          GW_PROFILE_CPU_F32,
+                                           GW_PROFILE_CPU_BF16_INT8,     GW_PROFILE_CPU_F32_INT8,
+                                           GW_PROFILE_CPU_BF16_KV8,      GW_PROFILE_CPU_F32_KV8,
+                                           GW_PROFILE_CPU_BF16_INT8_KV8, GW_PROFILE_CPU_F32_INT8_KV8};
     gw_err_t err = GW_OK;
     for (size_t i = 0; i < sizeof profiles / sizeof *profiles && err == GW_OK; i++)
         err = print_digest(profiles[i], o, ctx);
     return err;
 }
 
-static uint64_t default_memory_bytes(void)
+static uint64_t default_memory_bytes(const struct gw_worker_options *o)
 {
     struct sysinfo info;
+    uint64_t of_node = o->numa_node >= 0 ? gw_numa_memory_bytes(GW_NUMA_SYSFS, (uint32_t)o->numa_node) : 0;
+    if (of_node > 0) return of_node / DEFAULT_MEMORY_SHARES;
     if (sysinfo(&info) != 0) return 0;
     return (uint64_t)info.totalram * info.mem_unit / DEFAULT_MEMORY_SHARES;
+}
+
+/* Before anything makes threads or touches memory that stays. */
+static gw_err_t choose_cores(const struct worker *w, struct gw_err_ctx *ctx)
+{
+    const struct gw_worker_options *o = &w->options;
+    uint32_t nodes[GW_NUMA_NODES_MAX], len = gw_numa_nodes(GW_NUMA_SYSFS, nodes);
+    if (o->numa_node >= 0) {
+        gw_err_t err = gw_numa_bind(GW_NUMA_SYSFS, (uint32_t)o->numa_node, ctx);
+        return err == GW_OK ? GW_OK : gw_fail_prefix(ctx, err, "--numa-node %lld", (long long)o->numa_node);
+    }
+    if (len > 1 && o->cuda < 0)
+        gw_logf(&w->log, GW_LOG_INFO,
+                "this machine has %u NUMA nodes: a worker for each (--numa-node), as one pipeline, would "
+                "read each one's memory from its own cores",
+                len);
+    return GW_OK;
 }
 
 static gw_err_t open_key(struct worker *w, struct gw_err_ctx *ctx)
@@ -83,31 +129,68 @@ static gw_err_t open_key(struct worker *w, struct gw_err_ctx *ctx)
     return GW_OK;
 }
 
+static struct gw_worker_device_config device_config(const struct worker *w, const char *profile)
+{
+    const struct gw_worker_options *o = &w->options;
+    return (struct gw_worker_device_config){.cuda = o->cuda,
+                                            .version = GW_VERSION,
+                                            .profile = profile,
+                                            .weights = o->weight_format,
+                                            .kv = o->kv_format,
+                                            .fast = o->fast,
+                                            .graphs = o->graphs,
+                                            .isa = o->isa,
+                                            .threads = (int)o->threads,
+                                            .pin = o->pin,
+                                            .step_timeout_us = (int64_t)(o->step_timeout_s * 1e6),
+                                            .log = &w->log};
+}
+
+/* What it computes on, and whether that goes with what else is asked for. */
+static gw_err_t open_device(struct worker *w, struct gw_err_ctx *ctx)
+{
+    const struct gw_worker_options *o = &w->options;
+    struct gw_host *h = &w->host;
+    const char *profile =
+        o->profile ? o->profile : gw_model_profile(w->model, o->weight_format, o->kv_format);
+    const struct gw_worker_device_config config = device_config(w, profile);
+    if (o->cuda >= 0 && !w->model->all_bf16)
+        return gw_fail(ctx, GW_ERR_INPUT,
+                       "--device %s: a GPU computes models whose matrices are all bf16, which this one's are "
+                       "not: --device cpu",
+                       o->device);
+    gw_err_t err = gw_worker_device_open(&config, &w->device, ctx);
+    w->no_device = err != GW_OK && o->cuda >= 0;
+    if (err != GW_OK) return err;
+    TRY(gw_worker_device_fits(&w->device, &w->model->config, ctx));
+    h->ops = w->device.ops;
+    h->device = w->device.device;
+    if ((h->ops->weight == GW_I8) != (o->weight_format == GW_WEIGHT_INT8))
+        return gw_fail(ctx, GW_ERR_INPUT, "--profile %s does not go with --weights %s", h->ops->profile,
+                       o->weights);
+    if ((h->ops->kv == GW_I8) != (o->kv_format == GW_KV_INT8))
+        return gw_fail(ctx, GW_ERR_INPUT, "--profile %s does not go with --kv %s", h->ops->profile, o->kv);
+    return GW_OK;
+}
+
 static gw_err_t open_model(struct worker *w, struct gw_err_ctx *ctx)
 {
     const struct gw_worker_options *o = &w->options;
     struct gw_host *h = &w->host;
-    enum gw_isa isa;
     TRY(open_key(w, ctx));
     TRY(gw_model_open(o->model, &w->model, ctx));
-    TRY(gw_fingerprint_model(o->model, o->weight_format, h->fingerprint, ctx));
-    const char *profile = o->profile ? o->profile : gw_model_profile(w->model, o->weight_format);
-    TRY(gw_prove_isa(profile, o->isa, &w->log, &isa, ctx));
-    TRY(gw_ops_cpu(profile, isa, &h->ops, ctx));
-    if ((h->ops->weight == GW_I8) != (o->weight_format == GW_WEIGHT_INT8))
-        return gw_fail(ctx, GW_ERR_INPUT, "--profile %s does not go with --weights %s", profile, o->weights);
-    TRY(gw_device_cpu_create((int)o->threads, o->pin, &h->device, ctx));
-    gw_device_enter_thread();
+    TRY(gw_fingerprint_model(o->model, o->weight_format, o->kv_format, h->fingerprint, ctx));
+    TRY(open_device(w, ctx));
     TRY(gw_probe_rates(h->ops, h->device, &w->rates, ctx));
-    return gw_cell_store_create(w->model, h->ops, &h->store, ctx);
+    return gw_cell_store_create_on(h->device, w->model, h->ops, &h->store, ctx);
 }
 
 static struct gw_page_model page_model_of(const struct gw_host *h)
 {
     const struct gw_model_config *c = &h->model->config;
-    struct gw_page_model model = {
-        .numerics = gw_page_numerics(h->ops->profile, gw_dtype_name(h->ops->kv)),
-        .layer_bytes = (uint32_t)(gw_dtype_bytes(h->ops->kv) * 2 * GW_BLOCK_TOKENS * c->head_dim)};
+    struct gw_page_model model = {.numerics = gw_page_numerics(h->ops->profile, gw_dtype_name(h->ops->kv)),
+                                  .layer_bytes =
+                                      (uint32_t)(2 * gw_kv_bytes(h->ops->kv, c->head_dim, GW_BLOCK_TOKENS))};
     memcpy(model.fingerprint, h->fingerprint, sizeof model.fingerprint);
     return model;
 }
@@ -134,6 +217,8 @@ static gw_err_t open_stores(struct worker *w, struct gw_err_ctx *ctx)
                                             .redis_tls_name = o->redis_tls_name,
                                             .insecure_plaintext = o->insecure_plaintext,
                                             .tls = w->tls,
+                                            .traffic = h->traffic,
+                                            .far_bytes_s = o->checkpoint_far_bytes_s,
                                             .log = &w->log};
     TRY(gw_stores_create(&stores, &h->stores, ctx));
     if (o->checkpoint_share == 0) return GW_OK;
@@ -167,6 +252,7 @@ static gw_err_t open_cells(struct worker *w, struct gw_err_ctx *ctx)
 {
     struct gw_host *h = &w->host;
     const struct gw_cell_loader_config loader = {.store = h->store,
+                                                 .traffic = h->traffic,
                                                  .key = w->key,
                                                  .key_len = w->key_len,
                                                  .tls = w->tls,
@@ -189,6 +275,7 @@ static gw_err_t open_pages(struct worker *w, const char *host, struct gw_err_ctx
     TRY(open_store_server(w, ctx));
     TRY(open_cells(w, ctx));
     const struct gw_fetcher_config fetcher = {.shelf = h->shelf,
+                                              .traffic = h->traffic,
                                               .key = w->key,
                                               .key_len = w->key_len,
                                               .tls = w->tls,
@@ -240,13 +327,28 @@ static void name_machine(struct worker *w)
         gw_random_bytes(w->host.machine, sizeof w->host.machine);
 }
 
+/* For weights and KV: what is asked for, or a part of what there is. */
+static gw_err_t reckon_memory(struct worker *w, struct gw_err_ctx *ctx)
+{
+    uint64_t own = w->device.memory_bytes, asked = (uint64_t)w->options.memory_limit_bytes;
+    w->host.memory_bytes = asked;
+    if (asked == 0 && own == 0) w->host.memory_bytes = default_memory_bytes(&w->options);
+    if (asked == 0 && own > 0) w->host.memory_bytes = own / 10 * DEFAULT_DEVICE_TENTHS;
+    if (own == 0 || asked <= own) return GW_OK;
+    w->no_device = true;
+    return gw_fail(ctx, GW_ERR_MEMORY, "--memory-limit %llu: %s has %llu bytes of memory left",
+                   (unsigned long long)asked, w->device.about, (unsigned long long)own);
+}
+
 static gw_err_t open_host(struct worker *w, struct gw_err_ctx *ctx)
 {
     const struct gw_worker_options *o = &w->options;
     struct gw_host *h = &w->host;
+    TRY(choose_cores(w, ctx));
     TRY(open_model(w, ctx));
+    if (gw_traffic_create(o->zone, &h->traffic) != GW_OK) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
     h->model = w->model;
-    h->memory_bytes = o->memory_limit_bytes > 0 ? (uint64_t)o->memory_limit_bytes : default_memory_bytes();
+    TRY(reckon_memory(w, ctx));
     TRY(open_mesh(w, ctx));
     name_machine(w);
     h->kv_tokens = (uint32_t)o->kv_tokens;
@@ -280,7 +382,7 @@ static uint32_t kv_tokens_of_all(const struct worker *w)
     return (uint32_t)(h->kv_tokens || wanted < fit ? wanted : fit);
 }
 
-static gw_err_t fill_hello(struct worker *w, struct gw_msg_hello *hello, struct gw_err_ctx *ctx)
+static void fill_hello(const struct worker *w, struct gw_msg_hello *hello)
 {
     const struct gw_host *h = &w->host;
     *hello = (struct gw_msg_hello){.pid = (uint32_t)getpid(),
@@ -299,13 +401,10 @@ static gw_err_t fill_hello(struct worker *w, struct gw_msg_hello *hello, struct 
     snprintf(hello->data, sizeof hello->data, "%s", gw_mesh_address(h->mesh));
     snprintf(hello->pages, sizeof hello->pages, "%s", gw_peer_server_address(h->pages));
     snprintf(hello->zone, sizeof hello->zone, "%s", w->options.zone);
-    snprintf(hello->device, sizeof hello->device, "%s, %d threads", h->ops->name,
-             gw_device_threads(h->device));
+    snprintf(hello->device, sizeof hello->device, "%s", w->device.about);
     memcpy(hello->machine, h->machine, sizeof hello->machine);
     memcpy(hello->fingerprint, h->fingerprint, sizeof hello->fingerprint);
-    if (gw_ops_digest(h->ops, h->device, hello->digest) != GW_OK)
-        return gw_fail(ctx, GW_ERR_MEMORY, "no memory for the digest");
-    return GW_OK;
+    memcpy(hello->digest, w->device.digest, sizeof hello->digest);
 }
 
 static gw_err_t open_link(struct worker *w, struct gw_err_ctx *ctx)
@@ -319,7 +418,7 @@ static gw_err_t open_link(struct worker *w, struct gw_err_ctx *ctx)
                                     .arrived = gw_serve_arrived,
                                     .released = gw_serve_released};
     memcpy(config.controllers, w->options.controllers, sizeof config.controllers);
-    TRY(fill_hello(w, &config.hello, ctx));
+    fill_hello(w, &config.hello);
     gw_logf(&w->log, GW_LOG_INFO, "%s %s on %s, %llu MiB for weights and KV, ranks meet at %s; controller %s",
             GW_VERSION, config.hello.profile, config.hello.device,
             (unsigned long long)(config.hello.memory_bytes >> 20), config.hello.data, w->options.controller);
@@ -338,8 +437,9 @@ static void close_all(struct worker *w)
     gw_stores_destroy(w->host.stores);
     gw_shelf_destroy(w->host.shelf);
     gw_cell_loader_destroy(w->host.loader);
+    gw_traffic_destroy(w->host.traffic);
     gw_cell_store_destroy(w->host.store);
-    if (w->host.device) gw_device_destroy(w->host.device);
+    gw_worker_device_close(&w->device);
     gw_model_close(w->model);
     gw_tls_destroy(w->tls);
     gw_secret_free(w->key, w->key_len);
@@ -352,6 +452,7 @@ static int serve(struct worker *w, struct gw_err_ctx *ctx)
     if (err == GW_OK) err = open_host(w, ctx);
     if (err == GW_OK) err = open_link(w, ctx);
     if (err == GW_OK) status = (int)gw_serve_run(w->serve, w->link);
+    if (w->no_device) status = GW_SERVE_NO_DEVICE;
     close_all(w);
     return status;
 }
@@ -371,7 +472,7 @@ int main(int argc, char **argv)
     if (help) return 0;
     if (err == GW_OK && w->options.digest) {
         err = print_digests(&w->options, &ctx);
-        status = err == GW_OK ? 0 : EXIT_WRONG;
+        status = err == GW_OK ? 0 : w->options.cuda >= 0 ? GW_SERVE_NO_DEVICE : EXIT_WRONG;
     } else if (err == GW_OK) {
         snprintf(w->log_name, sizeof w->log_name, "worker %s", w->options.worker_name);
         w->log = (struct gw_log){.fd = STDERR_FILENO, .level = w->options.log_level, .program = w->log_name};
@@ -379,5 +480,6 @@ int main(int argc, char **argv)
         status = serve(w, &ctx);
     }
     if (ctx.code != GW_OK) fprintf(stderr, "godwit-worker: %s\n", ctx.text);
+    if (status == GW_SERVE_DEVICE_FAILED) _exit(status); /* a runtime's own end would wait for its device */
     return status;
 }

@@ -1,23 +1,19 @@
 #include "worker/member.h"
 
 #include <assert.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/thread.h"
 #include "worker/block_manager.h"
+#include "worker/meeting.h"
 
 #define PREPARE_NICE 10 /* what serves comes first */
 #define EARLY_PART   16 /* of all slots at least, else pages wait until there is memory for all */
 #define SLOTS_MARGIN_US                                                                                      \
     (2 * GW_US_PER_S) /* other ranks let go of what they served when their START comes, before their GO */
-#define MEET_TIMEOUT_US                                                                                      \
-    (600 * GW_US_PER_S) /* another rank may load its cells from a slow disk; RELEASE ends it */
 
 struct gw_member {
     struct gw_member_config config;
@@ -33,7 +29,7 @@ struct gw_member {
     pthread_t thread;
     bool thread_started;
     atomic_bool stop;
-    uint32_t unreached;         /* the preparing thread's: with whom it could not meet */
+    struct gw_meeting *meeting;
     struct gw_weights *weights; /* the preparing thread's, then the engine's */
     /* the engine's thread, once SERVING */
     struct gw_rank *rank;
@@ -48,20 +44,13 @@ struct gw_member {
     pthread_cond_t changed;
     enum gw_member_state state;
     struct gw_err_ctx error;
-    struct gw_coll *coll;
-    int meeting[GW_WIRE_RANKS_MAX]; /* while collectives are made: second descriptors of their sockets */
-    uint32_t meeting_len;
 };
 
 /* ---- preparing, on its own thread ---- */
 
-static bool all_on_this_machine(const struct gw_member *m)
+static struct gw_shelf_key key_of(const struct gw_member *m)
 {
-    for (uint32_t i = 0; i < m->place.stage_ranks; i++)
-        if (memcmp(m->ranks[m->place.stage_first + i].machine, m->config.host->machine, GW_MACHINE_BYTES) !=
-            0)
-            return false;
-    return true;
+    return (struct gw_shelf_key){.term = m->config.term, .generation = m->config.generation};
 }
 
 static uint64_t slot_bytes(const struct gw_member *m)
@@ -140,73 +129,16 @@ static gw_err_t load_cells_if_they_fit(struct gw_member *m, struct gw_err_ctx *c
     return m->after_start ? GW_OK : load_cells(m, m->config.beside, ctx);
 }
 
-static void break_meeting(struct gw_member *m)
-{
-    for (uint32_t i = 0; i < m->meeting_len; i++) shutdown(m->meeting[i], SHUT_RDWR);
-}
-
-/* Making collectives waits for the other ranks and knows no abort: their sockets do. */
-static void watch_meeting(struct gw_member *m, const struct gw_socket *sockets)
-{
-    pthread_mutex_lock(&m->lock);
-    for (uint32_t i = 0; i < m->place.ranks; i++) {
-        int fd = sockets[i].fd >= 0 ? fcntl(sockets[i].fd, F_DUPFD_CLOEXEC, 0) : -1;
-        if (fd >= 0) m->meeting[m->meeting_len++] = fd;
-    }
-    if (atomic_load(&m->stop)) break_meeting(m);
-    pthread_mutex_unlock(&m->lock);
-}
-
-static void end_meeting(struct gw_member *m)
-{
-    for (uint32_t i = 0; i < m->meeting_len; i++) close(m->meeting[i]);
-    m->meeting_len = 0;
-}
-
-static gw_err_t create_coll(struct gw_member *m, const struct gw_socket *sockets, struct gw_err_ctx *ctx)
-{
-    const struct gw_host *h = m->config.host;
-    const struct gw_coll_config config = {.term = m->config.term,
-                                          .generation = m->config.generation,
-                                          .pipeline = m->config.pipeline,
-                                          .self = m->place.self,
-                                          .ranks = m->place.ranks,
-                                          .sockets = sockets,
-                                          .stage_first = m->place.stage_first,
-                                          .stage_ranks = m->place.stage_ranks,
-                                          .shares = h->model->cells.shares,
-                                          .share_at = m->place.share_at,
-                                          .max_elems = (size_t)h->max_batch_tokens * h->model->config.hidden,
-                                          .try_shm = m->place.stage_ranks > 1 && all_on_this_machine(m),
-                                          .deadline_us = h->step_timeout_us};
-    struct gw_coll *coll = NULL;
-    watch_meeting(m, sockets);
-    gw_err_t err = gw_coll_create(&config, &coll, ctx);
-    pthread_mutex_lock(&m->lock);
-    end_meeting(m);
-    m->coll = coll;
-    if (coll && atomic_load(&m->stop)) gw_coll_abort(coll);
-    pthread_mutex_unlock(&m->lock);
-    return err != GW_OK ? err : gw_rank_agree(coll, &m->place, &m->room, m->mute, MEET_TIMEOUT_US, ctx);
-}
-
-static gw_err_t meet_others(struct gw_member *m, struct gw_err_ctx *ctx)
-{
-    struct gw_socket sockets[GW_WIRE_RANKS_MAX];
-    if (m->place.ranks == 1) return GW_OK;
-    TRY(gw_mesh_gather(m->config.host->mesh, m->config.term, m->config.pipeline, m->config.generation,
-                       &m->assign, MEET_TIMEOUT_US, sockets, &m->unreached, ctx));
-    return create_coll(m, sockets, ctx);
-}
-
 /* Slots beside the pages of earlier pipelines. They may still grow by what they admit meanwhile, so a few are not worth
- * the risk. */
+ * the risk. A device with memory of its own has it for all slots of a pool, or the pool is not made yet. */
 static void reckon_early_slots(struct gw_member *m)
 {
     const struct gw_host *h = m->config.host;
-    uint64_t used = gw_cell_store_bytes(h->store) + gw_shelf_touched_bytes(h->shelf);
+    uint64_t own = m->pages ? gw_page_pool_touched_bytes(gw_shelf_memory(m->pages)) : 0;
+    uint64_t used = gw_cell_store_bytes(h->store) + gw_shelf_touched_bytes(h->shelf) - own;
     uint64_t fit = h->memory_bytes > used ? (h->memory_bytes - used) / slot_bytes(m) : 0;
-    if (m->after_start || fit < m->room.slots / EARLY_PART) fit = 0;
+    uint32_t least = gw_device_is_host(h->device) ? m->room.slots / EARLY_PART : m->room.slots;
+    if (m->after_start || fit < least) fit = 0;
     m->room.early_slots = fit < m->room.slots ? (uint32_t)fit : m->room.slots;
 }
 
@@ -217,18 +149,35 @@ static bool is_mute(const struct gw_member *m)
     return false;
 }
 
+static struct gw_page_rect pages_of(const struct gw_member *m)
+{
+    const struct gw_cells *cells = &m->config.host->model->cells;
+    const struct gw_geometry_heads heads = {.share_heads = cells->share_heads,
+                                            .query_group = cells->query_group};
+    return gw_geometry_pages(heads, m->place.cells);
+}
+
+/* What this worker served before it lost its controller, say, is not copied. Ranks of several would have to agree on what
+ * is in which slot. */
+static void revive_pages(struct gw_member *m)
+{
+    const struct gw_host *h = m->config.host;
+    if (m->place.ranks > 1) return;
+    m->pages = gw_shelf_revive(h->shelf, key_of(m), pages_of(m), m->room.slots);
+    if (m->pages)
+        gw_logf(h->log, GW_LOG_INFO, "pipeline=%u gen=%llu: goes on with the pages that are here",
+                m->config.pipeline, (unsigned long long)m->config.generation);
+}
+
 static gw_err_t create_pages(struct gw_member *m, struct gw_err_ctx *ctx)
 {
     const struct gw_host *h = m->config.host;
     const struct gw_cells *cells = &h->model->cells;
-    const struct gw_geometry_heads heads = {.share_heads = cells->share_heads,
-                                            .query_group = cells->query_group};
-    const struct gw_shelf_key key = {.term = m->config.term, .generation = m->config.generation};
     struct gw_page_pool *pool;
-    TRY(gw_page_pool_create(&h->model->config, cells, m->place.cells, h->ops->kv, m->room.slots, h->poison,
-                            &pool, ctx));
-    return gw_shelf_put(h->shelf, key, gw_geometry_pages(heads, m->place.cells), pool, m->room.slots,
-                        &m->pages, ctx);
+    if (m->pages) return GW_OK; /* revived */
+    TRY(gw_page_pool_create_on(h->device, &h->model->config, cells, m->place.cells, h->ops->kv, m->room.slots,
+                               h->poison, &pool, ctx));
+    return gw_shelf_put(h->shelf, key_of(m), pages_of(m), pool, m->room.slots, &m->pages, ctx);
 }
 
 static gw_err_t create_rank(struct gw_member *m, struct gw_err_ctx *ctx)
@@ -239,7 +188,8 @@ static gw_err_t create_rank(struct gw_member *m, struct gw_err_ctx *ctx)
                                           .ops = h->ops,
                                           .device = h->device,
                                           .weights = m->weights,
-                                          .coll = m->coll,
+                                          .coll = gw_meeting_coll(m->meeting),
+                                          .sums = gw_meeting_sums(m->meeting),
                                           .place = m->place,
                                           .room = m->room,
                                           .poison = h->poison,
@@ -254,8 +204,9 @@ static gw_err_t prepare(struct gw_member *m, struct gw_err_ctx *ctx)
     TRY(gw_place_of(&m->assign, &m->config.host->model->cells, &m->place, ctx));
     TRY(reckon_room(m, ctx));
     TRY(load_cells_if_they_fit(m, ctx));
+    revive_pages(m);
     reckon_early_slots(m);
-    TRY(meet_others(m, ctx));
+    TRY(gw_meeting_run(m->meeting, &m->place, m->mute, &m->room, ctx));
     m->room.positions = gw_engine_context_of(m->config.host->model, &m->room);
     return m->room.early_slots > 0 ? create_rank(m, ctx) : GW_OK;
 }
@@ -264,7 +215,8 @@ static void *prepare_thread(void *arg)
 {
     struct gw_member *m = arg;
     struct gw_err_ctx ctx = {0};
-    gw_thread_be_nice(PREPARE_NICE);
+    gw_thread_name("gw-prepare");
+    if (m->config.beside) gw_thread_be_nice(PREPARE_NICE);
     gw_err_t err = prepare(m, &ctx);
     pthread_mutex_lock(&m->lock);
     m->state = err == GW_OK ? GW_MEMBER_PREPARED : GW_MEMBER_FAILED;
@@ -276,6 +228,17 @@ static void *prepare_thread(void *arg)
 }
 
 /* ---- life ---- */
+
+static gw_err_t create_meeting(struct gw_member *m)
+{
+    const struct gw_meeting_config config = {.host = m->config.host,
+                                             .term = m->config.term,
+                                             .generation = m->config.generation,
+                                             .pipeline = m->config.pipeline,
+                                             .assign = &m->assign,
+                                             .stop = &m->stop};
+    return gw_meeting_create(&config, &m->meeting);
+}
 
 gw_err_t gw_member_create(const struct gw_member_config *config, struct gw_member **out,
                           struct gw_err_ctx *ctx)
@@ -292,10 +255,10 @@ gw_err_t gw_member_create(const struct gw_member_config *config, struct gw_membe
     m->assign.sources = m->sources;
     m->config.assign = &m->assign;
     m->mute = is_mute(m);
-    m->unreached = GW_RANK_NONE;
     pthread_mutex_init(&m->lock, NULL);
     pthread_cond_init(&m->changed, NULL);
-    gw_err_t err = gw_thread_start(&m->thread, 0, prepare_thread, m, ctx);
+    gw_err_t err = create_meeting(m);
+    if (err == GW_OK) err = gw_thread_start(&m->thread, 0, prepare_thread, m, ctx);
     m->thread_started = err == GW_OK;
     if (err == GW_OK)
         *out = m;
@@ -310,27 +273,16 @@ static void finish_preparing(struct gw_member *m)
     m->thread_started = false;
 }
 
-static struct gw_shelf_key key_of(const struct gw_member *m)
-{
-    return (struct gw_shelf_key){.term = m->config.term, .generation = m->config.generation};
-}
-
 void gw_member_abort(struct gw_member *m)
 {
     atomic_store(&m->stop, true);
-    gw_mesh_cancel(m->config.host->mesh, m->config.generation);
     gw_fetcher_cancel(m->config.host->fetcher, key_of(m));
-    pthread_mutex_lock(&m->lock);
-    if (m->coll) gw_coll_abort(m->coll);
-    break_meeting(m);
-    pthread_mutex_unlock(&m->lock);
+    gw_meeting_abort(m->meeting);
 }
 
 void gw_member_wake(struct gw_member *m)
 {
-    pthread_mutex_lock(&m->lock);
-    if (m->coll) gw_coll_wake(m->coll);
-    pthread_mutex_unlock(&m->lock);
+    gw_meeting_wake(m->meeting);
 }
 
 void gw_member_destroy(struct gw_member *m, int64_t lease_us)
@@ -345,7 +297,7 @@ void gw_member_destroy(struct gw_member *m, int64_t lease_us)
     gw_rank_destroy(m->rank);
     if (m->pages) gw_shelf_retire(m->config.host->shelf, m->pages, lease_us);
     gw_weights_destroy(m->weights);
-    gw_coll_destroy(m->coll);
+    gw_meeting_destroy(m->meeting);
     pthread_mutex_destroy(&m->lock);
     pthread_cond_destroy(&m->changed);
     free(m);
@@ -384,7 +336,7 @@ const struct gw_err_ctx *gw_member_error(const struct gw_member *m)
 
 uint32_t gw_member_unreached(const struct gw_member *m)
 {
-    return m->unreached;
+    return gw_meeting_unreached(m->meeting);
 }
 
 uint32_t gw_member_pipeline(const struct gw_member *m)

@@ -17,6 +17,9 @@
  *     any         destroy                                     -           cells stay in the store, sealed pages on the
  *                                                                         shelf for the lease
  *
+ * A member that is alone in its pipeline goes on with the pages that this worker served from before, if there are such on the
+ * shelf (gw_shelf_revive): whoever lost its controller for a moment has lost no KV.
+ *
  * A START that was lost is lost with its link: the worker then leaves all pipelines (serve.h), the sockets close, and
  * the other ranks' steps fail.
  *

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
 
 #define ACCEPTS_PER_TURN 64 /* handshakes under way go on in between */
 
@@ -231,6 +232,7 @@ void *mesh_io(void *arg)
 {
     struct gw_mesh *m = arg;
     struct pollfd *polled = m->polled;
+    gw_thread_name("gw-mesh");
     pthread_mutex_lock(&m->lock);
     while (!m->stopping) {
         int timeout_ms = tend(m, gw_clock_mono_us());

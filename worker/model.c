@@ -72,13 +72,14 @@ static gw_err_t find_ffn(struct gw_model *m, uint32_t i, const char *prefix, str
 {
     const struct gw_model_config *c = &m->config;
     const struct ffn_names *names = c->family == GW_MODEL_MIXTRAL ? &mixtral_names : &plain_names;
+    uint32_t cols = gw_model_ffn_cols(c, i);
     char name[PART_NAME_MAX];
     snprintf(name, sizeof name, "%s%s.weight", prefix, names->gate);
-    TRY(need_layer(m, i, name, c->intermediate, c->hidden, &f->gate, ctx));
+    TRY(need_layer(m, i, name, cols, c->hidden, &f->gate, ctx));
     snprintf(name, sizeof name, "%s%s.weight", prefix, names->up);
-    TRY(need_layer(m, i, name, c->intermediate, c->hidden, &f->up, ctx));
+    TRY(need_layer(m, i, name, cols, c->hidden, &f->up, ctx));
     snprintf(name, sizeof name, "%s%s.weight", prefix, names->down);
-    TRY(need_layer(m, i, name, c->hidden, c->intermediate, &f->down, ctx));
+    TRY(need_layer(m, i, name, c->hidden, cols, &f->down, ctx));
     return same_type(f->gate, f->up, ctx);
 }
 
@@ -97,15 +98,21 @@ static gw_err_t find_experts(struct gw_model *m, uint32_t i, struct gw_err_ctx *
     return GW_OK;
 }
 
+/* Of any layer. */
+static uint32_t most_ffns(const struct gw_model_config *c)
+{
+    return c->experts ? c->experts : 1;
+}
+
 static gw_err_t find_layer(struct gw_model *m, uint32_t i, struct gw_err_ctx *ctx)
 {
     const struct gw_model_config *c = &m->config;
     struct gw_model_layer *l = &m->layers[i];
-    l->ffn = m->ffns + (size_t)i * gw_model_ffns(c);
+    l->ffn = m->ffns + (size_t)i * most_ffns(c);
     TRY(need_layer(m, i, "input_layernorm.weight", 0, c->hidden, &l->norm_attn, ctx));
     TRY(need_layer(m, i, "post_attention_layernorm.weight", 0, c->hidden, &l->norm_ffn, ctx));
     TRY(find_attention(m, i, ctx));
-    return c->experts ? find_experts(m, i, ctx) : find_ffn(m, i, "mlp.", &l->ffn[0], ctx);
+    return c->sparse[i] ? find_experts(m, i, ctx) : find_ffn(m, i, "mlp.", &l->ffn[0], ctx);
 }
 
 static gw_err_t find_tensors(struct gw_model *m, struct gw_err_ctx *ctx)
@@ -113,7 +120,7 @@ static gw_err_t find_tensors(struct gw_model *m, struct gw_err_ctx *ctx)
     const struct gw_model_config *c = &m->config;
     m->all_bf16 = true;
     m->layers = calloc(c->layers, sizeof *m->layers);
-    m->ffns = calloc((size_t)c->layers * gw_model_ffns(c), sizeof *m->ffns);
+    m->ffns = calloc((size_t)c->layers * most_ffns(c), sizeof *m->ffns);
     if (!m->layers || !m->ffns) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
     TRY(need(m, "model.embed_tokens.weight", c->vocab, c->hidden, &m->embed, ctx));
     TRY(need(m, "model.norm.weight", 0, c->hidden, &m->norm_final, ctx));
@@ -152,8 +159,15 @@ void gw_model_close(struct gw_model *m)
     free(m);
 }
 
-const char *gw_model_profile(const struct gw_model *m, enum gw_weight_format format)
+const char *gw_model_profile(const struct gw_model *m, enum gw_weight_format weights, enum gw_kv_format kv)
 {
-    if (format == GW_WEIGHT_INT8) return m->all_bf16 ? GW_PROFILE_CPU_BF16_INT8 : GW_PROFILE_CPU_F32_INT8;
-    return m->all_bf16 ? GW_PROFILE_CPU_BF16 : GW_PROFILE_CPU_F32;
+    static const char *const of_bf16[2][2] = {
+        [GW_WEIGHT_FILE] = {[GW_KV_FILE] = GW_PROFILE_CPU_BF16, [GW_KV_INT8] = GW_PROFILE_CPU_BF16_KV8},
+        [GW_WEIGHT_INT8] = {
+            [GW_KV_FILE] = GW_PROFILE_CPU_BF16_INT8, [GW_KV_INT8] = GW_PROFILE_CPU_BF16_INT8_KV8}};
+    static const char *const of_f32[2][2] = {
+        [GW_WEIGHT_FILE] = {[GW_KV_FILE] = GW_PROFILE_CPU_F32, [GW_KV_INT8] = GW_PROFILE_CPU_F32_KV8},
+        [GW_WEIGHT_INT8] = {
+            [GW_KV_FILE] = GW_PROFILE_CPU_F32_INT8, [GW_KV_INT8] = GW_PROFILE_CPU_F32_INT8_KV8}};
+    return (m->all_bf16 ? of_bf16 : of_f32)[weights][kv];
 }

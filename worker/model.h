@@ -6,14 +6,15 @@
 #ifndef GW_WORKER_MODEL_H
 #define GW_WORKER_MODEL_H
 
+#include "migrate/kv_format.h"
 #include "migrate/weight_format.h"
 #include "worker/cells.h"
 #include "worker/safetensors.h"
 
 /* Row-major [rows, columns] as in the file; norms and biases are [columns]. */
 struct gw_model_ffn {
-    const struct gw_tensor *gate, *up; /* [intermediate, hidden] */
-    const struct gw_tensor *down;      /* [hidden, intermediate] */
+    const struct gw_tensor *gate, *up; /* [gw_model_ffn_cols, hidden] */
+    const struct gw_tensor *down;      /* [hidden, gw_model_ffn_cols] */
 };
 
 struct gw_model_layer {
@@ -23,7 +24,7 @@ struct gw_model_layer {
     const struct gw_tensor *o; /* [hidden, heads · head_dim] */
     const struct gw_tensor *q_bias, *k_bias, *v_bias; /* with config.qkv_bias */
     const struct gw_tensor *q_norm, *k_norm;          /* [head_dim]; with config.qk_norm */
-    const struct gw_tensor *router;                   /* [experts, hidden]; with experts */
+    const struct gw_tensor *router;                   /* [experts, hidden]; of a sparse layer */
     struct gw_model_ffn *ffn;                         /* [gw_model_ffns] */
 };
 
@@ -34,21 +35,33 @@ struct gw_model {
     const struct gw_tensor *embed, *head; /* [vocab, hidden]; the same tensor if tied */
     const struct gw_tensor *norm_final;   /* [hidden] */
     struct gw_model_layer *layers;        /* [config.layers] */
-    struct gw_model_ffn *ffns;            /* [config.layers][gw_model_ffns], what layers point into */
+    struct gw_model_ffn *ffns;            /* [config.layers][experts, or 1], what layers point into */
     bool all_bf16;                        /* every matrix is bf16 */
 };
 
 /* FFNs of a layer: its experts, or the one for all. */
-static inline uint32_t gw_model_ffns(const struct gw_model_config *c)
+static inline uint32_t gw_model_ffns(const struct gw_model_config *c, uint32_t layer)
 {
-    return c->experts ? c->experts : 1;
+    return c->sparse[layer] ? c->experts : 1;
+}
+
+/* Columns of each FFN of a layer: in the file, and of a share, padding included. */
+static inline uint32_t gw_model_ffn_cols(const struct gw_model_config *c, uint32_t layer)
+{
+    return c->sparse[layer] ? c->expert_intermediate : c->intermediate;
+}
+static inline uint32_t gw_model_share_cols(const struct gw_model *m, uint32_t layer)
+{
+    return m->config.sparse[layer] ? m->cells.expert_cols : m->cells.ffn_cols;
 }
 
 gw_err_t gw_model_open(const char *dir, struct gw_model **out, struct gw_err_ctx *ctx) GW_MUST_USE;
 void gw_model_close(struct gw_model *model);
 
 /* The numerics profile of the model's own weight type: cpu-bf16dot-2 if every matrix is bf16, else cpu-f32-2; of
- * weights that are quantized when they are loaded: cpu-bf16-int8-1, cpu-f32-int8-1. */
-const char *gw_model_profile(const struct gw_model *model, enum gw_weight_format format);
+ * weights that are quantized when they are loaded: cpu-bf16-int8-1, cpu-f32-int8-1; with KV pages of int8: cpu-bf16-kv8-1,
+ * cpu-bf16-int8-kv8-1 etc. */
+const char *gw_model_profile(const struct gw_model *model, enum gw_weight_format weights,
+                             enum gw_kv_format kv);
 
 #endif

@@ -8,15 +8,19 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "migrate/expert_layers.h"
 #include "worker/rope_config.h"
 
 /* Which layers slide, where the file has no layer_types. */
 enum window_rule {
     NO_WINDOW,
+    TYPED_LAYERS,         /* none: those alone that layer_types names */
     EVERY_LAYER,          /* if there is a window */
     EVERY_LAYER_IF_USED,  /* use_sliding_window */
     UPPER_LAYERS_IF_USED, /* the same, from max_window_layers on */
 };
+
+#define NO_EXPERTS NULL, NULL, GW_EXPERTS_IN_ALL, false
 
 /* What the config does not say, or need not. */
 static const struct family {
@@ -25,21 +29,26 @@ static const struct family {
     enum window_rule window_rule;
     uint32_t window;             /* where the file is silent; 0: none */
     uint32_t kv_heads, head_dim; /* where the file is silent; 0: as many as query heads; hidden / heads */
-    double rms_eps, rope_theta;
+    double rms_eps, rope_theta, rope_theta_sliding;
     bool qkv_bias, qk_norm;
-    const char *experts; /* field that has their number; NULL: there are none */
+    const char *experts, *expert_width; /* fields of their number and size; NULL: there are none */
+    enum gw_expert_rule expert_rule;
+    bool weigh_taken; /* where the file is silent */
 } families[] = {
-    {"LlamaForCausalLM", "llama", GW_MODEL_LLAMA, NO_WINDOW, 0, 0, 0, 1e-6, 1e4, false, false, NULL},
-    {"MistralForCausalLM", "mistral", GW_MODEL_MISTRAL, EVERY_LAYER, 4096, 8, 0, 1e-6, 1e4, false, false,
-     NULL},
-    {"Qwen2ForCausalLM", "qwen2", GW_MODEL_QWEN2, UPPER_LAYERS_IF_USED, 4096, 32, 0, 1e-6, 1e4, true, false,
-     NULL},
-    {"Qwen3ForCausalLM", "qwen3", GW_MODEL_QWEN3, UPPER_LAYERS_IF_USED, 4096, 32, 128, 1e-6, 1e4, false, true,
-     NULL},
-    {"MixtralForCausalLM", "mixtral", GW_MODEL_MIXTRAL, EVERY_LAYER, 0, 8, 0, 1e-5, 1e6, false, false,
-     "num_local_experts"},
-    {"Qwen3MoeForCausalLM", "qwen3_moe", GW_MODEL_QWEN3_MOE, EVERY_LAYER_IF_USED, 4096, 4, 0, 1e-6, 1e4,
-     false, true, "num_experts"},
+    {"LlamaForCausalLM", "llama", GW_MODEL_LLAMA, NO_WINDOW, 0, 0, 0, 1e-6, 1e4, 1e4, false, false,
+     NO_EXPERTS},
+    {"MistralForCausalLM", "mistral", GW_MODEL_MISTRAL, EVERY_LAYER, 4096, 8, 0, 1e-6, 1e4, 1e4, false, false,
+     NO_EXPERTS},
+    {"Qwen2ForCausalLM", "qwen2", GW_MODEL_QWEN2, UPPER_LAYERS_IF_USED, 4096, 32, 0, 1e-6, 1e4, 1e4, true,
+     false, NO_EXPERTS},
+    {"Qwen3ForCausalLM", "qwen3", GW_MODEL_QWEN3, UPPER_LAYERS_IF_USED, 4096, 32, 128, 1e-6, 1e4, 1e4, false,
+     true, NO_EXPERTS},
+    {"MixtralForCausalLM", "mixtral", GW_MODEL_MIXTRAL, EVERY_LAYER, 0, 8, 0, 1e-5, 1e6, 1e6, false, false,
+     "num_local_experts", "intermediate_size", GW_EXPERTS_IN_ALL, true},
+    {"Qwen3MoeForCausalLM", "qwen3_moe", GW_MODEL_QWEN3_MOE, EVERY_LAYER_IF_USED, 4096, 4, 0, 1e-6, 1e4, 1e4,
+     false, true, "num_experts", "moe_intermediate_size", GW_EXPERTS_BY_STEP, false},
+    {"MellumForCausalLM", "mellum", GW_MODEL_MELLUM, TYPED_LAYERS, 1024, 4, 128, 1e-6, 5e5, 1e4, false, true,
+     "num_experts", "moe_intermediate_size", GW_EXPERTS_BY_TYPE, true},
 };
 
 #define MAX_WINDOW_LAYERS 28 /* Qwen2Config's and Qwen3Config's default */
@@ -68,8 +77,8 @@ static gw_err_t find_family(const cJSON *c, const struct family **out, struct gw
         return GW_OK;
     }
     return gw_fail(ctx, GW_ERR_INPUT,
-                   "architecture '%.64s' is not supported, only Llama, Mistral, Qwen2, Qwen3, Mixtral and "
-                   "Qwen3Moe (ForCausalLM) are",
+                   "architecture '%.64s' is not supported, only Llama, Mistral, Qwen2, Qwen3, Mixtral, "
+                   "Qwen3Moe and Mellum (ForCausalLM) are",
                    *arch ? arch : type);
 }
 
@@ -121,8 +130,6 @@ static gw_err_t read_shape(const cJSON *c, const struct family *f, struct gw_mod
     TRY(need_size(c, "hidden_size", GW_MODEL_HIDDEN_MAX, &m->hidden, ctx));
     TRY(need_size(c, "num_hidden_layers", GW_MODEL_LAYERS_MAX, &m->layers, ctx));
     TRY(need_size(c, "num_attention_heads", GW_MODEL_HEADS_MAX, &m->heads, ctx));
-    TRY(need_size(c, f->family == GW_MODEL_QWEN3_MOE ? "moe_intermediate_size" : "intermediate_size",
-                  GW_MODEL_INTERMEDIATE_MAX, &m->intermediate, ctx));
     TRY(need_size(c, "vocab_size", GW_MODEL_VOCAB_MAX, &m->vocab, ctx));
     TRY(need_size(c, "max_position_embeddings", GW_MODEL_CONTEXT_MAX, &m->context, ctx));
     return read_heads(c, f, m, ctx);
@@ -137,8 +144,9 @@ static gw_err_t check_shape(const struct gw_model_config *m, struct gw_err_ctx *
         return gw_fail(ctx, GW_ERR_INPUT, "'head_dim' %u must be a multiple of %d and at most %d",
                        m->head_dim, GW_MODEL_HEAD_DIM_UNIT, GW_MODEL_HEAD_DIM_MAX);
     /* bf16 products take k in pairs */
-    if (m->hidden % 2 != 0 || m->intermediate % 2 != 0)
-        return gw_fail(ctx, GW_ERR_INPUT, "'hidden_size' and 'intermediate_size' must be even");
+    if (m->hidden % 2 != 0 || m->intermediate % 2 != 0 || m->expert_intermediate % 2 != 0)
+        return gw_fail(ctx, GW_ERR_INPUT,
+                       "'hidden_size', 'intermediate_size' and 'moe_intermediate_size' must be even");
     return GW_OK;
 }
 
@@ -149,7 +157,7 @@ static gw_err_t read_window(const cJSON *c, const struct family *f, uint32_t *ou
 {
     const cJSON *given = cJSON_GetObjectItemCaseSensitive(c, "sliding_window");
     int64_t window = given ? 0 : f->window;
-    bool used = f->window_rule == EVERY_LAYER;
+    bool used = f->window_rule == EVERY_LAYER || f->window_rule == TYPED_LAYERS;
     TRY(gw_json_int(c, "sliding_window", 1, INT32_MAX, &window, ctx));
     if (f->window_rule >= EVERY_LAYER_IF_USED) TRY(gw_json_bool(c, "use_sliding_window", &used, ctx));
     *out = used ? (uint32_t)window : 0;
@@ -185,7 +193,8 @@ static gw_err_t read_windows(const cJSON *c, const struct family *f, struct gw_m
     if (f->window_rule == UPPER_LAYERS_IF_USED)
         TRY(gw_json_int(c, "max_window_layers", 0, INT32_MAX, &first, ctx));
     TRY(read_window(c, f, &m->window, ctx));
-    for (uint32_t i = 0; i < m->layers; i++) m->slides[i] = m->window > 0 && i >= first;
+    for (uint32_t i = 0; i < m->layers; i++)
+        m->slides[i] = m->window > 0 && i >= first && f->window_rule != TYPED_LAYERS;
     if (types && !cJSON_IsNull(types)) TRY(read_layer_types(types, m, ctx));
     if (m->window >= m->context) m->window = 0; /* no row is without any other's sight */
     return GW_OK;
@@ -200,28 +209,45 @@ uint32_t gw_model_horizon(const struct gw_model_config *c)
 
 /* ---- experts ---- */
 
-/* Qwen3Moe's: some layers could have one FFN for all. */
-static gw_err_t check_sparse_everywhere(const cJSON *c, struct gw_err_ctx *ctx)
+bool gw_model_has_layers(const struct gw_model_config *c, bool sparse)
 {
-    const cJSON *dense = cJSON_GetObjectItemCaseSensitive(c, "mlp_only_layers");
-    int64_t step = 1;
-    TRY(gw_json_int(c, "decoder_sparse_step", 1, GW_MODEL_LAYERS_MAX, &step, ctx));
-    if (step != 1 || (dense && !cJSON_IsNull(dense) && cJSON_GetArraySize(dense) != 0))
-        return gw_fail(ctx, GW_ERR_INPUT,
-                       "'mlp_only_layers', 'decoder_sparse_step': layers without experts are not supported");
-    return GW_OK;
+    for (uint32_t i = 0; i < c->layers; i++)
+        if (c->sparse[i] == sparse) return true;
+    return false;
+}
+
+/* Newer files call their number as Mixtral does. */
+static gw_err_t read_expert_count(const cJSON *c, const struct family *f, struct gw_model_config *m,
+                                  struct gw_err_ctx *ctx)
+{
+    static const char newer[] = "num_local_experts";
+    const char *field =
+        cJSON_HasObjectItem(c, f->experts) || !cJSON_HasObjectItem(c, newer) ? f->experts : newer;
+    return need_size(c, field, GW_MODEL_EXPERTS_MAX, &m->experts, ctx);
 }
 
 static gw_err_t read_experts(const cJSON *c, const struct family *f, struct gw_model_config *m,
                              struct gw_err_ctx *ctx)
 {
     if (!f->experts) return GW_OK;
-    TRY(need_size(c, f->experts, GW_MODEL_EXPERTS_MAX, &m->experts, ctx));
+    TRY(read_expert_count(c, f, m, ctx));
     TRY(need_size(c, "num_experts_per_tok", m->experts, &m->experts_taken, ctx));
-    m->weigh_taken = f->family == GW_MODEL_MIXTRAL;
-    if (f->family != GW_MODEL_QWEN3_MOE) return GW_OK;
-    TRY(gw_json_bool(c, "norm_topk_prob", &m->weigh_taken, ctx));
-    return check_sparse_everywhere(c, ctx);
+    m->weigh_taken = f->weigh_taken;
+    if (f->family != GW_MODEL_MIXTRAL) TRY(gw_json_bool(c, "norm_topk_prob", &m->weigh_taken, ctx));
+    TRY(gw_expert_layers_read(c, f->expert_rule, m->layers, m->sparse, ctx));
+    if (!gw_model_has_layers(m, true)) m->experts = m->experts_taken = 0;
+    return GW_OK;
+}
+
+/* How wide FFNs and experts are; Mixtral says of its experts what others say of the FFN. */
+static gw_err_t read_ffns(const cJSON *c, const struct family *f, struct gw_model_config *m,
+                          struct gw_err_ctx *ctx)
+{
+    if (m->experts > 0)
+        TRY(need_size(c, f->expert_width, GW_MODEL_INTERMEDIATE_MAX, &m->expert_intermediate, ctx));
+    if (gw_model_has_layers(m, false))
+        TRY(need_size(c, "intermediate_size", GW_MODEL_INTERMEDIATE_MAX, &m->intermediate, ctx));
+    return GW_OK;
 }
 
 /* ---- all ---- */
@@ -233,16 +259,18 @@ static gw_err_t read_all(const cJSON *c, struct gw_model_config *m, struct gw_er
     TRY(find_family(c, &f, ctx));
     TRY(check_features(c, ctx));
     TRY(read_shape(c, f, m, ctx));
+    TRY(read_experts(c, f, m, ctx));
+    TRY(read_ffns(c, f, m, ctx));
     TRY(check_shape(m, ctx));
     m->family = f->family;
     m->qkv_bias = f->qkv_bias;
     m->qk_norm = f->qk_norm;
     m->rms_eps = f->rms_eps;
-    m->rope_theta = f->rope_theta;
+    m->rope.theta = f->rope_theta;
+    m->rope_sliding.theta = f->rope_theta_sliding;
     TRY(gw_json_double(c, "rms_norm_eps", 0, 1, &m->rms_eps, ctx));
     TRY(gw_json_bool(c, "tie_word_embeddings", &m->tied, ctx));
     TRY(read_windows(c, f, m, ctx));
-    TRY(read_experts(c, f, m, ctx));
     return gw_rope_config_read(c, m, ctx);
 }
 

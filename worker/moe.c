@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #define ALIGN 64
 
@@ -10,18 +9,18 @@ static const uint32_t first_column = 0; /* where a product that is alone goes */
 
 struct gw_moe {
     struct gw_moe_config config;
-    void *memory;
-    size_t memory_bytes;
-    float *logits;      /* [max_rows, experts] */
-    uint32_t *ids;      /* [max_rows, taken] */
-    float *weights;     /* [max_rows, taken] */
-    uint32_t *rows;     /* [max_rows · taken] by expert, rows ascending */
-    float *row_weights; /* [max_rows · taken] likewise */
-    uint32_t *first;    /* [experts + 1] where each expert's rows begin */
-    void *x;            /* [max_rows, hidden] act; of one expert's rows, as are those below */
-    float *gate_up;     /* [max_rows, 2 · shares · share_cols] */
-    void *ffn;          /* [max_rows, shares · share_cols] act */
-    float *down;        /* [shares, max_rows, hidden] */
+    struct gw_memory memory; /* of what operations compute */
+    void *lists;             /* of what the host sorts: ids to first */
+    float *logits;           /* [max_rows, experts] */
+    uint32_t *ids;           /* [max_rows, taken] */
+    float *weights;          /* [max_rows, taken] */
+    uint32_t *rows;          /* [max_rows · taken] by expert, rows ascending */
+    float *row_weights;      /* [max_rows · taken] likewise */
+    uint32_t *first;         /* [experts + 1] where each expert's rows begin */
+    void *x;                 /* [max_rows, hidden] act; of one expert's rows, as are those below */
+    float *gate_up;          /* [max_rows, 2 · shares · expert_cols] */
+    void *ffn;               /* [max_rows, shares · expert_cols] act */
+    float *down;             /* [shares, max_rows, hidden] */
 };
 
 /* Hands out pieces of base; with base NULL it only counts. */
@@ -32,18 +31,25 @@ static void *take(uint8_t *base, size_t *used, size_t items, size_t item_bytes)
     return p;
 }
 
-static size_t place(struct gw_moe *m, uint8_t *base)
+static size_t place_lists(struct gw_moe *m, uint8_t *base)
 {
-    const struct gw_weights *w = m->config.weights;
-    const struct gw_model_config *c = &w->model->config;
-    size_t rows = m->config.max_rows, act = gw_dtype_bytes(m->config.ops->act), used = 0;
-    size_t choices = rows * c->experts_taken, cols = (size_t)w->shares * w->model->cells.share_cols;
-    m->logits = take(base, &used, rows * c->experts, sizeof(float));
+    const struct gw_model_config *c = &m->config.weights->model->config;
+    size_t choices = (size_t)m->config.max_rows * c->experts_taken, used = 0;
     m->ids = take(base, &used, choices, sizeof(uint32_t));
     m->weights = take(base, &used, choices, sizeof(float));
     m->rows = take(base, &used, choices, sizeof(uint32_t));
     m->row_weights = take(base, &used, choices, sizeof(float));
     m->first = take(base, &used, (size_t)c->experts + 1, sizeof(uint32_t));
+    return used;
+}
+
+static size_t place_memory(struct gw_moe *m, uint8_t *base)
+{
+    const struct gw_weights *w = m->config.weights;
+    const struct gw_model_config *c = &w->model->config;
+    size_t rows = m->config.max_rows, act = gw_dtype_bytes(m->config.ops->act), used = 0;
+    size_t cols = (size_t)w->shares * w->model->cells.expert_cols;
+    m->logits = take(base, &used, rows * c->experts, sizeof(float));
     m->x = take(base, &used, rows * c->hidden, act);
     m->gate_up = take(base, &used, rows * 2 * cols, sizeof(float));
     m->ffn = take(base, &used, rows * cols, act);
@@ -56,15 +62,15 @@ gw_err_t gw_moe_create(const struct gw_moe_config *config, struct gw_moe **out, 
     struct gw_moe *m = calloc(1, sizeof *m);
     if (!m) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
     m->config = *config;
-    size_t bytes = place(m, NULL);
-    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED) {
-        free(m);
-        return gw_fail(ctx, GW_ERR_MEMORY, "no %zu bytes of memory for experts' activations", bytes);
+    gw_err_t err = gw_memory_alloc(config->device, place_memory(m, NULL), GW_MEMORY_DEVICE, &m->memory, ctx);
+    m->lists = malloc(place_lists(m, NULL));
+    if (err == GW_OK && !m->lists) err = GW_ERR_MEMORY;
+    if (err != GW_OK) {
+        gw_moe_destroy(m);
+        return gw_fail(ctx, err, "no memory for experts' activations");
     }
-    m->memory = p;
-    m->memory_bytes = bytes;
-    place(m, p);
+    place_memory(m, m->memory.device);
+    place_lists(m, m->lists);
     *out = m;
     return GW_OK;
 }
@@ -72,7 +78,8 @@ gw_err_t gw_moe_create(const struct gw_moe_config *config, struct gw_moe **out, 
 void gw_moe_destroy(struct gw_moe *m)
 {
     if (!m) return;
-    munmap(m->memory, m->memory_bytes);
+    gw_memory_free(&m->memory);
+    free(m->lists);
     free(m);
 }
 
@@ -107,7 +114,7 @@ static void run_expert(struct gw_moe *m, const struct gw_ffn_weights *f, const v
     }
     ops->matmul(dev, m->gate_up, f->gate_up.columns, x, hidden, f->gate_up.w, f->gate_up.at, f->gate_up.count,
                 count);
-    ops->silu_mul(dev, m->ffn, m->gate_up, count, w->shares, w->model->cells.share_cols);
+    ops->silu_mul(dev, m->ffn, m->gate_up, count, w->shares, w->model->cells.expert_cols);
     ops->matmul_shares(dev, m->down, m->ffn, f->down, w->shares, count);
     ops->scatter_add(dev, partials, rows, m->down, m->rows + first, m->row_weights + first, w->shares, count,
                      hidden);
@@ -124,7 +131,7 @@ void gw_moe_run(struct gw_moe *m, const struct gw_layer_weights *l, const void *
     ops->route(m->config.device, m->ids, m->weights, m->logits, rows, c->experts, c->experts_taken,
                c->weigh_taken);
     sort_choices(m, rows);
-    memset(partials, 0, (size_t)w->shares * rows * c->hidden * sizeof *partials);
+    gw_memory_fill(m->config.device, partials, 0, (size_t)w->shares * rows * c->hidden * sizeof *partials);
     for (uint32_t e = 0; e < c->experts; e++)
         if (m->first[e + 1] > m->first[e])
             run_expert(m, &l->ffn[e], x, rows, m->first[e], m->first[e + 1] - m->first[e], partials);

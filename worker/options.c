@@ -2,14 +2,18 @@
 
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/args.h"
 #include "base/sockaddr.h"
 
+#define CUDA_DIGITS_MAX 3 /* of a GPU's number */
+
 static const struct gw_worker_options defaults = {
     .controller = "127.0.0.1:8002",
+    .device = "cpu",
     .isa_name = "auto",
     .log_level_name = "info",
     .max_batch_tokens = 512, /* a prefill chunk that keeps a decode step below 100 ms on a few cores */
@@ -18,11 +22,15 @@ static const struct gw_worker_options defaults = {
     .step_timeout_s = 120, /* a full prefill step of 8 billion weights on one core takes 80 s */
     .zone = "",
     .sums = "auto",
+    .cuda_graphs = "on",
     .store = "peers",
+    .numa_node = -1,
     .store_memory_bytes = -1,
     .checkpoint_share = 0.03,
+    .egress_usd_gb = 0.01,
     .kv_restore = "auto",
     .weights = "file",
+    .kv = "file",
     .weights_from_name = "auto",
 };
 
@@ -33,7 +41,7 @@ static const struct gw_worker_options defaults = {
     "one, "                                                                                                  \
     "or SIGINT, ends it at once.\n"                                                                          \
     "Exit status: 0 ended as asked, 1 wrong flags or files; refused by the controller: 10 cluster key, 11 "  \
-    "protocol, 12 another model, 13 arithmetic of another digest."
+    "protocol, 12 another model, 13 arithmetic of another digest. 20 --device cannot be used, 21 it failed."
 
 static gw_err_t parse_flags(int argc, char **argv, struct gw_worker_options *o, bool *help,
                             struct gw_err_ctx *ctx)
@@ -46,8 +54,7 @@ static gw_err_t parse_flags(int argc, char **argv, struct gw_worker_options *o, 
          "the controller's worker port; behind it those of its standbys, tried in turn", 0, 0},
         {"insecure-plaintext", GW_FLAG_BOOL, &o->insecure_plaintext, NULL,
          "no TLS off loopback, where prompts and KV then travel readable; the same for controller and "
-         "workers",
-         0, 0},
+         "workers"},
         {"worker-id", GW_FLAG_STRING, &o->worker_id, "ID", "unique in the cluster (default: host-pid)", 0, 0},
         {"instance-id", GW_FLAG_STRING, &o->instance_id, "ID",
          "the cloud's id of this machine (default: host)", 0, 0},
@@ -55,57 +62,60 @@ static gw_err_t parse_flags(int argc, char **argv, struct gw_worker_options *o, 
          "where this machine is: stages of a pipeline never span zones", 0, 0},
         {"data-listen", GW_FLAG_STRING, &o->data_listen, "HOST:PORT",
          "where other workers connect (default: the address by which the controller is reached, any free "
-         "port)",
-         0, 0},
+         "port)"},
         {"sums", GW_FLAG_STRING, &o->sums, "HOW",
-         "auto: through shared memory with workers of this machine; tcp: never", 0, 0},
+         "auto: through shared memory with workers of this machine, between GPUs by NCCL; tcp: never", 0, 0},
         {"kv-restore", GW_FLAG_STRING, &o->kv_restore, "HOW",
          "KV of requests that ran elsewhere: fetch it from who has it, recompute it, or auto: what is "
          "predicted to be faster"},
         {"weights", GW_FLAG_STRING, &o->weights, "FORMAT",
          "file: as the model's files have them; int8: quantized when loaded. The controller's, too", 0, 0},
+        {"kv", GW_FLAG_STRING, &o->kv, "FORMAT",
+         "of KV pages. file: of the same type; int8: a little more than half of bf16. The controller's, too"},
         {"weights-from", GW_FLAG_STRING, &o->weights_from_name, "HOW",
          "where missing weights are loaded from: disk, peers (other workers, wherever they have them), or "
-         "auto: as "
-         "is predicted to be faster",
-         0, 0},
+         "auto: as is predicted to be faster"},
         {"step-timeout-s", GW_FLAG_DOUBLE, &o->step_timeout_s, "S",
          "a worker that says nothing for so long within a step of a common pipeline is taken as gone", 0.1,
          86400},
+        {"device", GW_FLAG_STRING, &o->device, "DEVICE",
+         "cpu: this machine's cores; cuda:N: a GPU, of bf16 models", 0, 0},
+        {"cuda-graphs", GW_FLAG_STRING, &o->cuda_graphs, "HOW",
+         "on: steps of decoding are put on a GPU at once, where they can; off: operation by operation", 0, 0},
         {"threads", GW_FLAG_INT, &o->threads, "N", "threads that compute, 0 = one per core", 0, 1024},
         {"pin", GW_FLAG_BOOL, &o->pin, NULL, "pin them to cores", 0, 0},
+        {"numa-node", GW_FLAG_INT, &o->numa_node, "N",
+         "run on this NUMA node, with weights and KV in its memory; -1 = on all", -1, 1023},
         {"kv-tokens", GW_FLAG_INT, &o->kv_tokens, "N",
          "capacity of the page pool; 0 = what --memory-limit leaves, 32 contexts at most", 0,
          (double)UINT32_MAX / 2},
         {"memory-limit", GW_FLAG_INT, &o->memory_limit_bytes, "BYTES",
-         "that weights and KV pages may use; 0 = a quarter of the machine's", 0, 0},
+         "that weights and KV pages may use; 0 = a quarter of the machine's, nine tenths of a GPU's", 0, 0},
         {"store", GW_FLAG_STRING, &o->store, "URL[,...]",
          "where KV pages are kept: peers (other workers' memory), or Redis: redis://HOST:PORT, "
-         "rediss://HOST:PORT (TLS), redis+unix:PATH; several servers share them",
-         0, 0},
-        {"store-password-file", GW_FLAG_STRING, &o->store_password_file, "FILE", "of these Redis servers", 0,
-         0},
+         "rediss://HOST:PORT (TLS), redis+unix:PATH; several servers share them"},
+        {"store-password-file", GW_FLAG_STRING, &o->store_password_file, "FILE", "of these Redis servers"},
         {"redis-ca-file", GW_FLAG_STRING, &o->redis_ca_file, "FILE",
          "who may sign certificates of rediss:// servers (PEM; default: whom the system trusts)", 0, 0},
         {"redis-tls-name", GW_FLAG_STRING, &o->redis_tls_name, "NAME",
          "that these certificates must be for (default: the address)", 0, 0},
         {"store-memory", GW_FLAG_INT, &o->store_memory_bytes, "BYTES",
-         "of other workers' KV pages that this one keeps, beside --memory-limit; 0 = none, -1 = an eighth of "
-         "that",
-         -1, 9e15},
+         "of others' KV pages kept here, beside --memory-limit; 0 = none, -1 = an eighth of that", -1, 9e15},
         {"checkpoint-share", GW_FLAG_DOUBLE, &o->checkpoint_share, "PART",
          "of the computing threads' time that storing pages may take; 0 = none are stored", 0, 1},
         {"checkpoint-bytes-s", GW_FLAG_DOUBLE, &o->checkpoint_bytes_s, "BYTES",
          "per second that are stored at most; 0 = no limit", 0, 1e15},
+        {"checkpoint-max-usd-h", GW_FLAG_DOUBLE, &o->checkpoint_max_usd_h, "USD",
+         "per hour that they may cost by going to other zones; 0 = no limit", 0, 1e6},
+        {"egress-usd-gb", GW_FLAG_DOUBLE, &o->egress_usd_gb, "USD", "of 10^9 bytes between zones", 0, 1e3},
         {"max-batch-tokens", GW_FLAG_INT, &o->max_batch_tokens, "N", "tokens per step", 1, 65536},
         {"max-sequences", GW_FLAG_INT, &o->max_sequences, "N", "sequences per step", 1, 65536},
         {"profile", GW_FLAG_STRING, &o->profile, "NAME",
-         "numerics profile (default: by the weights' type and --weights: cpu-bf16dot-2, cpu-f32-2, "
-         "cpu-bf16-int8-1 or cpu-f32-int8-1)",
-         0, 0},
+         "numerics profile (default: by the weights' type, --weights and --kv: cpu-bf16dot-2, cpu-f32-2, "
+         "cpu-bf16-int8-1, cpu-f32-int8-1; cpu-bf16-kv8-1 etc.). Of a GPU: exact, or fast (by cuBLASLt; who "
+         "moves without KV may go on with other tokens)"},
         {"isa", GW_FLAG_STRING, &o->isa_name, "NAME",
-         "auto, avx512vnni (of int8), avx512bf16, avx512 (of the others), avx2 or c: same bits, other speed",
-         0, 0},
+         "auto, avx512vnni (of int8), avx512bf16, avx512 (of the others), avx2 or c: same bits, other speed"},
         {"term-grace-s", GW_FLAG_DOUBLE, &o->term_grace_s, "S", "time from SIGTERM to the end, at most", 0,
          86400},
         {"digest", GW_FLAG_BOOL, &o->digest, NULL, "print profile and digest of this machine, and end", 0, 0},
@@ -134,6 +144,37 @@ static gw_err_t parse_isa(struct gw_worker_options *o, struct gw_err_ctx *ctx)
     }
     return gw_fail(ctx, GW_ERR_INPUT, "--isa %s: expected auto, avx512vnni, avx512bf16, avx512, avx2 or c",
                    o->isa_name);
+}
+
+/* What a GPU's profile does not have cannot be asked of it. */
+static gw_err_t check_gpu(struct gw_worker_options *o, struct gw_err_ctx *ctx)
+{
+    o->fast = o->profile && strcmp(o->profile, "fast") == 0;
+    if (o->profile && !o->fast && strcmp(o->profile, "exact") != 0)
+        return gw_fail(ctx, GW_ERR_INPUT, "--device cuda:N: --profile %.64s: expected exact or fast",
+                       o->profile);
+    if (o->isa != GW_ISA_AUTO)
+        return gw_fail(ctx, GW_ERR_INPUT,
+                       "--device cuda:N: it has no instruction sets to choose from: no --isa");
+    if (o->fast && strcmp(o->weights, "file") != 0)
+        return gw_fail(ctx, GW_ERR_INPUT,
+                       "--profile fast: cuBLASLt multiplies weights of bf16, not --weights %.64s",
+                       o->weights);
+    return GW_OK;
+}
+
+static gw_err_t parse_device(struct gw_worker_options *o, struct gw_err_ctx *ctx)
+{
+    static const char prefix[] = "cuda:";
+    const char *number = o->device + sizeof prefix - 1;
+    o->cuda = -1;
+    if (strcmp(o->device, "cpu") == 0) return GW_OK;
+    bool ok = strncmp(o->device, prefix, sizeof prefix - 1) == 0 && isdigit((unsigned char)*number);
+    size_t digits = ok ? strspn(number, "0123456789") : 0;
+    if (!ok || number[digits] || digits > CUDA_DIGITS_MAX)
+        return gw_fail(ctx, GW_ERR_INPUT, "--device %.64s: expected cpu, or cuda:N", o->device);
+    o->cuda = (int)strtol(number, NULL, 10);
+    return check_gpu(o, ctx);
 }
 
 static gw_err_t parse_controller(struct gw_worker_options *o, const char *text, size_t len,
@@ -233,6 +274,13 @@ static gw_err_t parse_sums(struct gw_worker_options *o, struct gw_err_ctx *ctx)
     return gw_fail(ctx, GW_ERR_INPUT, "--sums %s: expected auto or tcp", o->sums);
 }
 
+static gw_err_t parse_cuda_graphs(struct gw_worker_options *o, struct gw_err_ctx *ctx)
+{
+    o->graphs = strcmp(o->cuda_graphs, "on") == 0;
+    if (o->graphs || strcmp(o->cuda_graphs, "off") == 0) return GW_OK;
+    return gw_fail(ctx, GW_ERR_INPUT, "--cuda-graphs %s: expected on or off", o->cuda_graphs);
+}
+
 /* Names appear in logs, metrics and HTTP: printable and without quotes. */
 static gw_err_t check_name(const char *flag, const char *name, struct gw_err_ctx *ctx)
 {
@@ -259,6 +307,13 @@ static gw_err_t name_it(struct gw_worker_options *o, struct gw_err_ctx *ctx)
     return GW_OK;
 }
 
+/* bytes/s = USD/h · 10^9 bytes / (USD per 10^9 bytes) / 3600 s/h; what is free has no limit. */
+static void limit_egress(struct gw_worker_options *o)
+{
+    if (o->checkpoint_max_usd_h > 0 && o->egress_usd_gb > 0)
+        o->checkpoint_far_bytes_s = o->checkpoint_max_usd_h * 1e9 / o->egress_usd_gb / 3600;
+}
+
 static gw_err_t check(struct gw_worker_options *o, struct gw_err_ctx *ctx)
 {
     int level = gw_log_level_parse(o->log_level_name);
@@ -267,6 +322,9 @@ static gw_err_t check(struct gw_worker_options *o, struct gw_err_ctx *ctx)
                        o->log_level_name);
     o->log_level = (enum gw_log_level)level;
     TRY(parse_isa(o, ctx));
+    TRY(parse_device(o, ctx));
+    TRY(gw_weight_format_parse(o->weights, &o->weight_format, ctx));
+    TRY(gw_kv_format_parse(o->kv, &o->kv_format, ctx));
     if (o->memory_limit_bytes < 0) return gw_fail(ctx, GW_ERR_INPUT, "--memory-limit must not be negative");
     if (o->digest) return GW_OK;
     if (!o->model) return gw_fail(ctx, GW_ERR_INPUT, "--model DIR is needed");
@@ -276,12 +334,13 @@ static gw_err_t check(struct gw_worker_options *o, struct gw_err_ctx *ctx)
             "--cluster-key-file FILE is needed (make one: umask 077; openssl rand -hex 32 > FILE)");
     if (o->zone[0]) TRY(check_name("zone", o->zone, ctx));
     TRY(parse_sums(o, ctx));
+    TRY(parse_cuda_graphs(o, ctx));
     TRY(parse_kv_restore(o, ctx));
-    TRY(gw_weight_format_parse(o->weights, &o->weight_format, ctx));
     TRY(parse_weights_from(o, ctx));
     TRY(parse_controllers(o, ctx));
     TRY(parse_data_listen(o, ctx));
     TRY(parse_stores(o, ctx));
+    limit_egress(o);
     return name_it(o, ctx);
 }
 

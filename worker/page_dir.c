@@ -17,7 +17,7 @@ struct gw_page_dir {
     struct entry *entries;
     uint64_t *sums; /* [slots][pages] */
     uint32_t *buckets;
-    uint32_t bucket_mask, pages;
+    uint32_t bucket_mask, slots, pages, named;
 };
 
 gw_err_t gw_page_dir_create(uint32_t slots, uint32_t pages, struct gw_page_dir **out)
@@ -36,6 +36,7 @@ gw_err_t gw_page_dir_create(uint32_t slots, uint32_t pages, struct gw_page_dir *
     }
     memset(dir->buckets, 0xFF, buckets * sizeof *dir->buckets); /* NONE */
     dir->bucket_mask = buckets - 1;
+    dir->slots = slots;
     dir->pages = pages;
     *out = dir;
     return GW_OK;
@@ -75,6 +76,7 @@ static void drop(struct gw_page_dir *dir, uint32_t slot)
     while (*link != slot) link = &dir->entries[*link].chain;
     *link = e->chain;
     e->named = false;
+    dir->named--;
 }
 
 void gw_page_dir_publish(struct gw_page_dir *dir, uint32_t slot, const struct gw_block_name *name,
@@ -88,6 +90,7 @@ void gw_page_dir_publish(struct gw_page_dir *dir, uint32_t slot, const struct gw
     uint32_t *bucket = bucket_of(dir, name);
     *e = (struct entry){.name = *name, .chain = *bucket, .named = true};
     *bucket = slot;
+    dir->named++;
     memcpy(dir->sums + (size_t)slot * dir->pages, sums, dir->pages * sizeof *sums);
     pthread_mutex_unlock(&dir->lock);
 }
@@ -97,6 +100,24 @@ void gw_page_dir_forget(struct gw_page_dir *dir, uint32_t slot)
     pthread_mutex_lock(&dir->lock);
     drop(dir, slot);
     pthread_mutex_unlock(&dir->lock);
+}
+
+uint32_t gw_page_dir_len(struct gw_page_dir *dir)
+{
+    pthread_mutex_lock(&dir->lock);
+    uint32_t len = dir->named;
+    pthread_mutex_unlock(&dir->lock);
+    return len;
+}
+
+uint32_t gw_page_dir_list(struct gw_page_dir *dir, struct gw_page_dir_block *out, uint32_t max)
+{
+    uint32_t len = 0;
+    pthread_mutex_lock(&dir->lock);
+    for (uint32_t i = 0; i < dir->slots && len < max; i++)
+        if (dir->entries[i].named) out[len++] = (struct gw_page_dir_block){i, dir->entries[i].name};
+    pthread_mutex_unlock(&dir->lock);
+    return len;
 }
 
 bool gw_page_dir_find(struct gw_page_dir *dir, const struct gw_block_name *name, uint32_t *slot,

@@ -19,6 +19,11 @@
 
 struct gw_page_dir;
 
+struct gw_page_dir_block {
+    uint32_t slot;
+    struct gw_block_name name;
+};
+
 /* For a pool of so many slots, with so many pages in each. */
 gw_err_t gw_page_dir_create(uint32_t slots, uint32_t pages, struct gw_page_dir **out) GW_MUST_USE;
 void gw_page_dir_destroy(struct gw_page_dir *dir);
@@ -26,6 +31,10 @@ void gw_page_dir_destroy(struct gw_page_dir *dir);
 void gw_page_dir_publish(struct gw_page_dir *dir, uint32_t slot, const struct gw_block_name *name,
                          const uint64_t *sums);
 void gw_page_dir_forget(struct gw_page_dir *dir, uint32_t slot);
+
+uint32_t gw_page_dir_len(struct gw_page_dir *dir);
+/* Its blocks by slot, `max` at most; returns how many. */
+uint32_t gw_page_dir_list(struct gw_page_dir *dir, struct gw_page_dir_block *out, uint32_t max);
 
 /* The slot of a block, and the checksums of its pages unless sums is NULL. */
 bool gw_page_dir_find(struct gw_page_dir *dir, const struct gw_block_name *name, uint32_t *slot,

@@ -17,12 +17,15 @@
 #define POISON 0xFF /* repeated, it is a NaN in f32, bf16 and f16 */
 
 struct arena {
-    uint8_t *base;
-    size_t page_bytes;
+    uint8_t *base;   /* the host's side */
+    uint8_t *device; /* for operations */
+    size_t page_bytes, stride;
 };
 
 struct gw_page_pool {
-    struct arena *arenas; /* [groups][KV heads] */
+    struct gw_device *device;
+    struct gw_memory memory; /* of a device with its own: all slots */
+    struct arena *arenas;    /* [groups][KV heads] */
     uint32_t arenas_len, slots;
     size_t slot_bytes;
     _Atomic uint32_t touched; /* slots */
@@ -33,7 +36,7 @@ struct gw_page_pool {
 
 static size_t layer_bytes(const struct gw_model_config *c, enum gw_dtype kv)
 {
-    return gw_dtype_bytes(kv) * 2 * GW_BLOCK_TOKENS * c->head_dim;
+    return 2 * gw_kv_bytes(kv, c->head_dim, GW_BLOCK_TOKENS);
 }
 
 static uint32_t kv_heads_of(const struct gw_cells *cells, struct gw_cell_rect r)
@@ -53,8 +56,25 @@ static gw_err_t map_arena(struct arena *a, size_t page_bytes, uint32_t slots, st
     void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) return gw_fail(ctx, GW_ERR_MEMORY, "no %zu bytes of memory for KV pages", bytes);
     (void)madvise(p, bytes, MADV_HUGEPAGE); /* a wish: a page table walk per 4 KiB costs transfers a tenth */
-    a->base = p;
-    a->page_bytes = page_bytes;
+    a->base = a->device = p;
+    a->page_bytes = a->stride = page_bytes;
+    return GW_OK;
+}
+
+/* Arenas side by side in each slot. */
+static gw_err_t alloc_slots(struct gw_page_pool *pool, struct gw_err_ctx *ctx)
+{
+    size_t bytes = pool->slot_bytes * pool->slots, at = 0;
+    gw_err_t err = gw_memory_alloc(pool->device, bytes, GW_MEMORY_MIRRORED, &pool->memory, ctx);
+    if (err != GW_OK) return gw_fail_prefix(ctx, err, "KV pages");
+    for (uint32_t i = 0; i < pool->arenas_len; i++) {
+        struct arena *a = &pool->arenas[i];
+        a->base = (uint8_t *)pool->memory.host + at;
+        a->device = (uint8_t *)pool->memory.device + at;
+        a->stride = pool->slot_bytes;
+        at += a->page_bytes;
+    }
+    gw_page_pool_touch(pool, pool->slots - 1);
     return GW_OK;
 }
 
@@ -82,8 +102,11 @@ static gw_err_t map_arenas(struct gw_page_pool *pool, const struct gw_model_conf
     for (uint32_t i = 0; i < pool->arenas_len; i++) {
         uint32_t group = r.g0 + i / kv_heads;
         uint32_t layers = gw_cells_layer(cells, group + 1) - gw_cells_layer(cells, group);
-        TRY(map_arena(&pool->arenas[i], layer_bytes(c, kv) * layers, pool->slots, ctx));
+        pool->arenas[i].page_bytes = layer_bytes(c, kv) * layers;
+        if (gw_device_is_host(pool->device))
+            TRY(map_arena(&pool->arenas[i], pool->arenas[i].page_bytes, pool->slots, ctx));
     }
+    if (!gw_device_is_host(pool->device)) return alloc_slots(pool, ctx);
     clear_ahead(pool);
     return GW_OK;
 }
@@ -102,10 +125,10 @@ static gw_err_t describe_layers(struct gw_page_pool *pool, const struct gw_model
         const struct arena *arenas = pool->arenas + (size_t)(l / cells->group_layers) * kv_heads;
         uint8_t **bases = pool->layer_arenas + (size_t)l * kv_heads;
         for (uint32_t k = 0; k < kv_heads; k++)
-            bases[k] = arenas[k].base + layer_bytes(c, kv) * (l % cells->group_layers);
+            bases[k] = arenas[k].device + layer_bytes(c, kv) * (l % cells->group_layers);
         pool->layers[l] = (struct gw_kv_layer){.arena = bases,
                                                .window = gw_model_window(c, first_layer + l),
-                                               .page_bytes = arenas->page_bytes,
+                                               .page_bytes = arenas->stride,
                                                .cells = kv_heads,
                                                .heads_per_cell = 1,
                                                .head_dim = c->head_dim,
@@ -121,8 +144,17 @@ gw_err_t gw_page_pool_create(const struct gw_model_config *c, const struct gw_ce
                              struct gw_cell_rect r, enum gw_dtype kv, uint32_t slots, bool poison,
                              struct gw_page_pool **out, struct gw_err_ctx *ctx)
 {
+    return gw_page_pool_create_on(NULL, c, cells, r, kv, slots, poison, out, ctx);
+}
+
+gw_err_t gw_page_pool_create_on(struct gw_device *device, const struct gw_model_config *c,
+                                const struct gw_cells *cells, struct gw_cell_rect r, enum gw_dtype kv,
+                                uint32_t slots, bool poison, struct gw_page_pool **out,
+                                struct gw_err_ctx *ctx)
+{
     struct gw_page_pool *pool = calloc(1, sizeof *pool);
     if (!pool) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
+    pool->device = device;
     pool->slots = slots;
     pool->slot_bytes = gw_page_pool_slot_bytes(c, cells, r, kv);
     pool->poison = poison;
@@ -138,8 +170,9 @@ gw_err_t gw_page_pool_create(const struct gw_model_config *c, const struct gw_ce
 void gw_page_pool_destroy(struct gw_page_pool *pool)
 {
     if (!pool) return;
-    for (uint32_t i = 0; i < pool->arenas_len; i++)
+    for (uint32_t i = 0; i < pool->arenas_len && gw_device_is_host(pool->device); i++)
         if (pool->arenas[i].base) munmap(pool->arenas[i].base, pool->arenas[i].page_bytes * pool->slots);
+    gw_memory_free(&pool->memory);
     free(pool->arenas);
     free(pool->layers);
     free(pool->layer_arenas);
@@ -151,13 +184,39 @@ const struct gw_kv_layer *gw_page_pool_layer(const struct gw_page_pool *pool, ui
     return &pool->layers[layer];
 }
 
+static size_t slot_at(const struct gw_page_pool *pool, uint32_t slot)
+{
+    return pool->slot_bytes * slot;
+}
+
 void gw_page_pool_copy(struct gw_page_pool *pool, uint32_t from, uint32_t to)
 {
+    if (pool->memory.bytes) {
+        uint8_t *slots = pool->memory.device;
+        gw_memory_move(pool->device, slots + slot_at(pool, to), slots + slot_at(pool, from),
+                       pool->slot_bytes);
+        (void)!gw_device_finish(pool->device, NULL); /* `from` may be filled anew at once; an error stays */
+        return;
+    }
     gw_page_pool_touch(pool, to);
     for (uint32_t i = 0; i < pool->arenas_len; i++) {
         const struct arena *a = &pool->arenas[i];
         memcpy(a->base + a->page_bytes * to, a->base + a->page_bytes * from, a->page_bytes);
     }
+}
+
+void gw_page_pool_pull(struct gw_page_pool *pool, uint32_t slot)
+{
+    if (pool->memory.bytes)
+        gw_memory_get(pool->device, (uint8_t *)pool->memory.host + slot_at(pool, slot),
+                      (uint8_t *)pool->memory.device + slot_at(pool, slot), pool->slot_bytes);
+}
+
+void gw_page_pool_push(struct gw_page_pool *pool, uint32_t slot)
+{
+    if (pool->memory.bytes)
+        gw_memory_put_now(pool->device, (uint8_t *)pool->memory.device + slot_at(pool, slot),
+                          (uint8_t *)pool->memory.host + slot_at(pool, slot), pool->slot_bytes);
 }
 
 uint32_t gw_page_pool_pages(const struct gw_page_pool *pool)
@@ -169,14 +228,14 @@ uint8_t *gw_page_pool_page(const struct gw_page_pool *pool, uint32_t slot, uint3
 {
     const struct arena *a = &pool->arenas[page];
     *bytes = (uint32_t)a->page_bytes;
-    return a->base + a->page_bytes * slot;
+    return a->base + a->stride * slot;
 }
 
 void gw_page_pool_sum(const struct gw_page_pool *pool, uint32_t slot, uint64_t *sums)
 {
     for (uint32_t i = 0; i < pool->arenas_len; i++) {
         const struct arena *a = &pool->arenas[i];
-        sums[i] = gw_checksum(a->base + a->page_bytes * slot, a->page_bytes);
+        sums[i] = gw_checksum(a->base + a->stride * slot, a->page_bytes);
     }
 }
 
@@ -197,6 +256,9 @@ void gw_page_pool_forget(struct gw_page_pool *pool, uint32_t slot)
     if (!pool->poison) return;
     for (uint32_t i = 0; i < pool->arenas_len; i++) {
         const struct arena *a = &pool->arenas[i];
-        memset(a->base + a->page_bytes * slot, POISON, a->page_bytes);
+        memset(a->base + a->stride * slot, POISON, a->page_bytes);
     }
+    if (pool->memory.bytes)
+        gw_memory_fill(pool->device, (uint8_t *)pool->memory.device + slot_at(pool, slot), POISON,
+                       pool->slot_bytes);
 }

@@ -4,7 +4,14 @@
  * head) of the rectangle of cells that this rank holds. A KV head that several of its shares use is paged once.
  *
  *     arena (g, h):  | page of slot 0 | page of slot 1 | …          page_bytes(g) apart
- *     page:          [layer in group][K, V][token in block][head_dim]      (kernels/op.h)
+ *     page:          [layer in group][K, V][token in block][head_dim], with scales if int8 (kernels/op.h)
+ *
+ * On a device with memory of its own a slot is one range there, its arenas' pages side by side, so that a slot is copied at once:
+ *
+ *     device, host:  | slot 0: page of arena 0 | of arena 1 | … | slot 1: …   slot bytes apart
+ *
+ * Operations read and write the device's side; the host's, what is sent, received and summed. pull and push make one slot the
+ * same on both; a CPU has one side, and nothing to do.
  *
  * With poison on (tests, sanitizer builds) the bytes of a slot that was taken and not yet written are NaN in
  * every type, so that an operation which reads what it must not shows in its output.
@@ -15,7 +22,7 @@
 #ifndef GW_WORKER_PAGE_POOL_H
 #define GW_WORKER_PAGE_POOL_H
 
-#include "kernels/op.h"
+#include "kernels/device_memory.h"
 #include "worker/cells.h"
 
 struct gw_page_pool;
@@ -27,15 +34,25 @@ size_t gw_page_pool_slot_bytes(const struct gw_model_config *config, const struc
 gw_err_t gw_page_pool_create(const struct gw_model_config *config, const struct gw_cells *cells,
                              struct gw_cell_rect r, enum gw_dtype kv, uint32_t slots, bool poison,
                              struct gw_page_pool **out, struct gw_err_ctx *ctx) GW_MUST_USE;
+/* The same in the device's memory. */
+gw_err_t gw_page_pool_create_on(struct gw_device *device, const struct gw_model_config *config,
+                                const struct gw_cells *cells, struct gw_cell_rect r, enum gw_dtype kv,
+                                uint32_t slots, bool poison, struct gw_page_pool **out,
+                                struct gw_err_ctx *ctx) GW_MUST_USE;
 void gw_page_pool_destroy(struct gw_page_pool *pool);
 
 /* What operations want for one layer, counted from the first of r. */
 const struct gw_kv_layer *gw_page_pool_layer(const struct gw_page_pool *pool, uint32_t layer);
 
-/* Copies all pages of a slot. */
+/* Copies all pages of a slot, for operations. Thread of the operations. */
 void gw_page_pool_copy(struct gw_page_pool *pool, uint32_t from, uint32_t to);
 
-/* Pages of a slot: one per arena, in the order of gw_page_rect_index. */
+/* What operations have written to the slot comes to the host's side. Thread of the operations. */
+void gw_page_pool_pull(struct gw_page_pool *pool, uint32_t slot);
+/* What the host has written to it goes to the device's side, where no operation is using it. Any thread. */
+void gw_page_pool_push(struct gw_page_pool *pool, uint32_t slot);
+
+/* Pages of a slot, the host's side: one per arena, in the order of gw_page_rect_index. */
 uint32_t gw_page_pool_pages(const struct gw_page_pool *pool);
 uint8_t *gw_page_pool_page(const struct gw_page_pool *pool, uint32_t slot, uint32_t page, uint32_t *bytes);
 /* Checksums of all of them: sums[gw_page_pool_pages]. */
@@ -43,7 +60,7 @@ void gw_page_pool_sum(const struct gw_page_pool *pool, uint32_t slot, uint64_t *
 
 /* The slot is written to: its memory is there from now on. Any thread. */
 void gw_page_pool_touch(struct gw_page_pool *pool, uint32_t slot);
-/* Memory of all slots up to the last one that was touched, or is there from the beginning. */
+/* Memory of all slots up to the last one that was touched, or is there from the beginning: of a device with its own, all. */
 uint64_t gw_page_pool_touched_bytes(const struct gw_page_pool *pool);
 
 /* The slot's content is dead: with poison on, its bytes become NaN. */

@@ -14,6 +14,7 @@
 #include "base/hash.h"
 #include "base/rng.h"
 #include "kernels/convert.h"
+#include "kernels/device_memory.h"
 
 #define PIECE_N    128u
 #define PIECE_K    2048u
@@ -33,7 +34,8 @@ struct bench {
     uint32_t pieces;
     struct gw_weight weights[PIECES_MAX];
     uint32_t y_at[PIECES_MAX];
-    size_t piece_bytes, x_bytes, y_bytes, bytes;
+    size_t piece_bytes, x_bytes, y_bytes;
+    struct gw_memory sides;
     uint8_t *memory; /* pieces, then x [ROWS, PIECE_K] act, then y f32 */
 };
 
@@ -47,31 +49,31 @@ static gw_err_t map_memory(struct bench *b, struct gw_err_ctx *ctx)
     size_t y_one = (size_t)b->pieces * PIECE_N, y_many = (size_t)ROWS * FLOP_MAX * PIECE_N;
     b->x_bytes = (size_t)ROWS * PIECE_K * gw_dtype_bytes(b->ops->act);
     b->y_bytes = (y_one > y_many ? y_one : y_many) * sizeof(float);
-    b->bytes = b->pieces * b->piece_bytes + b->x_bytes + b->y_bytes;
-    void *p = mmap(NULL, b->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED)
-        return gw_fail(ctx, GW_ERR_MEMORY, "no %zu bytes of memory to measure this machine's speed",
-                       b->bytes);
-    madvise(p, b->bytes, MADV_HUGEPAGE); /* as weights are kept that serve */
-    b->memory = p;
+    size_t bytes = b->pieces * b->piece_bytes + b->x_bytes + b->y_bytes;
+    gw_err_t err = gw_memory_alloc(b->device, bytes, GW_MEMORY_MIRRORED, &b->sides, ctx);
+    if (err != GW_OK) return gw_fail_prefix(ctx, err, "to measure this machine's speed");
+    madvise(b->sides.host, bytes, MADV_HUGEPAGE); /* as weights are kept that serve */
+    b->memory = b->sides.device;
     return GW_OK;
 }
 
 /* One piece is packed, the others are its copies: what is in them does not matter, that they are elsewhere does. */
 static gw_err_t make_weights(struct bench *b, struct gw_err_ctx *ctx)
 {
+    uint8_t *host = b->sides.host;
     void *row = malloc(PIECE_K * gw_dtype_bytes(b->ops->act));
     if (!row) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
     fill(row, b->ops->act, PIECE_K);
-    b->ops->pack(b->memory, row, b->ops->act, PIECE_N, PIECE_K, 0);
+    b->ops->pack(host, row, b->ops->act, PIECE_N, PIECE_K, 0);
     free(row);
     for (uint32_t i = 0; i < b->pieces; i++) {
         b->weights[i] = (struct gw_weight){PIECE_N, PIECE_K, b->memory + i * b->piece_bytes};
         b->y_at[i] = i * PIECE_N;
-        if (i > 0) memcpy(b->weights[i].data, b->memory, b->piece_bytes);
+        if (i > 0) memcpy(host + i * b->piece_bytes, host, b->piece_bytes);
     }
-    fill(b->memory + b->pieces * b->piece_bytes, b->ops->act, (size_t)ROWS * PIECE_K);
-    return GW_OK;
+    fill(host + b->pieces * b->piece_bytes, b->ops->act, (size_t)ROWS * PIECE_K);
+    gw_memory_put(b->device, b->memory, host, b->pieces * b->piece_bytes + b->x_bytes);
+    return gw_device_finish(b->device, ctx);
 }
 
 static gw_err_t set_up(struct bench *b, struct gw_err_ctx *ctx)
@@ -84,13 +86,14 @@ static gw_err_t set_up(struct bench *b, struct gw_err_ctx *ctx)
     return make_weights(b, ctx);
 }
 
-/* Microseconds of one product, at least 1. */
+/* Microseconds of one product, at least 1. What fails shows when all is over. */
 static int64_t time_product(struct bench *b, uint32_t rows, uint32_t pieces)
 {
     const uint8_t *x = b->memory + b->pieces * b->piece_bytes;
     float *y = (float *)(void *)(b->memory + b->pieces * b->piece_bytes + b->x_bytes);
     int64_t start = gw_clock_mono_us();
     b->ops->matmul(b->device, y, (size_t)pieces * PIECE_N, x, PIECE_K, b->weights, b->y_at, pieces, rows);
+    (void)!gw_device_finish(b->device, NULL);
     int64_t took = gw_clock_mono_us() - start;
     return took > 0 ? took : 1;
 }
@@ -145,7 +148,8 @@ gw_err_t gw_probe_rates(const struct gw_ops *ops, struct gw_device *device, stru
         out->bytes_s = round_rate(measure_read(b));
         out->flop_s = round_rate(measure_flop(b));
     }
-    if (b->memory) munmap(b->memory, b->bytes);
+    if (err == GW_OK) err = gw_device_finish(device, ctx);
+    gw_memory_free(&b->sides);
     free(b);
     return err;
 }

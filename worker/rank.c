@@ -120,8 +120,8 @@ static gw_err_t find_pool(struct gw_rank *r, struct gw_err_ctx *ctx)
 {
     const struct gw_rank_config *c = &r->config;
     if (!c->pages)
-        return gw_page_pool_create(&c->model->config, &c->model->cells, c->place.cells, c->ops->kv,
-                                   c->room.slots, c->poison, &r->pool, ctx);
+        return gw_page_pool_create_on(c->device, &c->model->config, &c->model->cells, c->place.cells,
+                                      c->ops->kv, c->room.slots, c->poison, &r->pool, ctx);
     r->pool = gw_shelf_memory(c->pages);
     return GW_OK;
 }
@@ -137,6 +137,7 @@ static gw_err_t create_parts(struct gw_rank *r, struct gw_err_ctx *ctx)
                                               .ops = c->ops,
                                               .device = c->device,
                                               .coll = c->coll,
+                                              .sums = c->sums,
                                               .max_rows = c->room.max_rows,
                                               .positions = c->room.positions};
     TRY(gw_forward_create(&forward, &r->forward, ctx));
@@ -183,11 +184,17 @@ struct gw_device *gw_rank_device(const struct gw_rank *r)
     return r->config.device;
 }
 
+struct gw_page_dir *gw_rank_dir(const struct gw_rank *r)
+{
+    return r->config.pages ? gw_shelf_dir(r->config.pages) : NULL;
+}
+
 /* ---- a step, at any rank ---- */
 
 static gw_err_t compute(struct gw_rank *r, const struct gw_step_desc *step, struct gw_err_ctx *ctx)
 {
     uint32_t row = 0;
+    if (r->config.sums) gw_coll_device_begin(r->config.sums, r->steps);
     for (uint32_t i = 0; i < step->seqs_len; i++) {
         const struct gw_step_seq *s = &step->seqs[i];
         r->seqs[i] =
@@ -263,6 +270,11 @@ gw_err_t gw_rank_answers(struct gw_rank *r, uint32_t first, uint32_t count, stru
     return gw_forward_answers(r->forward, r->flights[0].samples + first, count, out, ctx);
 }
 
+gw_err_t gw_rank_row(struct gw_rank *r, uint32_t i, const float **row, struct gw_err_ctx *ctx)
+{
+    return gw_forward_row(r->forward, i, row, ctx);
+}
+
 gw_err_t gw_rank_step_over(struct gw_rank *r, struct gw_err_ctx *ctx)
 {
     assert(r->flights_len > 0);
@@ -285,7 +297,8 @@ void gw_rank_copy_slot(struct gw_rank *r, uint32_t from, uint32_t to)
 
 void gw_rank_forget_slot(struct gw_rank *r, uint32_t slot)
 {
-    if (r->config.pages) gw_page_dir_forget(gw_shelf_dir(r->config.pages), slot);
+    struct gw_page_dir *dir = gw_rank_dir(r);
+    if (dir) gw_page_dir_forget(dir, slot);
     gw_page_pool_forget(r->pool, slot);
 }
 
@@ -318,6 +331,11 @@ gw_err_t gw_rank_tell_sealed(struct gw_rank *r, struct gw_err_ctx *ctx)
 uint64_t gw_rank_steps(const struct gw_rank *r)
 {
     return r->steps;
+}
+
+struct gw_graph_counts gw_rank_graphs(const struct gw_rank *r)
+{
+    return gw_forward_graphs(r->forward);
 }
 
 /* ---- the others ---- */

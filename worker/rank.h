@@ -42,7 +42,8 @@ struct gw_rank_config {
     const struct gw_ops *ops;
     struct gw_device *device;
     const struct gw_weights *weights;
-    struct gw_coll *coll; /* NULL: alone */
+    struct gw_coll *coll;        /* NULL: alone */
+    struct gw_coll_device *sums; /* forward.h; NULL: coll's */
     struct gw_place place;
     struct gw_rank_room room; /* the leader: of all ranks (gw_rank_agree) */
     bool poison;              /* unused page bytes are NaN */
@@ -63,6 +64,8 @@ void gw_rank_destroy(struct gw_rank *rank);
 
 const struct gw_place *gw_rank_place(const struct gw_rank *rank);
 struct gw_device *gw_rank_device(const struct gw_rank *rank);
+/* What its pages hold sealed: at creation what an earlier pipeline left there (gw_shelf_revive). NULL: nobody is told. */
+struct gw_page_dir *gw_rank_dir(const struct gw_rank *rank);
 
 /* ---- the leader ---- */
 
@@ -78,6 +81,8 @@ gw_err_t gw_rank_lead(struct gw_rank *rank, const struct gw_step_desc *step,
  * without gaps. Waits for them. Valid until the next call. */
 gw_err_t gw_rank_answers(struct gw_rank *rank, uint32_t first, uint32_t count, struct gw_answer *out,
                          struct gw_err_ctx *ctx) GW_MUST_USE;
+/* The whole row of answer i of the last call, *row [vocab], if this rank alone has it; else NULL. */
+gw_err_t gw_rank_row(struct gw_rank *rank, uint32_t i, const float **row, struct gw_err_ctx *ctx) GW_MUST_USE;
 /* The oldest step is over; waits for that where it had no samples. */
 gw_err_t gw_rank_step_over(struct gw_rank *rank, struct gw_err_ctx *ctx) GW_MUST_USE;
 
@@ -91,6 +96,8 @@ void gw_rank_seal_slot(struct gw_rank *rank, uint32_t slot, const struct gw_bloc
 gw_err_t gw_rank_tell_sealed(struct gw_rank *rank, struct gw_err_ctx *ctx) GW_MUST_USE;
 /* Number of the last descriptor. */
 uint64_t gw_rank_steps(const struct gw_rank *rank);
+/* How many of them were graphs (kernels/device_graph.h). */
+struct gw_graph_counts gw_rank_graphs(const struct gw_rank *rank);
 
 /* ---- the others ---- */
 

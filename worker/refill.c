@@ -7,16 +7,14 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/id_map.h"
-
-#define RATE_ROWS_MIN 32   /* smaller steps say what a step costs, not what a row costs */
-#define RATE_KEEP     0.8  /* of the last estimate: an estimate follows the last five or so */
-#define PULL_US_GUESS 2000 /* before one was measured: a handshake and a round trip per rank and holder */
+#include "worker/forecast.h"
 
 /* One request. */
 struct item {
     struct item *next;
     struct gw_job *job; /* NULL: dropped */
     bool warm, pulled;  /* pulled: part of the pull under way */
+    uint32_t tokens;    /* missing when it was added */
     int64_t added_us;
     uint32_t holders_len;
     struct gw_page_holder holders[]; /* [holders_len] */
@@ -41,10 +39,10 @@ struct gw_refill {
     uint32_t *slots;             /* [GW_PULL_NAMES_MAX] */
     struct claim *claims;        /* [GW_PULL_NAMES_MAX] */
     uint32_t len, cap;
-    uint32_t tokens;    /* that whoever waits for it would compute else; 0: nobody waits */
-    struct gw_buf kept; /* u32 slots of blocks that are here, so that no claim evicts them */
-    int64_t begun_us;
-    double pull_bytes_us, pull_us, rows_us; /* measured; 0: not yet */
+    uint32_t tokens;          /* that whoever waits for it would compute else; 0: nobody waits */
+    struct gw_buf kept;       /* u32 slots of blocks that are here, so that no claim evicts them */
+    int64_t begun_us, due_us; /* due: when it is predicted to be over */
+    struct gw_forecast forecast;
 };
 
 static void list_init(struct list *l)
@@ -84,6 +82,7 @@ gw_err_t gw_refill_create(const struct gw_refill_config *config, struct gw_refil
     struct gw_refill *r = calloc(1, sizeof *r);
     if (!r) return GW_ERR_MEMORY;
     r->config = *config;
+    r->forecast = (struct gw_forecast){.block_bytes = config->block_bytes, .always = config->always};
     list_init(&r->waiting);
     list_init(&r->ready);
     gw_buf_init(&r->kept, (size_t)GW_BLOCKS_MAX * sizeof(uint32_t));
@@ -158,19 +157,28 @@ static uint32_t missing_tokens(struct gw_refill *r, struct gw_job *job, bool war
     return missing;
 }
 
-/* Is fetching so many tokens' KV predicted to be faster than computing it? */
-static bool pays(const struct gw_refill *r, uint32_t tokens)
+/* Fetching that comes before that of one more request: the pull under way, and the line. */
+static double line_us(const struct gw_refill *r, int64_t now_us)
 {
-    double blocks = (double)tokens / GW_BLOCK_TOKENS;
-    if (tokens == 0) return false;
-    if (r->config.always || r->rows_us == 0) return true;
-    double latency_us = r->pull_us > 0 ? r->pull_us : PULL_US_GUESS;
-    double fetch_us = latency_us;
-    if (r->pull_bytes_us > 0) fetch_us += blocks * (double)r->config.block_bytes / r->pull_bytes_us;
-    return fetch_us < (double)tokens / r->rows_us;
+    double us = r->len > 0 && r->due_us > now_us ? (double)(r->due_us - now_us) : 0;
+    for (const struct item *it = r->waiting.first; it; it = it->next)
+        if (!it->pulled && !it->warm) us += gw_forecast_fetch_us(&r->forecast, it->tokens);
+    return us;
 }
 
-/* May a store have pages of a prompt that is new here? It is not kept waiting for others' pages. */
+/* Is it fetched? Else it is left to computing. What is warmed has no line: it would be computed when it is there. */
+static bool decide(struct gw_refill *r, uint32_t tokens, bool warm, double ahead_us)
+{
+    int64_t now_us = gw_clock_mono_us();
+    struct gw_forecast alone = r->forecast;
+    alone.computed_us = 0;
+    if (warm) return gw_forecast_prefers_fetch(&alone, tokens, 0, now_us);
+    if (gw_forecast_prefers_fetch(&r->forecast, tokens, ahead_us, now_us)) return true;
+    gw_forecast_leave(&r->forecast, tokens, now_us);
+    return false;
+}
+
+/* May a store have pages of what nobody else is known to have? It is not kept waiting for others' pages. */
 static bool may_be_stored(const struct gw_refill *r, uint32_t missing)
 {
     const struct gw_refill_config *c = &r->config;
@@ -178,13 +186,22 @@ static bool may_be_stored(const struct gw_refill *r, uint32_t missing)
            gw_copier_is_idle(c->copier) && gw_stores_ready(c->stores);
 }
 
-bool gw_refill_wants(struct gw_refill *r, struct gw_job *job, const struct gw_msg_submit *submit, bool warm)
+uint32_t gw_refill_wants(struct gw_refill *r, struct gw_job *job, const struct gw_msg_submit *submit,
+                         bool warm)
 {
     bool ran = false; /* it ran before: somebody may know it whom nobody knows */
     for (uint32_t i = 0; i < job->request.n; i++) ran |= job->branches[i].output_len > 0;
     uint32_t missing = missing_tokens(r, job, warm);
-    if (submit->holders_len == 0 && !ran && !may_be_stored(r, missing)) return false;
-    return pays(r, missing);
+    bool nowhere = submit->holders_len == 0 && !ran && !may_be_stored(r, missing);
+    if (nowhere) return 0;
+    return decide(r, missing, warm, warm ? 0 : line_us(r, gw_clock_mono_us())) ? missing : 0;
+}
+
+uint32_t gw_refill_wants_back(struct gw_refill *r, struct gw_job *job)
+{
+    uint32_t missing = missing_tokens(r, job, false);
+    if (!may_be_stored(r, missing)) return 0;
+    return decide(r, missing, false, 0) ? missing : 0; /* nothing is in the line before it */
 }
 
 uint32_t gw_refill_have(struct gw_refill *r, struct gw_job *job)
@@ -199,13 +216,14 @@ uint32_t gw_refill_have(struct gw_refill *r, struct gw_job *job)
 
 /* ---- requests ---- */
 
-gw_err_t gw_refill_add(struct gw_refill *r, struct gw_job *job, const struct gw_page_holder *holders,
-                       uint32_t holders_len, bool warm)
+gw_err_t gw_refill_add(struct gw_refill *r, struct gw_job *job, uint32_t tokens,
+                       const struct gw_page_holder *holders, uint32_t holders_len, bool warm)
 {
     struct item *it = calloc(1, sizeof *it + holders_len * sizeof *holders);
     if (!it) return GW_ERR_MEMORY;
     it->job = job;
     it->warm = warm;
+    it->tokens = tokens;
     it->added_us = gw_clock_mono_us();
     it->holders_len = holders_len;
     if (holders_len) memcpy(it->holders, holders, holders_len * sizeof *holders);
@@ -301,22 +319,39 @@ static bool claim_item(struct gw_refill *r, struct item *it, struct gw_id_map *c
     return true;
 }
 
+/* Takes *at out of the line: there is nothing to fetch for it, or it is computed sooner. */
+static void make_one_ready(struct gw_refill *r, struct item **at)
+{
+    struct item *it = *at;
+    *at = it->next;
+    if (!*at) r->waiting.end = at;
+    list_push(&r->ready, it);
+}
+
 /* Requests from the front of the line that name the same holders. */
 static void claim_some(struct gw_refill *r)
 {
     struct gw_id_map claimed = {0};
     const struct item *first = r->waiting.first;
+    const bool warm = first->warm;
     bool room = true;
-    r->cap = first->warm ? GW_REFILL_WARM_BLOCKS : GW_PULL_NAMES_MAX;
+    double ahead_us = 0;
+    r->cap = warm ? GW_REFILL_WARM_BLOCKS : GW_PULL_NAMES_MAX;
     r->tokens = 0;
-    for (struct item *it = r->waiting.first; it && room && it->warm == first->warm && same_holders(it, first);
-         it = it->next) {
-        uint32_t missing = it->job ? missing_tokens(r, it->job, it->warm) : 0;
+    for (struct item **at = &r->waiting.first, *it;
+         (it = *at) && room && it->warm == warm && same_holders(it, first);) {
+        uint32_t missing = it->job ? missing_tokens(r, it->job, warm) : 0;
+        if (!decide(r, missing, warm, ahead_us)) {
+            make_one_ready(r, at);
+            continue;
+        }
+        ahead_us += gw_forecast_fetch_us(&r->forecast, missing);
+        if (!warm) r->tokens += missing;
         it->pulled = true;
-        if (!pays(r, missing)) continue;
-        if (!it->warm) r->tokens += missing;
         room = claim_item(r, it, &claimed);
+        at = &it->next;
     }
+    r->due_us = gw_clock_mono_us() + (int64_t)(ahead_us + r->forecast.pull_us);
     gw_id_map_fini(&claimed);
 }
 
@@ -336,8 +371,8 @@ static void make_ready(struct gw_refill *r)
 
 static uint32_t budget_ms(const struct gw_refill *r)
 {
-    if (r->tokens == 0 || r->config.always || r->rows_us == 0) return GW_REFILL_BUDGET_MS;
-    double compute_ms = (double)r->tokens / r->rows_us / 1000;
+    double compute_ms = gw_forecast_compute_us(&r->forecast, r->tokens) / 1000;
+    if (compute_ms == 0 || r->config.always) return GW_REFILL_BUDGET_MS;
     if (compute_ms < GW_REFILL_BUDGET_MIN_MS) return GW_REFILL_BUDGET_MIN_MS;
     return compute_ms < GW_REFILL_BUDGET_MS ? (uint32_t)compute_ms : GW_REFILL_BUDGET_MS;
 }
@@ -374,21 +409,6 @@ static void begin_next(struct gw_refill *r, uint64_t after_step)
     }
     make_ready(r); /* nothing is missing, or there is no room for it */
     let_go(r);
-}
-
-static double blend(double old, double now)
-{
-    return old == 0 ? now : RATE_KEEP * old + (1 - RATE_KEEP) * now;
-}
-
-static void measure(struct gw_refill *r, uint32_t came, int64_t us)
-{
-    double bytes = (double)came * (double)r->config.block_bytes;
-    if (came == 0 || us <= 0) return;
-    if (came < GW_PULL_NAMES_MAX / 64)
-        r->pull_us = blend(r->pull_us, (double)us);
-    else
-        r->pull_bytes_us = blend(r->pull_bytes_us, bytes / (double)us);
 }
 
 /* The branch has the reference from now on. False: it is gone, or has ended. */
@@ -444,13 +464,14 @@ static void finish(struct gw_refill *r, const uint8_t *from, bool in_doubt)
 {
     uint32_t came = 0;
     count(r, from, &came);
-    measure(r, came, gw_clock_mono_us() - r->begun_us);
+    gw_forecast_pulled(&r->forecast, came, gw_clock_mono_us() - r->begun_us);
     if (!in_doubt) adopt(r, from);
     if (goes_on(r, came)) {
         put_back(r);
     } else {
         make_ready(r);
     }
+    r->len = 0;
     let_go(r);
 }
 
@@ -464,5 +485,5 @@ void gw_refill_turn(struct gw_refill *r, uint64_t after_step)
 
 void gw_refill_computed(struct gw_refill *r, uint32_t rows, int64_t us)
 {
-    if (rows >= RATE_ROWS_MIN && us > 0) r->rows_us = blend(r->rows_us, (double)rows / (double)us);
+    gw_forecast_computed(&r->forecast, rows, us);
 }

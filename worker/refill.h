@@ -8,7 +8,7 @@
  *                                                                           same holders; those that somebody waits for
  *                                                                           before those that are only warmed
  *     WAITING     nothing is missing, or computing it is         READY      -
- *                  predicted to be faster
+ *                  predicted to be over sooner (forecast.h)
  *     FETCHED     all ranks have answered                        READY      what came is adopted under its name, cached
  *     FETCHED     the same, and more is missing than one pull    WAITING    first in line; one that is only warmed behind those
  *                  holds                                                    that somebody waits for
@@ -31,7 +31,7 @@
 #include "worker/job.h"
 
 #define GW_REFILL_NEW_TOKENS                                                                                 \
-    128 /* missing of a new prompt, for which stores are asked: they have nothing of most prompts */
+    128 /* missing of a new prompt, or one that was preempted, for which stores are asked: they have nothing of most prompts */
 #define GW_REFILL_BUDGET_MS                                                                                  \
     5000 /* for one pull at most. While a request waits for it, as long as computing is predicted to take: so a holder that
             hangs costs twice that, no more */
@@ -56,11 +56,15 @@ struct gw_refill_config {
 gw_err_t gw_refill_create(const struct gw_refill_config *config, struct gw_refill **out) GW_MUST_USE;
 void gw_refill_destroy(struct gw_refill *r);
 
-/* Is there anything that could be fetched for it? */
-bool gw_refill_wants(struct gw_refill *r, struct gw_job *job, const struct gw_msg_submit *submit, bool warm);
-/* warm: nobody waits for it; the job is the refill's. On error it is still the caller's. */
-gw_err_t gw_refill_add(struct gw_refill *r, struct gw_job *job, const struct gw_page_holder *holders,
-                       uint32_t holders_len, bool warm) GW_MUST_USE;
+/* Tokens of it that are better fetched than computed; 0: it need not wait. */
+uint32_t gw_refill_wants(struct gw_refill *r, struct gw_job *job, const struct gw_msg_submit *submit,
+                         bool warm);
+/* The same of one that ran here and was preempted: it wants what stores have. */
+uint32_t gw_refill_wants_back(struct gw_refill *r, struct gw_job *job);
+/* It waits for `tokens` (gw_refill_wants). warm: nobody waits for it; the job is the refill's. On error it is still the
+ * caller's. */
+gw_err_t gw_refill_add(struct gw_refill *r, struct gw_job *job, uint32_t tokens,
+                       const struct gw_page_holder *holders, uint32_t holders_len, bool warm) GW_MUST_USE;
 /* The job is forgotten. */
 void gw_refill_drop(struct gw_refill *r, const struct gw_job *job);
 

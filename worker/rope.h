@@ -13,7 +13,7 @@
  * Frequencies and angles are rounded to f32 where transformers rounds them, for that is what models were
  * trained with; the functions are the project's own in f64, so that every machine has the same table.
  *
- * Owner: the caller frees with free(). Thread: any. Units: positions. Errors: GW_ERR_MEMORY.
+ * Owner: the caller's memory. Thread: any. Units: positions. Errors: none.
  * Source: Su et al. 2021 (RoFormer); Peng et al. 2023 (YaRN); Ding et al. 2024 (LongRoPE); transformers,
  * modeling_rope_utils. */
 #ifndef GW_WORKER_ROPE_H
@@ -21,7 +21,13 @@
 
 #include "worker/model_config.h"
 
-/* *out: [positions][head_dim / 2][2] f32, cos then sin; positions <= config->context. */
-gw_err_t gw_rope_table(const struct gw_model_config *config, uint32_t positions, float **out) GW_MUST_USE;
+/* Bytes of a table. */
+static inline size_t gw_rope_bytes(uint32_t head_dim, uint32_t positions)
+{
+    return (size_t)positions * head_dim * sizeof(float);
+}
+
+/* table [positions][head_dim / 2][2] f32, cos then sin; positions <= the model's context. */
+void gw_rope_fill(const struct gw_rope *rope, uint32_t head_dim, uint32_t positions, float *table);
 
 #endif

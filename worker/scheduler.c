@@ -139,6 +139,7 @@ static void preempt(struct gw_scheduler *s, struct gw_branch *victim)
     release_blocks(s, victim);
     stop_running(s, victim);
     victim->state = GW_BRANCH_WAITING;
+    victim->preempted = true;
     list_insert_from_start(&s->waiting, victim);
     s->preempted = true;
     s->stats.preemptions++;
@@ -270,36 +271,66 @@ static void use_tail(struct gw_branch *b)
     b->tail_tokens = 0;
 }
 
-static bool admit(struct gw_scheduler *s, struct gw_branch *b)
+/* Blocks [dead, hits) of a branch are here by name. */
+struct found {
+    uint32_t dead, hits;
+};
+
+/* Is there room for it now? */
+static bool fits(struct gw_scheduler *s, struct gw_branch *b, struct found *found)
 {
-    uint32_t dead, hits = find_prefix(s, b, &dead), unused = count_unused(s, b, dead, hits);
-    if (hits < gw_branch_whole(b)) drop_tail(s, b);
-    uint64_t need = blocks_needed(s, b, hits);
-    if (need + s->running.len > gw_blocks_available(s->blocks) - unused) return false;
-    for (uint32_t i = dead; i < hits; i++) gw_blocks_ref(s->blocks, b->blocks[i]);
-    b->dead = dead;
-    b->blocks_len = b->sealed = hits;
-    b->computed = hits * GW_BLOCK_TOKENS;
+    found->hits = find_prefix(s, b, &found->dead);
+    if (found->hits < gw_branch_whole(b)) drop_tail(s, b);
+    uint64_t need = blocks_needed(s, b, found->hits) + s->running.len;
+    return need <= gw_blocks_available(s->blocks) - count_unused(s, b, found->dead, found->hits);
+}
+
+/* A job of several branches shares its prompt with those that still run. */
+static bool is_fetched(struct gw_scheduler *s, struct gw_branch *b, const struct found *found)
+{
+    struct gw_job *job = b->job;
+    bool lacks = b->preempted && job->request.n == 1 && found->hits < gw_branch_whole(b);
+    b->preempted = false;
+    if (!lacks || !s->config.fetch || !s->config.fetch(s->config.arg, job)) return false;
+    list_remove(&s->waiting, b);
+    b->state = GW_BRANCH_HELD;
+    return true;
+}
+
+static void admit(struct gw_scheduler *s, struct gw_branch *b, const struct found *found)
+{
+    for (uint32_t i = found->dead; i < found->hits; i++) gw_blocks_ref(s->blocks, b->blocks[i]);
+    b->dead = found->dead;
+    b->blocks_len = b->sealed = found->hits;
+    b->computed = found->hits * GW_BLOCK_TOKENS;
     use_tail(b);
     s->stats.prefix_query_tokens += gw_branch_len(b);
     s->stats.prefix_hit_tokens += b->computed;
     if (!b->job->started) b->job->hit_tokens += b->computed;
     list_remove(&s->waiting, b);
     start_running(s, b);
-    return true;
+}
+
+static void run_newly(struct gw_scheduler *s, struct gw_branch *b)
+{
+    uint32_t spare = s->config.max_batch_tokens - s->step.rows;
+    uint32_t rows = min_u32(min_u32(rows_wanted(b), s->config.max_chunk), spare);
+    uint32_t got = grow(s, b, rows);
+    assert(got == rows); /* admission counted the blocks */
+    (void)got;
+    add_item(s, b, rows);
 }
 
 static void plan_waiting(struct gw_scheduler *s)
 {
+    struct found found;
     while (s->waiting.first && s->running.len < s->config.max_sequences &&
            s->step.rows < s->config.max_batch_tokens) {
         struct gw_branch *b = s->waiting.first;
-        if (!admit(s, b)) return;
-        uint32_t spare = s->config.max_batch_tokens - s->step.rows;
-        uint32_t rows = min_u32(min_u32(rows_wanted(b), s->config.max_chunk), spare);
-        uint32_t got = grow(s, b, rows);
-        assert(got == rows); /* admission counted the blocks */
-        add_item(s, b, rows);
+        if (!fits(s, b, &found)) return;
+        if (is_fetched(s, b, &found)) continue;
+        admit(s, b, &found);
+        run_newly(s, b);
     }
 }
 

@@ -12,8 +12,8 @@
  * Sealed blocks found by name are shared. Admission asks for all blocks that the branch needs now, and one
  * more for every running branch, so that a newcomer does not push somebody out at once. A branch that finds
  * no block preempts the youngest running branch, if that is younger than itself: the victim returns its
- * blocks (sealed ones stay in the prefix cache as long as they can) and waits at its place in the order, to
- * be computed again: the same bits.
+ * blocks (sealed ones stay in the prefix cache as long as they can, and may be in a store) and waits at its place in the
+ * order. When there is room for it again, `fetch` may get its KV from there (once); else it is computed again: the same bits.
  *
  * WHY nothing starves: the oldest branch is never preempted and can preempt all others, a branch that cannot
  * fit the whole pool was refused at submission, so the oldest always advances and ends, and then another is
@@ -47,6 +47,10 @@ struct gw_scheduler_config {
     uint32_t max_chunk;        /* rows of one prefilling branch per step; 0 = the budget */
     uint32_t horizon;          /* positions that rows see back (gw_model_horizon); 0: all */
     uint32_t depth;            /* steps that may be under way at once: the stages of the pipeline; 0 = 1 */
+    /* Takes a job that was preempted and lacks sealed blocks, if they can be had sooner than they are computed: it is then no
+     * longer the scheduler's, until it is added again. NULL: never. */
+    bool (*fetch)(void *arg, struct gw_job *job);
+    void *arg;
 };
 
 struct gw_step_item {

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "worker/member.h"
+#include "worker/resync.h"
 
 #define IDLE_WAIT_US   (50 * GW_US_PER_MS) /* messages end it; signals are looked at that often */
 #define GO_WAIT_US     500  /* for ranks that have not started yet: no message will end that wait */
@@ -29,15 +30,17 @@ struct gw_serve {
     uint64_t session;             /* 0 = no controller */
     uint16_t proto;               /* of the session */
     struct gw_cell_loaded before; /* the session: loaded by then */
-    struct speaker speakers[2];   /* of what serves, and of what is prepared */
-    uint32_t speaker;             /* of what serves */
-    struct gw_engine_sink sink;   /* of what is prepared */
+    struct gw_traffic_bytes traffic_before;
+    struct speaker speakers[2]; /* of what serves, and of what is prepared */
+    uint32_t speaker;           /* of what serves */
+    struct gw_engine_sink sink; /* of what is prepared */
     bool leaving, ended;
     enum gw_serve_status status;
     int64_t deadline_us;  /* of our own NOTICE */
     int64_t busy_last_us; /* while leaving: when there was something to do last */
     uint32_t handoff_len[GW_REQUEST_BRANCHES_MAX];
     bool told; /* READY of the prepared one has been sent */
+    struct gw_resync resync;
 
     pthread_mutex_t lock; /* guards which members there are, against the link's thread */
     struct gw_member *serving, *prepared;
@@ -92,6 +95,8 @@ static void leave(struct gw_serve *s, struct gw_member **which, int64_t lease_us
 
 static void leave_all(struct gw_serve *s)
 {
+    const struct gw_engine *engine = s->serving ? gw_member_engine(s->serving) : NULL;
+    if (engine) gw_resync_note(&s->resync, engine);
     leave(s, &s->prepared, GW_MEMBER_LEASE_US);
     leave(s, &s->serving, GW_MEMBER_LEASE_US);
 }
@@ -134,8 +139,16 @@ static void say_broken(struct gw_serve *s, uint32_t pipeline, uint64_t generatio
     send_for(s, pipeline, generation, &msg);
 }
 
+static void end(struct gw_serve *s, enum gw_serve_status status)
+{
+    s->ended = true;
+    s->status = status;
+}
+
+/* A device that has failed fails every step that follows. */
 static void give_up(struct gw_serve *s, struct gw_member **which, const struct gw_err_ctx *why)
 {
+    if (why->code == GW_ERR_CUDA) end(s, GW_SERVE_DEVICE_FAILED);
     say_broken(s, gw_member_pipeline(*which), gw_member_generation(*which), gw_member_unreached(*which), why);
     leave(s, which, GW_MEMBER_LEASE_US);
 }
@@ -298,12 +311,6 @@ static void be_protocol_1(struct gw_serve *s, const struct gw_msg *welcome)
 
 /* ---- requests ---- */
 
-static void end(struct gw_serve *s, enum gw_serve_status status)
-{
-    s->ended = true;
-    s->status = status;
-}
-
 static struct gw_engine *engine_for(const struct gw_serve *s, const struct gw_msg *msg)
 {
     if (is(s->serving, msg)) return gw_member_engine(s->serving);
@@ -383,6 +390,7 @@ static void on_msg(struct gw_serve *s, struct gw_msg *msg)
     case GW_MSG_STORES:
         if (s->config.host->stores) gw_stores_set_peers(s->config.host->stores, &msg->stores);
         break;
+    case GW_MSG_ZONES: gw_traffic_learn(s->config.host->traffic, &msg->zones); break;
     case GW_MSG_GOODBYE:
         gw_logf(s->log, GW_LOG_INFO, "the controller says goodbye: %s", msg->goodbye.text);
         if (s->leaving) end(s, GW_SERVE_ENDED);
@@ -409,8 +417,10 @@ static void on_item(struct gw_serve *s, struct gw_link_item *item)
         s->session = item->session;
         s->proto = item->proto;
         s->before = gw_cell_loader_stats(s->config.host->loader);
+        gw_traffic_read(s->config.host->traffic, &s->traffic_before);
         if (s->config.host->pages) gw_peer_server_set_term(s->config.host->pages, item->msg.term);
         gw_mesh_set_term(s->config.host->mesh, item->msg.term);
+        gw_resync_tell(&s->resync, s->link, s->session, s->proto, s->log);
         if (item->proto == 1) be_protocol_1(s, &item->msg);
         break;
     case GW_LINK_LOST:
@@ -474,6 +484,8 @@ static void look_at_signals(struct gw_serve *s, int64_t now_us)
 static void say_goodbye(struct gw_serve *s)
 {
     struct gw_msg msg = {.type = GW_MSG_GOODBYE, .goodbye = {.text = "told to end"}};
+    if (s->status == GW_SERVE_DEVICE_FAILED)
+        snprintf(msg.goodbye.text, sizeof msg.goodbye.text, "its device failed");
     gw_link_send(s->link, s->session, &msg);
 }
 
@@ -508,6 +520,17 @@ static void add_weights(const struct gw_serve *s, struct gw_msg_heartbeat *progr
     progress->weight_peer_bytes = now.peer_bytes - s->before.peer_bytes;
 }
 
+static void add_traffic(const struct gw_serve *s, struct gw_msg_heartbeat *progress)
+{
+    const struct gw_traffic_bytes *before = &s->traffic_before;
+    struct gw_traffic_bytes now;
+    gw_traffic_read(s->config.host->traffic, &now);
+    for (int k = 0; k < GW_TRAFFIC_KINDS; k++) {
+        progress->traffic.near[k] = now.near[k] - before->near[k];
+        progress->traffic.far[k] = now.far[k] - before->far[k];
+    }
+}
+
 static void say_progress(struct gw_serve *s, bool stepped)
 {
     struct gw_msg_heartbeat progress = {0};
@@ -521,6 +544,7 @@ static void say_progress(struct gw_serve *s, bool stepped)
     }
     if (s->proto >= 3) add_checkpoint(s->config.host, &progress);
     if (s->proto >= 4) add_weights(s, &progress);
+    if (s->proto >= 5) add_traffic(s, &progress);
     gw_link_set_progress(s->link, &progress);
     atomic_store_explicit(&s->config.host->giver->busy, stepped || requests_here(s) > 0,
                           memory_order_relaxed);

@@ -15,6 +15,7 @@
  *     any        START of another                    same      BROKEN: the controller thinks it is here
  *     any        RELEASE of either                   same      left; waits for other ranks end at once
  *     any        a step fails                        same      BROKEN, left
+ *     any        the device fails                    ended     BROKEN, GOODBYE
  *     serving    SUBMIT · CANCEL · CUTOVER           same      engine; REJECT, or HANDOFF of each request named
  *     serving    link refused for good               ended     the refusal's exit status
  *     serving    SIGTERM, a controller is there      leaving   NOTICE(preempt, grace)
@@ -48,6 +49,8 @@ enum gw_serve_status {
     GW_SERVE_REFUSED_PROTO,
     GW_SERVE_REFUSED_MODEL,
     GW_SERVE_REFUSED_DIGEST,
+    GW_SERVE_NO_DEVICE = 20, /* main_worker.c's: what --device names cannot be used */
+    GW_SERVE_DEVICE_FAILED,  /* and stays so: this process is good for nothing more */
 };
 
 struct gw_serve_config {

@@ -18,13 +18,13 @@
 enum state { LIVE, RETIRED, GONE };
 
 struct gw_shelf_pool {
-    struct gw_shelf_key key;
+    struct gw_shelf_key key, former; /* former: before it was revived, else the same */
     struct gw_page_rect pages;
     struct gw_page_pool *pool;
     struct gw_page_dir *dir;
     uint64_t *sums; /* of the slot that is sealed: the writer's */
     _Atomic uint64_t steps;
-    uint32_t slots, refs;
+    uint32_t slots, refs, writers; /* writers: of the references, but for the engine's */
     enum state state;
     int64_t retired_us, until_us, asked_us;
 };
@@ -147,7 +147,7 @@ static gw_err_t create_pool(struct gw_shelf_key key, struct gw_page_rect pages, 
         free(p);
         return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
     }
-    p->key = key;
+    p->key = p->former = key;
     p->pages = pages;
     p->pool = memory;
     p->slots = slots;
@@ -185,36 +185,85 @@ void gw_shelf_retire(struct gw_shelf *s, struct gw_shelf_pool *p, int64_t lease_
     pthread_mutex_unlock(&s->lock);
 }
 
-static struct gw_shelf_pool *reference(struct gw_shelf *s, struct gw_shelf_key key, enum state at_most)
+static bool is_same(struct gw_shelf_key a, struct gw_shelf_key b)
+{
+    return a.term == b.term && a.generation == b.generation;
+}
+
+static bool can_be_revived(const struct gw_shelf_pool *p, struct gw_page_rect r, uint32_t slots)
+{
+    return p->state == RETIRED && p->writers == 0 && p->slots == slots && holds(p, r) &&
+           gw_page_rect_pages(p->pages) == gw_page_rect_pages(r);
+}
+
+struct gw_shelf_pool *gw_shelf_revive(struct gw_shelf *s, struct gw_shelf_key key, struct gw_page_rect pages,
+                                      uint32_t slots)
+{
+    struct gw_shelf_pool *found = NULL;
+    pthread_mutex_lock(&s->lock);
+    sweep(s, gw_clock_mono_us());
+    for (uint32_t i = 0; i < GW_SHELF_POOLS_MAX; i++) {
+        struct gw_shelf_pool *p = s->pools[i];
+        if (p && can_be_revived(p, pages, slots) && (!found || p->retired_us > found->retired_us)) found = p;
+    }
+    if (found) {
+        found->former = found->key;
+        found->key = key;
+        found->state = LIVE;
+        found->refs++;
+        atomic_store_explicit(&found->steps, 0, memory_order_release);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return found;
+}
+
+/* A live one by its own key alone: whoever writes under the former one is late. */
+static struct gw_shelf_pool *reference(struct gw_shelf *s, struct gw_shelf_key key, bool to_read)
 {
     struct gw_shelf_pool *found = NULL;
     pthread_mutex_lock(&s->lock);
     for (uint32_t i = 0; i < GW_SHELF_POOLS_MAX && !found; i++) {
         struct gw_shelf_pool *p = s->pools[i];
-        if (p && p->state <= at_most && p->key.term == key.term && p->key.generation == key.generation)
-            found = p;
+        if (!p || p->state == GONE) continue;
+        bool fits = to_read ? is_same(p->key, key) || is_same(p->former, key)
+                            : p->state == LIVE && is_same(p->key, key);
+        if (fits) found = p;
     }
-    if (found) found->refs++;
+    if (found) {
+        found->refs++;
+        found->writers += !to_read;
+    }
     pthread_mutex_unlock(&s->lock);
     return found;
 }
 
 struct gw_shelf_pool *gw_shelf_take(struct gw_shelf *s, struct gw_shelf_key key)
 {
-    return reference(s, key, LIVE);
+    return reference(s, key, false);
 }
 
 struct gw_shelf_pool *gw_shelf_hold(struct gw_shelf *s, struct gw_shelf_key key)
 {
-    return reference(s, key, RETIRED);
+    return reference(s, key, true);
+}
+
+static void end_reference(struct gw_shelf *s, struct gw_shelf_pool *p, bool wrote)
+{
+    pthread_mutex_lock(&s->lock);
+    p->refs--;
+    p->writers -= wrote;
+    sweep(s, gw_clock_mono_us());
+    pthread_mutex_unlock(&s->lock);
 }
 
 void gw_shelf_give(struct gw_shelf *s, struct gw_shelf_pool *p)
 {
-    pthread_mutex_lock(&s->lock);
-    p->refs--;
-    sweep(s, gw_clock_mono_us());
-    pthread_mutex_unlock(&s->lock);
+    end_reference(s, p, true);
+}
+
+void gw_shelf_let_go(struct gw_shelf *s, struct gw_shelf_pool *p)
+{
+    end_reference(s, p, false);
 }
 
 struct gw_shelf_key gw_shelf_key_of(const struct gw_shelf_pool *p)
@@ -244,8 +293,16 @@ uint32_t gw_shelf_slots(const struct gw_shelf_pool *p)
 
 void gw_shelf_seal(struct gw_shelf_pool *p, uint32_t slot, const struct gw_block_name *name)
 {
+    gw_page_pool_pull(p->pool, slot);
     gw_page_pool_sum(p->pool, slot, p->sums);
     gw_page_dir_publish(p->dir, slot, name, p->sums);
+}
+
+void gw_shelf_fill(struct gw_shelf_pool *p, uint32_t slot, const struct gw_block_name *name,
+                   const uint64_t *sums)
+{
+    gw_page_pool_push(p->pool, slot);
+    gw_page_dir_publish(p->dir, slot, name, sums);
 }
 
 void gw_shelf_stepped(struct gw_shelf_pool *p, uint64_t step)
@@ -347,7 +404,7 @@ static bool copy_from(const struct gw_shelf_pool *from, struct gw_shelf_pool *to
     uint64_t *to_sums = sums + gw_page_rect_pages(from->pages);
     bool ok = gw_page_dir_find(from->dir, name, &from_slot, sums) &&
               copy_block(from, from_slot, sums, to, slot, to_sums);
-    if (ok) gw_page_dir_publish(to->dir, slot, name, to_sums);
+    if (ok) gw_shelf_fill(to, slot, name, to_sums);
     free(sums);
     return ok;
 }
@@ -360,7 +417,7 @@ bool gw_shelf_copy(struct gw_shelf *s, struct gw_shelf_pool *to, uint32_t slot,
     gw_page_pool_touch(to->pool, slot);
     for (uint32_t at = 0; !copied && (from = next_holder(s, &at, to->pages, to));) {
         copied = copy_from(from, to, slot, name);
-        gw_shelf_give(s, from);
+        gw_shelf_let_go(s, from);
     }
     return copied;
 }

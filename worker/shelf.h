@@ -5,6 +5,7 @@
  *     ────────   ────────────────────────────────────   ────────   ────────────────────────────────────────────
  *     -          put                                    LIVE       the pipeline's engine writes, fetches write
  *     LIVE       retire                                 RETIRED    nobody writes any more; others go on reading
+ *     RETIRED    revive, and nobody writes              LIVE       another pipeline's engine goes on with what it holds
  *     RETIRED    lease passed, or room is needed        GONE       found by nobody
  *     GONE       the last reader has let go             -          freed
  *
@@ -39,23 +40,31 @@ void gw_shelf_destroy(struct gw_shelf *shelf);
 gw_err_t gw_shelf_put(struct gw_shelf *shelf, struct gw_shelf_key key, struct gw_page_rect pages,
                       struct gw_page_pool *pool, uint32_t slots, struct gw_shelf_pool **out,
                       struct gw_err_ctx *ctx) GW_MUST_USE;
+/* The newest retired pool of just these pages and slots that nobody writes to, for another pipeline: nothing is copied. Who
+ * reads finds it by its former key, too. NULL: there is none. */
+struct gw_shelf_pool *gw_shelf_revive(struct gw_shelf *shelf, struct gw_shelf_key key,
+                                      struct gw_page_rect pages, uint32_t slots);
 /* Gives the caller's reference back; others find the pool for lease_us more. */
 void gw_shelf_retire(struct gw_shelf *shelf, struct gw_shelf_pool *pool, int64_t lease_us);
 
-/* The LIVE pool of a pipeline, with a reference for the caller; NULL if there is none. */
+/* The LIVE pool of a pipeline, to write into slots that its engine claimed, until it is given back; NULL if there is none. */
 struct gw_shelf_pool *gw_shelf_take(struct gw_shelf *shelf, struct gw_shelf_key key);
 void gw_shelf_give(struct gw_shelf *shelf, struct gw_shelf_pool *pool);
 
-/* The pool of a pipeline as long as others may read it, with a reference; NULL if there is none. */
+/* The pool of a pipeline as long as others may read it, to read until it is let go; NULL if there is none. */
 struct gw_shelf_pool *gw_shelf_hold(struct gw_shelf *shelf, struct gw_shelf_key key);
+void gw_shelf_let_go(struct gw_shelf *shelf, struct gw_shelf_pool *pool);
 
 struct gw_shelf_key gw_shelf_key_of(const struct gw_shelf_pool *pool);
 struct gw_page_pool *gw_shelf_memory(const struct gw_shelf_pool *pool);
 struct gw_page_dir *gw_shelf_dir(const struct gw_shelf_pool *pool);
 struct gw_page_rect gw_shelf_pages(const struct gw_shelf_pool *pool);
 uint32_t gw_shelf_slots(const struct gw_shelf_pool *pool);
-/* The slot holds a whole block from now on: it can be found by its name. */
+/* The slot holds a whole block from now on, which operations wrote: it can be found by its name. Thread of the operations. */
 void gw_shelf_seal(struct gw_shelf_pool *pool, uint32_t slot, const struct gw_block_name *name);
+/* The same of a block that the host wrote; its checksums. Any thread. */
+void gw_shelf_fill(struct gw_shelf_pool *pool, uint32_t slot, const struct gw_block_name *name,
+                   const uint64_t *sums);
 
 /* The pipeline's steps up to this one are over at this rank: their pages are written, their names known. */
 void gw_shelf_stepped(struct gw_shelf_pool *pool, uint64_t step);

@@ -130,7 +130,7 @@ static void publish(struct run *r, uint32_t at)
 {
     uint32_t slot = r->f->pull->slots[at];
     gw_page_pool_sum(gw_shelf_memory(r->f->pool), slot, r->sums);
-    gw_page_dir_publish(gw_shelf_dir(r->f->pool), slot, &r->f->pull->names[at], r->sums);
+    gw_shelf_fill(r->f->pool, slot, &r->f->pull->names[at], r->sums);
     r->from[at] = GW_PULL_STORE;
 }
 

@@ -1,7 +1,6 @@
 #include "worker/stores.h"
 
 #include <assert.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,43 +9,11 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/thread.h"
-#include "migrate/peer_line.h"
 #include "migrate/store_peer.h"
 #include "migrate/store_redis.h"
+#include "worker/stores_internal.h"
 
 #define STALL_US (1 * GW_US_PER_S) /* a store that owes pages for so long costs more than computing them */
-
-/* One store: of all Redis servers, or of one buddy. */
-struct place {
-    struct gw_stores *stores;
-    struct gw_store *store;
-    char address[GW_WIRE_NAME_MAX + 1], instance[GW_WIRE_NAME_MAX + 1]; /* of a buddy */
-    uint64_t seed, instance_seed;
-    bool wanted;    /* while the list is changed */
-    bool connected; /* buddy */
-    int64_t dial_us, dial_wait_us;
-    int64_t rest_until_us, rest_us;
-};
-
-struct gw_stores {
-    struct gw_page_seal_config seal;
-    char instance[GW_WIRE_NAME_MAX + 1];
-    bool redis;
-    const struct gw_log *log;
-    struct gw_shake_key key; /* our copy: the seal's */
-    char *profile, *kv_type;
-    uint8_t *fingerprint;
-    pthread_t dialer;
-    bool dialer_started;
-    struct peer_line line; /* what the dialer is at; under the lock */
-
-    pthread_mutex_t lock; /* guards the rest, and of each place all but the store */
-    pthread_cond_t changed;
-    struct place *places[GW_WIRE_STORES_MAX]; /* [places_len] */
-    uint32_t places_len;
-    struct gw_stores_stats past; /* of places that were closed */
-    bool ending;
-};
 
 /* ---- which place ---- */
 
@@ -80,7 +47,7 @@ static struct place *best_place(const struct gw_stores *s, const struct gw_block
     return best;
 }
 
-static struct place *place_for(const struct gw_stores *s, const struct gw_block_name *name, uint32_t turn)
+struct place *stores_place_for(const struct gw_stores *s, const struct gw_block_name *name, uint32_t turn)
 {
     if (s->redis) return turn == 1 ? NULL : s->places[0];
     if (turn == GW_STORES_OF_PUT) return best_place(s, name, s->instance);
@@ -88,7 +55,20 @@ static struct place *place_for(const struct gw_stores *s, const struct gw_block_
     return turn == 0 || !first ? first : best_place(s, name, first->instance);
 }
 
-static bool is_up(const struct gw_stores *s, const struct place *p, int64_t now_us)
+/* A put that would go to another zone although that is spent goes to where readers look next, if that is near. */
+static struct place *affordable(const struct gw_stores *s, const struct gw_block_name *name, struct place *p,
+                                int64_t now_us)
+{
+    if (!p || s->redis || s->far.bytes_s <= 0 || now_us >= s->far.due_us ||
+        !gw_traffic_is_far(s->traffic, p->address))
+        return p;
+    struct place *second = stores_place_for(s, name, 1);
+    bool near = second && strcmp(second->instance, s->instance) != 0 &&
+                !gw_traffic_is_far(s->traffic, second->address);
+    return near ? second : NULL;
+}
+
+bool stores_is_up(const struct gw_stores *s, const struct place *p, int64_t now_us)
 {
     struct gw_store_stats stats;
     if (now_us < p->rest_until_us) return false;
@@ -99,11 +79,15 @@ static bool is_up(const struct gw_stores *s, const struct place *p, int64_t now_
 
 /* ---- calls ---- */
 
-/* A call under way: its place learns from its outcome. */
-struct call {
-    struct place *place;
-    struct gw_store_then then;
-};
+/* Pages of a block are of one size, or nearly: of a get that brought some that is what is counted. */
+static uint64_t moved_bytes(const struct call *c, enum gw_store_outcome outcome, const bool *got,
+                            uint32_t got_len)
+{
+    uint32_t n = 0;
+    if (c->put) return outcome == GW_STORE_OK ? c->bytes : 0;
+    for (uint32_t i = 0; i < got_len; i++) n += got[i];
+    return c->pages_len ? c->bytes * n / c->pages_len : 0;
+}
 
 static void note_outcome(struct place *p, enum gw_store_outcome outcome)
 {
@@ -123,11 +107,12 @@ static void on_done(void *arg, enum gw_store_outcome outcome, const bool *got, u
 {
     struct call *c = arg;
     note_outcome(c->place, outcome);
+    gw_traffic_add(c->moved, moved_bytes(c, outcome, got, got_len));
     c->then.done(c->then.arg, outcome, got, got_len);
     free(c);
 }
 
-static struct call *call_new(struct place *p, const struct gw_store_then *then, struct gw_store_then *ours)
+struct call *stores_call_new(struct place *p, const struct gw_store_then *then, struct gw_store_then *ours)
 {
     struct call *c = malloc(sizeof *c);
     if (!c) return NULL;
@@ -142,8 +127,14 @@ static gw_err_t call_pages(struct place *p, bool put, const struct gw_block_name
                            const struct gw_store_then *then)
 {
     struct gw_store_then ours;
-    struct call *c = call_new(p, then, &ours);
+    struct call *c = stores_call_new(p, then, &ours);
     if (!c) return GW_ERR_MEMORY;
+    c->put = put;
+    c->pages_len = pages_len;
+    for (uint32_t i = 0; i < pages_len; i++) c->bytes += pages[i].len;
+    if (!p->stores->redis) c->moved = gw_traffic_counter(p->stores->traffic, GW_TRAFFIC_STORES, p->address);
+    if (put && gw_traffic_is_far(p->stores->traffic, p->address))
+        gw_rate_charge(&p->stores->far, c->bytes, gw_clock_mono_us());
     gw_err_t err = put ? gw_store_put(p->store, name, pages, pages_len, &ours)
                        : gw_store_get(p->store, name, pages, pages_len, &ours);
     if (err != GW_OK) free(c);
@@ -155,9 +146,12 @@ static gw_err_t with_place(struct gw_stores *s, uint32_t turn, const struct gw_b
                            const struct gw_store_then *then)
 {
     gw_err_t err = GW_ERR_NOT_FOUND;
+    int64_t now_us = gw_clock_mono_us();
     pthread_mutex_lock(&s->lock);
-    struct place *p = s->ending ? NULL : place_for(s, name, turn);
-    if (p && is_up(s, p, gw_clock_mono_us()))
+    struct place *hashed = s->ending ? NULL : stores_place_for(s, name, turn);
+    struct place *p = turn == GW_STORES_OF_PUT ? affordable(s, name, hashed, now_us) : hashed;
+    if (hashed && !p) err = GW_ERR_LIMIT;
+    if (p && stores_is_up(s, p, now_us))
         err = call_pages(p, turn == GW_STORES_OF_PUT, name, pages, pages_len, then);
     pthread_mutex_unlock(&s->lock);
     return err;
@@ -195,99 +189,10 @@ bool gw_stores_ready(struct gw_stores *s)
     bool ready = false;
     pthread_mutex_lock(&s->lock);
     for (uint32_t i = 0; i < s->places_len && !ready; i++)
-        ready = is_up(s, s->places[i], now_us) && (s->redis || strcmp(s->places[i]->instance, s->instance));
+        ready = stores_is_up(s, s->places[i], now_us) &&
+                (s->redis || strcmp(s->places[i]->instance, s->instance));
     pthread_mutex_unlock(&s->lock);
     return ready;
-}
-
-/* ---- asking for many names at once ---- */
-
-struct asking {
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    uint32_t pending;
-    bool *got;
-};
-
-/* Names of one place. */
-struct question {
-    struct asking *asking;
-    uint32_t len;
-    struct gw_block_name names[GW_STORE_NAMES_MAX];
-    uint32_t at[GW_STORE_NAMES_MAX]; /* where they are in the whole list */
-};
-
-static void end_question(struct question *q)
-{
-    struct asking *a = q->asking;
-    pthread_mutex_lock(&a->lock);
-    if (--a->pending == 0) pthread_cond_signal(&a->changed);
-    pthread_mutex_unlock(&a->lock);
-    free(q);
-}
-
-static void on_answer(void *arg, enum gw_store_outcome outcome, const bool *got, uint32_t got_len)
-{
-    struct question *q = arg;
-    (void)outcome; /* what is said to be there is there */
-    for (uint32_t i = 0; i < got_len; i++)
-        if (got[i]) q->asking->got[q->at[i]] = true; /* nobody else writes at this index */
-    end_question(q);
-}
-
-static void ask(struct gw_stores *s, struct place *p, struct question *q, struct gw_page_id id,
-                int64_t deadline_us)
-{
-    const struct gw_store_then then = {.deadline_us = deadline_us, .done = on_answer, .arg = q};
-    struct gw_store_then ours;
-    struct call *c = q->len > 0 && is_up(s, p, gw_clock_mono_us()) ? call_new(p, &then, &ours) : NULL;
-    if (c && gw_store_has(p->store, q->names, q->len, id, &ours) == GW_OK) return;
-    free(c);
-    end_question(q);
-}
-
-/* Asks a place about those names from *from on that are its (places[]). False: there are more. */
-static bool ask_place(struct gw_stores *s, struct place *p, struct asking *a, struct place *const *places,
-                      const struct gw_block_name *names, uint32_t names_len, uint32_t *from,
-                      struct gw_page_id id, int64_t deadline_us)
-{
-    struct question *q = malloc(sizeof *q);
-    if (!q) return true;
-    q->asking = a;
-    q->len = 0;
-    pthread_mutex_lock(&a->lock);
-    a->pending++;
-    pthread_mutex_unlock(&a->lock);
-    for (; *from < names_len && q->len < GW_STORE_NAMES_MAX; (*from)++) {
-        if (places[*from] != p) continue;
-        q->names[q->len] = names[*from];
-        q->at[q->len++] = *from;
-    }
-    ask(s, p, q, id, deadline_us);
-    return *from == names_len;
-}
-
-void gw_stores_has(struct gw_stores *s, uint32_t turn, const struct gw_block_name *names, uint32_t names_len,
-                   struct gw_page_id id, int64_t deadline_us, bool *got)
-{
-    struct asking a = {.got = got};
-    struct place **places = calloc(names_len, sizeof *places);
-    if (!places) return;
-    pthread_mutex_init(&a.lock, NULL);
-    pthread_cond_init(&a.changed, NULL);
-    pthread_mutex_lock(&s->lock);
-    for (uint32_t i = 0; i < names_len; i++) places[i] = place_for(s, &names[i], turn);
-    for (uint32_t i = 0; i < s->places_len && !s->ending; i++) {
-        uint32_t from = 0;
-        while (!ask_place(s, s->places[i], &a, places, names, names_len, &from, id, deadline_us)) continue;
-    }
-    pthread_mutex_unlock(&s->lock);
-    free(places);
-    pthread_mutex_lock(&a.lock);
-    while (a.pending > 0) pthread_cond_wait(&a.changed, &a.lock); /* each is answered by its deadline */
-    pthread_mutex_unlock(&a.lock);
-    pthread_cond_destroy(&a.changed);
-    pthread_mutex_destroy(&a.lock);
 }
 
 /* ---- buddies ---- */
@@ -444,6 +349,7 @@ static void dial(struct gw_stores *s, const struct place *p)
 static void *dial_thread(void *arg)
 {
     struct gw_stores *s = arg;
+    gw_thread_name("gw-store-dial");
     pthread_mutex_lock(&s->lock);
     while (!s->ending) {
         int64_t due_us;
@@ -528,6 +434,8 @@ gw_err_t gw_stores_create(const struct gw_stores_config *config, struct gw_store
     s->key.tls = config->tls;
     s->redis = config->redis_len > 0;
     s->log = config->log;
+    s->traffic = config->traffic;
+    s->far.bytes_s = config->far_bytes_s;
     snprintf(s->instance, sizeof s->instance, "%s", config->instance);
     gw_err_t err = copy_seal(s, config->seal, ctx);
     if (err == GW_OK) err = s->redis ? open_redis(s, config, ctx) : start_dialer(s, ctx);
@@ -572,7 +480,7 @@ void gw_stores_stats(struct gw_stores *s, struct gw_stores_stats *out)
     for (uint32_t i = 0; i < s->places_len; i++) {
         add_stats(out, s->places[i]->store);
         out->servers++;
-        out->servers_up += is_up(s, s->places[i], now_us);
+        out->servers_up += stores_is_up(s, s->places[i], now_us);
     }
     pthread_mutex_unlock(&s->lock);
 }

@@ -15,6 +15,10 @@
  *     not to be reached, broken                  dialed again, GW_STORES_DIAL_MS and twice as long each time
  *     no longer on the controller's list         closed
  *
+ * Zones: capacity is taken away by zones, so a buddy in another one is worth more, and the hash alone decides. Only bytes between
+ * zones cost: when far_bytes_s is spent, a block goes to the better of those two instances that is near, for readers look at
+ * both; if neither is, it is not put (GW_ERR_LIMIT), and will be computed should it be lost.
+ *
  * Calls are store.h's; GW_ERR_NOT_FOUND besides: there is nobody to ask (at this turn). gw_stores_has waits, the others do
  * not.
  *
@@ -25,6 +29,7 @@
 
 #include "migrate/store.h"
 #include "migrate/wire.h"
+#include "worker/traffic.h"
 
 #define GW_STORES_REDIS_MAX     16  /* servers on the command line: store.h shares names among so many */
 #define GW_STORES_ADDRESS_BYTES 112 /* a unix socket's path and a bit */
@@ -45,7 +50,9 @@ struct gw_stores_config {
     const char *redis_password_file;            /* NULL: none is asked for */
     const char *redis_ca_file, *redis_tls_name; /* base/tls_verify.h */
     bool insecure_plaintext;                    /* Redis off loopback without TLS */
-    const struct gw_tls *tls;                   /* for buddies; borrowed; NULL: plaintext everywhere */
+    struct gw_traffic *traffic;                 /* borrowed; NULL: nobody counts, all are near */
+    double far_bytes_s;       /* that puts may take to buddies in other zones; 0: no limit */
+    const struct gw_tls *tls; /* for buddies; borrowed; NULL: plaintext everywhere */
     const struct gw_log *log;
 };
 

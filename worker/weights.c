@@ -23,9 +23,9 @@ static void place_products(struct tables *t, struct gw_products *p, uint32_t cou
     p->count = count;
 }
 
-static void place_ffns(struct tables *t, const struct gw_weights *w, struct gw_layer_weights *layer)
+static void place_ffns(struct tables *t, const struct gw_weights *w, uint32_t ffns,
+                       struct gw_layer_weights *layer)
 {
-    uint32_t ffns = gw_model_ffns(&w->model->config);
     layer->ffn = take(t, ffns, sizeof *layer->ffn);
     for (uint32_t e = 0; e < ffns; e++) {
         struct gw_ffn_weights none = {0}, *ffn = t->base ? &layer->ffn[e] : &none;
@@ -34,24 +34,24 @@ static void place_ffns(struct tables *t, const struct gw_weights *w, struct gw_l
     }
 }
 
-static void place_bias(struct tables *t, const struct gw_weights *w, struct gw_layer_weights *layer)
+/* Floats of a layer's biases: a row of qkv. */
+static size_t bias_floats(const struct gw_weights *w)
 {
-    size_t columns = ((size_t)w->heads + 2 * w->kv_heads) * w->model->config.head_dim;
-    if (w->model->config.qkv_bias) layer->prep.bias = take(t, columns, sizeof(float));
+    return ((size_t)w->heads + 2 * w->kv_heads) * w->model->config.head_dim;
 }
 
 static size_t place_all(struct gw_weights *w, uint8_t *base)
 {
     struct tables t = {.base = base};
     bool last = w->rect.g1 == w->model->cells.groups;
+    uint32_t first = gw_cells_layer(&w->model->cells, w->rect.g0);
     w->layers = take(&t, w->layers_len, sizeof *w->layers);
     place_products(&t, &w->head, last ? w->shares : 0);
     for (uint32_t l = 0; l < w->layers_len; l++) {
         struct gw_layer_weights none = {0}, *layer = base ? &w->layers[l] : &none;
         place_products(&t, &layer->qkv, w->shares + 2 * w->kv_heads);
         layer->o = take(&t, w->shares, sizeof *layer->o);
-        place_bias(&t, w, layer);
-        place_ffns(&t, w, layer);
+        place_ffns(&t, w, gw_model_ffns(&w->model->config, first + l), layer);
     }
     return t.used;
 }
@@ -94,10 +94,10 @@ static void fill_bias(const struct gw_weights *w, uint32_t group, uint32_t in_gr
 }
 
 /* One share's parts of every FFN; m: its matrices in this layer. */
-static void fill_ffns(const struct gw_weights *w, uint32_t share, const struct gw_weight *m,
+static void fill_ffns(uint32_t ffns, uint32_t share, const struct gw_weight *m,
                       struct gw_layer_weights *layer)
 {
-    for (uint32_t e = 0; e < gw_model_ffns(&w->model->config); e++, m += GW_SHARE_FFN_MATRICES) {
+    for (uint32_t e = 0; e < ffns; e++, m += GW_SHARE_FFN_MATRICES) {
         uint32_t at = share;
         add_product(&layer->ffn[e].gate_up, &at, &m[GW_SHARE_GATE_UP]);
         layer->ffn[e].down[share] = m[GW_SHARE_DOWN];
@@ -109,15 +109,20 @@ static void fill_layer(struct gw_weights *w, uint32_t group, uint32_t in_group,
 {
     const struct gw_model_config *c = &w->model->config;
     uint32_t kv_first = gw_cells_kv_first(&w->model->cells, w->rect.s0), qkv = 0;
+    uint32_t first = gw_cells_layer(&w->model->cells, group), number = first + in_group;
     fill_norms(w, group, in_group, layer);
-    if (c->qkv_bias) fill_bias(w, group, in_group, (float *)layer->prep.bias);
-    if (c->experts) layer->router = gw_cell_store_routers(w->store, group) + in_group;
+    if (c->qkv_bias) {
+        layer->prep.bias = (float *)w->biases.device + (size_t)(layer - w->layers) * bias_floats(w);
+        fill_bias(w, group, in_group, gw_memory_host(&w->biases, layer->prep.bias));
+    }
+    if (c->sparse[number])
+        layer->router = gw_cell_store_routers(w->store, group) + gw_routers_before(c, first, number);
     for (uint32_t i = 0; i < w->shares; i++) {
         const struct gw_weight *m =
-            gw_cell_store_share(w->store, group, w->rect.s0 + i) + (size_t)in_group * gw_share_matrices(c);
+            gw_cell_store_share(w->store, group, w->rect.s0 + i) + gw_share_matrices_before(c, first, number);
         add_product(&layer->qkv, &qkv, &m[GW_SHARE_Q]);
         layer->o[i] = m[GW_SHARE_O];
-        fill_ffns(w, i, m, layer);
+        fill_ffns(gw_model_ffns(c, number), i, m, layer);
     }
     for (uint32_t matrix = 0; matrix < GW_KV_HEAD_MATRICES; matrix++)
         for (uint32_t h = 0; h < w->kv_heads; h++)
@@ -133,6 +138,7 @@ static void fill_all(struct gw_weights *w)
     for (uint32_t g = w->rect.g0; g < w->rect.g1; g++)
         for (uint32_t i = 0; i < gw_cells_layer(cells, g + 1) - gw_cells_layer(cells, g); i++)
             fill_layer(w, g, i, layer++);
+    gw_memory_put_now(w->biases.owner, w->biases.device, w->biases.host, w->biases.bytes);
     w->head_first = gw_cells_cut(w->rect.s0, w->model->config.vocab, cells->shares);
     if (w->head.count == 0) return;
     w->norm_final = gw_cell_store_final(w->store);
@@ -160,16 +166,29 @@ static struct gw_weights *describe(struct gw_cell_store *store, const struct gw_
     return w;
 }
 
+static gw_err_t alloc_biases(struct gw_weights *w, struct gw_err_ctx *ctx)
+{
+    size_t bytes = w->model->config.qkv_bias ? w->layers_len * bias_floats(w) * sizeof(float) : 0;
+    return gw_memory_alloc(gw_cell_store_device(w->store), bytes, GW_MEMORY_MIRRORED, &w->biases, ctx);
+}
+
+static void free_own(struct gw_weights *w)
+{
+    gw_memory_free(&w->biases);
+    free(w->tables);
+    free(w);
+}
+
 gw_err_t gw_weights_create(struct gw_cell_store *store, const struct gw_model *model,
                            struct gw_cell_rect rect, const atomic_bool *stop, struct gw_weights **out,
                            struct gw_err_ctx *ctx)
 {
     struct gw_weights *w = describe(store, model, rect);
     if (!w) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
-    gw_err_t err = gw_cell_store_acquire(store, rect, stop, &w->loaded_bytes, ctx);
+    gw_err_t err = alloc_biases(w, ctx);
+    if (err == GW_OK) err = gw_cell_store_acquire(store, rect, stop, &w->loaded_bytes, ctx);
     if (err != GW_OK) {
-        free(w->tables);
-        free(w);
+        free_own(w);
         return err;
     }
     fill_all(w);
@@ -181,6 +200,5 @@ void gw_weights_destroy(struct gw_weights *w)
 {
     if (!w) return;
     gw_cell_store_release(w->store, w->rect);
-    free(w->tables);
-    free(w);
+    free_own(w);
 }

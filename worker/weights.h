@@ -5,7 +5,8 @@
  * summed on its own before the tree (DESIGN part 4).
  *
  *     qkv      Q of each share | K of each KV head | V of each KV head
- *     gate_up  of an FFN or expert: per share its gate columns | its up columns, each padded with zeros to share_cols
+ *     gate_up  of an FFN or expert: per share its gate columns | its up columns, each padded with zeros to
+ *              gw_model_share_cols
  *     head     rows of each share's part of the vocabulary; only with the last layer group
  *
  * Owner: gw_weights_destroy releases the cells and frees. Thread: const after create, which runs where the store may
@@ -13,6 +14,7 @@
 #ifndef GW_WORKER_WEIGHTS_H
 #define GW_WORKER_WEIGHTS_H
 
+#include "kernels/device_memory.h"
 #include "worker/cell_store.h"
 
 struct gw_products {
@@ -23,7 +25,7 @@ struct gw_products {
 
 struct gw_ffn_weights {
     struct gw_products gate_up;
-    struct gw_weight *down; /* [shares] of [hidden, share_cols] */
+    struct gw_weight *down; /* [shares] of [hidden, gw_model_share_cols] */
 };
 
 struct gw_layer_weights {
@@ -31,7 +33,7 @@ struct gw_layer_weights {
     struct gw_products qkv;
     struct gw_qkv_prep prep;        /* its bias: [qkv.columns] */
     struct gw_weight *o;            /* [shares] of [hidden, share_heads · head_dim] */
-    const struct gw_weight *router; /* [experts, hidden]; NULL without experts */
+    const struct gw_weight *router; /* [experts, hidden]; NULL in a layer without experts */
     struct gw_ffn_weights *ffn;     /* [gw_model_ffns] */
 };
 
@@ -47,6 +49,7 @@ struct gw_weights {
     uint32_t head_first;             /* vocabulary row of the head's column 0 */
     uint64_t loaded_bytes;           /* by create */
     void *tables;                    /* holds the arrays above */
+    struct gw_memory biases;         /* [layers_len][qkv.columns], of models that have them */
 };
 
 gw_err_t gw_weights_create(struct gw_cell_store *store, const struct gw_model *model,
