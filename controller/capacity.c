@@ -196,6 +196,8 @@ static void view_group(const struct gw_capacities *c, enum gw_capacity_group whi
     out->running = g->seen.running;
     out->live = g->seen.live;
     out->usd_h = g->usd_h;
+    out->instances = g->shown;
+    out->instances_len = g->shown_len;
 }
 
 void gw_capacities_view(const struct gw_capacities *c, struct gw_capacity_view *out)
@@ -284,5 +286,6 @@ void gw_capacities_destroy(struct gw_capacities *c)
     if (c->tick) event_free(c->tick);
     if (c->decisions) gw_capacity_destroy(c->decisions);
     free(c->prices.list);
+    for (int g = 0; g < GW_CAPACITY_GROUPS; g++) free(c->groups[g].shown);
     free(c);
 }

@@ -24,6 +24,8 @@ struct flight {
     struct capacity_prices prices;
     struct gw_capacity_seen seen;
     double usd_h, default_usd_h;
+    struct gw_capacity_view_instance *shown; /* [shown_len] */
+    size_t shown_len;
     const char *prices_file; /* NULL: there is none */
     gw_err_t prices_err;
     struct gw_err_ctx prices_ctx;
@@ -36,6 +38,7 @@ static void free_flight(struct flight *f)
     gw_cloud_answer_fini(&f->answer);
     gw_capacity_fleet_fini(&f->fleet);
     free(f->prices.list);
+    free(f->shown);
     free(f);
 }
 
@@ -87,7 +90,7 @@ static void add_cost(struct flight *f)
     if (f->prices_file) f->prices_err = gw_price_file_read(f->prices_file, &file, &f->prices_ctx);
     const struct capacity_price_sources sources = {
         .told = spot ? &f->prices : NULL, .file = &file, .spot = spot, .default_usd_h = f->default_usd_h};
-    f->usd_h = capacity_cost(&sources, &f->answer);
+    f->usd_h = capacity_cost(&sources, &f->answer, f->shown, &f->shown_len);
     gw_price_file_fini(&file);
 }
 
@@ -121,6 +124,10 @@ static void look_done(void *arg, bool skipped)
         g->seen = f->seen;
         g->seen_once = true;
         g->usd_h = f->usd_h;
+        free(g->shown);
+        g->shown = f->shown;
+        g->shown_len = f->shown_len;
+        f->shown = NULL;
         capacity_note_types(c, (const char(*)[64])f->types, f->types_len);
         praise(c, f->action.group);
         look_at_prices(c, f);
@@ -134,6 +141,8 @@ static gw_err_t look(struct flight *f)
     const struct gw_job job = {.work = look_work, .done = look_done, .arg = f};
     TRY(gw_capacity_fleet_read(f->c->config.core, &f->fleet));
     TRY(capacity_prices_copy(&f->c->prices, &f->prices));
+    f->shown = calloc(GW_CAPACITY_VIEW_SHOWN, sizeof *f->shown);
+    if (!f->shown) return GW_ERR_MEMORY;
     f->prices_file = f->c->config.options->prices_file;
     f->default_usd_h = f->c->groups[f->action.group].default_usd_h;
     return gw_pool_submit(f->c->config.pool, job);

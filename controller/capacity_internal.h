@@ -26,6 +26,8 @@ struct capacity_group {
     bool seen_once, read_due; /* read_due: a group that is not there wants its description */
     struct gw_capacity_seen seen;
     double usd_h, default_usd_h;
+    struct gw_capacity_view_instance *shown; /* [shown_len] */
+    size_t shown_len;
     uint64_t entry; /* of the journal, of the intent that is stored; 0: none */
     /* Who is being drained; "": nobody. told: by a notice of ours, until deadline_us */
     char draining[GW_CLOUD_INSTANCE_MAX];
@@ -81,8 +83,9 @@ struct capacity_price_sources {
     double default_usd_h;
 };
 
-/* All that live, by their types and zones. */
-double capacity_cost(const struct capacity_price_sources *sources, const struct gw_cloud_answer *answer);
+/* All that live, by their types and zones; the first GW_CAPACITY_VIEW_SHOWN of them go into shown. */
+double capacity_cost(const struct capacity_price_sources *sources, const struct gw_cloud_answer *answer,
+                     struct gw_capacity_view_instance *shown, size_t *shown_len);
 /* Types to ask prices for. */
 void capacity_note_types(struct gw_capacities *c, const char types[][64], size_t len);
 

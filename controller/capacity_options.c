@@ -25,7 +25,8 @@ void gw_capacity_options_default(struct gw_capacity_options *o)
                                       .drain_s = 600,
                                       .read_s = 60,
                                       .settle_s = 10,
-                                      .hook_s = 90};
+                                      .hook_s = 90,
+                                      .egress_usd_gb = 0.01};
 }
 
 int gw_capacity_options_flags(struct gw_capacity_options *o, struct gw_flag *flags)
@@ -35,8 +36,8 @@ int gw_capacity_options_flags(struct gw_capacity_options *o, struct gw_flag *fla
          "whose groups and queue these are: aws, gcp, azure, sim, none, or auto (the one that this machine "
          "is in)",
          0, 0},
-        {"cloud-region", GW_FLAG_STRING, &o->region, "REGION", "aws: its region (default: $AWS_REGION)", 0,
-         0},
+        {"cloud-region", GW_FLAG_STRING, &o->region, "REGION",
+         "aws: its region (default: $AWS_REGION); azure: whose spot prices are asked for", 0, 0},
         {"cloud-endpoint", GW_FLAG_STRING, &o->endpoint, "URL",
          "the cloud's API is there instead (sim: needed)", 0, 0},
         {"cloud-metadata-url", GW_FLAG_STRING, &o->metadata_url, "URL",
@@ -77,6 +78,8 @@ int gw_capacity_options_flags(struct gw_capacity_options *o, struct gw_flag *fla
         {"spot-price", GW_FLAG_DOUBLE, &o->spot_usd_h, "USD",
          "of a spot instance per hour, where the cloud does not tell", 0, USD_H_MAX},
         {"on-demand-price", GW_FLAG_DOUBLE, &o->on_demand_usd_h, "USD", "of one on demand", 0, USD_H_MAX},
+        {"egress-usd-gb", GW_FLAG_DOUBLE, &o->egress_usd_gb, "USD",
+         "of 10^9 bytes between zones: for plans, and what workers' bytes cost", 0, 1e3},
         {"capacity-prices", GW_FLAG_STRING, &o->prices_file, "FILE",
          "what instances cost by market, type and zone, as JSON (controller/price_file.h), where the cloud "
          "does not tell; "

@@ -18,7 +18,7 @@ struct gw_capacity_options {
         *prices_file;
     int64_t spot_min, spot_max, on_demand_min, on_demand_max, spare;
     double short_s, whole_s, cooldown_s, shrink_s, drain_s, read_s, settle_s, hook_s, spot_usd_h,
-        on_demand_usd_h;
+        on_demand_usd_h, egress_usd_gb;
     bool dry_run;
     /* what these say */
     bool sizes;   /* sizes of groups are the controller's */

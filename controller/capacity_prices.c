@@ -25,6 +25,8 @@ static const struct gw_cloud_price *told_of(const struct capacity_prices *p,
     return found;
 }
 
+_Static_assert(GW_CAPACITY_VIEW_ID == GW_CLOUD_INSTANCE_MAX, "an id is shown whole");
+
 static double price_of(const struct capacity_price_sources *s, const struct gw_cloud_instance *in)
 {
     const struct gw_cloud_price *told = told_of(s->told, in);
@@ -34,11 +36,23 @@ static double price_of(const struct capacity_price_sources *s, const struct gw_c
     return usd_h;
 }
 
-double capacity_cost(const struct capacity_price_sources *s, const struct gw_cloud_answer *a)
+double capacity_cost(const struct capacity_price_sources *s, const struct gw_cloud_answer *a,
+                     struct gw_capacity_view_instance *shown, size_t *shown_len)
 {
     double usd_h = 0;
-    for (size_t i = 0; i < a->instances_len; i++)
-        if (a->instances[i].state != GW_CLOUD_ENDING) usd_h += price_of(s, &a->instances[i]);
+    *shown_len = 0;
+    for (size_t i = 0; i < a->instances_len; i++) {
+        const struct gw_cloud_instance *in = &a->instances[i];
+        if (in->state == GW_CLOUD_ENDING) continue;
+        double price = price_of(s, in);
+        usd_h += price;
+        if (*shown_len == GW_CAPACITY_VIEW_SHOWN) continue;
+        struct gw_capacity_view_instance *v = &shown[(*shown_len)++];
+        *v = (struct gw_capacity_view_instance){
+            .spot = s->spot, .pending = in->state == GW_CLOUD_PENDING, .usd_h = price};
+        memcpy(v->id, in->id, sizeof v->id);
+        memcpy(v->zone, in->zone, sizeof v->zone);
+    }
     return usd_h;
 }
 

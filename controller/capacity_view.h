@@ -5,16 +5,29 @@
 #define GW_CONTROLLER_CAPACITY_VIEW_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define GW_CAPACITY_VIEW_GROUPS 2
 #define GW_CAPACITY_VIEW_TEXT   200
+#define GW_CAPACITY_VIEW_ID     128
+#define GW_CAPACITY_VIEW_SHOWN  256 /* instances of a group that are shown one by one; more are only counted */
 
 struct gw_capacity_view_group {
     char name[256]; /* "": there is no such group */
     bool seen;      /* it has been described */
     uint32_t min, max, target, desired, running, live;
-    double usd_h; /* of those that are there; 0: no price is known */
+    double usd_h;                                      /* of those that are there; 0: no price is known */
+    const struct gw_capacity_view_instance *instances; /* [instances_len], until the loop's next turn */
+    size_t instances_len;
+};
+
+/* One of a group's instances, as last described. */
+struct gw_capacity_view_instance {
+    char id[GW_CAPACITY_VIEW_ID], zone[64];
+    bool spot;
+    bool pending; /* it is on its way */
+    double usd_h; /* 0: no price is known */
 };
 
 /* Messages since the start. */

@@ -411,6 +411,8 @@ gw_err_t gw_layouts_look(struct gw_layouts *l, struct gw_layout_job **out)
     job->spec = l->spec;
     job->model = l->config.model;
     job->rates = l->rates;
+    job->zone_usd_gb = l->config.zone_usd_gb;
+    job->seen.zone_usd_gb = &job->zone_usd_gb;
     gw_load_read(&l->load, now_us, &job->load);
     job->load.slo_ttft_s = l->config.slo_ttft_s;
     job->load.slo_tpot_s = l->config.slo_tpot_s;

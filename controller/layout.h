@@ -48,8 +48,9 @@ struct gw_layouts_config {
     struct gw_plan_model model;
     uint32_t context; /* of the model, tokens */
     double slo_ttft_s, slo_tpot_s;
-    int64_t check_us;  /* between two looks at the load; 0: GW_LAYOUTS_CHECK_US */
-    int64_t sample_us; /* between two at measured steps; 0: GW_LAYOUTS_SAMPLE_US */
+    double zone_usd_gb; /* price of 10^9 bytes between zones */
+    int64_t check_us;   /* between two looks at the load; 0: GW_LAYOUTS_CHECK_US */
+    int64_t sample_us;  /* between two at measured steps; 0: GW_LAYOUTS_SAMPLE_US */
     const struct gw_core *core;
     const struct gw_log *log;
     struct gw_clock clock; /* the core's */

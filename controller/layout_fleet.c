@@ -242,7 +242,7 @@ static void fill(struct maker *m)
     struct gw_plan_fleet *f = &m->out->plan;
     uint32_t before = GW_PLAN_NONE;
     f->zone_link = (struct gw_plan_link){GW_LINK_ZONE_BYTES_S, GW_LINK_ZONE_S};
-    f->zone_usd_gb = GW_LINK_ZONE_USD_GB;
+    f->zone_usd_gb = m->seen->zone_usd_gb ? *m->seen->zone_usd_gb : GW_LINK_ZONE_USD_GB;
     f->store_bytes_s = GW_LINK_STORE_BYTES_S;
     for (uint32_t i = 0; i < m->seen->workers_len; i++) {
         bool old = m->seen->devices[i].proto < 2;

@@ -41,6 +41,7 @@ struct gw_layout_seen {
     size_t workers_len, pipelines_len;
     int64_t now_us;
     const struct gw_rates *rates; /* what was measured; NULL: nothing */
+    const double *zone_usd_gb;    /* price of 10^9 bytes between zones; NULL: GW_LINK_ZONE_USD_GB */
 };
 
 /* Why a worker has no rank. */

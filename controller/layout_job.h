@@ -20,6 +20,7 @@ struct gw_layout_job {
     struct gw_plan_model model;
     struct gw_plan_load load;
     struct gw_rates rates;
+    double zone_usd_gb; /* seen points to it */
     struct gw_aparts aparts;
     /* out */
     struct gw_layout_fleet fleet;

@@ -10,13 +10,14 @@
 
 #include "base/json.h"
 #include "migrate/plan.h"
+#include "migrate/kv_format.h"
 #include "migrate/weight_format.h"
 
-gw_err_t gw_plan_model_read(const char *dir, enum gw_weight_format format, struct gw_plan_model *out,
-                            struct gw_err_ctx *ctx) GW_MUST_USE;
+gw_err_t gw_plan_model_read(const char *dir, enum gw_weight_format weights, enum gw_kv_format kv,
+                            struct gw_plan_model *out, struct gw_err_ctx *ctx) GW_MUST_USE;
 
 /* The same from config.json's tree (fuzzing). */
-gw_err_t gw_plan_model_from_json(const cJSON *config, enum gw_weight_format format, struct gw_plan_model *out,
-                                 struct gw_err_ctx *ctx) GW_MUST_USE;
+gw_err_t gw_plan_model_from_json(const cJSON *config, enum gw_weight_format weights, enum gw_kv_format kv,
+                                 struct gw_plan_model *out, struct gw_err_ctx *ctx) GW_MUST_USE;
 
 #endif

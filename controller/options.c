@@ -14,6 +14,7 @@ static const struct gw_controller_options defaults = {
     .admin_listen = "127.0.0.1:8001",
     .worker_listen = "127.0.0.1:8002",
     .weights = "file",
+    .kv = "file",
     .log_level = "info",
     .layout = "auto",
     .journal = "none",
@@ -39,6 +40,7 @@ static gw_err_t parse_flags(int argc, char **argv, struct gw_controller_options 
         {"model-name", GW_FLAG_STRING, &o->model_name, "NAME", "name in the API (default: the directory's)",
          0, 0},
         {"weights", GW_FLAG_STRING, &o->weights, "FORMAT", "the workers': file or int8", 0, 0},
+        {"kv", GW_FLAG_STRING, &o->kv, "FORMAT", "the workers': file or int8", 0, 0},
         {"cluster-key-file", GW_FLAG_STRING, &o->cluster_key_file, "FILE",
          "secret that all programs of the cluster share (needed)", 0, 0},
         {"host", GW_FLAG_STRING, &o->host, "ADDR", "address of the HTTP front", 0, 0},
@@ -74,8 +76,8 @@ static gw_err_t parse_flags(int argc, char **argv, struct gw_controller_options 
          0, 86400},
         {"journal", GW_FLAG_STRING, &o->journal, "DIR|URL|none",
          "where such streams outlive this process: a directory (made if it is not there; mode 0700), "
-         "redis://HOST:PORT[/DB], rediss://HOST:PORT[/DB] (TLS) or redis:///SOCKET, or none: they end with "
-         "it",
+         "redis://HOST:PORT[/DB], rediss://HOST:PORT[/DB] (TLS), redis:///SOCKET, "
+         "redis+sentinel://HOST:PORT,HOST:PORT/MASTER[/DB] (or rediss+…), or none: they end with it",
          0, 0},
         {"journal-password-file", GW_FLAG_STRING, &o->journal_password_file, "FILE", "Redis' password", 0, 0},
         {"redis-ca-file", GW_FLAG_STRING, &o->redis_ca_file, "FILE",
@@ -139,6 +141,7 @@ static gw_err_t check(struct gw_controller_options *o, struct gw_err_ctx *ctx)
     if (o->standby && strcmp(o->journal, "none") == 0)
         return gw_fail(ctx, GW_ERR_INPUT, "--standby needs a --journal: what it takes over is there");
     TRY(gw_weight_format_parse(o->weights, &o->weight_format, ctx));
+    TRY(gw_kv_format_parse(o->kv, &o->kv_format, ctx));
     TRY(parse_endpoint("admin-listen", o->admin_listen, &o->admin, &admin_local, ctx));
     TRY(parse_endpoint("worker-listen", o->worker_listen, &o->worker, &worker_local, ctx));
     if (!admin_local && !o->admin_token_file)

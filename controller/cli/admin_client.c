@@ -19,6 +19,7 @@ struct admin_client {
     char admin[HOST_BYTES + 16]; /* for texts and the Host header */
     char *token;
     size_t token_len;
+    const char *hint;
     /* the answer to the request at hand */
     bool posted;
     int status; /* 0: none came */
@@ -76,6 +77,7 @@ static gw_err_t nobody_answers(const struct admin_client *c, struct gw_err_ctx *
 {
     if (c->timed_out)
         return gw_fail(ctx, GW_ERR_IO, "%s does not answer within %d s", c->admin, ADMIN_TIMEOUT_S);
+    if (c->hint) return gw_fail(ctx, GW_ERR_IO, "nobody answers at %s: %s", c->admin, c->hint);
     return gw_fail(
         ctx, GW_ERR_IO,
         "nobody answers at %s: is a controller running, and its --admin-listen there? (see --admin)",
@@ -87,6 +89,8 @@ static gw_err_t said_no(const struct admin_client *c, const cJSON *answer, struc
 {
     const cJSON *error = cJSON_GetObjectItemCaseSensitive(answer, "error");
     const cJSON *message = cJSON_GetObjectItemCaseSensitive(error, "message");
+    if (c->hint && !cJSON_IsString(message))
+        return gw_fail(ctx, GW_ERR_PROTO, "%s answers with status %d: %s", c->admin, c->status, c->hint);
     if (c->status == 401)
         return gw_fail(ctx, GW_ERR_INPUT, "%s asks for its admin token%s: --admin-token-file FILE", c->admin,
                        c->token ? ", and it is not this one" : "");
@@ -94,7 +98,7 @@ static gw_err_t said_no(const struct admin_client *c, const cJSON *answer, struc
         return gw_fail(ctx, GW_ERR_INPUT,
                        "%s without an admin token answers to numeric addresses alone: --admin ADDRESS:PORT",
                        c->admin);
-    if (c->status == 404 && !c->posted)
+    if (c->status == 404 && !c->posted && !c->hint)
         return gw_fail(ctx, GW_ERR_INPUT,
                        "%s answers, but is no admin listener: --admin HOST:PORT (the API has another port)",
                        c->admin);
@@ -158,6 +162,7 @@ gw_err_t admin_open(const struct admin_options *o, struct admin_client **out, st
 {
     struct admin_client *c = calloc(1, sizeof *c);
     if (!c) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
+    c->hint = o->hint;
     gw_err_t err = connect_to(c, o->admin, ctx);
     if (err == GW_OK && o->token_file) {
         err = gw_secret_read(o->token_file, &c->token, &c->token_len, ctx);

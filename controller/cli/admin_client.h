@@ -1,4 +1,4 @@
-/* Asks a controller's admin listener, one request at a time, and waits for the answer.
+/* Asks a controller's admin listener, or who speaks like one, one request at a time, and waits for the answer.
  *
  * Owner: open/close; *out of a call is the caller's (cJSON_Delete). Thread: main. Units: seconds.
  * Errors: GW_ERR_IO (nobody answers), GW_ERR_INPUT (it said no: the text is its own, or says which flag is missing),
@@ -18,6 +18,8 @@ struct admin_client;
 struct admin_options {
     const char *admin; /* HOST:PORT */
     const char *token_file;
+    const char
+        *hint; /* what is said where nobody answers, or who is no such listener; NULL: that of a controller */
 };
 
 gw_err_t admin_open(const struct admin_options *options, struct admin_client **out,

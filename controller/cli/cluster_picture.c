@@ -71,6 +71,8 @@ uint32_t cluster_picture_head(struct canvas *c, uint32_t y, const struct cluster
     canvas_printf(c, x, y, CANVAS_DIM, " · %llu failed, %llu worker%s lost", (unsigned long long)v->failed,
                   (unsigned long long)v->losses, v->losses == 1 ? "" : "s");
     y = draw_capacity(c, y + 1, &v->capacity);
+    if (v->egress_usd_h > 0)
+        canvas_printf(c, 0, y++, CANVAS_PLAIN, "bytes between zones: %.4f USD/h", v->egress_usd_h);
     y = draw_kv(c, y, v);
     if (v->reason[0])
         canvas_printf(c, 0, y++, v->plan_pipelines || serving ? CANVAS_DIM : CANVAS_RED, "%s%s", v->reason,
@@ -246,6 +248,30 @@ static const struct view_pipeline *pipeline_of(const struct cluster_view *v, con
     return found;
 }
 
+/* Kind and price of the instance at hand, where the cloud's groups are the controller's. */
+#define PRICE_COLUMNS 15 /* "demand   1.000 ": with it a row of short names has 80 columns */
+
+static void draw_price(struct canvas *c, uint32_t x, uint32_t y, const struct view_instance *in)
+{
+    if (!in) return;
+    canvas_printf(c, x, y, in->spot ? CANVAS_PLAIN : CANVAS_YELLOW, "%s", in->spot ? "spot" : "demand");
+    if (in->usd_h > 0) canvas_printf(c, x + 7, y, CANVAS_PLAIN, "%7.3f", in->usd_h);
+}
+
+static const struct view_instance *instance_of(const struct cluster_view *v, const char *name)
+{
+    for (uint32_t i = 0; i < v->capacity.instances_len; i++)
+        if (strcmp(v->capacity.instances[i].instance, name) == 0) return &v->capacity.instances[i];
+    return NULL;
+}
+
+static bool has_worker(const struct cluster_view *v, const char *instance)
+{
+    for (uint32_t i = 0; i < v->workers_len; i++)
+        if (strcmp(v->workers[i].instance, instance) == 0) return true;
+    return false;
+}
+
 static void draw_worker(struct canvas *c, uint32_t y, uint32_t left, const struct cluster_view *v,
                         const struct view_worker *w)
 {
@@ -260,6 +286,8 @@ static void draw_worker(struct canvas *c, uint32_t y, uint32_t left, const struc
         canvas_printf(c, x, y, w->advised ? CANVAS_YELLOW : CANVAS_GREEN, "%s%s", w->state,
                       w->advised ? ", may go" : "");
     x += 14;
+    if (v->capacity.on) draw_price(c, x, y, instance_of(v, w->instance));
+    if (v->capacity.on) x += PRICE_COLUMNS;
     if (!p) {
         canvas_printf(c, x, y, CANVAS_DIM, "%s", w->why[0] ? w->why : "in no pipeline");
         return;
@@ -268,6 +296,21 @@ static void draw_worker(struct canvas *c, uint32_t y, uint32_t left, const struc
     if (w->step_us) canvas_printf(c, x + 18, y, CANVAS_PLAIN, "%9.1f", (double)w->step_us / 1000);
     if (w->kv_total_tokens)
         canvas_printf(c, x + 28, y, CANVAS_PLAIN, "%4.0f%%", 100.0 * w->kv_used_tokens / w->kv_total_tokens);
+}
+
+/* Instances that are paid for, and on which no worker is registered (yet). */
+static uint32_t draw_workerless(struct canvas *c, uint32_t y, uint32_t rows, uint32_t left,
+                                const struct cluster_view *v)
+{
+    for (uint32_t i = 0; i < v->capacity.instances_len && rows > 0; i++) {
+        const struct view_instance *in = &v->capacity.instances[i];
+        if (has_worker(v, in->instance)) continue;
+        canvas_text(c, 0, y, left / 2 - 1, CANVAS_PLAIN, in->instance);
+        canvas_printf(c, left, y, CANVAS_DIM, "%s", in->pending ? "boots" : "no worker");
+        draw_price(c, left + 14, y++, in);
+        rows--;
+    }
+    return y;
 }
 
 uint32_t cluster_picture_workers(struct canvas *c, uint32_t y, uint32_t rows, const struct cluster_view *v)
@@ -280,11 +323,14 @@ uint32_t cluster_picture_workers(struct canvas *c, uint32_t y, uint32_t rows, co
     if (name > 18) name = 18; /* ids of clouds have 19 characters and more: the end is cut */
     canvas_printf(c, 0, y, CANVAS_DIM, "instance");
     canvas_printf(c, name, y, CANVAS_DIM, "worker");
-    canvas_printf(c, 2 * name, y++, CANVAS_DIM, "state         pipeline  requests  step ms   KV");
+    canvas_printf(c, 2 * name, y++, CANVAS_DIM, "state         %spipeline  requests  step ms   KV",
+                  v->capacity.on ? "kind     USD/h " : "");
     if (rows && shown + 1 > rows) shown = rows > 2 ? rows - 2 : 0;
     for (uint32_t i = 0; i < shown; i++) draw_worker(c, y++, 2 * name, v, &v->workers[i]);
-    if (shown < v->workers_len)
+    if (shown < v->workers_len) {
         canvas_printf(c, 0, y++, CANVAS_DIM, "and %u more worker%s", v->workers_len - shown,
                       s_of(v->workers_len - shown));
-    return y;
+        return y;
+    }
+    return draw_workerless(c, y, rows ? rows - shown - 1 : CANVAS_ROWS_MAX, 2 * name, v);
 }

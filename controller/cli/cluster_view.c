@@ -180,6 +180,30 @@ static gw_err_t read_group(const cJSON *j, struct view_group *g, struct gw_err_c
     return gw_json_double(j, "usd_h", 0, 1e12, &g->usd_h, ctx);
 }
 
+static gw_err_t read_instance(const cJSON *j, bool spot, struct view_instance *in, struct gw_err_ctx *ctx)
+{
+    in->spot = spot;
+    TRY(read_text(j, "instance", in->instance, sizeof in->instance, ctx));
+    TRY(read_text(j, "zone", in->zone, sizeof in->zone, ctx));
+    TRY(gw_json_bool(j, "pending", &in->pending, ctx));
+    return gw_json_double(j, "usd_h", 0, 1e12, &in->usd_h, ctx);
+}
+
+/* A controller of an earlier version lists none. */
+static gw_err_t read_instances(const cJSON *group, bool spot, struct view_capacity *c, struct gw_err_ctx *ctx)
+{
+    const cJSON *list = NULL, *in;
+    uint32_t len = 0;
+    if (!cJSON_GetObjectItemCaseSensitive(group, "instances")) return GW_OK;
+    TRY(read_list(group, "instances", VIEW_INSTANCES_MAX - c->instances_len, &list, &len, ctx));
+    struct view_instance *larger = realloc(c->instances, (c->instances_len + len + 1) * sizeof *larger);
+    if (!larger) return no_memory(ctx);
+    c->instances = larger;
+    memset(larger + c->instances_len, 0, (len + 1) * sizeof *larger);
+    cJSON_ArrayForEach(in, list) TRY(read_instance(in, spot, &larger[c->instances_len++], ctx));
+    return GW_OK;
+}
+
 static gw_err_t read_capacity(const cJSON *j, struct view_capacity *c, struct gw_err_ctx *ctx)
 {
     c->on = cJSON_IsObject(j);
@@ -187,8 +211,12 @@ static gw_err_t read_capacity(const cJSON *j, struct view_capacity *c, struct gw
     TRY(read_u32(j, "wish", UINT32_MAX, &c->wish, ctx));
     TRY(read_text(j, "draining", c->draining, sizeof c->draining, ctx));
     TRY(read_text(j, "trouble", c->trouble, sizeof c->trouble, ctx));
-    TRY(read_group(cJSON_GetObjectItemCaseSensitive(j, "spot"), &c->spot, ctx));
-    return read_group(cJSON_GetObjectItemCaseSensitive(j, "on_demand"), &c->on_demand, ctx);
+    const cJSON *spot = cJSON_GetObjectItemCaseSensitive(j, "spot");
+    const cJSON *on_demand = cJSON_GetObjectItemCaseSensitive(j, "on_demand");
+    TRY(read_group(spot, &c->spot, ctx));
+    TRY(read_group(on_demand, &c->on_demand, ctx));
+    TRY(read_instances(spot, true, c, ctx));
+    return read_instances(on_demand, false, c, ctx);
 }
 
 static gw_err_t read_stats(const cJSON *j, struct cluster_view *v, struct gw_err_ctx *ctx)
@@ -200,6 +228,8 @@ static gw_err_t read_stats(const cJSON *j, struct cluster_view *v, struct gw_err
     TRY(read_u64(j, "failed", &v->failed, ctx));
     TRY(read_u64(j, "losses", &v->losses, ctx));
     TRY(read_capacity(cJSON_GetObjectItemCaseSensitive(j, "capacity"), &v->capacity, ctx));
+    const cJSON *bytes = cJSON_GetObjectItemCaseSensitive(j, "worker_bytes");
+    TRY(gw_json_double(bytes, "other_zone_usd_h", 0, 1e12, &v->egress_usd_h, ctx));
     const cJSON *kv = cJSON_GetObjectItemCaseSensitive(j, "kv_tokens");
     TRY(read_u64(kv, "cache", &v->kv_cached, ctx));
     TRY(read_u64(kv, "peer", &v->kv_moved, ctx));
@@ -228,6 +258,7 @@ void cluster_view_fini(struct cluster_view *v)
     for (uint32_t i = 0; i < v->pipelines_len; i++) free(v->pipelines[i].ranks);
     free(v->pipelines);
     free(v->workers);
+    free(v->capacity.instances);
     *v = (struct cluster_view){0};
 }
 

@@ -16,6 +16,7 @@
 #define VIEW_PIPELINES_MAX 4096
 #define VIEW_RANKS_MAX     64
 #define VIEW_WORKERS_MAX   1024
+#define VIEW_INSTANCES_MAX 1024 /* of both groups */
 
 struct view_rank {
     char worker[VIEW_NAME_MAX + 1], instance[VIEW_NAME_MAX + 1];
@@ -52,11 +53,20 @@ struct view_group {
     double usd_h;
 };
 
+/* One of their instances. */
+struct view_instance {
+    char instance[VIEW_NAME_MAX + 1], zone[VIEW_NAME_MAX + 1];
+    bool spot, pending;
+    double usd_h; /* 0: no price is known */
+};
+
 struct view_capacity {
     bool on, dry_run;
     uint32_t wish;
     struct view_group spot, on_demand;
     char draining[VIEW_TEXT_MAX], trouble[VIEW_TEXT_MAX];
+    struct view_instance *instances;
+    uint32_t instances_len;
 };
 
 struct cluster_view {
@@ -70,6 +80,7 @@ struct cluster_view {
     uint64_t tokens, accepted, failed, losses; /* since the controller's start */
     /* Tokens of KV that moved requests began with, since then, by where it came from; zeros from an older controller */
     uint64_t kv_cached, kv_moved, kv_stored, kv_recomputed;
+    double egress_usd_h; /* of bytes between zones, by the last minute */
     struct view_capacity capacity;
     struct view_pipeline *pipelines;
     struct view_worker *workers;

@@ -76,6 +76,36 @@ void fleet_on_view(struct fleet *fleet, const char *(*state_of)(void *arg, const
     }
 }
 
+static const struct fleet_seen *find_seen(const struct fleet_seen *seen, size_t len, const char *id)
+{
+    for (size_t i = 0; i < len; i++)
+        if (strcmp(seen[i].id, id) == 0) return &seen[i];
+    return NULL;
+}
+
+static bool has(const struct fleet *fleet, const char *id)
+{
+    for (size_t i = 0; i < fleet->len; i++)
+        if (fleet->workers[i].state != FLEET_FREE && strcmp(fleet->workers[i].id, id) == 0) return true;
+    return false;
+}
+
+void fleet_follow(struct fleet *fleet, const struct fleet_seen *seen, size_t len)
+{
+    for (size_t i = 0; i < fleet->len; i++) {
+        struct fleet_worker *w = &fleet->workers[i];
+        if (w->state == FLEET_FREE || find_seen(seen, len, w->id)) continue;
+        set_state(fleet, w, FLEET_FREE);
+        w->pid = 0;
+    }
+    for (size_t i = 0; i < len; i++) {
+        struct fleet_worker *w;
+        if (has(fleet, seen[i].id) || fleet_add(fleet, seen[i].id, &w) != GW_OK) continue;
+        w->pid = seen[i].pid;
+        snprintf(w->group, sizeof w->group, "%s", seen[i].group);
+    }
+}
+
 /* The lost worker's process may be frozen or cut off, not dead: its replacement needs a name of its own. It is replaced once:
  * should it come back and be lost again, there is one for it already. */
 static struct fleet_worker *replace_lost(struct fleet *fleet, struct fleet_worker *w)

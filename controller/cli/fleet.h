@@ -13,9 +13,10 @@
 
 #include "base/err.h"
 
-#define FLEET_MAX      256 /* slots, replaced ones included; replaced slots whose process ended are reused */
-#define FLEET_ID_MAX   64
-#define FAST_EXITS_MAX 3 /* a worker that never comes up will not with a fourth try */
+#define FLEET_MAX       256 /* slots, replaced ones included; replaced slots whose process ended are reused */
+#define FLEET_ID_MAX    64
+#define FLEET_GROUP_MAX 16
+#define FAST_EXITS_MAX  3 /* a worker that never comes up will not with a fourth try */
 
 enum fleet_state {
     FLEET_FREE,
@@ -36,7 +37,14 @@ struct fleet_worker {
     bool
         replaced; /* another one runs in its place: if it comes back, it is one more, and never replaced again */
     int fast_exits;
-    int starts; /* processes so far: each is an instance of its own to the controller */
+    int starts;                  /* processes so far: each is an instance of its own to the controller */
+    char group[FLEET_GROUP_MAX]; /* of its cloud; "": up plays the cloud itself */
+};
+
+/* An instance that somebody else runs. */
+struct fleet_seen {
+    char id[FLEET_ID_MAX], group[FLEET_GROUP_MAX];
+    pid_t pid;
 };
 
 struct fleet {
@@ -57,6 +65,10 @@ struct fleet_worker *fleet_on_exit(struct fleet *fleet, pid_t pid, int64_t now_u
 /* One view of the controller: state_of(id) returns "up", "doomed" or NULL (not listed). */
 void fleet_on_view(struct fleet *fleet, const char *(*state_of)(void *arg, const char *id), void *arg,
                    int64_t now_us);
+
+/* The workers become those of these instances: new ones are STARTING, those that are not among them are forgotten. Nothing is due for
+ * replacement then, which is the affair of who runs them. */
+void fleet_follow(struct fleet *fleet, const struct fleet_seen *seen, size_t len);
 
 /* A slot that wants a process now, after making replacements that are due; NULL if none. */
 struct fleet_worker *fleet_next_start(struct fleet *fleet, int64_t now_us);

@@ -9,7 +9,7 @@
 #define EXIT_NO_FIT      2
 
 struct plan_options {
-    const char *fleet, *model, *weights, *load, *current;
+    const char *fleet, *model, *weights, *kv, *load, *current;
     int64_t budget;
     bool json, no_losses;
 };
@@ -49,6 +49,7 @@ static gw_err_t parse(int argc, char **argv, struct plan_options *o, bool *help,
          "model directory in Hugging Face form (config.json is read)", 0, 0},
         {"weights", GW_FLAG_STRING, &o->weights, "FORMAT", "file: as the model's files have them; int8", 0,
          0},
+        {"kv", GW_FLAG_STRING, &o->kv, "FORMAT", "file: of the same type; int8", 0, 0},
         {"load", GW_FLAG_STRING, &o->load, "FILE", "arrivals, lengths, what is promised", 0, 0},
         {"current", GW_FLAG_STRING, &o->current, "FILE", "what the fleet serves now", 0, 0},
         {"budget", GW_FLAG_INT, &o->budget, "N",
@@ -70,9 +71,11 @@ static gw_err_t parse(int argc, char **argv, struct plan_options *o, bool *help,
 static gw_err_t read_files(const struct plan_options *o, struct gw_plan_files *files, struct gw_err_ctx *ctx)
 {
     TRY(gw_plan_fleet_read(o->fleet, files, ctx));
-    enum gw_weight_format format;
-    TRY(gw_weight_format_parse(o->weights, &format, ctx));
-    TRY(gw_plan_model_read(o->model, format, &files->model, ctx));
+    enum gw_weight_format weights;
+    enum gw_kv_format kv;
+    TRY(gw_weight_format_parse(o->weights, &weights, ctx));
+    TRY(gw_kv_format_parse(o->kv, &kv, ctx));
+    TRY(gw_plan_model_read(o->model, weights, kv, &files->model, ctx));
     TRY(gw_plan_load_read(o->load, files, ctx));
     if (o->current) TRY(gw_plan_current_read(o->current, files, ctx));
     files->options.budget = (uint64_t)o->budget;
@@ -108,7 +111,7 @@ static gw_err_t plan(const struct plan_options *o, struct gw_plan_files *files, 
 int gw_plan_main(int argc, char **argv)
 {
     struct gw_err_ctx ctx = {0};
-    struct plan_options o = {.weights = "file"};
+    struct plan_options o = {.weights = "file", .kv = "file"};
     struct gw_plan_files files = {0};
     struct plan_report report = {.files = &files};
     bool help = false;

@@ -1,5 +1,6 @@
 #include "controller/cli/up.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/event.h>
@@ -16,20 +17,23 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "base/numa.h"
 #include "base/rng.h"
 #include "controller/cli/fleet.h"
 #include "controller/cli/local_redis.h"
 #include "controller/cli/procs.h"
 #include "controller/cli/settled.h"
+#include "controller/cli/up_cloud.h"
 #include "controller/cli/up_controller.h"
 #include "controller/cli/up_options.h"
 
 #define POLL_MS         100 /* how stale the state file may be */
 #define START_TIMEOUT_S 120 /* hashing a large model takes long the first time */
 #define END_GRACE_MS    3000
+#define CLOUD_GRACE_MS  (2 * END_GRACE_MS)
 #define VIEW_MAX        (4u << 20)
 #define PATH_BYTES      (PATH_MAX + 64)
-#define WORKER_ARGS_MAX 32
+#define WORKER_ARGS_MAX 36
 
 struct up {
     struct up_options o;
@@ -37,13 +41,14 @@ struct up {
     const char *store; /* what workers are told */
     struct event_base *loop;
     struct event *tick;
-    struct fleet fleet;
-    char bin_dir[PATH_MAX]; /* where our sibling programs are */
-    char dir[PATH_MAX];     /* private: cluster key, ready file; removed at the end */
+    struct fleet fleet, shown; /* shown: as it was when a person was last told */
+    char bin_dir[PATH_MAX];    /* where our sibling programs are */
+    char dir[PATH_MAX];        /* private: cluster key, ready file; removed at the end */
     char log_dir[PATH_MAX];
     bool own_log_dir;
     char model_name[128];
     struct up_controller controller;
+    struct up_cloud cloud; /* with --cloud sim */
     char controller_log[PATH_BYTES];
     int port, admin_port, worker_port; /* 0 until the controller is ready */
     cJSON *view;                       /* what the controller last said of its workers */
@@ -80,25 +85,37 @@ static gw_err_t start_controller(struct up *up, struct gw_err_ctx *ctx)
                                 .log_path = up->controller_log,
                                 .model = up->o.model,
                                 .weights = up->o.weights,
+                                .kv = up->o.kv,
                                 .host = up->o.host,
                                 .layout = up->o.layout,
                                 .api_keys = up->o.api_keys,
+                                .more = up->o.sim ? up->cloud.flags : NULL,
                                 .port = up->o.port,
                                 .admin_port = up->o.admin_port,
                                 .worker_port = up->o.worker_port};
     return up_controller_start(c, ctx);
 }
 
+/* Several workers share this machine's memory nodes evenly. */
+static int numa_node_of(const struct up *up, const struct fleet_worker *w)
+{
+    uint32_t nodes[GW_NUMA_NODES_MAX], len = gw_numa_nodes(GW_NUMA_SYSFS, nodes);
+    if (len < 2 || up->o.workers < 2 || strcmp(up->o.device, "cpu") != 0) return -1;
+    return (int)nodes[(size_t)(w - up->fleet.workers) % len];
+}
+
 static gw_err_t start_worker(struct up *up, struct fleet_worker *w, struct gw_err_ctx *ctx)
 {
     char program[PATH_BYTES], key[PATH_BYTES], log[PATH_BYTES];
     char endpoint[96], instance[FLEET_ID_MAX + 16], threads[16], grace[32], kv_tokens[24], memory[24];
+    char numa[16];
     snprintf(program, sizeof program, "%s/godwit-worker", up->bin_dir);
     snprintf(key, sizeof key, "%s/cluster-key", up->dir);
     snprintf(log, sizeof log, "%s/%s.log", up->log_dir, w->id);
     snprintf(endpoint, sizeof endpoint, "127.0.0.1:%d", up->worker_port);
     snprintf(instance, sizeof instance, "i-%s-%d", w->id, ++w->starts);
     snprintf(threads, sizeof threads, "%lld", (long long)up->o.threads);
+    snprintf(numa, sizeof numa, "%d", numa_node_of(up, w));
     snprintf(grace, sizeof grace, "%g", up->o.term_grace_s);
     snprintf(kv_tokens, sizeof kv_tokens, "%lld", (long long)up->o.kv_tokens);
     snprintf(memory, sizeof memory, "%lld", (long long)up->o.memory_limit);
@@ -115,10 +132,14 @@ static gw_err_t start_worker(struct up *up, struct fleet_worker *w, struct gw_er
                                    key,
                                    "--threads",
                                    threads,
+                                   "--numa-node",
+                                   numa,
                                    "--store",
                                    (char *)up->store,
                                    "--term-grace-s",
                                    grace,
+                                   "--device",
+                                   (char *)up->o.device,
                                    "--isa",
                                    (char *)up->o.isa,
                                    "--kv-tokens",
@@ -129,6 +150,8 @@ static gw_err_t start_worker(struct up *up, struct fleet_worker *w, struct gw_er
                                    (char *)up->o.kv_restore,
                                    "--weights",
                                    (char *)up->o.weights,
+                                   "--kv",
+                                   (char *)up->o.kv,
                                    "--weights-from",
                                    (char *)up->o.weights_from,
                                    NULL};
@@ -151,13 +174,16 @@ static void write_state(struct up *up)
         ", \"controller_pid\": %d, \"worker_endpoint\": \"127.0.0.1:%d\", \"redis_pid\": %d, \"log_dir\": ",
         (int)up->controller.pid, up->worker_port, (int)up->redis.pid);
     gw_json_put_string(&b, up->log_dir, strlen(up->log_dir));
+    if (up->o.sim) gw_buf_printf(&b, ", \"cloud_url\": \"http://127.0.0.1:%d\"", up->cloud.port);
     gw_buf_puts(&b, ", \"workers\": [");
     const char *comma = "";
     for (size_t i = 0; i < up->fleet.len; i++) {
         const struct fleet_worker *w = &up->fleet.workers[i];
         if (w->state == FLEET_FREE) continue;
-        gw_buf_printf(&b, "%s{\"id\": \"%s\", \"pid\": %d, \"state\": \"%s\"}", comma, w->id, (int)w->pid,
+        gw_buf_printf(&b, "%s{\"id\": \"%s\", \"pid\": %d, \"state\": \"%s\"", comma, w->id, (int)w->pid,
                       fleet_state_name(w->state));
+        if (w->group[0]) gw_buf_printf(&b, ", \"group\": \"%s\"", w->group);
+        gw_buf_u8(&b, '}');
         comma = ", ";
     }
     gw_buf_puts(&b, "]}\n");
@@ -179,8 +205,13 @@ static void print_ready(struct up *up)
            "'{\"model\": \"%s\", \"stream\": true, \"messages\": [{\"role\": \"user\", \"content\": \"Tell "
            "me a story about a bird.\"}]}'\n",
            up->o.host, up->port, up->model_name);
-    printf("  be the cloud       kill -9 PID takes a worker away; it is replaced after %g s\n",
-           up->o.replace_after_s);
+    if (up->o.sim)
+        printf("  be the cloud       godwit cloud list | preempt ID | kill ID | supply N …  --listen "
+               "127.0.0.1:%d\n",
+               up->cloud.port);
+    else
+        printf("  be the cloud       kill -9 PID takes a worker away; it is replaced after %g s\n",
+               up->o.replace_after_s);
     for (size_t i = 0; i < up->fleet.len; i++)
         if (up->fleet.workers[i].pid)
             printf("  worker %-12s pid %d\n", up->fleet.workers[i].id, (int)up->fleet.workers[i].pid);
@@ -188,15 +219,21 @@ static void print_ready(struct up *up)
     fflush(stdout);
 }
 
-static void print_changes(struct up *up, const struct fleet *before)
+static const char *words_for(enum fleet_state state)
+{
+    if (state == FLEET_FREE) return "gone";
+    return state == FLEET_LOST ? "lost (frozen or cut off)" : fleet_state_name(state);
+}
+
+static void print_changes(struct up *up)
 {
     for (size_t i = 0; i < up->fleet.len; i++) {
-        const struct fleet_worker *w = &up->fleet.workers[i];
-        if (w->state != FLEET_FREE && (i >= before->len || w->state != before->workers[i].state ||
-                                       strcmp(w->id, before->workers[i].id) != 0))
-            printf("  worker %-12s %s%s\n", w->id, fleet_state_name(w->state),
-                   w->state == FLEET_LOST ? " (frozen or cut off)" : "");
+        const struct fleet_worker *w = &up->fleet.workers[i], *shown = &up->shown.workers[i];
+        bool same = i < up->shown.len && strcmp(w->id, shown->id) == 0;
+        if (same ? w->state != shown->state : w->state != FLEET_FREE)
+            printf("  worker %-12s %s\n", w->id, words_for(w->state));
     }
+    up->shown = up->fleet;
     fflush(stdout);
 }
 
@@ -289,6 +326,13 @@ static void reap_children(struct up *up)
             if (!on_controller_exit(up, how)) return;
             continue;
         }
+        if (up->o.sim && pid == up->cloud.pid) {
+            snprintf(log, sizeof log, "%s/" UP_CLOUD_LOG, up->log_dir);
+            gw_proc_last_line(log, why, sizeof why);
+            up->cloud.pid = 0;
+            give_up(up, "the cloud ended (%s): %s", how, why);
+            return;
+        }
         if (local_redis_on_exit(&up->redis, pid, gw_clock_mono_us(), (int64_t)(up->o.replace_after_s * 1e6)))
             continue;
         struct fleet_worker *w = fleet_on_exit(&up->fleet, pid, gw_clock_mono_us());
@@ -334,11 +378,28 @@ static void start_due_workers(struct up *up)
     pid_t redis = up->redis.pid;
     if (local_redis_tend(&up->redis, gw_clock_mono_us(), &ctx) != GW_OK) give_up(up, "%s", ctx.text);
     up->fleet.changed |= up->redis.pid != redis;
-    while ((w = fleet_next_start(&up->fleet, gw_clock_mono_us()))) {
+    while (!up->o.sim && (w = fleet_next_start(&up->fleet, gw_clock_mono_us()))) {
         if (start_worker(up, w, &ctx) == GW_OK) continue;
         give_up(up, "cannot start worker %s: %s", w->id, ctx.text);
         return;
     }
+}
+
+/* The controller is told where its cloud is, so it begins behind it. False: it does not yet, or cannot. */
+static bool start_late(struct up *up)
+{
+    struct gw_err_ctx ctx = {0};
+    if (up->controller.pid) return true;
+    if (!up_cloud_ready(&up->cloud)) return false;
+    if (start_controller(up, &ctx) != GW_OK) give_up(up, "%s", ctx.text);
+    return up->exit_status == 0;
+}
+
+static void follow_cloud(struct up *up)
+{
+    if (!up->o.sim) return;
+    up_cloud_ask(&up->cloud, up->loop);
+    if (up->cloud.answered) fleet_follow(&up->fleet, up->cloud.seen, up->cloud.seen_len);
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -346,11 +407,12 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct up *up = arg;
-    struct fleet before = up->fleet;
     reap_children(up);
     if (up->exit_status) return;
+    if (!up->port && !start_late(up)) return;
     if (!up->port) look_for_ready(up);
     if (up->port) {
+        follow_cloud(up);
         start_due_workers(up);
         ask_controller(up);
     }
@@ -358,8 +420,9 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         up->announced = true;
         up->fleet.changed = true;
         print_ready(up);
+        up->shown = up->fleet;
     } else if (up->announced) {
-        print_changes(up, &before);
+        print_changes(up);
     }
     if (!up->announced && gw_clock_mono_us() - up->started_us > START_TIMEOUT_S * GW_US_PER_S)
         give_up(up, "not ready after %d s; the logs in %s say more", START_TIMEOUT_S, up->log_dir);
@@ -409,21 +472,19 @@ static void name_model(struct up *up)
     snprintf(up->model_name, sizeof up->model_name, "%s", slash ? slash + 1 : path);
 }
 
-/* Removes what we made in our private directory; keeps the logs if something went wrong. */
+/* Removes what is in our private directory; keeps the logs if something went wrong. */
 static void remove_dir(struct up *up)
 {
-    char path[PATH_BYTES];
-    const char *const files[] = {"cluster-key", "ready.json", LOCAL_REDIS_SOCKET, "controller.log",
-                                 LOCAL_REDIS_LOG};
+    char path[PATH_BYTES + NAME_MAX];
     bool keep_logs = up->own_log_dir && up->exit_status != 0;
-    for (size_t i = 0; i < sizeof files / sizeof *files - (keep_logs ? 2 : 0); i++) {
-        snprintf(path, sizeof path, "%s/%s", up->dir, files[i]);
-        unlink(path);
+    DIR *dir = opendir(up->dir);
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        size_t len = strlen(e->d_name);
+        bool is_log = len > 4 && strcmp(e->d_name + len - 4, ".log") == 0;
+        snprintf(path, sizeof path, "%s/%s", up->dir, e->d_name);
+        if (e->d_name[0] != '.' && !(keep_logs && is_log)) unlink(path);
     }
-    for (size_t i = 0; !keep_logs && up->own_log_dir && i < up->fleet.len; i++) {
-        snprintf(path, sizeof path, "%s/%s.log", up->dir, up->fleet.workers[i].id);
-        unlink(path);
-    }
+    if (dir) closedir(dir);
     if (keep_logs)
         fprintf(stderr, "godwit up: the logs are in %s\n", up->dir);
     else
@@ -434,8 +495,9 @@ static void end_everything(struct up *up)
 {
     pid_t pids[FLEET_MAX + 1];
     size_t len = 0;
-    for (size_t i = 0; i < up->fleet.len; i++) pids[len++] = up->fleet.workers[i].pid;
+    for (size_t i = 0; i < up->fleet.len && !up->o.sim; i++) pids[len++] = up->fleet.workers[i].pid;
     gw_procs_end(pids, len, SIGINT, END_GRACE_MS);
+    gw_procs_end(&up->cloud.pid, 1, SIGINT, CLOUD_GRACE_MS); /* it ends its instances */
     gw_procs_end(&up->controller.pid, 1, SIGTERM, END_GRACE_MS);
     gw_procs_end(&up->redis.pid, 1, SIGTERM, END_GRACE_MS);
     if (up->o.state) unlink(up->o.state);
@@ -462,7 +524,7 @@ static gw_err_t run(struct up *up, struct gw_err_ctx *ctx)
     struct event *sigterm = evsignal_new(up->loop, SIGTERM, on_end_signal, up);
     gw_err_t err = GW_OK;
     if (!sigint || !sigterm || !up->tick) err = gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
-    if (err == GW_OK) err = start_controller(up, ctx);
+    if (err == GW_OK) err = up->o.sim ? up_cloud_start(&up->cloud, ctx) : start_controller(up, ctx);
     if (err == GW_OK) {
         event_add(sigint, NULL);
         event_add(sigterm, NULL);
@@ -470,6 +532,7 @@ static gw_err_t run(struct up *up, struct gw_err_ctx *ctx)
         event_base_dispatch(up->loop);
     }
     if (up->admin) evhttp_connection_free(up->admin);
+    up_cloud_close(&up->cloud);
     if (sigint) event_free(sigint);
     if (sigterm) event_free(sigterm);
     return err;
@@ -489,10 +552,15 @@ static gw_err_t up_start(struct up *up, struct gw_err_ctx *ctx)
     name_model(up);
     up->started_us = gw_clock_mono_us();
     fleet_init(&up->fleet, (int64_t)(up->o.replace_after_s * 1e6));
-    TRY(add_workers(up, ctx));
+    if (!up->o.sim) TRY(add_workers(up, ctx));
     TRY(gw_proc_own_dir(up->bin_dir, ctx));
     TRY(make_dirs(up, ctx));
     TRY(open_store(up, ctx));
+    up->cloud = (struct up_cloud){.bin_dir = up->bin_dir,
+                                  .dir = up->dir,
+                                  .log_dir = up->log_dir,
+                                  .options = &up->o,
+                                  .store = up->store};
     up->loop = event_base_new();
     if (!up->loop) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
     up->tick = event_new(up->loop, -1, EV_PERSIST, on_tick, up);

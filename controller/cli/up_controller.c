@@ -10,6 +10,7 @@
 #include "controller/cli/procs.h"
 
 #define PATH_BYTES (PATH_MAX + 64)
+#define ARGS_MAX   64
 #define SOON_US    (5 * GW_US_PER_S)
 #define DEATHS_MAX 5 /* so often in a row it is killed soon after its start: that is no accident */
 
@@ -29,32 +30,37 @@ gw_err_t up_controller_start(struct up_controller *c, struct gw_err_ctx *ctx)
     snprintf(port, sizeof port, "%lld", (long long)c->port);
     snprintf(admin, sizeof admin, "127.0.0.1:%lld", (long long)c->admin_port);
     snprintf(worker, sizeof worker, "127.0.0.1:%lld", (long long)c->worker_port);
-    char *argv[] = {program,
-                    "--model",
-                    (char *)c->model,
-                    "--weights",
-                    (char *)c->weights,
-                    "--host",
-                    (char *)c->host,
-                    "--port",
-                    port,
-                    "--admin-listen",
-                    admin,
-                    "--worker-listen",
-                    worker,
-                    "--cluster-key-file",
-                    key,
-                    "--ready-file",
-                    ready,
-                    "--journal",
-                    journal,
-                    "--stop-grace-s",
-                    "0",
-                    "--layout",
-                    (char *)c->layout,
-                    c->api_keys ? "--api-keys" : NULL,
-                    (char *)c->api_keys,
-                    NULL};
+    char *argv[ARGS_MAX] = {program,
+                            "--model",
+                            (char *)c->model,
+                            "--weights",
+                            (char *)c->weights,
+                            "--kv",
+                            (char *)c->kv,
+                            "--host",
+                            (char *)c->host,
+                            "--port",
+                            port,
+                            "--admin-listen",
+                            admin,
+                            "--worker-listen",
+                            worker,
+                            "--cluster-key-file",
+                            key,
+                            "--ready-file",
+                            ready,
+                            "--journal",
+                            journal,
+                            "--layout",
+                            (char *)c->layout,
+                            "--stop-grace-s",
+                            "0"};
+    size_t len = 0;
+    while (argv[len]) len++;
+    if (c->api_keys) argv[len++] = "--api-keys";
+    if (c->api_keys) argv[len++] = (char *)c->api_keys;
+    for (const char *const *more = c->more; more && *more && len < ARGS_MAX - 1; more++)
+        argv[len++] = (char *)*more;
     c->started_us = gw_clock_mono_us();
     return gw_proc_start(argv, c->log_path, &c->pid, ctx);
 }

@@ -17,7 +17,8 @@ struct up_controller {
     const char *bin_dir; /* where our sibling programs are */
     const char *dir;     /* up's own: cluster key, ready file, journal */
     const char *log_path;
-    const char *model, *weights, *host, *layout, *api_keys; /* api_keys: NULL = none */
+    const char *model, *weights, *kv, *host, *layout, *api_keys; /* api_keys: NULL = none */
+    const char *const *more;                                     /* flags, NULL ends; NULL: none */
     int64_t port, admin_port, worker_port; /* 0 = any free one; the caller fills in what they have become */
     pid_t pid;                             /* 0: it does not run */
     int deaths;                            /* in a row, soon after a start */

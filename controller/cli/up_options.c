@@ -1,8 +1,11 @@
 #include "controller/cli/up_options.h"
 
+#include <string.h>
 #include <unistd.h>
 
 #include "base/args.h"
+
+#define SUPPLY_MAX 32 /* of `godwit cloud` */
 
 static const struct up_options defaults = {.host = "127.0.0.1",
                                            .workers = 4,
@@ -10,11 +13,19 @@ static const struct up_options defaults = {.host = "127.0.0.1",
                                            .admin_port = 8001,
                                            .replace_after_s = 3,
                                            .term_grace_s = 30,
+                                           .device = "cpu",
                                            .isa = "auto",
                                            .kv_restore = "auto",
                                            .weights = "file",
+                                           .kv = "file",
                                            .weights_from = "auto",
                                            .store = "peers",
+                                           .cloud = "none",
+                                           .zones = "here",
+                                           .cloud_port = 8010,
+                                           .supply = SUPPLY_MAX,
+                                           .spot_usd_h = 0.25,
+                                           .on_demand_usd_h = 1,
                                            .layout = "replicas"};
 
 static int default_threads(int64_t workers)
@@ -27,7 +38,9 @@ static gw_err_t parse_flags(int argc, char **argv, struct up_options *o, bool *h
 {
     const struct gw_flag flags[] = {
         {"model", GW_FLAG_STRING, &o->model, "DIR", "model directory in Hugging Face form", 0, 0},
-        {"workers", GW_FLAG_INT, &o->workers, "N", "CPU workers", 1, 64},
+        {"workers", GW_FLAG_INT, &o->workers, "N", "so many", 1, 64},
+        {"device", GW_FLAG_STRING, &o->device, "DEVICE",
+         "of each worker: cpu; cuda:N, of which several want --memory-limit", 0, 0},
         {"host", GW_FLAG_STRING, &o->host, "ADDR", "address of the HTTP front", 0, 0},
         {"port", GW_FLAG_INT, &o->port, "PORT", "its port, 0 = any free one", 0, 65535},
         {"admin-port", GW_FLAG_INT, &o->admin_port, "PORT", "port of the admin listener, 0 = any free one", 0,
@@ -39,11 +52,11 @@ static gw_err_t parse_flags(int argc, char **argv, struct up_options *o, bool *h
         {"state", GW_FLAG_STRING, &o->state, "FILE", "write a JSON state file once ready and at each change",
          0, 0},
         {"replace-after", GW_FLAG_DOUBLE, &o->replace_after_s, "S",
-         "a lost worker is replaced after so many seconds", 0, 86400},
+         "a lost worker is replaced after so many seconds; sim: a new instance boots for so long", 0, 86400},
         {"threads-per-worker", GW_FLAG_INT, &o->threads, "N", "threads of each worker, 0 = cores / workers",
          0, 256},
-        {"term-grace-s", GW_FLAG_DOUBLE, &o->term_grace_s, "S", "notice that a worker gets by SIGTERM", 0,
-         3600},
+        {"term-grace-s", GW_FLAG_DOUBLE, &o->term_grace_s, "S",
+         "notice that a worker gets by SIGTERM, or sim's cloud gives", 0, 3600},
         {"kv-tokens", GW_FLAG_INT, &o->kv_tokens, "N",
          "KV capacity of each worker in tokens, 0 = its default", 0, 1e9},
         {"memory-limit", GW_FLAG_INT, &o->memory_limit, "BYTES",
@@ -57,8 +70,21 @@ static gw_err_t parse_flags(int argc, char **argv, struct up_options *o, bool *h
          "of each worker: auto, fetch or recompute the KV of requests that ran elsewhere", 0, 0},
         {"weights", GW_FLAG_STRING, &o->weights, "FORMAT", "file: as the model's files have them; int8", 0,
          0},
+        {"kv", GW_FLAG_STRING, &o->kv, "FORMAT", "of KV pages. file: of the same type; int8", 0, 0},
         {"weights-from", GW_FLAG_STRING, &o->weights_from, "HOW", "of each worker: disk, peers, or auto", 0,
          0},
+        {"cloud", GW_FLAG_STRING, &o->cloud, "CLOUD",
+         "sim: workers are instances of a cloud that is played here (`godwit cloud`), spot with a fallback "
+         "on demand, "
+         "and the "
+         "controller sets the sizes of its groups, at least --workers; none: up replaces workers itself",
+         0, 0},
+        {"cloud-port", GW_FLAG_INT, &o->cloud_port, "PORT", "sim: port of its API, 0 = any free one", 0,
+         65535},
+        {"supply", GW_FLAG_INT, &o->supply, "N", "sim: spot instances that there are at most", 0, SUPPLY_MAX},
+        {"zones", GW_FLAG_STRING, &o->zones, "NAME[,...]", "sim: new instances are in these by turns", 0, 0},
+        {"spot-price", GW_FLAG_DOUBLE, &o->spot_usd_h, "USD", "sim: of a spot instance per hour", 1e-6, 1e6},
+        {"on-demand-price", GW_FLAG_DOUBLE, &o->on_demand_usd_h, "USD", "sim: of one on demand", 1e-6, 1e6},
         {"redis", GW_FLAG_BOOL, &o->redis, NULL,
          "start a redis-server as the workers' store of KV pages, instead of their own memory", 0, 0},
         {"store", GW_FLAG_STRING, &o->store, "URL[,...]", "a Redis that is there (godwit-worker --help)", 0,
@@ -82,6 +108,14 @@ gw_err_t up_options_parse(int argc, char **argv, struct up_options *out, bool *h
 {
     struct up_options o = defaults;
     TRY(parse_flags(argc, argv, &o, help, ctx));
+    if (*help) return GW_OK;
+    o.sim = strcmp(o.cloud, "sim") == 0;
+    if (!o.sim && strcmp(o.cloud, "none") != 0)
+        return gw_fail(ctx, GW_ERR_INPUT, "--cloud %.64s: expected sim or none", o.cloud);
+    if (o.sim && strcmp(o.device, "cpu") != 0)
+        return gw_fail(ctx, GW_ERR_INPUT, "--cloud sim: its instances have no --device %.64s", o.device);
+    if (o.sim && o.workers > SUPPLY_MAX)
+        return gw_fail(ctx, GW_ERR_INPUT, "--cloud sim: at most %d --workers", SUPPLY_MAX);
     if (o.threads == 0) o.threads = default_threads(o.workers);
     *out = o;
     return GW_OK;

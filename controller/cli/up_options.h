@@ -11,11 +11,17 @@
 
 struct up_options {
     const char *model, *host, *state, *log_dir, *worker_connect, *isa, *api_keys, *layout, *kv_restore,
-        *weights, *weights_from; /* format; source */
+        *weights, *weights_from, *kv; /* format; source; format of KV pages */
     int64_t workers, port, admin_port, worker_port, threads, kv_tokens, memory_limit;
     double replace_after_s, term_grace_s;
+    const char *device; /* of each worker */
     const char *store;
     bool redis;
+    const char *cloud; /* "sim": groups of a played cloud, whose sizes the controller sets; "none" */
+    bool sim;          /* it is "sim" */
+    const char *zones;
+    int64_t cloud_port, supply;
+    double spot_usd_h, on_demand_usd_h;
 };
 
 /* *help: the text was printed. */

@@ -132,6 +132,7 @@ void gw_core_step(struct gw_core *core, int64_t now_us, const struct gw_event *e
     }
     if (reviewed) core_moves_rearm(core);
     core_stores_say(core);
+    core_zones_say(core);
     core_plan_say(core);
 }
 

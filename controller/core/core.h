@@ -34,6 +34,8 @@
  *              instance
  *     -        HELLO, announced instance   DOOMED    comes UP, then NOTICE with the deadline known
  *     UP       any frame in time           UP        the silence deadline moves
+ *     UP       RESYNC                      UP        the QUEUED requests that it names go to the pipeline that it leads, if
+ *                                                    that takes them; they wait while it is FORMING of cells that it holds
  *     UP       NOTICE(deadline)            DOOMED    the pipeline that it prepares is DEAD; the one that it
  *                                                    serves is doomed; a plan is wanted
  *     UP       NOTICE(REBALANCE)           UP        a recommendation dooms nobody: remembered (by instance for a day),
@@ -419,6 +421,8 @@ const struct gw_action *gw_core_actions(const struct gw_core *core, size_t *coun
 /* When the next GW_EV_TICK is due; INT64_MAX = nothing is pending. */
 int64_t gw_core_next_deadline_us(const struct gw_core *core);
 
+#define GW_CORE_FAR_S 60.0 /* what costs by the gigabyte is looked at by the minute */
+
 /* For admin and metrics: plain numbers, copied out. */
 struct gw_core_stats {
     uint32_t workers_up, workers_doomed, queued, running;
@@ -427,6 +431,9 @@ struct gw_core_stats {
     uint64_t warms, warmed;                        /* WARMs sent, WARMEDs that came in time */
     struct gw_kv_origin kv;                        /* of attempts that were resubmitted or had holders */
     uint64_t weight_disk_bytes, weight_peer_bytes; /* that workers have loaded, as their heartbeats say */
+    struct gw_traffic_bytes traffic;               /* the same, that they have exchanged */
+    double
+        far_bytes_s; /* of it, between zones: over GW_CORE_FAR_S, the later the more, as of the last heartbeat */
 };
 void gw_core_stats(const struct gw_core *core, struct gw_core_stats *out);
 

@@ -41,7 +41,9 @@
 #define CORE_PROFILE_NONE   0 /* a request that no pipeline has generated for */
 #define CORE_PROTO_PIPELINE 2 /* the first protocol whose workers can be one rank of several */
 #define CORE_PROTO_KV       3 /* the first protocol whose workers serve and fetch pages */
+#define CORE_PROTO_ZONES    5 /* the first one whose workers are told zones, and tell of bytes between them */
 #define CORE_PROTO_CELLS    4 /* the first one whose workers give and fetch weights */
+#define CORE_PROTO_RESYNC   6 /* the first one whose workers say what they ran before */
 #define CORE_FALLEN_MAX     4 /* pipelines that break at once: one partition of the fleet breaks about so many */
 #define CORE_PAST_MAX                                                                                        \
     32 /* pipelines that have ended and whose ranks are still known: 33 KiB; layouts change rarely */
@@ -93,6 +95,7 @@ struct core_request {
     uint32_t prefill_tokens;        /* what it adds to pipeline->prefill_tokens */
     int64_t wait_until_us;          /* QUEUED: fails then */
     uint64_t left;                  /* generation of the pipeline that it was on before; 0 = none */
+    uint64_t home;                  /* link of the worker that ran it in an earlier session; 0 = not known */
     struct core_warm warm;
     struct core_holder *holders; /* [holders_len <= GW_WIRE_HOLDERS_MAX], the last pipeline's first */
     uint8_t holders_len;
@@ -122,6 +125,8 @@ struct core_worker {
     uint64_t epoch;                 /* of the last plan that places it */
     struct gw_cell_rect holds;      /* cells that it has, as far as we know */
     uint64_t stores_version;        /* of the list that it was told last; 0: the empty one */
+    uint64_t zone_number;           /* the how manyth to come; grows */
+    uint64_t zones_told;            /* up to that number of others */
     struct gw_msg_heartbeat last;
 };
 
@@ -246,6 +251,10 @@ struct gw_core {
     uint64_t stores_version; /* grows with each change of it */
     bool stores_due;         /* this step ends with a look at it */
 
+    int64_t far_us;        /* when stats.far_bytes_s was reckoned last */
+    uint64_t zone_numbers; /* the last one given */
+    bool zones_due;        /* this step ends with telling them */
+
     struct core_notice notices[CORE_NOTICES_MAX];
     struct core_affinity affinity[CORE_AFFINITY_CAP];
     struct core_past past[CORE_PAST_MAX]; /* a ring */
@@ -369,11 +378,16 @@ void core_apart_late(struct gw_core *core, int64_t now_us, const struct core_wor
 
 /* STORES to those who have not been told, if workers came, went or changed. */
 void core_stores_say(struct gw_core *core);
+/* core_zones.c */
+void core_zones_enter(struct gw_core *core, struct core_worker *w);
+void core_zones_say(struct gw_core *core);
 
 /* ---- core_restore.c ---- */
 
 void core_on_restore(struct gw_core *core, int64_t now_us, struct gw_request *request,
                      const struct gw_core_restored *branches, const char *profile);
+/* w ran these in an earlier session: those that wait go back there if they may. */
+void core_on_resync(struct gw_core *core, const struct core_worker *w, const struct gw_msg_resync *m);
 
 /* ---- core_tokens.c ---- */
 

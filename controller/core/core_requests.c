@@ -56,6 +56,7 @@ void core_request_attach(struct core_request *r, struct core_pipeline *p)
     r->pipeline = p;
     r->state = CORE_RUNNING;
     r->attempt++;
+    r->home = 0;
     r->started = r->has_origin = false;
     r->prefill_tokens = r->request->prompt_len + core_request_committed(r);
     p->branches += r->open;

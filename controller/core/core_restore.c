@@ -8,7 +8,11 @@
  * BEHAVIOR: such a request is one that has lost its pipeline without anyone to blame. It waits in the queue of those that
  * are served first, for a worker of the profile that its records were computed with, and goes on from its logs. Under an
  * exact profile what the journal had not yet is generated again bit for bit; of other profiles the front has sent
- * nothing that is not in the logs. */
+ * nothing that is not in the logs.
+ *
+ * The worker that ran it has its pages still, and says so when it registers (RESYNC): the request goes back to that worker, if
+ * it leads a pipeline that may take it. The same helps one whose worker lost this controller for a moment. It is a hint: whoever
+ * names what it does not have computes it. */
 
 static gw_err_t fill_log(struct core_log *log, const struct gw_core_restored *branch,
                          const struct gw_sampling *s)
@@ -64,6 +68,14 @@ void core_on_restore(struct gw_core *core, int64_t now_us, struct gw_request *re
     r->wait_until_us = now_us + core->config.max_queue_wait_us;
     core_list_push(&core->retry[r->profile], r);
     core->dispatch_due = true;
+}
+
+void core_on_resync(struct gw_core *core, const struct core_worker *w, const struct gw_msg_resync *m)
+{
+    for (uint32_t i = 0; i < m->count; i++) {
+        struct core_request *r = gw_id_map_get(&core->requests, m->requests[i]);
+        if (r && !r->pipeline) r->home = w->link;
+    }
 }
 
 void gw_core_each_request(const struct gw_core *core,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "migrate/plan.h"
 
 /* BACKGROUND: a pipeline keeps KV of prompts that it has served (prefix cache). A request whose prompt begins
  * like an earlier one is cheap there and dear elsewhere.
@@ -116,13 +117,36 @@ static struct core_pipeline *least_loaded(const struct gw_core *core, const stru
     return best;
 }
 
+/* The worker that ran r in an earlier session, or NULL. */
+static const struct core_worker *home_of(const struct gw_core *core, const struct core_request *r)
+{
+    return r->home ? gw_id_map_get(&core->links, r->home) : NULL;
+}
+
+/* The pipeline that it leads now, or NULL. */
+static struct core_pipeline *home_pipeline(const struct gw_core *core, const struct core_request *r)
+{
+    const struct core_worker *w = home_of(core, r);
+    return w && w->serving && core_leader(w->serving) == w ? w->serving : NULL;
+}
+
+/* It is alone in a pipeline that has all that it needs, but has not said so yet: it is a matter of milliseconds. */
+static bool awaits_home(const struct gw_core *core, const struct core_request *r)
+{
+    const struct core_worker *w = home_of(core, r);
+    const struct core_pipeline *p = w && !w->serving ? w->prepared : NULL;
+    return p && p->ranks_len == 1 && gw_rect_equal(p->ranks[0].cells, w->holds);
+}
+
 static struct core_pipeline *pick(struct gw_core *core, const struct core_request *r, const uint64_t *hashes,
                                   uint32_t count)
 {
     struct core_pipeline *least = least_loaded(core, r);
     struct core_pipeline *warm = core_warm_target(core, r);
     struct core_pipeline *affine = affine_pipeline(core, hashes, count);
+    struct core_pipeline *home = home_pipeline(core, r);
     if (warm && eligible(core, r, warm) && fits(r, warm)) return warm;
+    if (home && eligible(core, r, home) && fits(r, home)) return home;
     if (!least || !affine || !eligible(core, r, affine)) return least;
     if (fits(r, affine) < fits(r, least)) return least;
     return weighed_load(affine) <= AFFINITY_FACTOR * weighed_load(least) + AFFINITY_SLACK ? affine : least;
@@ -173,7 +197,7 @@ static void dispatch_list(struct gw_core *core, struct core_list *list)
     while (list->first) {
         uint32_t count = prefix_hashes(list->first->request, hashes);
         struct core_pipeline *p = pick(core, list->first, hashes, count);
-        if (!p) return;
+        if (!p || awaits_home(core, list->first)) return;
         name_prefix_holders(core, list->first, hashes, count, p);
         remember(core, hashes, count, p);
         assign(core, list->first, p);

@@ -1,6 +1,7 @@
 #include "controller/core/core_internal.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +35,7 @@ static enum gw_refuse_code judge(struct gw_core *core, const struct gw_msg_hello
     const struct core_worker *same = worker_named(core, h->worker);
     *text = "no common protocol version";
     if (h->proto < GW_WIRE_PROTO_MIN || h->proto > GW_WIRE_PROTO) return GW_REFUSE_PROTO;
-    *text = "this cluster serves another model, or the same with --weights of another format";
+    *text = "this cluster serves another model, or the same with --weights or --kv of another format";
     if (memcmp(h->fingerprint, c->fingerprint, sizeof c->fingerprint) != 0) return GW_REFUSE_MODEL;
     *text = "unknown numerics profile, or wrong digest for it";
     if (c->digest_ok && !c->digest_ok(h->profile, h->digest)) return GW_REFUSE_DIGEST;
@@ -149,6 +150,7 @@ static gw_err_t worker_enter(struct gw_core *core, uint64_t link, const struct g
     w->hello = *h;
     w->profile = core_profile_number(core, h->profile);
     w->holds = h->holds;
+    core_zones_enter(core, w);
     *out = w;
     if (h->proto >= CORE_PROTO_PIPELINE) return GW_OK;
     gw_err_t err = serve_alone(core, w);
@@ -257,6 +259,13 @@ static bool about_pipeline(enum gw_msg_type type)
            type == GW_MSG_BROKEN || type == GW_MSG_WARMED || type == GW_MSG_ORIGIN;
 }
 
+/* The first protocol that has a message; 1 for those of all. */
+static uint16_t proto_of(enum gw_msg_type type)
+{
+    if (type == GW_MSG_RESYNC) return CORE_PROTO_RESYNC;
+    return type == GW_MSG_WARMED || type == GW_MSG_ORIGIN ? CORE_PROTO_KV : 1;
+}
+
 /* Are msg's fences those of w? *p: the pipeline that it is about, if it must be about one. */
 static bool fences_good(const struct gw_core *core, const struct core_worker *w, const struct gw_msg *msg,
                         struct core_pipeline **p)
@@ -308,10 +317,28 @@ static uint64_t growth(uint64_t before, uint64_t now)
     return now > before ? now - before : 0;
 }
 
-static void on_heartbeat(struct gw_core *core, struct core_worker *w, const struct gw_msg_heartbeat *h)
+/* rate(t) = Σ bytes · exp(-(t - when they were told) / GW_CORE_FAR_S) / GW_CORE_FAR_S */
+static void count_traffic(struct gw_core *core, int64_t now_us, const struct gw_traffic_bytes *before,
+                          const struct gw_traffic_bytes *now)
+{
+    uint64_t far = 0;
+    for (int k = 0; k < GW_TRAFFIC_KINDS; k++) {
+        core->stats.traffic.near[k] += growth(before->near[k], now->near[k]);
+        core->stats.traffic.far[k] += growth(before->far[k], now->far[k]);
+        far += growth(before->far[k], now->far[k]);
+    }
+    double past_s = (double)(now_us - core->far_us) / (double)GW_US_PER_S;
+    core->stats.far_bytes_s =
+        core->stats.far_bytes_s * exp(-past_s / GW_CORE_FAR_S) + (double)far / GW_CORE_FAR_S;
+    core->far_us = now_us;
+}
+
+static void on_heartbeat(struct gw_core *core, int64_t now_us, struct core_worker *w,
+                         const struct gw_msg_heartbeat *h)
 {
     core->stats.weight_disk_bytes += growth(w->last.weight_disk_bytes, h->weight_disk_bytes);
     core->stats.weight_peer_bytes += growth(w->last.weight_peer_bytes, h->weight_peer_bytes);
+    count_traffic(core, now_us, &w->last.traffic, &h->traffic);
     w->last = *h;
 }
 
@@ -329,8 +356,7 @@ void core_on_msg(struct gw_core *core, int64_t now_us, uint64_t link, const stru
             core_apart_late(core, now_us, w, msg);
         return;
     }
-    bool of_kv = msg->type == GW_MSG_WARMED || msg->type == GW_MSG_ORIGIN;
-    if (of_kv && w->hello.proto < CORE_PROTO_KV) {
+    if (w->hello.proto < proto_of(msg->type)) {
         core_worker_lost(core, w, now_us, NOT_OF_ITS_PROTOCOL, true);
         return;
     }
@@ -342,7 +368,8 @@ void core_on_msg(struct gw_core *core, int64_t now_us, uint64_t link, const stru
     case GW_MSG_READY:
     case GW_MSG_BROKEN: on_rank_msg(core, w, p, now_us, msg); break;
     case GW_MSG_WARMED: on_warmed(core, w, p, now_us, &msg->warmed); break;
-    case GW_MSG_HEARTBEAT: on_heartbeat(core, w, &msg->heartbeat); break;
+    case GW_MSG_RESYNC: core_on_resync(core, w, &msg->resync); break;
+    case GW_MSG_HEARTBEAT: on_heartbeat(core, now_us, w, &msg->heartbeat); break;
     case GW_MSG_NOTICE: core_on_worker_notice(core, w, now_us, &msg->notice); break;
     case GW_MSG_GOODBYE: on_goodbye(core, w, now_us, &msg->goodbye); break;
     default: core_worker_lost(core, w, now_us, "sent what only a controller sends", true); break;

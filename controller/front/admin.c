@@ -156,9 +156,23 @@ void gw_front_handle_workers(void *arg, struct gw_http_conn *conn, const char *r
     gw_front_respond_json(conn, 200, &b);
 }
 
+static void put_instances(struct gw_buf *b, const struct gw_capacity_view_group *g)
+{
+    gw_buf_puts(b, "\"instances\":[");
+    for (size_t i = 0; i < g->instances_len; i++) {
+        const struct gw_capacity_view_instance *in = &g->instances[i];
+        gw_buf_puts(b, i ? ",{" : "{");
+        put_string(b, "instance", in->id);
+        put_string(b, "zone", in->zone);
+        gw_buf_printf(b, "\"pending\":%s,\"usd_h\":%.6f}", in->pending ? "true" : "false", in->usd_h);
+    }
+    gw_buf_puts(b, "],");
+}
+
 static void put_group(struct gw_buf *b, const char *name, const struct gw_capacity_view_group *g)
 {
     gw_buf_printf(b, "\"%s\":{", name);
+    put_instances(b, g);
     put_string(b, "group", g->name);
     gw_buf_printf(b,
                   "\"seen\":%s,\"min\":%u,\"max\":%u,\"target\":%u,\"desired\":%u,\"running\":%u,\"live\":%u,"
@@ -195,6 +209,21 @@ static void put_clouds(const struct gw_front *f, struct gw_buf *b)
                       (unsigned long long)q->completed);
 }
 
+static void put_traffic(const struct gw_front *f, const struct gw_core_stats *s, struct gw_buf *b)
+{
+    static const char *const kinds[GW_TRAFFIC_KINDS] = {"steps", "pages", "stores", "weights"};
+    uint64_t far = 0;
+    gw_buf_puts(b, "\"worker_bytes\":{");
+    for (int k = 0; k < GW_TRAFFIC_KINDS; k++) {
+        gw_buf_printf(b, "\"%s\":{\"same_zone\":%llu,\"other_zone\":%llu},", kinds[k],
+                      (unsigned long long)s->traffic.near[k], (unsigned long long)s->traffic.far[k]);
+        far += s->traffic.far[k];
+    }
+    gw_buf_printf(b, "\"other_zone_usd\":%.9g,\"other_zone_usd_h\":%.9g},",
+                  (double)far * 1e-9 * f->config.egress_usd_gb,
+                  s->far_bytes_s * 3600 * 1e-9 * f->config.egress_usd_gb);
+}
+
 void gw_front_handle_stats(void *arg, struct gw_http_conn *conn, const char *rest)
 {
     const struct gw_front *f = arg;
@@ -219,6 +248,7 @@ void gw_front_handle_stats(void *arg, struct gw_http_conn *conn, const char *res
                   (unsigned long long)s.warms, (unsigned long long)s.warmed, (unsigned long long)s.kv.cached,
                   (unsigned long long)s.kv.moved, (unsigned long long)s.kv.stored,
                   (unsigned long long)gw_kv_recomputed(&s.kv));
+    put_traffic(f, &s, &b);
     put_clouds(f, &b);
     gw_buf_printf(&b, "\"connections\":%d,\"requests\":%d}", gw_http_server_connections(f->api),
                   f->completions_len);
@@ -240,6 +270,7 @@ void gw_front_handle_metrics(void *arg, struct gw_http_conn *conn, const char *r
 {
     const struct gw_front *f = arg;
     struct gw_metrics_now now = {.model = f->model.name,
+                                 .egress_usd_gb = f->config.egress_usd_gb,
                                  .connections = gw_http_server_connections(f->api),
                                  .requests = f->completions_len,
                                  .streams_held = f->held_len};

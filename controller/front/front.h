@@ -73,6 +73,7 @@ struct gw_front_config {
     uint32_t vocab, context;         /* of the model; vocab 0 = the tokenizer's */
     const char *api_keys_file;       /* NULL = everyone may */
     const char *admin_token_file;    /* NULL = everyone who reaches the listener may */
+    double egress_usd_gb;            /* price of 10^9 bytes between zones; 0 */
     uint32_t max_connections;        /* 4096; more get 503 */
     size_t max_head_bytes;           /* 32 KiB */
     size_t max_target_bytes;         /* 8 KiB */

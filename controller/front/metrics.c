@@ -203,6 +203,27 @@ static void put_streams(const struct writer *w, const struct gw_metrics *m, cons
     put_one(w, "godwit:journal_failing", "gauge", "1 while the last batch is not durable.", j->failing);
 }
 
+static void put_traffic(const struct writer *w, const struct gw_metrics_now *now)
+{
+    static const char *const kinds[GW_TRAFFIC_KINDS] = {"steps", "pages", "stores", "weights"};
+    const struct gw_traffic_bytes *t = &now->core.traffic;
+    double far = 0, usd_b = now->egress_usd_gb * 1e-9;
+    char label[64];
+    put_about(w, "godwit:worker_bytes_total", "counter",
+              "Bytes between workers, by what for, and whether within a zone or between two.");
+    for (int k = 0; k < GW_TRAFFIC_KINDS; k++) {
+        snprintf(label, sizeof label, "for=\"%s\",zone=\"same\"", kinds[k]);
+        put_sample(w, "godwit:worker_bytes_total", label, (double)t->near[k]);
+        snprintf(label, sizeof label, "for=\"%s\",zone=\"other\"", kinds[k]);
+        put_sample(w, "godwit:worker_bytes_total", label, (double)t->far[k]);
+        far += (double)t->far[k];
+    }
+    put_one(w, "godwit:egress_usd_total", "counter", "What those between zones cost, at --egress-usd-gb.",
+            far * usd_b);
+    put_one(w, "godwit:egress_usd_per_hour", "gauge", "The same, at the last minute's rate.",
+            now->core.far_bytes_s * 3600 * usd_b);
+}
+
 static void put_group(const struct writer *w, const struct gw_capacity_view_group *g, const char *label)
 {
     const struct {
@@ -255,6 +276,7 @@ void gw_metrics_put(const struct gw_metrics *m, const struct gw_metrics_now *now
     put_godwit(&w, m, now);
     put_layout(&w, m, now);
     put_streams(&w, m, now);
+    put_traffic(&w, now);
     put_capacity(&w, &now->capacity);
     put_queue(&w, &now->capacity.queue);
 }

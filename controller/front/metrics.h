@@ -48,6 +48,7 @@ struct gw_metrics_now {
     struct gw_metrics_journal journal;          /* zeros without one */
     uint64_t epoch, plans, plans_us;            /* of layouts */
     uint64_t turned_away;                       /* dialers of the worker port */
+    double egress_usd_gb;                       /* price of 10^9 bytes between zones */
     struct gw_capacity_view capacity;           /* of the cloud's groups */
     uint32_t forming, ready, serving, draining; /* pipelines */
     uint64_t kv_used_tokens, kv_total_tokens, preemptions, prefix_hit_tokens, prefix_query_tokens;

@@ -50,12 +50,13 @@ static void add_need(const struct shaping *s, const struct gw_layout_rank *r, bo
 {
     const struct gw_plan_model *m = s->in->model;
     const struct gw_plan_load *l = s->in->load;
-    /* a rectangle of such a stage; all its layers are equal */
+    /* a rectangle of such a stage; its layers count as all the model's do in the mean */
     uint32_t g0 = first ? 0 : last ? m->groups - 1 : 1, g1 = last ? m->groups : g0 + 1;
     struct gw_cell_rect c = {(uint16_t)g0, (uint16_t)g1, r->cells.s0, r->cells.s1};
     double layers = gw_plan_layers(m, g0, g1), speed = speed_of(s, r->device, by);
     double tables = first || last ? (double)gw_plan_table_bytes(m, c) : 0;
-    double layer = ((double)gw_plan_weight_bytes(m, c) - tables) / layers;
+    struct gw_cell_rect all = {0, (uint16_t)m->groups, r->cells.s0, r->cells.s1};
+    double layer = (double)(gw_plan_weight_bytes(m, all) - gw_plan_table_bytes(m, all)) / m->layers;
     double kv = (double)gw_plan_kv_token_bytes(m, c) / layers * (l->prompt_p99 + l->output_p99);
     double room = (double)shaping_type(s, r->device)->memory_bytes * (1 - s->headroom) - tables;
     double fit = room > 0 ? floor(room / (layer + kv)) : 0; /* layers */
