@@ -100,7 +100,13 @@ def show(name, seconds, tests, output):
     print(f"{'FAIL' if failed else 'ok  '} {name}: {count(tests, 'passed')} passed, {failed} failed, "
           f"{count(tests, 'skipped')} skipped ({seconds:.1f} s)", flush=True)
     if failed:
-        print("    " + "\n    ".join(output.splitlines()[-OUTPUT_LINES_MAX:]), flush=True)
+        print("    " + "\n    ".join(ends_of(output.splitlines())), flush=True)
+
+
+def ends_of(lines):
+    """The first lines, where the seed and the failure stand, and the last ones: a sanitizer's report may be long."""
+    half, left_out = OUTPUT_LINES_MAX // 2, len(lines) - OUTPUT_LINES_MAX
+    return lines if left_out <= 0 else [*lines[:half], f"... {left_out} lines ...", *lines[-half:]]
 
 
 def run_all(args):

@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "tests/bench/bench_measure.h"
 #include "tests/lib/coll_fixture.h"
 
 #define SHARES      8
@@ -33,15 +34,9 @@ static double now_us(void)
     return (double)t.tv_sec * 1e6 + (double)t.tv_nsec * 1e-3;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static double quantile(double *values, size_t len, double q)
 {
-    qsort(values, len, sizeof *values, by_value);
+    qsort(values, len, sizeof *values, bench_by_value);
     return values[(size_t)((double)(len - 1) * q)];
 }
 

@@ -5,26 +5,22 @@
  * both with as many threads as the product has; lines `probe` say them. A round measures probes and all variants, one
  * after the other, so that what else the machine does falls on all of them; figures are medians over rounds. A run
  * takes a minute or two. */
-#include <immintrin.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
+#include "tests/bench/bench_probe.h"
 #include "base/rng.h"
 #include "kernels/convert.h"
-#include "kernels/cpu/device.h"
 #include "kernels/op.h"
 
-#define N         8192u
-#define K         2048u
-#define M_MAX     512u
-#define PIECES    8u
-#define PROBE_FMA 2000000
-#define SLICE     (1u << 20) /* bytes that one item of the read probe sums */
-#define ROUNDS    7
-#define SLOT_US   30000 /* time over which one figure of a round is averaged */
-#define VARIANTS  3
+#define N        8192u
+#define K        2048u
+#define M_MAX    512u
+#define PIECES   8u
+#define ROUNDS   7
+#define SLOT_US  30000 /* time over which one figure of a round is averaged */
+#define VARIANTS 3
 
 struct bench {
     struct gw_device *dev;
@@ -33,55 +29,13 @@ struct bench {
     size_t weight_bytes; /* of the profile's N x K */
 };
 
-__attribute__((target("avx512f"))) static void fma_avx512(const void *arg, void *scratch, size_t first,
-                                                          size_t last)
-{
-    (void)arg;
-    __m512 acc[12];
-    const __m512 x = _mm512_set1_ps(0.999f);
-    for (int i = 0; i < 12; i++) acc[i] = _mm512_set1_ps((float)i);
-    for (size_t item = first; item < last; item++)
-        for (int i = 0; i < PROBE_FMA / 12; i++)
-#pragma GCC unroll 12
-            for (int j = 0; j < 12; j++) acc[j] = _mm512_fmadd_ps(acc[j], x, x);
-    for (int i = 0; i < 12; i++) _mm512_storeu_ps((float *)scratch + 16 * i, acc[i]);
-}
-
-__attribute__((target("avx2,fma"))) static void fma_avx2(const void *arg, void *scratch, size_t first,
-                                                         size_t last)
-{
-    (void)arg;
-    __m256 acc[12];
-    const __m256 x = _mm256_set1_ps(0.999f);
-    for (int i = 0; i < 12; i++) acc[i] = _mm256_set1_ps((float)i);
-    for (size_t item = first; item < last; item++)
-        for (int i = 0; i < PROBE_FMA / 12; i++)
-#pragma GCC unroll 12
-            for (int j = 0; j < 12; j++) acc[j] = _mm256_fmadd_ps(acc[j], x, x);
-    for (int i = 0; i < 12; i++) _mm256_storeu_ps((float *)scratch + 8 * i, acc[i]);
-}
-
-__attribute__((target("avx2"))) static void read_items(const void *arg, void *scratch, size_t first,
-                                                       size_t last)
-{
-    const struct bench *b = arg;
-    __m256i acc[8];
-    for (int i = 0; i < 8; i++) acc[i] = _mm256_setzero_si256();
-    const uint8_t *from = b->memory + first * SLICE;
-    for (size_t at = 0; at < (last - first) * SLICE; at += 256)
-#pragma GCC unroll 8
-        for (int j = 0; j < 8; j++)
-            acc[j] =
-                _mm256_xor_si256(acc[j], _mm256_loadu_si256((const __m256i_u *)(from + at + 32 * (size_t)j)));
-    for (int i = 0; i < 8; i++) _mm256_storeu_si256((__m256i_u *)((uint8_t *)scratch + 32 * i), acc[i]);
-}
-
 static const struct {
     enum gw_isa isa;
     gw_work_fn *fma;
     double flops; /* of one fma */
-} isas[VARIANTS] = {
-    {GW_ISA_AVX512BF16, fma_avx512, 32}, {GW_ISA_AVX512, fma_avx512, 32}, {GW_ISA_AVX2, fma_avx2, 16}};
+} isas[VARIANTS] = {{GW_ISA_AVX512BF16, bench_probe_fma512, BENCH_PROBE_WIDE},
+                    {GW_ISA_AVX512, bench_probe_fma512, BENCH_PROBE_WIDE},
+                    {GW_ISA_AVX2, bench_probe_fma256, BENCH_PROBE_HALF}};
 
 /* What one figure is taken of: a probe (fn) or a product. */
 struct slot {
@@ -104,7 +58,7 @@ static double slot_rate(struct bench *b, const struct slot *s)
     int calls = 0;
     do {
         if (s->fn)
-            gw_device_parallel(b->dev, s->fn, b, s->items, 1e6);
+            gw_device_parallel(b->dev, s->fn, b->memory, s->items, 1e6);
         else
             s->ops->matmul(b->dev, s->y, N, s->x, K, s->w, s->y_at, s->count, s->m);
         calls++;
@@ -113,35 +67,29 @@ static double slot_rate(struct bench *b, const struct slot *s)
     return s->work * calls / ((double)(now - start) * 1e-6);
 }
 
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static void run_rounds(struct bench *b, struct slot *slots, int len)
 {
     for (int r = 0; r < ROUNDS; r++)
         for (int i = 0; i < len; i++) slots[i].rates[r] = slot_rate(b, &slots[i]);
-    for (int i = 0; i < len; i++) qsort(slots[i].rates, ROUNDS, sizeof slots[i].rates[0], compare);
 }
 
-static double median(const struct slot *s)
+static double median(struct slot *s)
 {
-    return s->rates[ROUNDS / 2];
+    return bench_median(s->rates, ROUNDS);
 }
 
 static struct slot probe_read(const struct bench *b)
 {
-    return (struct slot){
-        .fn = read_items, .items = b->weight_bytes / SLICE, .work = (double)b->weight_bytes * 1e-9};
+    return (struct slot){.fn = bench_probe_read,
+                         .items = b->weight_bytes / BENCH_PROBE_SLICE,
+                         .work = (double)b->weight_bytes * 1e-9};
 }
 
 static struct slot probe_peak(const struct bench *b, int isa)
 {
     return (struct slot){.fn = isas[isa].fma,
                          .items = (size_t)b->threads,
-                         .work = b->threads * isas[isa].flops * PROBE_FMA * 1e-9};
+                         .work = b->threads * isas[isa].flops * BENCH_PROBE_OPS * 1e-9};
 }
 
 /* One product by all variants of the profile, each after the peak of its instruction set. */

@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "tests/bench/bench_measure.h"
 #include "base/rng.h"
 #include "kernels/convert.h"
 #include "tests/lib/ground.h"
@@ -189,23 +190,11 @@ static void precopy(struct stage *s, struct gw_member *from, struct gw_member *t
 
 /* ---- a move ---- */
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *values, uint32_t len)
-{
-    qsort(values, len, sizeof *values, by_value);
-    return values[len / 2];
-}
-
 static double step_ms(const struct stage *s, uint32_t first, uint32_t last)
 {
     double steps[TOKENS];
     for (uint32_t i = first; i < last; i++) steps[i - first] = (double)(s->at_us[i + 1] - s->at_us[i]) / 1e3;
-    return median(steps, last - first);
+    return bench_median(steps, last - first);
 }
 
 /* Milliseconds that the move adds to the gap between two tokens; *step: what a step takes. */
@@ -237,8 +226,8 @@ static double measure(struct stage *s, enum way way, uint32_t rounds, double *st
     double gaps[ROUNDS_MAX], steps[ROUNDS_MAX];
     s->new_one.host.never_fetch = way == RECOMPUTE;
     for (uint32_t r = 0; r < rounds; r++) gaps[r] = run_move(s, way, &steps[r]);
-    *step = median(steps, rounds);
-    return median(gaps, rounds);
+    *step = bench_median(steps, rounds);
+    return bench_median(gaps, rounds);
 }
 
 static void bench_context(struct stage *s, uint32_t tokens, uint32_t rounds)

@@ -10,6 +10,7 @@ context the prompt is computed once; then the stream goes on from worker to work
     recompute  announced; the new worker computes everything again
     reshape    no worker goes: the two that are one pipeline change from tensor to pipeline parallelism and back, and all
                pages flow at the cutover
+    upgrade    the controller's successor takes its place (--handover): the worker that has all pages is told to begin anew
 
 Added gap = the gap around the move less the median gap between tokens before it. Prints a `bench` line each (the reference
 is that median), and with --out a JSON file that tests/bench/chart_moves.py draws.
@@ -34,7 +35,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import client  # noqa: E402
 from cluster import MODEL, program  # noqa: E402
 
-WAYS = ["precopy", "peer", "store", "recompute", "reshape"]
+WAYS = ["precopy", "peer", "store", "recompute", "reshape", "upgrade"]
 SHAPES = ["tp2", "pp2"]
 TOKENS = 900  # of a stream: more than it will make
 BEFORE = 24  # tokens before its worker goes
@@ -82,19 +83,23 @@ class Bench:
         self.workers, self.count, self.redis = {}, 0, None
         if way == "store":
             self.start_redis()
-        self.run(
-            "controller", "godwit-controller", "--model", self.model, "--port", self.port,
-            "--admin-listen", f"127.0.0.1:{self.admin}", "--worker-listen", f"127.0.0.1:{self.links}",
-            "--cluster-key-file", self.key, "--layout", SHAPES[0] if way == "reshape" else "replicas", "--journal", "none",
-            "--warm-timeout", 60 if way == "precopy" else 0,
-        )  # fmt: skip
+        self.controller = self.start_controller()
         self.wait(self.listens, "the controller listens")
         self.http = stack.enter_context(client.Client("127.0.0.1", self.port))
         self.name = client.call("127.0.0.1", self.port, "GET", "/v1/models")[2]["data"][0]["id"]
 
+    def start_controller(self):
+        successor = ["--handover", os.path.join(self.work, "handover.sock")] if self.way == "upgrade" else []
+        return self.run(
+            "controller", "godwit-controller", "--model", self.model, "--port", self.port,
+            "--admin-listen", f"127.0.0.1:{self.admin}", "--worker-listen", f"127.0.0.1:{self.links}",
+            "--cluster-key-file", self.key, "--layout", SHAPES[0] if self.way == "reshape" else "replicas", "--journal", "none",
+            "--warm-timeout", 60 if self.way == "precopy" else 0, *successor,
+        )  # fmt: skip
+
     def start_redis(self):
         self.redis = os.path.join(self.work, "redis.sock")
-        self.process("redis", ["redis-server", "--port", "0", "--unixsocket", self.redis, "--save", "", "--appendonly", "no"])
+        self.redis_pid = self.process("redis", ["redis-server", "--port", "0", "--unixsocket", self.redis, "--save", "", "--appendonly", "no"]).pid
         self.wait(lambda: os.path.exists(self.redis), "redis-server listens")
 
     def process(self, name, argv):
@@ -200,6 +205,22 @@ class Bench:
         self.http.wait_for(lambda: stream.closed or len(stream.times) >= after, WAIT_S)
         return self.end(stream, at, went_s)
 
+    def one_upgrade(self, tokens):
+        """What a stream has seen whose controller was replaced."""
+        stream = self.begin(tokens)
+        at, went_s = len(stream.times), time.monotonic()
+        old, self.controller = self.controller, self.start_controller()
+        self.wait(self.has_taken, "the successor has taken the requests")
+        after = len(stream.times) + AFTER
+        self.http.wait_for(lambda: stream.closed or len(stream.times) >= after, WAIT_S)
+        seen = self.end(stream, at, went_s)
+        old.wait(GRACE_S)
+        return seen
+
+    def has_taken(self):
+        with open(os.path.join(self.work, "controller.log"), encoding="utf-8") as log:
+            return "hand-over: taken" in log.read()
+
     def moved(self, stream, at, old):
         return len(stream.times) >= at + AFTER and self.workers[old].poll() is not None
 
@@ -209,8 +230,8 @@ class Bench:
         if not self.workers:
             self.begin_workers()
         for _ in range(1 if self.way == "recompute" else self.args.rounds):
-            if self.way == "reshape":
-                seen.append(self.one_reshape(tokens))
+            if self.way in ("reshape", "upgrade"):
+                seen.append(self.one_reshape(tokens) if self.way == "reshape" else self.one_upgrade(tokens))
             else:
                 self.last, *gap = self.one_stream(tokens, self.last)
                 seen.append(gap)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "tests/bench/bench_measure.h"
 #include "controller/plan/planner.h"
 #include "tests/lib/plan_fixture.h"
 
@@ -15,12 +16,6 @@ static double cpu_ms(void)
     struct timespec t;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
-}
-
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
 }
 
 /* The middle time of a plan; *out is the last one. */
@@ -38,8 +33,7 @@ static double time_plan(const struct gw_plan_input *in, struct gw_plan *out)
         }
         ms[i] = cpu_ms() - start;
     }
-    qsort(ms, ROUNDS, sizeof *ms, ascending);
-    return ms[ROUNDS / 2];
+    return bench_median(ms, ROUNDS);
 }
 
 static void report(const char *name, const char *what, double ours, double ref)

@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "tests/bench/bench_measure.h"
 #include "base/clock.h"
 #include "tests/lib/solo_engine.h"
 
@@ -66,12 +67,6 @@ static double decode_rate(struct gw_engine *e, uint64_t id)
     return (TOKENS - 1) / ((double)(gw_clock_mono_us() - start_us) / 1e6);
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 int main(int argc, char **argv)
 {
     static const char key[] = "a cluster key for benches, 32 by";
@@ -103,9 +98,7 @@ int main(int argc, char **argv)
         atomic_store(&l.stop, true);
         pthread_join(l.thread, NULL);
     }
-    qsort(with, rounds, sizeof *with, by_value);
-    qsort(without, rounds, sizeof *without, by_value);
-    double ours = with[rounds / 2], ref = without[rounds / 2];
+    double ours = bench_median(with, rounds), ref = bench_median(without, rounds);
     printf("bench prepare_decode ours=%.3f ref=%.3f ratio=%.3f unit=tokens/s\n", ours, ref, ours / ref);
     printf("# %.1f GB of weights were loaded meanwhile\n", (double)l.bytes / 1e9);
     gw_cell_store_destroy(l.store);

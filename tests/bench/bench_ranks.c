@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/bench/bench_measure.h"
 #include "base/clock.h"
 #include "tests/lib/rank_threads.h"
 
@@ -70,18 +71,11 @@ static double measure(struct subject *s, const struct load *load, uint32_t vocab
     return load->sequences * (load->tokens > 1 ? load->tokens - 1 : load->prompt) / seconds;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static double median(const struct subject *s, uint32_t rounds)
 {
     double sorted[ROUNDS_MAX];
     memcpy(sorted, s->rate, rounds * sizeof *sorted);
-    qsort(sorted, rounds, sizeof *sorted, by_value);
-    return sorted[rounds / 2];
+    return bench_median(sorted, rounds);
 }
 
 static void open_ranks(struct subject *s, const struct gw_model *model, const struct solo_config *config,

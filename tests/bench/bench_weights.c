@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tests/bench/bench_measure.h"
 #include "base/clock.h"
 #include "worker/cell_load.h"
 #include "worker/cell_source.h"
@@ -71,18 +72,11 @@ static double load(struct bench *b, struct gw_cell_loader *loader, struct gw_cel
     return (double)(l.disk_bytes + l.peer_bytes) / (double)l.took_us / 1e3;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static double median(struct bench *b, uint32_t rounds, uint32_t threads, bool sources, bool prefer)
 {
     double rates[ROUNDS_MAX];
     for (uint32_t i = 0; i < rounds; i++) rates[i] = load(b, b->loader, b->to, threads, sources, prefer);
-    qsort(rates, rounds, sizeof *rates, by_value);
-    return rates[rounds / 2];
+    return bench_median(rates, rounds);
 }
 
 /* The file's pages leave the cache, unless somebody has them mapped: so the model is closed meanwhile. */
@@ -117,7 +111,8 @@ static void print(const char *name, double ours, double ref)
 static void open_ends(struct bench *b, const char *dir, struct gw_err_ctx *ctx)
 {
     if (gw_model_open(dir, &b->model, ctx) != GW_OK ||
-        gw_ops_cpu(gw_model_profile(b->model, GW_WEIGHT_FILE), GW_ISA_AUTO, &b->ops, ctx) != GW_OK ||
+        gw_ops_cpu(gw_model_profile(b->model, GW_WEIGHT_FILE, GW_KV_FILE), GW_ISA_AUTO, &b->ops, ctx) !=
+            GW_OK ||
         gw_cell_store_create(b->model, b->ops, &b->from, ctx) != GW_OK ||
         gw_cell_store_create(b->model, b->ops, &b->to, ctx) != GW_OK)
         die(ctx);

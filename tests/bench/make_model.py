@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Makes a model of a real shape with random bf16 weights, for benchmarks: config.json and model.safetensors.
+"""Makes a model of a real shape with random bf16 weights, for benchmarks: config.json, model.safetensors, tokenizer.json.
 
     tests/bench/make_model.py llama-1b /tmp/llama-1b
 
 Weights are uniform in ±2 / sqrt(columns), so that activations neither die out nor overflow. The same shape and seed give the
-same bytes. There is no tokenizer: engine benchmarks need none.
+same bytes. The tokenizer makes a token of each byte (byte_vocab.py).
 """
 
 import argparse
@@ -14,6 +14,9 @@ import struct
 import sys
 
 import numpy as np
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import byte_vocab  # noqa: E402
 
 SHAPES = {
     # layers, hidden, ffn, heads, kv_heads, head_dim, vocab, tied
@@ -104,6 +107,8 @@ def main():
     os.makedirs(args.directory, exist_ok=True)
     with open(os.path.join(args.directory, "config.json"), "w") as f:
         json.dump(config(SHAPES[args.shape]), f, indent=2)
+    with open(os.path.join(args.directory, "tokenizer.json"), "w") as f:
+        json.dump(byte_vocab.tokenizer_json(config(SHAPES[args.shape])["vocab_size"]), f)
     path = os.path.join(args.directory, "model.safetensors")
     with open(path + ".part", "wb") as f:
         write(f, SHAPES[args.shape], args.seed)

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """The demo: chat completions that stream on while their workers are reclaimed, killed and frozen.
 
-Starts a controller and four CPU workers with the shipped model. Runs a list of chat requests in peace, which gives the
-reference; then again, while one worker is reclaimed with notice, one is killed, one is frozen and thawed, and while the
+Starts a controller and a simulated cloud of four spot instances, which are CPU workers with the shipped model. Runs a list of
+chat requests in peace, which gives the reference; then again, while the cloud reclaims one instance with notice and takes one
+without, each time the controller has another one come, while a worker is frozen and thawed, and while the
 layout changes: all four as one pipeline (TP 4), three of them (TP 3), two pipelines of two (2 x TP 2). Every stream
 is compared with the reference, token record by token record. On a terminal it shows texts and timeline live; elsewhere
 it logs lines. All figures of the closing line are measured on the client's side.
@@ -27,18 +28,19 @@ PANES = 4
 PAUSE_S = 2.5  # from everything well to the next fault, so that a person can follow
 FROZEN_S = 3.0  # longer than the controller waits for a heartbeat (1 s)
 SETTLE_S = 30.0  # a fault whose worker is not replaced by then fails the demo
-GRACE_S = 4  # notice that a reclaimed worker gets
+GRACE_S = 10  # notice of a reclaim
+BOOT_S = 0.5  # of a new instance
 TEXTS_LOGGED = 8
 READABLE_TOKENS_S = 40.0  # of one stream
 CONCURRENCY = (12, 96)  # streams at a time, at least and at most
 PROBE_STREAMS, PROBE_TOKENS = 12, 40  # the run that measures the machine
 MOVED_TOGETHER_S = 0.3
 
-Fault = collections.namedtuple("Fault", "name signal done")
+Fault = collections.namedtuple("Fault", "name route body done")
 FAULTS = [
-    Fault("reclaimed with notice", signal.SIGTERM, "SIGTERM, notice of %d s" % GRACE_S),
-    Fault("killed", signal.SIGKILL, "SIGKILL, no notice"),
-    Fault("frozen", signal.SIGSTOP, "SIGSTOP, thawed after %.0f s" % FROZEN_S),
+    Fault("reclaimed", "notices", {"kind": "preempt", "deadline_s": GRACE_S}, "the cloud's notice of %d s" % GRACE_S),
+    Fault("killed", "kill", {}, "instance gone, no notice"),
+    Fault("frozen", None, None, "SIGSTOP, thawed after %.0f s" % FROZEN_S),
 ]
 LAYOUTS = [("tp4", "one pipeline of four workers"), ("tp3", "one of three"), ("2xtp2", "two of two")]
 KINDS = {
@@ -218,17 +220,37 @@ class Demo:
     def strike(self, fault):
         """Does one fault to the worker with the most requests and waits until the fleet is whole again."""
         worker, requests = self.busiest()
-        pid = self.up.kill(worker, fault.signal)
-        first_event = len(self.up.events.list)
+        pid, first_event = self.up.workers()[worker], len(self.up.events.list)
         self.report.append((worker, f"{fault.name} ({fault.done})", time.monotonic(), first_event))
         self.show.say(f"{worker} (pid {pid}, {requests} requests) is {fault.name}: {fault.done}", "warn")
-        if fault.signal == signal.SIGSTOP:
-            self.watch_for(FROZEN_S)
-            os.kill(pid, signal.SIGCONT)
-            self.show.say(f"{worker} is thawed", "info")
+        if fault.route:
+            self.up.cloud(f"/v1/instances/{worker}/{fault.route}", fault.body)
+        else:
+            self.freeze(worker, pid)
         self.watch_event(first_event, worker, {"worker_lost", "worker_left"})
-        self.watch_event(first_event, worker, {"worker_up"})
-        self.watch(lambda: len(self.up.workers("up")) >= self.args.workers, SETTLE_S, "the fleet is whole again")
+        self.watch(lambda: self.whole(worker if fault.route else None), SETTLE_S, "the fleet is whole again")
+        self.say_capacity()
+
+    def freeze(self, worker, pid):
+        os.kill(pid, signal.SIGSTOP)
+        self.watch_for(FROZEN_S)
+        os.kill(pid, signal.SIGCONT)
+        self.show.say(f"{worker} is thawed", "info")
+
+    def whole(self, gone):
+        """Are as many workers up as there were, though one is gone for good?"""
+        up = self.up.workers("up")
+        return gone not in up and len(up) >= self.args.workers
+
+    def say_capacity(self):
+        def groups():
+            now = self.up.admin("/admin/stats")["capacity"]
+            return now["spot"], now["on_demand"]
+
+        self.watch(lambda: all(sum(g[k] for g in groups()) == self.args.workers for k in ("live", "running")), SETTLE_S, "the fleet is right")
+        spot, on_demand = groups()
+        usd_h = spot["usd_h"] + on_demand["usd_h"]
+        self.show.say(f"{spot['running']} spot instances, {on_demand['running']} on demand: {usd_h:.2f} USD/h")
 
     def change_layout(self, name, words):
         """Asks for a layout and waits until it serves, all of it and nothing else."""
@@ -299,15 +321,17 @@ def closing_line(v):
 def run(args):
     """The whole demo; returns (verdict, lines of the table, timeline)."""
     with Show(sys.stdout) as show:
-        show.say(f"starting a controller and {args.workers} workers")
+        show.say(f"starting a controller and a cloud of {args.workers} spot instances")
         godwit = os.path.abspath(os.path.join(args.build, "godwit"))
         with cluster.Cluster(
             variant="release",
             workers=args.workers,
             model=args.model,
             term_grace_s=GRACE_S,
+            replace_after_s=BOOT_S,
             godwit=godwit,
-            extra=["--kv-restore", "fetch"],  # the model is so small that computing would often be as fast
+            # a layout that says how many instances there shall be; the model is so small that computing would often be as fast
+            extra=["--cloud", "sim", "--cloud-port", "0", "--layout", f"{args.workers}x8", "--kv-restore", "fetch"],
         ) as up:
             show.say(f"serving at http://{up.host}:{up.port}/v1", "good")
             demo = Demo(args, show, up)

@@ -150,6 +150,21 @@ def test_azure_next_link_of_another_host_is_not_followed(ctx):
         check_equal(evil.requests, [], "requests at the other host")
 
 
+@TABLE.row("azure", "spot prices", "one for each type, asked for without a token")
+def test_azure_spot_prices_are_those_of_the_region(ctx):
+    with FakeAzureSet() as api:
+        types = ["Standard_NV36ads_A10_v5", "Standard_NC24ads_A100_v4"]
+        words = ["spot prices", "--region", api.region, "--types"]
+        prices = ctx.good("azure", api, *words, ",".join(types))["prices"]
+        check_equal([(p["type"], p["zone"], p["usd_h"]) for p in prices], [(t, api.region, 1.25) for t in types], "prices")
+        _, last = ctx.call("azure", api, *words, "a' or 1 eq 1 or 'a' eq 'a")
+        check_equal(last["err"], "input", f"a type that is none: {last}")
+        for item in ({"skuName": "x Spot"}, {**api.price("t", 1.0), "currencyCode": "EUR"}, {**api.price("t", 1.0), "retailPrice": "1"}):
+            api.fault(path="/api/retail", status=200, body=json.dumps({"Items": [item]}))
+            _, last = ctx.call("azure", api, *words, types[0])
+            check_equal(last["err"], "cloud", f"{item}: {last}")
+
+
 @contextlib.contextmanager
 def setup(args):
     with tempfile.TemporaryDirectory(prefix="godwit-groups-") as directory:

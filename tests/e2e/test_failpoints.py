@@ -30,6 +30,7 @@ REPLACE_S = 0.5
 GRACE_S = 10
 STREAMS_S = 120.0
 REACHED_S = 30.0
+SIDE_BY_SIDE = 2  # tests: a cluster of one waits while that of another computes
 
 SOURCE = ["received CUTOVER", "sending HANDOFF", "page served"]
 DESTINATION = ["received WARM", "pull begun", "pull over", "sending WARMED", "received SUBMIT", "sending ORIGIN"]
@@ -43,9 +44,6 @@ class Run:
         self.dir = tempfile.mkdtemp(prefix="godwit-failpoint-")
         self.mark = os.path.join(self.dir, "died")
         self.armed = os.path.join(self.dir, "armed")
-        os.environ["GODWIT_FAILPOINT"] = f"{victim} {point}"
-        os.environ["GODWIT_FAILPOINT_MARK"] = self.mark
-        os.environ["GODWIT_FAILPOINT_FROM"] = self.armed
         self.requests = workload.stories(STREAMS, seed, TOKENS)
         self.up = Cluster(
             variant="asan",
@@ -53,6 +51,11 @@ class Run:
             replace_after_s=REPLACE_S,
             term_grace_s=GRACE_S,
             extra=["--kv-restore", "fetch"],
+            env={
+                "GODWIT_FAILPOINT": f"{victim} {point}",
+                "GODWIT_FAILPOINT_MARK": self.mark,
+                "GODWIT_FAILPOINT_FROM": self.armed,
+            },
         )
 
     def __enter__(self):
@@ -66,8 +69,6 @@ class Run:
             for name in os.listdir(self.dir):
                 os.unlink(os.path.join(self.dir, name))
             os.rmdir(self.dir)
-            for name in "GODWIT_FAILPOINT", "GODWIT_FAILPOINT_MARK", "GODWIT_FAILPOINT_FROM":
-                del os.environ[name]
 
     def start(self):
         self.streams = {i: self.up.submit(path, body) for i, (path, body) in enumerate(self.requests)}
@@ -160,4 +161,5 @@ def setup(args):
 
 if __name__ == "__main__":
     deaths = [death(victim, point, act) for points, victim, act in DEATHS for point in points]
-    sys.exit(tap.main(__doc__, [test_move_that_nothing_disturbs_brings_pages_along, *deaths], arguments, setup))
+    tests = [test_move_that_nothing_disturbs_brings_pages_along, *deaths]
+    sys.exit(tap.main(__doc__, tests, arguments, setup, SIDE_BY_SIDE))

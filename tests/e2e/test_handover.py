@@ -70,7 +70,7 @@ class Whole(threading.Thread):
 class Context:
     def __init__(self, c):
         self.c = c
-        self.requests = workload.mixed(STREAMS, 23, TOKENS)
+        self.requests = workload.outlasting(STREAMS, 23, TOKENS)
         with self.http() as http:
             self.references = load.run_once(http, self.requests, STREAMS, STREAMS_S)
 

@@ -1,20 +1,23 @@
 #!/usr/bin/env python3
 """The harness itself: a client, a comparison and a proxy that notice what they are there to notice.
 
-Needs no program of the project: small servers in this process play the part of a broken one.
+Small servers in this process play the part of a broken one.
 """
 
 import contextlib
 import json
 import os
 import socket
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import churn  # noqa: E402
 import client  # noqa: E402
+import cluster  # noqa: E402
 import compare  # noqa: E402
 import tap  # noqa: E402
 import workload  # noqa: E402
@@ -182,6 +185,26 @@ def test_longest_gap_is_seen(_):
     s.times = [now, now + 0.1, now + 1.6, now + 1.7]
     check(abs(s.longest_gap_s() - 1.5) < 1e-6, f"gap {s.longest_gap_s()}")
     check(abs(s.longest_gap_s(since_s=now + 1.65) - 0.1) < 1e-6, f"gap {s.longest_gap_s(since_s=now + 1.65)}")
+
+
+def test_mixed_build_runs_while_other_threads_start_programs(_):
+    over = threading.Event()
+
+    def start_programs():
+        while not over.is_set():
+            subprocess.run(["true"], check=True)
+
+    threads = [threading.Thread(target=start_programs) for _ in range(3)]
+    for t in threads:
+        t.start()
+    try:
+        for _ in range(20):
+            with tempfile.TemporaryDirectory() as directory:
+                subprocess.run([cluster.mixed_build(directory), "--version"], stdout=subprocess.DEVNULL, check=True)
+    finally:
+        over.set()
+        for t in threads:
+            t.join()
 
 
 TESTS = [value for name, value in list(globals().items()) if name.startswith("test_")]

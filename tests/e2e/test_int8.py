@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""int8 weights: streams of workers that quantized them are the same through a kill, the newcomer has them from its peer, and a
-worker of another format is refused with a line that says why."""
+"""int8 weights and KV: streams of workers that quantized both are the same when they are moved with their KV and through a kill,
+the newcomer has its weights from its peer, and a worker of another format of either is refused with a line that says why."""
 
 import os
 import re
@@ -17,7 +17,7 @@ import workload  # noqa: E402
 from cluster import MODEL, Cluster, program, sanitizer_env  # noqa: E402
 from tap import check, check_equal  # noqa: E402
 
-STREAMS, TOKENS = 6, 64
+STREAMS, TOKENS = 6, 96
 STREAMS_S, SETTLE_S, REFUSED_S = 120.0, 60.0, 60.0
 OTHER_MODEL = 12  # exit status of a worker that is refused for it
 
@@ -46,42 +46,56 @@ def peer_bytes(up):
     return float(found.group(1)) if found else 0.0
 
 
-def refused(up, weights):
-    """(exit status, what it said) of a worker with weights of that format that dials this cluster."""
+def refused(up, weights, kv):
+    """(exit status, what it said) of a worker with these formats that dials this cluster."""
     with open(f"/proc/{up.workers()['w0']}/cmdline") as f:
         flags = f.read().split("\0")
     argv = [program("godwit-worker"), "--model", MODEL, "--controller", up.worker_endpoint, "--worker-id", "stranger"]
-    argv += ["--cluster-key-file", flags[flags.index("--cluster-key-file") + 1], "--threads", "1", "--weights", weights]
+    argv += ["--cluster-key-file", flags[flags.index("--cluster-key-file") + 1], "--threads", "1"]
+    argv += ["--weights", weights, "--kv", kv]
     env = {**os.environ, **sanitizer_env(up.dir)}
     done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=REFUSED_S)
     return done.returncode, done.stdout + done.stderr
 
 
-def test_int8_streams_are_the_same_through_a_kill_and_strangers_are_refused(args):
+def check_refused(up, weights, kv):
+    status, text = refused(up, weights, kv)
+    check_equal(status, OTHER_MODEL, f"exit status of a worker of --weights {weights} --kv {kv}")
+    check("--weights or --kv of another format" in text, f"it does not say why: {text[-500:]}")
+
+
+def lose_w1(up, sig, requests, references, what):
+    """The streams are what they were when w1 is lost under them; a newcomer takes its place."""
+    before = up.workers()["w1"]
+    streams = {i: up.submit(path, body) for i, (path, body) in enumerate(requests)}
+    up.wait(lambda: up.requests_on().get("w1", 0) > 0, SETTLE_S, "w1 has requests")
+    up.kill("w1", sig)
+    up.http.wait(streams.values(), STREAMS_S)
+    check_same(references, streams, what)
+    up.wait(lambda: up.workers("up").get("w1", before) != before, SETTLE_S, "w1 is replaced")
+    settle(up, 2, "the newcomer serves")
+
+
+def test_int8_streams_are_the_same_moved_and_through_a_kill_and_strangers_are_refused(args):
     requests = workload.stories(STREAMS, args.seed, TOKENS)
-    extra = ["--weights", "int8", "--weights-from", "peers", "--layout", "replicas"]
+    extra = ["--weights", "int8", "--kv", "int8", "--weights-from", "peers", "--kv-restore", "fetch"]
+    extra += ["--layout", "replicas"]
     with Cluster(variant="asan", workers=2, replace_after_s=0.5, term_grace_s=5, extra=extra) as up:
         settle(up, 2, "both workers serve")
         references = load.run_once(up.http, requests, STREAMS, STREAMS_S)
-        before = up.workers()["w1"]
-        streams = {i: up.submit(path, body) for i, (path, body) in enumerate(requests)}
-        up.wait(lambda: up.requests_on().get("w1", 0) > 0, SETTLE_S, "w1 has requests")
-        up.kill("w1", signal.SIGKILL)
-        up.http.wait(streams.values(), STREAMS_S)
-        check_same(references, streams, "through a kill")
-        up.wait(lambda: up.workers("up").get("w1", before) != before, SETTLE_S, "w1 is replaced")
-        settle(up, 2, "the newcomer serves")
+        lose_w1(up, signal.SIGTERM, requests, references, "moved")
+        check(up.admin("/admin/stats")["kv_tokens"]["peer"] > 0, "no KV was moved")
+        lose_w1(up, signal.SIGKILL, requests, references, "through a kill")
         up.wait(lambda: peer_bytes(up) > 0, SETTLE_S, "weights have come from a peer")
-        status, text = refused(up, "file")
-        check_equal(status, OTHER_MODEL, "exit status of a worker of another format")
-        check("--weights of another format" in text, f"it does not say why: {text[-500:]}")
+        check_refused(up, "file", "int8")
+        check_refused(up, "int8", "file")
 
 
 def arguments(ap):
     ap.add_argument("--seed", type=int, default=13, help="of the requests (default: %(default)s)")
 
 
-TESTS = [test_int8_streams_are_the_same_through_a_kill_and_strangers_are_refused]
+TESTS = [test_int8_streams_are_the_same_moved_and_through_a_kill_and_strangers_are_refused]
 
 if __name__ == "__main__":
     sys.exit(tap.main(__doc__, TESTS, arguments))

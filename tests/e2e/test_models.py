@@ -27,6 +27,7 @@ VOCAB = 384  # of the tiny models
 WORKERS = 3
 STREAMS, TOKENS = 24, 160
 DRAIN_S = 120.0
+SIDE_BY_SIDE = 2  # tests: the cluster of one waits for the next blow while that of another computes
 SETTLE_S = 30.0  # for a layout to serve, on a slow machine
 
 
@@ -149,6 +150,10 @@ def test_qwen3_moe_survives_churn(models):
     serve(models, "qwen3moe")
 
 
+def test_mellum_survives_churn(models):
+    serve(models, "mellum")
+
+
 def arguments(ap):
     ap.add_argument("--seed", type=int, default=1, help="of schedule and requests")
     ap.add_argument("--seconds", type=int, default=6, help="of churn for each model")
@@ -163,4 +168,4 @@ def setup(args):
 TESTS = [value for name, value in list(globals().items()) if name.startswith("test_")]
 
 if __name__ == "__main__":
-    sys.exit(tap.main(__doc__, TESTS, arguments, setup))
+    sys.exit(tap.main(__doc__, TESTS, arguments, setup, SIDE_BY_SIDE))

@@ -26,7 +26,7 @@ import workload  # noqa: E402
 from tap import Skip, check, check_equal  # noqa: E402
 
 STREAMS = 8
-TOKENS = 600  # at least a third of them: no stream is at its end before anything happens
+TOKENS = 400
 STREAMS_S = 120.0
 SOON_S = 30.0
 LEASE_S = 2
@@ -56,7 +56,7 @@ class Pair:
 
     def __init__(self, args, journal):
         self.c = control.Control(variant=args.variant, journal=journal, extra=["--lease", str(LEASE_S)])
-        self.requests = workload.mixed(STREAMS, 5, TOKENS)
+        self.requests = workload.outlasting(STREAMS, 5, TOKENS)
 
     def __enter__(self):
         self.c.__enter__()

@@ -5,6 +5,7 @@ Nothing needs a provider plugin or the network. Where a tool is missing its test
 environment a missing terraform is a failure.
 """
 
+import concurrent.futures
 import contextlib
 import functools
 import glob
@@ -99,9 +100,17 @@ def test_terraform_tests_pass_without_a_provider(ctx):
 # ---- against the schemas
 
 
-@functools.lru_cache(maxsize=None)
+PARSING = threading.Lock()  # python-hcl2 keeps what it is inside of in one object for all threads
+
+
 def load(path):
-    """What a file says; it is not to be changed."""
+    """What a file says; it is not to be changed. Any thread."""
+    with PARSING:
+        return parse(path)
+
+
+@functools.lru_cache(maxsize=None)
+def parse(path):
     try:
         import hcl2
     except ImportError:
@@ -112,6 +121,21 @@ def load(path):
             raise Skip("python-hcl2 is not installed (.ci/deps test)") from e
     with open(path) as f:
         return hcl2.load(f)
+
+
+@tap.alone
+def test_files_read_the_same_from_several_threads(ctx):
+    paths = sorted(glob.glob(os.path.join(TERRAFORM, "**/*.tf"), recursive=True))
+    at_a_time = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+            read = list(pool.map(load, paths))
+    finally:
+        sys.setswitchinterval(at_a_time)
+    parse.cache_clear()
+    for path, got in zip(paths, read):
+        check_equal(got, load(path), os.path.relpath(path, TERRAFORM))
 
 
 def plain(label):

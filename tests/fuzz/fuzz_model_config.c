@@ -13,17 +13,23 @@ static void check(const struct gw_model_config *c)
     assert(c->kv_heads >= 1 && c->kv_heads <= GW_MODEL_KV_HEADS_MAX && c->heads % c->kv_heads == 0);
     assert(c->head_dim >= GW_MODEL_HEAD_DIM_UNIT && c->head_dim <= GW_MODEL_HEAD_DIM_MAX);
     assert(c->head_dim % GW_MODEL_HEAD_DIM_UNIT == 0);
-    assert(c->intermediate >= 2 && c->intermediate <= GW_MODEL_INTERMEDIATE_MAX);
+    assert(c->intermediate <= GW_MODEL_INTERMEDIATE_MAX && c->intermediate % 2 == 0);
+    assert(c->expert_intermediate <= GW_MODEL_INTERMEDIATE_MAX && c->expert_intermediate % 2 == 0);
+    assert((c->intermediate > 0) == gw_model_has_layers(c, false));
+    assert((c->expert_intermediate > 0) == gw_model_has_layers(c, true));
+    assert((c->experts > 0) == gw_model_has_layers(c, true));
     assert(c->vocab >= 1 && c->vocab <= GW_MODEL_VOCAB_MAX);
     assert(c->context >= 1 && c->context <= GW_MODEL_CONTEXT_MAX);
-    assert(c->rms_eps >= 0 && c->rms_eps <= 1 && c->rope_theta >= 1);
+    assert(c->rms_eps >= 0 && c->rms_eps <= 1 && c->rope.theta >= 1);
     assert(c->experts <= GW_MODEL_EXPERTS_MAX && c->experts_taken <= c->experts);
     assert((c->experts == 0) == (c->experts_taken == 0));
+    assert(!c->two_ropes || (c->rope_sliding.magnitude > 0 && c->rope_sliding.theta >= 1));
     assert(c->rope.magnitude > 0 && gw_model_horizon(c) < c->context);
     struct gw_cells cells = gw_cells_of(c);
     assert(cells.shares >= c->kv_heads && cells.shares * cells.share_heads == c->heads);
     assert(cells.groups * cells.group_layers >= c->layers);
-    assert(cells.shares * cells.share_cols >= c->intermediate);
+    assert(cells.shares * cells.ffn_cols >= c->intermediate);
+    assert(cells.shares * cells.expert_cols >= c->expert_intermediate);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

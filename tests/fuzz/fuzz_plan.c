@@ -14,8 +14,8 @@ static gw_err_t read_all(const cJSON *tree, struct gw_plan_files *f, struct gw_e
 {
     const cJSON *current = cJSON_GetObjectItemCaseSensitive(tree, "current");
     TRY(gw_plan_fleet_from_json(cJSON_GetObjectItemCaseSensitive(tree, "fleet"), f, ctx));
-    TRY(gw_plan_model_from_json(cJSON_GetObjectItemCaseSensitive(tree, "model"), GW_WEIGHT_FILE, &f->model,
-                                ctx));
+    TRY(gw_plan_model_from_json(cJSON_GetObjectItemCaseSensitive(tree, "model"), GW_WEIGHT_FILE, GW_KV_FILE,
+                                &f->model, ctx));
     TRY(gw_plan_load_from_json(cJSON_GetObjectItemCaseSensitive(tree, "load"), f, ctx));
     return current ? gw_plan_current_from_json(current, f, ctx) : GW_OK;
 }

@@ -52,8 +52,9 @@ def mixed_build(directory):
     UBSan, workers of the release build. Returns the path of its `godwit`, which finds the others beside itself."""
     path = os.path.join(directory, "bin")
     os.mkdir(path)
-    shutil.copy(program("godwit", "asan"), path)
-    for name, variant in (("godwit-controller", "asan"), ("godwit-worker", "release")):
+    # Not by this process: one that another thread forks meanwhile would hold the copy open for writing, and it could not be run.
+    subprocess.run(["cp", program("godwit", "asan"), path], check=True)
+    for name, variant in (("godwit-controller", "asan"), ("godwit-watch", "asan"), ("godwit-worker", "release")):
         os.symlink(program(name, variant), os.path.join(path, name))
     return os.path.join(path, "godwit")
 
@@ -130,8 +131,9 @@ class Cluster:
         extra=(),
         ready_s=READY_S,
         godwit=None,
+        env=None,
     ):
-        self.variant, self.ready_s = variant_of(variant), ready_s
+        self.variant, self.ready_s, self.env = variant_of(variant), ready_s, env or {}
         self.dir = tempfile.mkdtemp(prefix="godwit-test-")
         self.mark = uuid.uuid4().hex
         self.state_path = os.path.join(self.dir, "state.json")
@@ -171,7 +173,7 @@ class Cluster:
 
     def __enter__(self):
         out = open(os.path.join(self.dir, "up.out"), "wb")
-        env = {**os.environ, **sanitizer_env(self.dir), MARK: self.mark}
+        env = {**os.environ, **sanitizer_env(self.dir), **self.env, MARK: self.mark}
         with out:
             self.process = subprocess.Popen(
                 self.argv,
@@ -316,6 +318,14 @@ class Cluster:
     def admin(self, path, body=None):
         """GET (or POST with a body) on the admin listener; the parsed answer. AssertionError unless it is 2xx."""
         status, _, answer = client.call(self.host, self.admin_port, "GET" if body is None else "POST", path, body)
+        if status // 100 != 2:
+            raise AssertionError(f"{path}: status {status}: {answer}")
+        return answer
+
+    def cloud(self, path, body=None):
+        """The same of the simulated cloud's API, with `--cloud sim`."""
+        host, port = split_url(self.state()["cloud_url"])
+        status, _, answer = client.call(host, port, "GET" if body is None else "POST", path, body)
         if status // 100 != 2:
             raise AssertionError(f"{path}: status {status}: {answer}")
         return answer

@@ -255,6 +255,23 @@ static inline void device_run(struct device_group *g, struct device_rank *ranks,
     for (uint32_t i = 0; i < len; i++) pthread_join(threads[i], NULL);
 }
 
+static inline void device_assert_text(const struct device_rank *r, gw_err_t err, const char *text)
+{
+    if (r->err != err || !strstr(r->ctx.text, text))
+        fail_msg("rank %u: %s, not: %s", r->self, r->ctx.text, text);
+}
+
+/* Whatever has happened, no memory is lost and the device is at rest. */
+static inline void device_assert_clean(const struct device_rank *ranks, uint32_t len)
+{
+    for (uint32_t i = 0; i < len; i++) {
+        assert_true(ranks[i].rest);
+        assert_int_equal(ranks[i].lost, 0);
+        if (ranks[i].err == GW_ERR_INTERNAL && strstr(ranks[i].ctx.text, "other bits"))
+            fail_msg("rank %u: %s", i, ranks[i].ctx.text);
+    }
+}
+
 static inline void device_assert_well(const struct device_rank *ranks, uint32_t len)
 {
     uint32_t failed = 0;

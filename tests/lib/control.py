@@ -97,6 +97,10 @@ class Control:
                 os.kill(pid, signal.SIGKILL)
         return problems
 
+    def said(self, text):
+        """Does any program's log have it?"""
+        return text in self.tail(most=1 << 24)
+
     def tail(self, most=2500):
         parts = []
         for name in sorted(os.listdir(self.dir)):
@@ -156,14 +160,14 @@ class Control:
         for i in range(len(self.workers), len(self.workers) + count):
             self.workers[f"w{i}"] = self._start_worker(f"w{i}", f"i{i}", controllers)
 
-    def start_instance(self, instance, controllers=("c0",)):
+    def start_instance(self, instance, controllers=("c0",), extra=()):
         """A worker that is named as its instance is; its process is the caller's."""
-        return self._start_worker(instance, instance, controllers)
+        return self._start_worker(instance, instance, controllers, extra)
 
-    def _start_worker(self, worker, instance, controllers):
+    def _start_worker(self, worker, instance, controllers, extra=()):
         endpoints = ",".join(f"127.0.0.1:{self.controllers[n].worker_port}" for n in controllers if n in self.controllers)
         argv = [self._program("godwit-worker"), "--model", self.model, "--controller", endpoints]
-        argv += ["--worker-id", worker, "--instance-id", instance, "--cluster-key-file", self.key, "--threads", "1"]
+        argv += ["--worker-id", worker, "--instance-id", instance, "--cluster-key-file", self.key, "--threads", "1", *extra]
         return self._spawn(worker, argv)
 
     def wait_workers(self, count, name="c0"):
@@ -200,10 +204,10 @@ class Control:
     def post(self, path, body, name="c0", **kw):
         return client.call("127.0.0.1", self.controllers[name].port, "POST", path, body, **kw)
 
-    def metric(self, name, controller="c0"):
-        """The sum of a metric's samples."""
-        text = self.admin("/metrics", name=controller)
-        values = [float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name + "{")]
+    def metric(self, name, controller="c0", labels=""):
+        """The sum of a metric's samples, of those that have these labels."""
+        lines = [line for line in self.admin("/metrics", name=controller).splitlines() if line.startswith(name + "{")]
+        values = [float(line.rsplit(" ", 1)[1]) for line in lines if labels in line]
         if not values:
             raise AssertionError(f"no metric {name}")
         return sum(values)

@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""Compiles the CUDA operations by nvcc, one object per source, and looks at what ptxas says of each kernel.
+"""Compiles the CUDA operations by nvcc, one object per source, and looks at what ptxas says of each kernel; then links the library
+that a worker loads, with CUDA's runtime in it.
 
 Attention kernels may not spill: their loops live in registers, and a spill there is a bug in their tile. (Not so on sm_75, where a
 tensor core's product is a function that is called.) Prints TAP, a test per source; where there is no nvcc, one that is skipped.
 
-usage: tests/lib/cuda_build.py [--archs "75 80 90a"] [--out DIR] [--jobs N] SOURCE.cu...
+usage: tests/lib/cuda_build.py [--archs "75 80 90a"] [--out DIR] [--jobs N] [--library FILE --version V] SOURCE...
+
+Sources of C are compiled for the library, by cc.
 """
 import argparse
 import concurrent.futures
@@ -17,7 +20,9 @@ import sys
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
 # What the source says is what is computed: as on the CPU with FTZ and DAZ (kernels/cuda/device.cuh).
 FLAGS = ["-std=c++17", "-O3", "-lineinfo", "-fmad=false", "-ftz=true", "-prec-div=true", "-prec-sqrt=true", "-Xptxas", "-v",
-         "-Werror", "all-warnings"]
+         "-Werror", "all-warnings", "-Xcompiler", "-fPIC,-fvisibility=hidden"]
+C_FLAGS = ["-std=gnu17", "-O3", "-g", "-ffp-contract=off", "-fno-strict-aliasing", "-pthread", "-D_GNU_SOURCE", "-fPIC",
+           "-fvisibility=hidden", "-fstack-protector-strong", "-Wall", "-Wextra", "-Werror", "-Wno-format-truncation"]
 ENTRY = re.compile(r"Compiling entry function '([^']+)' for '([^']+)'")
 SPILLS = re.compile(r"(\d+) bytes spill stores, (\d+) bytes spill loads")
 LIMIT_S = 600  # of one source
@@ -39,10 +44,25 @@ def spilling(text):
     return found
 
 
-def build(nvcc, source, archs, out):
+def object_of(source, out):
+    return os.path.join(out, os.path.splitext(source)[0] + ".o")
+
+
+def build_c(nvcc, source, out, version):
+    """The same of a source of C."""
+    include = os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(nvcc))), "include")
+    p = subprocess.run(["cc", *C_FLAGS, f'-DGW_VERSION="{version}"', "-I.", "-isystem", include, "-c", source, "-o",
+                        object_of(source, out)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                       errors="replace", timeout=LIMIT_S)
+    return p.stdout.splitlines()[-30:] or ["cc failed"] if p.returncode else None
+
+
+def build(nvcc, source, archs, out, version):
     """None, or what went wrong, as lines."""
-    target = os.path.join(out, source.removesuffix(".cu") + ".o")
+    target = object_of(source, out)
     os.makedirs(os.path.dirname(target), exist_ok=True)
+    if source.endswith(".c"):
+        return build_c(nvcc, source, out, version)
     codes = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in archs]
     try:
         p = subprocess.run([nvcc, *FLAGS, *codes, "-I.", "-c", source, "-o", target], cwd=ROOT, stdout=subprocess.PIPE,
@@ -59,11 +79,28 @@ def build(nvcc, source, archs, out):
     return None
 
 
+def link(nvcc, library, objects):
+    """None, or what went wrong, as lines."""
+    os.makedirs(os.path.dirname(os.path.join(ROOT, library)), exist_ok=True)
+    p = subprocess.run([nvcc, "-shared", "-cudart", "static", "-o", library, *objects, "-Xlinker", "-z,defs", "-ldl", "-lpthread"],
+                       cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=LIMIT_S)
+    return p.stdout.splitlines()[-30:] or ["the linker failed"] if p.returncode else None
+
+
+def report(number, what, wrong):
+    for line in wrong or []:
+        print(f"# {line}")
+    print(f"{'not ok' if wrong else 'ok'} {number} - {what}", flush=True)
+    return wrong is not None
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--archs", default="90a", help="by spaces or +, as in sm_<arch>")
     ap.add_argument("--out", default="build/cuda")
     ap.add_argument("--jobs", type=int, default=os.cpu_count())
+    ap.add_argument("--library", help="to be linked of the sources")
+    ap.add_argument("--version", default="unknown", help="that the worker must have")
     ap.add_argument("sources", nargs="+")
     args = ap.parse_args()
     nvcc = find_nvcc()
@@ -72,14 +109,15 @@ def main():
         return 0
     archs, out = args.archs.replace("+", " ").split(), os.path.join(ROOT, args.out)
     failed = 0
-    print(f"1..{len(args.sources)}", flush=True)
+    print(f"1..{len(args.sources) + bool(args.library)}", flush=True)
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        results = pool.map(lambda source: build(nvcc, source, archs, out), args.sources)
+        results = pool.map(lambda source: build(nvcc, source, archs, out, args.version), args.sources)
         for number, (source, wrong) in enumerate(zip(args.sources, results), 1):
-            for line in wrong or []:
-                print(f"# {line}")
-            failed += wrong is not None
-            print(f"{'not ok' if wrong else 'ok'} {number} - {source} for {' '.join(archs)}", flush=True)
+            failed += report(number, f"{source} for {' '.join(archs)}", wrong)
+    if args.library:
+        objects = [object_of(s, out) for s in args.sources]
+        wrong = ["what it is made of did not compile"] if failed else link(nvcc, args.library, objects)
+        failed += report(len(args.sources) + 1, f"{args.library} is linked", wrong)
     return 1 if failed else 0
 
 

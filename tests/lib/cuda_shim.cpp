@@ -16,6 +16,7 @@
 #include <cstdlib>
 #include <ctime>
 #include <numeric>
+#include <pthread.h>
 #include <sys/mman.h>
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -44,6 +45,7 @@ constexpr int POISON = 0xFF;        /* NaN as f32, bf16 and f16 */
 struct copy {
     void *to;
     const void *from; /* NULL: zeros */
+    size_t bytes;
     unsigned group;
 };
 
@@ -103,6 +105,13 @@ struct device {
 };
 
 device g; /* the device: there is one, as there is one process */
+
+/* One launch at a time, whichever thread it comes from. */
+pthread_mutex_t launching = PTHREAD_MUTEX_INITIALIZER;
+struct hold {
+    hold() { pthread_mutex_lock(&launching); }
+    ~hold() { pthread_mutex_unlock(&launching); }
+};
 
 uint64_t draw(uint64_t below)
 {
@@ -346,9 +355,12 @@ cudaError_t check_launch(const void *kernel, dim3 blocks, dim3 threads, size_t s
 /* ---- launches ---- */
 
 void gw_shim_run(const void *kernel, dim3 blocks, dim3 threads, size_t shared_bytes, void (*call)(void *arg),
-                 void *arg)
+                 void *arg, size_t arg_bytes)
 {
+    if (gw_shim_keeps(kernel, blocks, threads, shared_bytes, call, arg, arg_bytes)) return;
+    hold held;
     seed_once();
+    g.main_stack = NULL; /* launches may come from any thread */
     cudaError_t error = check_launch(kernel, blocks, threads, shared_bytes);
     if (error != cudaSuccess) {
         g.error = error;
@@ -520,14 +532,14 @@ void *gw_shim_shared_dynamic()
 
 /* ---- asynchronous copies ---- */
 
-void gw_copy16_async(void *shared, const void *global, bool whole)
+void gw_shim_copy_async(void *shared, const void *global, size_t bytes, bool whole)
 {
     fiber *f = g.current;
     if (f->copies_len == COPIES_MAX) gw_shim_fail("%u copies are requested and not waited for", COPIES_MAX);
-    if ((uintptr_t)shared % 16 != 0 || (whole && (uintptr_t)global % 16 != 0))
-        gw_shim_fail("an asynchronous copy of 16 bytes is not aligned");
-    memset(shared, POISON, 16);
-    f->copies[f->copies_len++] = copy{shared, whole ? global : NULL, f->group};
+    if ((uintptr_t)shared % bytes != 0 || (whole && (uintptr_t)global % bytes != 0))
+        gw_shim_fail("an asynchronous copy of %zu bytes is not aligned", bytes);
+    memset(shared, POISON, bytes);
+    f->copies[f->copies_len++] = copy{shared, whole ? global : NULL, bytes, f->group};
 }
 
 void gw_copies_commit()
@@ -544,9 +556,9 @@ void gw_shim_copies_wait(int groups)
         if (c.group >= newest)
             f->copies[left++] = c;
         else if (c.from)
-            memcpy(c.to, c.from, 16);
+            memcpy(c.to, c.from, c.bytes);
         else
-            memset(c.to, 0, 16);
+            memset(c.to, 0, c.bytes);
     }
     f->copies_len = left;
 }

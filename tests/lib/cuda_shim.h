@@ -20,8 +20,9 @@
  * registers, occupancy; nor how a tensor core rounds: gw_mma_bf16 here adds 16 exact products and the accumulator, and rounds
  * once, where hardware cuts bits off inside.
  *
- * Owner: the launch owns stacks and shared memory. Thread: one launch at a time. Units: bytes, threads. Errors: a launch that
- * fails leaves its text in gw_shim_error() and cudaGetLastError() != 0. Source: own design. */
+ * Owner: the launch owns stacks and shared memory. Thread: any; launches wait for each other. Units: bytes, threads. Errors: a
+ * launch that fails leaves its text in gw_shim_error() and cudaGetLastError() != 0, of whichever thread asks first. Source: own
+ * design. */
 #ifndef GW_TESTS_LIB_CUDA_SHIM_H
 #define GW_TESTS_LIB_CUDA_SHIM_H
 
@@ -29,6 +30,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 /* ---- the language ---- */
 
@@ -37,6 +39,7 @@
 #define __host__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
+#define __grid_constant__
 
 template <class T> static inline T min(T a, T b)
 {
@@ -167,7 +170,16 @@ void *gw_shim_shared_dynamic();
 void gw_ldmatrix_x4(uint32_t r[4], const void *row);
 void gw_ldmatrix_x2_trans(uint32_t r[2], const void *row);
 void gw_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2]);
-void gw_copy16_async(void *shared, const void *global, bool whole);
+void gw_mma_int8(int32_t d[4], const uint32_t a[4], const uint32_t b[2]);
+void gw_shim_copy_async(void *shared, const void *global, size_t bytes, bool whole);
+static inline void gw_copy16_async(void *shared, const void *global, bool whole)
+{
+    gw_shim_copy_async(shared, global, 16, whole);
+}
+template <int bytes> static inline void gw_copy_small_async(void *shared, const void *global, bool whole)
+{
+    gw_shim_copy_async(shared, global, bytes, whole);
+}
 void gw_copies_commit();
 void gw_shim_copies_wait(int groups);
 template <int groups> static inline void gw_copies_wait()
@@ -177,21 +189,62 @@ template <int groups> static inline void gw_copies_wait()
 
 /* ---- launches ---- */
 
-/* kernel: its address, by which GW_ALLOW_SHARED has allowed more than 48 KiB. */
+/* kernel: its address, by which GW_ALLOW_SHARED has allowed more than 48 KiB. arg: arg_bytes, of which a thread that records
+ * (cuda_shim_graph.h) keeps a copy. */
 void gw_shim_run(const void *kernel, dim3 blocks, dim3 threads, size_t shared_bytes, void (*call)(void *arg),
-                 void *arg);
+                 void *arg, size_t arg_bytes);
+/* Has the thread's recording taken it? */
+bool gw_shim_keeps(const void *kernel, dim3 blocks, dim3 threads, size_t shared_bytes,
+                   void (*call)(void *arg), const void *arg, size_t arg_bytes);
 cudaError_t gw_shim_allow_shared(const void *kernel, size_t bytes);
 
-template <class F>
-static inline void gw_shim_launch(const void *kernel, dim3 blocks, dim3 threads, size_t shared_bytes, F body)
+/* A launch: its arguments are made what the kernel takes when it is asked for, as by CUDA, and lie there as plain bytes. */
+template <class... P> struct gw_shim_args {
+    template <class K, class... D> void call(K *kernel, const D &...done) const { kernel(done...); }
+};
+template <class H, class... T> struct gw_shim_args<H, T...> {
+    H head;
+    gw_shim_args<T...> tail;
+    template <class K, class... D> void call(K *kernel, const D &...done) const
+    {
+        tail.call(kernel, done..., head);
+    }
+};
+
+static inline gw_shim_args<> gw_shim_pack(gw_shim_args<> *)
 {
-    gw_shim_run(
-        kernel, blocks, threads, shared_bytes, [](void *arg) { (*static_cast<F *>(arg))(); }, &body);
+    return gw_shim_args<>{};
+}
+template <class H, class... T, class A, class... B>
+static inline gw_shim_args<H, T...> gw_shim_pack(gw_shim_args<H, T...> *, A first, B... rest)
+{
+    return gw_shim_args<H, T...>{static_cast<H>(first),
+                                 gw_shim_pack(static_cast<gw_shim_args<T...> *>(nullptr), rest...)};
+}
+
+template <class K, class S> struct gw_shim_call {
+    K *kernel;
+    S args;
+};
+
+template <class... P, class... A>
+static inline void gw_shim_launch(void (*kernel)(P...), dim3 blocks, dim3 threads, size_t shared_bytes,
+                                  A... args)
+{
+    using packed = gw_shim_args<P...>;
+    using call = gw_shim_call<void(P...), packed>;
+    static_assert(std::is_trivially_copyable<call>::value, "a graph keeps arguments as bytes");
+    call body = {kernel, gw_shim_pack(static_cast<packed *>(nullptr), args...)};
+    gw_shim_run((const void *)kernel, blocks, threads, shared_bytes,
+                [](void *arg) {
+                    const call *c = static_cast<call *>(arg);
+                    c->args.call(c->kernel);
+                },
+                &body, sizeof body);
 }
 
 #define GW_LAUNCH(kernel, blocks, threads, shared_bytes, stream, ...)                                        \
-    ((void)(stream),                                                                                         \
-     gw_shim_launch((const void *)(kernel), blocks, threads, shared_bytes, [=] { (kernel)(__VA_ARGS__); }))
+    ((void)(stream), gw_shim_launch((kernel), blocks, threads, shared_bytes, __VA_ARGS__))
 #define GW_ALLOW_SHARED(kernel, bytes) gw_shim_allow_shared((const void *)(kernel), bytes)
 
 #endif

@@ -108,18 +108,26 @@ static inline struct solo_config fixture_config(void)
     return c;
 }
 
-/* Opens dir's model and an engine of this configuration over it. */
-static inline void fixture_open(struct fixture *f, const char *dir, struct solo_config config)
+/* Opens dir's model and an engine of this configuration over it, which records what it does, but for logit rows. */
+static inline void fixture_open_blind(struct fixture *f, const char *dir, struct solo_config config)
 {
     struct gw_err_ctx ctx = {0};
     memset(f, 0, sizeof *f);
     if (gw_model_open(dir, &f->model, &ctx) != GW_OK) fail_msg("%s", ctx.text);
     f->runs = calloc(FIXTURE_RUNS_MAX, sizeof *f->runs);
     f->last_row = calloc(f->model->config.vocab, sizeof *f->last_row);
-    config.sink = (struct gw_engine_sink){
-        .arg = f, .started = fixture_started, .tokens = fixture_tokens, .logits = fixture_logits};
+    config.sink.arg = f;
+    config.sink.started = fixture_started;
+    config.sink.tokens = fixture_tokens;
     if (solo_open(&f->solo, f->model, &config, &ctx) != GW_OK) fail_msg("%s", ctx.text);
     f->engine = f->solo.engine;
+}
+
+/* The same with logit rows. */
+static inline void fixture_open(struct fixture *f, const char *dir, struct solo_config config)
+{
+    config.sink.logits = fixture_logits;
+    fixture_open_blind(f, dir, config);
 }
 
 static inline void fixture_close(struct fixture *f)

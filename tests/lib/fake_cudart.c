@@ -98,3 +98,47 @@ EXPORT(int, cudaMemcpyAsync, void *to, const void *from, size_t bytes, int kind,
     if (error == 0) memcpy(to, from, bytes);
     return error;
 }
+
+EXPORT(int, cudaMemsetAsync, void *to, int byte, size_t bytes, void *stream)
+{
+    int error = result("cudaMemsetAsync", stream);
+    if (error == 0) memset(to, byte, bytes);
+    return error;
+}
+
+EXPORT(int, cudaGetLastError, void)
+{
+    return 0;
+}
+
+EXPORT(int, cudaStreamBeginCapture, void *stream, int mode)
+{
+    return result("cudaStreamBeginCapture", stream && mode == 1);
+}
+
+EXPORT(int, cudaStreamEndCapture, void *stream, void **graph)
+{
+    return take("cudaStreamEndCapture", stream, graph, 1);
+}
+
+EXPORT(int, cudaGraphInstantiateWithFlags, void **out, void *graph, unsigned long long flags)
+{
+    return take("cudaGraphInstantiateWithFlags", graph && flags == 0, out, 1);
+}
+
+EXPORT(int, cudaGraphDestroy, void *graph)
+{
+    free(graph);
+    return 0;
+}
+
+EXPORT(int, cudaGraphLaunch, void *graph, void *stream)
+{
+    return result("cudaGraphLaunch", graph && stream);
+}
+
+EXPORT(int, cudaGraphExecDestroy, void *graph)
+{
+    free(graph);
+    return 0;
+}

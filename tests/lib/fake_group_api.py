@@ -98,6 +98,7 @@ class FakeGcpGroup(FakeGroupApi):
 
 
 class FakeAzureSet(FakeGroupApi):
+    region = "westeurope"
     group = "subscriptions/s1/resourceGroups/g1/providers/Microsoft.Compute/virtualMachineScaleSets/godwit-spot"
 
     def make(self):
@@ -110,11 +111,38 @@ class FakeAzureSet(FakeGroupApi):
         }  # fmt: skip
 
     def answer_metadata(self, path, query, headers):
+        if path == "/api/retail/prices":
+            self.answer_prices(query, headers)
         if path != "/metadata/identity/oauth2/token":
             return
         if headers.get("Metadata") != "true" or query.get("resource") != "https://management.azure.com/":
             self.refuse(400, f"{path} {query}")
         raise Answer(200, json.dumps({"access_token": self.new_token(), "expires_in": "86399", "token_type": "Bearer"}))
+
+    def price(self, type_, usd, spot=True, windows=False):
+        """An item of the Retail Prices API."""
+        series = "Virtual Machines NVadsA10v5 Series" + (" Windows" if windows else "")
+        return {
+            "currencyCode": "USD", "tierMinimumUnits": 0.0, "retailPrice": usd, "unitPrice": usd, "location": "EU West",
+            "armRegionName": self.region, "effectiveStartDate": "2026-11-01T00:00:00Z", "meterName": "NV36ads A10 v5 Spot",
+            "productName": series, "skuName": "NV36ads A10 v5" + (" Spot" if spot else ""), "serviceName": "Virtual Machines",
+            "serviceFamily": "Compute", "unitOfMeasure": "1 Hour", "type": "Consumption", "armSkuName": type_,
+        }  # fmt: skip
+
+    def answer_prices(self, query, headers):
+        """Open to all, at an address of its own: whoever brings a token gives it away."""
+        if "Authorization" in headers:
+            self.refuse(400, "prices: a token")
+        names = re.findall(r"armSkuName eq '([^']+)'", query["$filter"])
+        ours = f"armRegionName eq '{self.region}'" in query["$filter"]
+        if query.get("api-version") != "2023-01-01-preview" or not names or not ours:
+            self.refuse(400, f"prices: {query}")
+        items = [i for n in names for i in (self.price(n, 9.0, spot=False), self.price(n, 3.3, windows=True), self.price(n, 1.25))]
+        at = int(query.get("$skip", "0"))
+        following = urllib.parse.urlencode({**query, "$skip": at + self.page})
+        link = f"https://prices.azure.com:443/api/retail/prices?{following}" if at + self.page < len(items) else None
+        page = items[at : at + self.page]
+        raise Answer(200, json.dumps({"BillingCurrency": "USD", "Items": page, "NextPageLink": link, "Count": len(page)}))
 
     def answer_api(self, method, path, query, body):
         base = "/" + self.group

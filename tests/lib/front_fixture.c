@@ -145,3 +145,28 @@ int fixture_ask(struct front_fixture *f, const char *path, const char *body, cha
     http_client_destroy(c);
     return r.status;
 }
+
+int fixture_set_up(void **state)
+{
+    struct front_fixture *f = malloc(sizeof *f);
+    assert_non_null(f);
+    fixture_prepare(f);
+    *state = f;
+    return 0;
+}
+
+int fixture_set_up_listening(void **state)
+{
+    struct front_fixture *f = malloc(sizeof *f);
+    assert_non_null(f);
+    fixture_start(f);
+    *state = f;
+    return 0;
+}
+
+int fixture_tear_down(void **state)
+{
+    fixture_end(*state);
+    free(*state);
+    return 0;
+}

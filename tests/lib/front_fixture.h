@@ -28,6 +28,11 @@ void fixture_listen(struct front_fixture *f);
 void fixture_start(struct front_fixture *f);
 void fixture_end(struct front_fixture *f);
 
+/* For cmocka: *state is a fixture that is prepared, or that listens. */
+int fixture_set_up(void **state);
+int fixture_set_up_listening(void **state);
+int fixture_tear_down(void **state);
+
 /* A client of the API, or of the admin listener. */
 struct http_client *fixture_client(struct front_fixture *f);
 struct http_client *fixture_admin(struct front_fixture *f);

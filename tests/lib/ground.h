@@ -75,8 +75,9 @@ static inline void ground_open(struct ground *g, const char *model)
     struct gw_host *h = &g->host;
     memset(g, 0, sizeof *g);
     assert_int_equal(gw_model_open(model, &g->model, NULL), GW_OK);
-    assert_int_equal(gw_ops_cpu(gw_model_profile(g->model, GW_WEIGHT_FILE), GW_ISA_AUTO, &h->ops, NULL),
-                     GW_OK);
+    assert_int_equal(
+        gw_ops_cpu(gw_model_profile(g->model, GW_WEIGHT_FILE, GW_KV_FILE), GW_ISA_AUTO, &h->ops, NULL),
+        GW_OK);
     assert_int_equal(gw_device_cpu_create(1, false, &h->device, NULL), GW_OK);
     assert_int_equal(gw_cell_store_create(g->model, h->ops, &h->store, NULL), GW_OK);
     assert_int_equal(gw_mesh_create(&mesh, &h->mesh, NULL), GW_OK);

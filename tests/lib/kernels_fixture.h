@@ -16,13 +16,15 @@
 #include "kernels/convert.h"
 #include "kernels/op.h"
 
-#define PROFILES     2 /* of different operations on rows */
-#define PROFILES_ALL 4 /* of different products */
-#define VARIANTS_MAX 5
-#define TABLES_MAX   (PROFILES_ALL * VARIANTS_MAX)
+#define PROFILES       2 /* of different operations on rows */
+#define PROFILES_ALL   4 /* of different products */
+#define PROFILES_NAMED 8 /* of KV pages in int8, too */
+#define VARIANTS_MAX   5
+#define TABLES_MAX     (PROFILES_ALL * VARIANTS_MAX)
 
-static const char *const profiles[PROFILES_ALL] = {"cpu-bf16dot-2", "cpu-f32-2", "cpu-bf16-int8-1",
-                                                   "cpu-f32-int8-1"};
+static const char *const profiles[PROFILES_NAMED] = {
+    "cpu-bf16dot-2",  "cpu-f32-2",     "cpu-bf16-int8-1",     "cpu-f32-int8-1",
+    "cpu-bf16-kv8-1", "cpu-f32-kv8-1", "cpu-bf16-int8-kv8-1", "cpu-f32-int8-kv8-1"};
 
 /* GW_TEST_SEED=... replays a run. */
 static inline struct gw_rng seeded_rng(const char *test)

@@ -69,7 +69,7 @@ static gw_err_t fill_hello(struct fleet *f, struct gw_err_ctx *ctx)
     snprintf(h->profile, sizeof h->profile, "%s", f->profile);
     snprintf(h->data, sizeof h->data, "127.0.0.1:9"); /* nobody listens: no rank has another to find */
     snprintf(h->device, sizeof h->device, "fake");
-    return gw_fingerprint_model(f->model, GW_WEIGHT_FILE, h->fingerprint, ctx);
+    return gw_fingerprint_model(f->model, GW_WEIGHT_FILE, GW_KV_FILE, h->fingerprint, ctx);
 }
 
 static gw_err_t start(struct fleet *f, int64_t k, struct gw_err_ctx *ctx)

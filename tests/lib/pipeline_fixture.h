@@ -5,10 +5,9 @@
 #include "tests/lib/engine_fixture.h"
 #include "tests/lib/rank_threads.h"
 
-/* A pipeline of that layout that records what it does, but for logit rows. */
-static inline void pipeline_open_blind(struct rank_threads *a, struct fixture *f,
-                                       const struct gw_model *model, const char *layout,
-                                       struct solo_config config, bool try_shm)
+/* A pipeline of that layout that records what it does, as config.sink.logits says of rows; what else *a has is the caller's. */
+static inline void pipeline_start(struct rank_threads *a, struct fixture *f, const struct gw_model *model,
+                                  const char *layout, struct solo_config config, bool try_shm)
 {
     struct gw_err_ctx ctx = {0};
     *f = (struct fixture){.model = (struct gw_model *)model,
@@ -18,9 +17,20 @@ static inline void pipeline_open_blind(struct rank_threads *a, struct fixture *f
     config.sink.started = fixture_started;
     config.sink.tokens = fixture_tokens;
     config.threads = 1;
-    *a = (struct rank_threads){.model = model, .config = config, .try_shm = try_shm};
+    a->model = model;
+    a->config = config;
+    a->try_shm = try_shm;
     if (rank_threads_open(a, layout, &ctx) != GW_OK) fail_msg("%s: %s", layout, ctx.text);
     f->engine = a->engine;
+}
+
+/* A pipeline of this machine's processors that records what it does, but for logit rows. */
+static inline void pipeline_open_blind(struct rank_threads *a, struct fixture *f,
+                                       const struct gw_model *model, const char *layout,
+                                       struct solo_config config, bool try_shm)
+{
+    memset(a, 0, sizeof *a);
+    pipeline_start(a, f, model, layout, config, try_shm);
 }
 
 /* The same with logit rows. */

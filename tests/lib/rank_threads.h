@@ -11,13 +11,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "kernels/cuda/coll_join.h"
 #include "tests/lib/layouts.h"
 #include "tests/lib/solo_engine.h"
 
 #define RANK_DEADLINE_US 60000000 /* sanitized kernels of eight ranks on two cores are slow */
+#define RANK_END_US      300000   /* a rank that leaves waits no longer for one that is gone */
 
 struct rank_thread {
     const struct rank_threads *all;
+    const struct gw_ops *ops;
     struct gw_msg_assign assign;
     struct gw_socket sockets[GW_WIRE_RANKS_MAX];
     pthread_t thread;
@@ -25,6 +28,8 @@ struct rank_thread {
     struct gw_cell_store *store;
     struct gw_weights *weights;
     struct gw_coll *coll;
+    struct gw_coll_join *join; /* of a device with memory of its own */
+    void *below;               /* open's */
     struct gw_rank *rank;
     struct gw_rank_room room;
     uint32_t followed; /* steps */
@@ -36,6 +41,10 @@ struct rank_threads {
     const struct gw_model *model;
     const struct gw_ops *ops;
     struct solo_config config;
+    /* Makes t->device and t->ops, and t->below of it; NULL: the CPU's. close takes them back. */
+    gw_err_t (*open)(struct rank_thread *t, struct gw_err_ctx *ctx);
+    void (*close)(struct rank_thread *t);
+    const char *nccl;  /* coll_join.h */
     bool try_shm, tcp; /* tcp: sockets are TCP over loopback, else socket pairs */
     struct gw_assign_rank places[GW_WIRE_RANKS_MAX];
     struct gw_msg_assign assign;
@@ -44,14 +53,47 @@ struct rank_threads {
     atomic_bool stop;
 };
 
+static inline gw_err_t rank_open_device(struct rank_thread *t, struct gw_err_ctx *ctx)
+{
+    if (t->all->open) return t->all->open(t, ctx);
+    t->ops = t->all->ops;
+    TRY(gw_device_cpu_create(t->all->config.threads, false, &t->device, ctx));
+    gw_device_enter_thread();
+    return GW_OK;
+}
+
+static inline gw_err_t rank_join(struct rank_thread *t, const struct gw_coll_config *c,
+                                 struct gw_err_ctx *ctx)
+{
+    const struct gw_coll_join_config config = {.group = {.term = c->term,
+                                                         .generation = c->generation,
+                                                         .pipeline = c->pipeline,
+                                                         .self = c->self,
+                                                         .ranks = c->ranks,
+                                                         .stage_first = c->stage_first,
+                                                         .stage_ranks = c->stage_ranks,
+                                                         .shares = c->shares,
+                                                         .share_at = c->share_at,
+                                                         .max_elems = c->max_elems,
+                                                         .deadline_us = c->deadline_us,
+                                                         .end_us = RANK_END_US},
+                                               .coll = t->coll,
+                                               .device = t->device,
+                                               .nccl = t->all->nccl,
+                                               .one_machine = true,
+                                               .init_us = RANK_DEADLINE_US};
+    if (gw_device_is_host(t->device) || c->stage_ranks == 1) return GW_OK;
+    return gw_coll_join_create(&config, &t->join, ctx);
+}
+
 static inline gw_err_t rank_make(struct rank_thread *t, struct gw_err_ctx *ctx)
 {
     const struct rank_threads *a = t->all;
-    struct gw_rank_config config = {.model = a->model, .ops = a->ops, .poison = a->config.poison};
+    struct gw_rank_config config = {.model = a->model, .poison = a->config.poison};
     TRY(gw_place_of(&t->assign, &a->model->cells, &config.place, ctx));
-    TRY(gw_device_cpu_create(a->config.threads, false, &t->device, ctx));
-    gw_device_enter_thread();
-    TRY(gw_cell_store_create(a->model, a->ops, &t->store, ctx));
+    TRY(rank_open_device(t, ctx));
+    config.ops = t->ops;
+    TRY(gw_cell_store_create_on(t->device, a->model, t->ops, &t->store, ctx));
     TRY(gw_weights_create(t->store, a->model, config.place.cells, NULL, &t->weights, ctx));
     const struct gw_coll_config coll = {.term = 1,
                                         .generation = 2,
@@ -71,10 +113,12 @@ static inline gw_err_t rank_make(struct rank_thread *t, struct gw_err_ctx *ctx)
     if (config.place.ranks > 1) {
         TRY(gw_coll_create(&coll, &t->coll, ctx));
         TRY(gw_rank_agree(t->coll, &config.place, &t->room, false, RANK_DEADLINE_US, ctx));
+        TRY(rank_join(t, &coll, ctx));
     }
     config.device = t->device;
     config.weights = t->weights;
     config.coll = t->coll;
+    config.sums = gw_coll_join_sums(t->join);
     config.room = t->room;
     return gw_rank_create(&config, &t->rank, ctx);
 }
@@ -91,19 +135,30 @@ static inline gw_err_t rank_follow_all(struct rank_thread *t)
     return GW_OK;
 }
 
+/* In the rank's own thread: it may wait for the others, which leave, too. */
+static inline void rank_leave(struct rank_thread *t)
+{
+    (void)gw_coll_join_destroy(t->join);
+    t->join = NULL;
+}
+
 static inline void rank_drop(struct rank_thread *t)
 {
     gw_rank_destroy(t->rank);
     gw_coll_destroy(t->coll);
     gw_weights_destroy(t->weights);
     gw_cell_store_destroy(t->store);
-    if (t->device) gw_device_destroy(t->device);
+    if (t->all->close)
+        t->all->close(t);
+    else if (t->device)
+        gw_device_destroy(t->device);
 }
 
 static inline void *rank_thread_main(void *arg)
 {
     struct rank_thread *t = arg;
     t->err = rank_follow_all(t);
+    rank_leave(t);
     return NULL;
 }
 
@@ -146,8 +201,8 @@ static inline bool rank_connect(struct rank_threads *a)
 static inline gw_err_t rank_threads_open(struct rank_threads *a, const char *layout, struct gw_err_ctx *ctx)
 {
     const struct solo_config *c = &a->config;
-    TRY(gw_ops_cpu(c->profile ? c->profile : gw_model_profile(a->model, GW_WEIGHT_FILE), c->isa, &a->ops,
-                   ctx));
+    TRY(gw_ops_cpu(c->profile ? c->profile : gw_model_profile(a->model, GW_WEIGHT_FILE, GW_KV_FILE), c->isa,
+                   &a->ops, ctx));
     layout_parse(layout, &a->model->cells, a->places, &a->assign);
     if (!rank_connect(a)) return gw_fail(ctx, GW_ERR_IO, "no sockets");
     for (uint32_t i = 0; i < a->assign.ranks_len; i++) {
@@ -160,7 +215,7 @@ static inline gw_err_t rank_threads_open(struct rank_threads *a, const char *lay
     }
     TRY(rank_make(&a->ranks[0], ctx));
     const struct gw_engine_config engine = {.model = a->model,
-                                            .ops = a->ops,
+                                            .ops = a->ranks[0].ops,
                                             .rank = a->ranks[0].rank,
                                             .room = a->ranks[0].room,
                                             .max_chunk = c->max_chunk,
@@ -178,6 +233,7 @@ static inline gw_err_t rank_threads_close(struct rank_threads *a, struct gw_err_
     gw_err_t err = GW_OK;
     gw_engine_destroy(a->engine);
     atomic_store(&a->stop, true);
+    rank_leave(&a->ranks[0]);
     for (uint32_t i = 1; i < a->assign.ranks_len; i++) {
         pthread_join(a->ranks[i].thread, NULL);
         if (a->ranks[i].err != GW_OK && err == GW_OK)

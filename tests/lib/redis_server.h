@@ -1,10 +1,12 @@
-/* A redis-server of the test's own: on a unix socket in a temporary directory, gone with it.
+/* A redis-server of the test's own: on a unix socket in a temporary directory, gone with it; and ports for those that want one.
  *
  * It dies with the test (PDEATHSIG), however that ends. Tests skip where no redis-server is installed. */
 #ifndef GW_TESTS_REDIS_SERVER_H
 #define GW_TESTS_REDIS_SERVER_H
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/sockaddr.h"
 
 #define REDIS_START_US   (20 * GW_US_PER_S)
 #define REDIS_ARGS_MAX   24
@@ -29,6 +32,24 @@ struct redis_server {
 static inline bool redis_is_installed(void)
 {
     return access("/usr/bin/redis-server", X_OK) == 0;
+}
+
+/* Listens on a port of loopback that the kernel chooses. */
+static inline int redis_listen_anywhere(uint16_t *port)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (bind(fd, (struct sockaddr *)&at, sizeof at) != 0 || listen(fd, 8) != 0) abort();
+    *port = gw_sockaddr_local_port(fd);
+    return fd;
+}
+
+/* For a server that does not take one on a socket. */
+static inline uint16_t redis_free_port(void)
+{
+    uint16_t port;
+    close(redis_listen_anywhere(&port));
+    return port;
 }
 
 /* A socket whose command has been written, -1 if nobody listens. */

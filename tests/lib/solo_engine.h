@@ -10,8 +10,12 @@ struct solo_config {
     const char *profile; /* NULL: the model's own */
     enum gw_isa isa;
     int threads;
+    const struct gw_ops *ops; /* of device, which is borrowed; NULL: by profile, isa and threads */
+    struct gw_device *device;
     uint32_t kv_tokens, max_batch_tokens, max_sequences, max_chunk;
     bool poison;
+    struct gw_shelf_pool *pages;      /* of kv_tokens; NULL: a pool of its own */
+    struct gw_checkpoint *checkpoint; /* NULL: nothing is stored */
     const void *key;
     size_t key_len;
     struct gw_engine_sink sink;
@@ -19,7 +23,7 @@ struct solo_config {
 
 struct solo {
     const struct gw_ops *ops;
-    struct gw_device *device;
+    struct gw_device *device, *own; /* own: made here */
     struct gw_cell_store *store;
     struct gw_weights *weights;
     struct gw_rank *rank;
@@ -32,7 +36,7 @@ static inline void solo_close(struct solo *s)
     gw_rank_destroy(s->rank);
     gw_weights_destroy(s->weights);
     gw_cell_store_destroy(s->store);
-    if (s->device) gw_device_destroy(s->device);
+    gw_device_destroy(s->own);
     memset(s, 0, sizeof *s);
 }
 
@@ -46,13 +50,29 @@ static inline struct gw_rank_room solo_room(const struct gw_model *model, const 
     return room;
 }
 
+static inline gw_err_t solo_open_device(struct solo *s, const struct gw_model *model,
+                                        const struct solo_config *c, struct gw_err_ctx *ctx)
+{
+    const char *profile = c->profile ? c->profile : gw_model_profile(model, GW_WEIGHT_FILE, GW_KV_FILE);
+    s->ops = c->ops;
+    s->device = c->device;
+    if (c->device) return GW_OK;
+    TRY(gw_ops_cpu(profile, c->isa, &s->ops, ctx));
+    TRY(gw_device_cpu_create(c->threads, false, &s->own, ctx));
+    s->device = s->own;
+    return GW_OK;
+}
+
 static inline gw_err_t solo_open_parts(struct solo *s, const struct gw_model *model,
                                        const struct solo_config *c, struct gw_err_ctx *ctx)
 {
-    struct gw_rank_config rank = {.model = model, .room = solo_room(model, c), .poison = c->poison};
-    TRY(gw_ops_cpu(c->profile ? c->profile : gw_model_profile(model, GW_WEIGHT_FILE), c->isa, &s->ops, ctx));
-    TRY(gw_device_cpu_create(c->threads, false, &s->device, ctx));
-    TRY(gw_cell_store_create(model, s->ops, &s->store, ctx));
+    struct gw_rank_config rank = {.model = model,
+                                  .room = solo_room(model, c),
+                                  .poison = c->poison,
+                                  .pages = c->pages,
+                                  .checkpoint = c->checkpoint};
+    TRY(solo_open_device(s, model, c, ctx));
+    TRY(gw_cell_store_create_on(s->device, model, s->ops, &s->store, ctx));
     gw_place_alone(&model->cells, &rank.place);
     TRY(gw_weights_create(s->store, model, rank.place.cells, NULL, &s->weights, ctx));
     rank.weights = s->weights;

@@ -38,6 +38,7 @@ ANSWERS = [
     "Whales are the largest animals in the sea. They breathe air and must come up to the surface.",
     "You need tomatoes, an onion, some salt and a little time. Cut the onion, cook it slowly, and add the tomatoes.",
 ]
+LONG_TOKENS = 1200  # several times what others ask for, in a context of 2,048
 STOPS = [["The end"], ["sea", "storm"], ["home."], ["\n\n", "never"], [" and then"]]
 
 
@@ -119,6 +120,11 @@ def mixed(count, seed, max_tokens):
     """`count` streamed requests as a list of (path, body)."""
     r = random.Random(seed)
     return [mixed_one(i, r, max_tokens) for i in range(count)]
+
+
+def outlasting(count, seed, max_tokens):
+    """mixed(), and a story of LONG_TOKENS behind it: under way still when a slow client has read the others' first tokens."""
+    return mixed(count, seed, max_tokens) + stories(1, seed, LONG_TOKENS)
 
 
 def max_tokens_of(requests):

@@ -59,10 +59,22 @@ TINY = {
     "qwen3moe_raw": dict(family="qwen3_moe", kv=1, dim=32, dtype=torch.float32, tied=False, layers=2, experts=6, taken=4, ffn=32,
                          rope_theta=1000000.0, rms_norm_eps=1e-6,
                          config={"norm_topk_prob": False, "use_sliding_window": True, "sliding_window": 48}),
+    # experts in the second of four layers alone: every second one, but not the last
+    "qwen3moe_mixed": dict(family="qwen3_moe", kv=2, dim=32, dtype=torch.bfloat16, tied=True, layers=4, experts=6, taken=2, ffn=40,
+                           dense={0, 2, 3}, rope_theta=1000000.0, rms_norm_eps=1e-6,
+                           config={"norm_topk_prob": True, "decoder_sparse_step": 2, "mlp_only_layers": [3]}),
+    # RoPE by type of layer; two layers without experts, then two with them
+    "mellum": dict(family="mellum", kv=2, dim=32, dtype=torch.bfloat16, tied=False, layers=4, experts=6, taken=3, ffn=24, dense={0, 1},
+                   rms_norm_eps=1e-6,
+                   config={"norm_topk_prob": True, "sliding_window": 40, "rope_theta": None, "rope_scaling": None,
+                           "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "sliding_attention"],
+                           "mlp_layer_types": ["dense", "dense", "sparse", "sparse"],
+                           "rope_parameters": {"full_attention": {**YARN, "rope_theta": 500000.0},
+                                               "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}}),
 }
 FAMILIES = {
     "llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM",
-    "mixtral": "MixtralForCausalLM", "qwen3_moe": "Qwen3MoeForCausalLM",
+    "mixtral": "MixtralForCausalLM", "qwen3_moe": "Qwen3MoeForCausalLM", "mellum": "MellumForCausalLM",
 }
 HIDDEN, FFN, VOCAB, HEADS = 64, 192, 384, 8
 PROMPT_LENGTHS, LOGIT_ROWS, NEW = (1, 33, 150), (1, 33, 40), 32
@@ -85,8 +97,11 @@ def tiny_config(m):
     if family == "mixtral":
         more.update(num_local_experts=m["experts"], num_experts_per_tok=m["taken"], router_jitter_noise=0.0)
     if family == "qwen3_moe":
-        more.update(num_experts=m["experts"], num_experts_per_tok=m["taken"], moe_intermediate_size=m["ffn"], decoder_sparse_step=1,
-                    mlp_only_layers=[])
+        more.update(num_experts=m["experts"], num_experts_per_tok=m["taken"], moe_intermediate_size=m["ffn"])
+        more.setdefault("decoder_sparse_step", 1)
+        more.setdefault("mlp_only_layers", [])
+    if family == "mellum":
+        more.update(num_local_experts=m["experts"], num_experts_per_tok=m["taken"], moe_intermediate_size=m["ffn"])
     if family != "llama":
         more.setdefault("mlp_bias", None)
     # null is a value for these; other fields are left out by it
@@ -105,10 +120,11 @@ def tiny_config(m):
     return {k: v for k, v in sorted(base.items()) if v is not None or k in kept}
 
 
-def tiny_ffn(m, prefix, rand):
+def tiny_ffn(m, layer, prefix, rand):
     """The matrices of one FFN, or of a router and its experts."""
-    family, ffn = m.get("family", "llama"), m.get("ffn", FFN)
-    if "experts" not in m:
+    has_experts = "experts" in m and layer not in m.get("dense", ())
+    family, ffn = m.get("family", "llama"), m.get("ffn", FFN) if has_experts else FFN
+    if not has_experts:
         names = [(prefix + "mlp.", "gate_proj", "up_proj", "down_proj")]
     elif family == "mixtral":
         names = [(f"{prefix}block_sparse_moe.experts.{e}.", "w1", "w3", "w2") for e in range(m["experts"])]
@@ -119,7 +135,7 @@ def tiny_ffn(m, prefix, rand):
         w[f"{at}{gate}.weight"] = rand(ffn, HIDDEN, 0.15)
         w[f"{at}{up}.weight"] = rand(ffn, HIDDEN, 0.15)
         w[f"{at}{down}.weight"] = rand(HIDDEN, ffn, 0.15)
-    if "experts" in m:
+    if has_experts:
         w[prefix + ("block_sparse_moe" if family == "mixtral" else "mlp") + ".gate.weight"] = rand(m["experts"], HIDDEN, 0.15)
     return w
 
@@ -141,11 +157,11 @@ def tiny_weights(m, seed):
         w[p + "self_attn.v_proj.weight"] = rand(kv, HIDDEN, 0.15)
         w[p + "self_attn.o_proj.weight"] = rand(HIDDEN, q, 0.1)
         w[p + "post_attention_layernorm.weight"] = 1.0 + 0.2 * torch.randn(HIDDEN, generator=g)
-        w.update(tiny_ffn(m, p, rand))
+        w.update(tiny_ffn(m, i, p, rand))
         if m.get("family") == "qwen2":
             for name, rows in (("q", q), ("k", kv), ("v", kv)):
                 w[p + f"self_attn.{name}_proj.bias"] = 0.4 * torch.randn(rows, generator=g)
-        if m.get("family") in ("qwen3", "qwen3_moe"):
+        if m.get("family") in ("qwen3", "qwen3_moe", "mellum"):
             for name in ("q", "k"):
                 w[p + f"self_attn.{name}_norm.weight"] = 1.2 + 0.3 * torch.randn(m["dim"], generator=g)
     w["model.norm.weight"] = 1.0 + 0.2 * torch.randn(HIDDEN, generator=g)
@@ -178,7 +194,7 @@ def load(path):
 def check_rope(model, theta, scaling):
     """The frequencies that transformers really uses must be the ones that config.json means."""
     dim = getattr(model.config, "head_dim", None) or model.config.hidden_size // model.config.num_attention_heads
-    if scaling and scaling.get("rope_type", scaling.get("type")) != "llama3":
+    if scaling and scaling.get("rope_type", scaling.get("type")) != "llama3":  # so do maps of layer types
         return  # worker/rope is compared with transformers by the goldens
     f = 1.0 / (theta ** (torch.arange(0, dim, 2, dtype=torch.float64) / dim))
     if scaling:

@@ -249,6 +249,7 @@ static void on_msg(struct sim *sim, struct sim_worker *w, struct gw_msg *m)
     case GW_MSG_START: sim_rank_on_start(sim, w, m); break;
     case GW_MSG_RELEASE: sim_rank_on_release(w, m); break;
     case GW_MSG_STORES:
+    case GW_MSG_ZONES:
     case GW_MSG_PING: break;
     default: sim_fail(sim, "a worker was sent a %s", gw_msg_name(m->type));
     }

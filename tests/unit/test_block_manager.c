@@ -112,6 +112,27 @@ static void seal_both(struct gw_blocks *b, uint32_t *refs, int64_t *name, uint32
 }
 
 /* A model of plain arrays beside it, driven at random. */
+static void test_restored_blocks_are_found_and_evicted_from_the_last_on(void **state)
+{
+    (void)state;
+    struct gw_blocks *b;
+    struct gw_page_dir_block list[] = {{.slot = 1, .name = name_of(7)}, {.slot = 3, .name = name_of(8)}};
+    uint32_t slot;
+    assert_int_equal(gw_blocks_create(4, NULL, &b), GW_OK);
+    gw_blocks_restore(b, list, 2);
+    assert_int_equal(gw_blocks_available(b), 4);
+    assert_true(gw_blocks_find(b, &list[0].name, &slot));
+    assert_int_equal(slot, 1);
+    assert_int_equal(take(b), 0); /* what holds nothing first */
+    assert_int_equal(take(b), 2);
+    assert_int_equal(take(b), 3);
+    assert_true(has(b, 7));
+    assert_false(has(b, 8));
+    gw_blocks_ref(b, 1);
+    assert_int_equal(gw_blocks_take(b, &slot), GW_ERR_LIMIT);
+    gw_blocks_destroy(b);
+}
+
 static void test_random_operations_keep_the_books(void **state)
 {
     (void)state;
@@ -229,6 +250,7 @@ int main(void)
         cmocka_unit_test(test_take_all_slots_then_limit),
         cmocka_unit_test(test_take_evicts_the_least_recently_released),
         cmocka_unit_test(test_seal_same_name_twice_shares_one_slot),
+        cmocka_unit_test(test_restored_blocks_are_found_and_evicted_from_the_last_on),
         cmocka_unit_test(test_random_operations_keep_the_books),
         cmocka_unit_test(test_pool_pages_do_not_overlap),
         cmocka_unit_test(test_pool_poison_makes_taken_slots_nan),

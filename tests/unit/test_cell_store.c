@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "kernels/convert.h"
@@ -24,7 +25,8 @@ static int set_up_model(void **state, const char *dir)
 {
     static struct fixture f;
     assert_int_equal(gw_model_open(dir, &f.model, NULL), GW_OK);
-    assert_int_equal(gw_ops_cpu(gw_model_profile(f.model, GW_WEIGHT_FILE), GW_ISA_C, &f.ops, NULL), GW_OK);
+    assert_int_equal(
+        gw_ops_cpu(gw_model_profile(f.model, GW_WEIGHT_FILE, GW_KV_FILE), GW_ISA_C, &f.ops, NULL), GW_OK);
     assert_int_equal(gw_cell_store_create(f.model, f.ops, &f.store, NULL), GW_OK);
     f.all = gw_cells_all(&f.model->cells);
     *state = &f;
@@ -188,13 +190,46 @@ static void test_experts_of_a_rectangle_are_the_whole_s(void **state)
     gw_weights_destroy(whole);
 }
 
+static int set_up_mixed(void **state)
+{
+    return set_up_model(state,
+                        "tests/data/tiny/qwen3moe_mixed"); /* of 4 layers the second alone has experts */
+}
+
+/* Each layer has its own number of matrices, as wide as its FFN or its experts are. */
+static void test_layers_with_and_without_experts_lie_beside_each_other(void **state)
+{
+    struct fixture *f = *state;
+    struct gw_weights *whole = weights_of(f, f->all);
+    const struct gw_model_config *c = &f->model->config;
+    uint8_t *packed = malloc(f->ops->pack_bytes_plain(c->experts, c->hidden));
+    assert_non_null(packed);
+    for (uint32_t l = 0; l < whole->layers_len; l++) {
+        const struct gw_layer_weights *w = &whole->layers[l];
+        uint32_t cols = l == 1 ? f->model->cells.expert_cols : f->model->cells.ffn_cols;
+        assert_int_equal(w->router != NULL, l == 1);
+        assert_int_equal(w->o[7].n, c->hidden);
+        for (uint32_t e = 0; e < (l == 1 ? c->experts : 1); e++) {
+            assert_int_equal(w->ffn[e].gate_up.w[7].n, 2 * cols);
+            assert_int_equal(w->ffn[e].down[7].k, cols);
+        }
+    }
+    f->ops->pack_plain(packed, f->model->layers[1].router->data, f->model->layers[1].router->type, c->experts,
+                       c->hidden, c->hidden);
+    assert_memory_equal(whole->layers[1].router->data, packed,
+                        f->ops->pack_bytes_plain(c->experts, c->hidden));
+    free(packed);
+    gw_weights_destroy(whole);
+}
+
 /* Else a worker could take cells of another format for its own. */
 static void test_packing_and_bytes_of_int8_are_others(void **state)
 {
     struct fixture *f = *state;
     const struct gw_ops *ops;
     struct gw_cell_store *int8;
-    assert_int_equal(gw_ops_cpu(gw_model_profile(f->model, GW_WEIGHT_INT8), GW_ISA_C, &ops, NULL), GW_OK);
+    assert_int_equal(gw_ops_cpu(gw_model_profile(f->model, GW_WEIGHT_INT8, GW_KV_FILE), GW_ISA_C, &ops, NULL),
+                     GW_OK);
     assert_int_equal(gw_cell_store_create(f->model, ops, &int8, NULL), GW_OK);
     assert_true(gw_cell_store_packing(int8) != gw_cell_store_packing(f->store));
     assert_true(gw_cell_store_bytes_of(int8, f->all) < gw_cell_store_bytes_of(f->store, f->all));
@@ -212,6 +247,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_biases_are_those_of_the_file, set_up_biases, tear_down),
         cmocka_unit_test_setup_teardown(test_experts_of_a_rectangle_are_the_whole_s, set_up_experts,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(test_layers_with_and_without_experts_lie_beside_each_other,
+                                        set_up_mixed, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

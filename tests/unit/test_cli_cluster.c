@@ -49,13 +49,19 @@ static cJSON *parse(const char *text)
     return tree;
 }
 
-static gw_err_t read_view(const char *layout, const char *workers_text, struct cluster_view *v,
-                          struct gw_err_ctx *ctx)
+static gw_err_t read_view_of(const char *layout, const char *workers_text, const char *stats,
+                             struct cluster_view *v, struct gw_err_ctx *ctx)
 {
-    struct cluster_answers a = {parse(layout), parse(workers_text), parse(STATS)};
+    struct cluster_answers a = {parse(layout), parse(workers_text), parse(stats)};
     gw_err_t err = cluster_view_read(&a, v, ctx);
     cluster_answers_fini(&a);
     return err;
+}
+
+static gw_err_t read_view(const char *layout, const char *workers_text, struct cluster_view *v,
+                          struct gw_err_ctx *ctx)
+{
+    return read_view_of(layout, workers_text, STATS, v, ctx);
 }
 
 static char *draw(const struct cluster_view *v, uint32_t columns, bool utf8)
@@ -172,6 +178,49 @@ static void test_picture_draws_a_box_per_rank(void **state)
     free(layout);
 }
 
+#define GROUPS(spot)                                                                                         \
+    "{\"queued\":0,\"capacity\":{\"wish\":3,\"spot\":{\"target\":2,\"desired\":2,\"running\":2,\"usd_h\":0." \
+    "5,"                                                                                                     \
+    "\"instances\":" spot "},\"on_demand\":{\"target\":1,\"desired\":1,\"running\":0,\"usd_h\":1,"           \
+    "\"instances\":[{\"instance\":\"i-d-3\","                                                                \
+    "\"zone\":\"z-b\",\"pending\":true,\"usd_h\":1}]}}}"
+
+/* What an instance is and costs stands beside its worker; one without a worker has a row of its own. */
+static void test_picture_shows_kinds_and_prices(void **state)
+{
+    (void)state;
+    struct cluster_view v;
+    struct gw_err_ctx ctx = {0};
+    char *layout = layout_of(RANK("w0", "0", "0", "2", "0", "8", "true"), "serving");
+    const char *stats = GROUPS("[{\"instance\":\"i-w0\",\"zone\":\"z-a\",\"pending\":false,\"usd_h\":0.25},"
+                               "{\"instance\":\"i-w1\",\"zone\":\"z-b\",\"usd_h\":0.25}]");
+    if (read_view_of(layout, workers, stats, &v, &ctx) != GW_OK) fail_msg("%s", ctx.text);
+    assert_int_equal(v.capacity.instances_len, 3);
+    char *text = draw(&v, 80, true);
+    has(text, "kind     USD/h pipeline");
+    has(text, "i-w0     w0       up, may go    spot     0.250        4");
+    has(text, "i-d-3             boots         demand   1.000");
+    assert_null(strstr(text, "no worker"));
+    free(text);
+    cluster_view_fini(&v);
+    free(layout);
+}
+
+static void test_read_instances_that_are_none_are_refused(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {GROUPS("7"), GROUPS("[{\"instance\":7}]"), GROUPS("[{\"usd_h\":-1}]"),
+                                      GROUPS("[{\"pending\":\"yes\"}]")};
+    char *layout = layout_of(RANK("w0", "0", "0", "2", "0", "8", "true"), "serving");
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct cluster_view v;
+        struct gw_err_ctx ctx = {0};
+        if (read_view_of(layout, workers, bad[i], &v, &ctx) != GW_ERR_INPUT) fail_msg("%s", bad[i]);
+        assert_null(v.capacity.instances);
+    }
+    free(layout);
+}
+
 static void test_picture_stages_join(void **state)
 {
     (void)state;
@@ -257,6 +306,8 @@ int main(void)
         cmocka_unit_test(test_read_cells_beyond_the_model_are_refused),
         cmocka_unit_test(test_read_other_documents_are_refused),
         cmocka_unit_test(test_picture_draws_a_box_per_rank),
+        cmocka_unit_test(test_picture_shows_kinds_and_prices),
+        cmocka_unit_test(test_read_instances_that_are_none_are_refused),
         cmocka_unit_test(test_picture_stages_join),
         cmocka_unit_test(test_picture_fits_every_width),
         cmocka_unit_test(test_canvas_text_is_cut_with_an_ellipsis),

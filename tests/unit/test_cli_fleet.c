@@ -206,6 +206,31 @@ static void test_settled_nothing_fits_says_why(void **state)
     assert_string_equal(unserved, "too small");
 }
 
+static void test_follow_takes_what_is_there_and_forgets_what_is_not(void **state)
+{
+    (void)state;
+    struct fleet f;
+    const struct fleet_seen first[] = {{.id = "i-s-1", .group = "spot", .pid = 11},
+                                       {.id = "i-d-2", .group = "on-demand", .pid = 12}};
+    const struct fleet_seen then[] = {{.id = "i-s-3", .group = "spot", .pid = 13}, first[1]};
+    fleet_init(&f, 0);
+    fleet_follow(&f, first, 2);
+    assert_int_equal(f.workers[0].state, FLEET_STARTING);
+    assert_int_equal(f.workers[1].pid, 12);
+    assert_string_equal(f.workers[1].group, "on-demand");
+    f.changed = false;
+    fleet_follow(&f, first, 2);
+    assert_false(f.changed);
+    f.workers[1].state = FLEET_UP;
+    fleet_follow(&f, then, 2);
+    assert_true(f.changed);
+    assert_string_equal(f.workers[0].id, "i-s-3"); /* the slot of the one that is gone */
+    assert_int_equal(f.workers[0].pid, 13);
+    assert_int_equal(f.workers[1].state, FLEET_UP);
+    fleet_follow(&f, NULL, 0);
+    assert_int_equal(fleet_up(&f), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -217,6 +242,7 @@ int main(void)
         cmocka_unit_test(test_on_exit_replaced_zombie_frees_its_slot),
         cmocka_unit_test(test_on_exit_worker_that_never_came_up_is_counted),
         cmocka_unit_test(test_add_more_than_max_is_refused),
+        cmocka_unit_test(test_follow_takes_what_is_there_and_forgets_what_is_not),
         cmocka_unit_test(test_settled_waits_until_no_pipeline_forms),
         cmocka_unit_test(test_settled_nothing_fits_says_why),
     };

@@ -21,22 +21,6 @@ static struct device_group group_of(const struct gw_nccl *nccl, uint32_t ranks,
                                  .run = run};
 }
 
-static void assert_text(const struct device_rank *r, gw_err_t err, const char *text)
-{
-    if (r->err != err || !strstr(r->ctx.text, text))
-        fail_msg("rank %u: %s, not: %s", r->self, r->ctx.text, text);
-}
-
-static void assert_all_clean(const struct device_rank *ranks, uint32_t len)
-{
-    for (uint32_t i = 0; i < len; i++) {
-        assert_true(ranks[i].rest);
-        assert_int_equal(ranks[i].lost, 0);
-        if (ranks[i].err == GW_ERR_INTERNAL && strstr(ranks[i].ctx.text, "other bits"))
-            fail_msg("rank %u: %s", i, ranks[i].ctx.text);
-    }
-}
-
 /* The survivors of a loss: as many as there were less the last one, by a new id. */
 static void assert_forms_anew(const struct fake_nccl *fake, uint32_t ranks)
 {
@@ -70,8 +54,8 @@ static void test_peer_that_leaves_is_told_of_to_all_at_once(void **state)
     fake_nccl_open(&fake, &(struct fake_nccl_plan){.seed = 1, .tells = true});
     struct device_group g = group_of(&fake.api, 3, run_last_aborts);
     device_run(&g, ranks, NULL);
-    for (int i = 0; i < 2; i++) assert_text(&ranks[i], GW_ERR_IO, "remote process exited");
-    assert_all_clean(ranks, 3);
+    for (int i = 0; i < 2; i++) device_assert_text(&ranks[i], GW_ERR_IO, "remote process exited");
+    device_assert_clean(ranks, 3);
     assert_forms_anew(&fake, 2);
     fake_nccl_end(&fake);
 }
@@ -85,8 +69,8 @@ static void test_peer_that_leaves_untold_is_missed_by_the_deadline(void **state)
     struct device_group g = group_of(&fake.api, 3, run_last_aborts);
     g.deadline_us = 2 * SHORT_US;
     device_run(&g, ranks, NULL);
-    assert_all_clean(ranks, 3);
-    for (int i = 0; i < 2; i++) assert_text(&ranks[i], GW_ERR_IO, "is slow");
+    device_assert_clean(ranks, 3);
+    for (int i = 0; i < 2; i++) device_assert_text(&ranks[i], GW_ERR_IO, "is slow");
     struct fake_nccl_counts counts;
     fake.get_counts(&counts);
     assert_int_equal(counts.calls[FAKE_ABORT], 3);
@@ -148,7 +132,7 @@ static void test_process_that_is_killed_at_any_call_fails_the_other_rank(void **
         g.init_us = tells && i / 2 > 0 ? LONG_US : SHORT_US;
         g.deadline_us = tells ? LONG_US : SHORT_US;
         struct device_rank r = run_with_a_process(&fake, &g, &child);
-        assert_all_clean(&r, 1);
+        device_assert_clean(&r, 1);
         assert_int_equal(r.err, GW_ERR_IO);
         assert_forms_anew(&fake, 1);
         fake_nccl_end(&fake);
@@ -170,8 +154,8 @@ static void test_process_that_is_frozen_fails_the_other_rank_by_the_deadline(voi
     struct device_group g = group_of(&fake.api, 2, run_second_freezes);
     g.deadline_us = 2 * SHORT_US;
     struct device_rank r = run_with_a_process(&fake, &g, &(struct fake_nccl_plan){.seed = 4});
-    assert_all_clean(&r, 1);
-    assert_text(&r, GW_ERR_IO, "is slow");
+    device_assert_clean(&r, 1);
+    device_assert_text(&r, GW_ERR_IO, "is slow");
     fake_nccl_end(&fake);
 }
 
@@ -199,9 +183,9 @@ static void test_work_that_nccl_cuts_short_is_not_taken_for_done(void **state)
             (struct fake_nccl_rule){
                 .fault = FAKE_ASYNC, .call = FAKE_ALL_GATHER, .nth = nth, .result = GW_NCCL_SYSTEM_ERROR},
             &g, ranks);
-        assert_all_clean(ranks, 2);
-        assert_text(&ranks[0], GW_ERR_IO, "unhandled system error");
-        assert_text(&ranks[1], GW_ERR_IO, "remote process exited");
+        device_assert_clean(ranks, 2);
+        device_assert_text(&ranks[0], GW_ERR_IO, "unhandled system error");
+        device_assert_text(&ranks[1], GW_ERR_IO, "remote process exited");
         fake_nccl_end(&fake);
     }
 }
@@ -235,7 +219,7 @@ static void test_init_that_never_ends_is_given_up(void **state)
         &fake,
         (struct fake_nccl_rule){.fault = FAKE_HANGS, .call = FAKE_INIT, .rank = FAKE_NCCL_ANY_RANK, .nth = 1},
         &g, ranks);
-    assert_all_clean(ranks, 2);
+    device_assert_clean(ranks, 2);
     for (int i = 0; i < 2; i++) assert_int_equal(ranks[i].err, GW_ERR_IO);
     fake_nccl_end(&fake);
 }
@@ -251,7 +235,7 @@ static void test_destroy_whose_finalize_hangs_ends_by_force(void **state)
     g.end_us = 10 * SHORT_US; /* all but the finalize ends in it */
     run_rule(&fake, (struct fake_nccl_rule){.fault = FAKE_HANGS, .call = FAKE_FINALIZE, .nth = 1}, &g, ranks);
     for (int i = 0; i < 2; i++) assert_int_equal(ranks[i].err, GW_OK);
-    assert_all_clean(ranks, 2);
+    device_assert_clean(ranks, 2);
     assert_true(fake_nccl_end(&fake).calls[FAKE_ABORT] >= 1);
 }
 
@@ -270,7 +254,7 @@ static void run_alone(const struct fake_nccl *fake, const struct fake_nccl_plan 
     g.end_us = end_us;
     fake->set(plan);
     device_run(&g, r, NULL);
-    assert_text(r, GW_ERR_IO, "aborted");
+    device_assert_text(r, GW_ERR_IO, "aborted");
 }
 
 static void test_end_of_a_library_without_revoke_or_with_one_that_hangs_is_clean(void **state)
@@ -281,14 +265,14 @@ static void test_end_of_a_library_without_revoke_or_with_one_that_hangs_is_clean
     struct fake_nccl_counts counts;
     fake_nccl_open(&fake, &(struct fake_nccl_plan){0});
     run_alone(&fake, &(struct fake_nccl_plan){0}, LONG_US, false, &r);
-    assert_all_clean(&r, 1);
+    device_assert_clean(&r, 1);
     fake.get_counts(&counts);
     assert_int_equal(counts.calls[FAKE_REVOKE], 0);
     assert_int_equal(counts.calls[FAKE_ABORT], 1);
     struct fake_nccl_plan hangs = {.rules_len = 1,
                                    .rules = {{.fault = FAKE_HANGS, .call = FAKE_REVOKE, .nth = 1}}};
     run_alone(&fake, &hangs, 10 * SHORT_US, true, &r); /* all but the revoke ends in it */
-    assert_all_clean(&r, 1);
+    device_assert_clean(&r, 1);
     fake_nccl_end(&fake);
 }
 
@@ -346,9 +330,9 @@ static void test_abort_from_another_thread_ends_a_wait(void **state)
     fake_nccl_open(&fake, &(struct fake_nccl_plan){.seed = 8, .tells = true});
     struct device_group g = group_of(&fake.api, 2, run_aborted_in_a_wait);
     device_run(&g, ranks, NULL);
-    assert_text(&ranks[0], GW_ERR_IO, "aborted");
+    device_assert_text(&ranks[0], GW_ERR_IO, "aborted");
     assert_int_not_equal(ranks[1].err, GW_OK);
-    assert_all_clean(ranks, 2);
+    device_assert_clean(ranks, 2);
     fake_nccl_end(&fake);
 }
 
@@ -421,9 +405,9 @@ static void test_device_error_at_any_call_ends_both_ranks_cleanly(void **state)
         g.fail_at = at;
         if (at <= DEVICE_CALLS_BEFORE) g.init_us = SHORT_US; /* nobody can tell that it will not come */
         device_run(&g, ranks, be_faulty);
-        assert_text(&ranks[0], GW_ERR_CUDA, "planned fault");
-        assert_text(&ranks[1], GW_ERR_IO, "");
-        assert_all_clean(ranks, 2);
+        device_assert_text(&ranks[0], GW_ERR_CUDA, "planned fault");
+        device_assert_text(&ranks[1], GW_ERR_IO, "");
+        device_assert_clean(ranks, 2);
         fake_nccl_end(&fake);
     }
 }

@@ -13,20 +13,6 @@ static struct device_group group_of(uint32_t ranks, gw_err_t (*run)(struct devic
         .shares = 8, .stages = {stages[ranks - 1]}, .deadline_us = LONG_US, .end_us = LONG_US, .run = run};
 }
 
-static void assert_text(const struct device_rank *r, gw_err_t err, const char *text)
-{
-    if (r->err != err || !strstr(r->ctx.text, text))
-        fail_msg("rank %u: %s, not: %s", r->self, r->ctx.text, text);
-}
-
-static void assert_all_clean(const struct device_rank *ranks, uint32_t len)
-{
-    for (uint32_t i = 0; i < len; i++) {
-        assert_true(ranks[i].rest);
-        assert_int_equal(ranks[i].lost, 0);
-    }
-}
-
 static void test_tree_add_of_any_cut_is_the_fixed_tree(void **state)
 {
     static const struct {
@@ -100,9 +86,9 @@ static void test_peer_that_leaves_fails_the_others_at_once(void **state)
     struct device_rank ranks[COLL_RANKS];
     struct device_group g = group_of(3, run_last_leaves);
     device_run(&g, ranks, NULL);
-    assert_all_clean(ranks, 3);
+    device_assert_clean(ranks, 3);
     assert_int_equal(ranks[2].err, GW_OK);
-    for (int i = 0; i < 2; i++) assert_text(&ranks[i], GW_ERR_IO, "");
+    for (int i = 0; i < 2; i++) device_assert_text(&ranks[i], GW_ERR_IO, "");
 }
 
 static gw_err_t run_other_step(struct device_rank *r)
@@ -123,7 +109,7 @@ static void test_rank_at_another_step_or_of_another_generation_is_refused(void *
         struct device_rank ranks[COLL_RANKS];
         struct device_group g = group_of(2, older ? device_run_steps : run_other_step);
         device_run(&g, ranks, older ? be_older : NULL);
-        assert_all_clean(ranks, 2);
+        device_assert_clean(ranks, 2);
         /* One may see the other's end before its frame. */
         assert_true(ranks[0].err != GW_OK && ranks[1].err != GW_OK);
         assert_true(ranks[0].err == GW_ERR_PROTO || ranks[1].err == GW_ERR_PROTO);
@@ -171,13 +157,13 @@ static void test_process_that_is_killed_or_frozen_fails_the_other_rank(void **st
     (void)state;
     struct device_group g = group_of(2, run_second_is_killed);
     struct device_rank r = run_with_a_process(&g);
-    assert_all_clean(&r, 1);
-    assert_text(&r, GW_ERR_IO, "rank 1");
+    device_assert_clean(&r, 1);
+    device_assert_text(&r, GW_ERR_IO, "rank 1");
     g = group_of(2, run_second_freezes);
     g.deadline_us = 2 * SHORT_US;
     r = run_with_a_process(&g);
-    assert_all_clean(&r, 1);
-    assert_text(&r, GW_ERR_IO, "rank 1 is slow");
+    device_assert_clean(&r, 1);
+    device_assert_text(&r, GW_ERR_IO, "rank 1 is slow");
 }
 
 static gw_err_t run_first_stands_still(struct device_rank *r)
@@ -240,9 +226,9 @@ static void test_abort_from_another_thread_ends_a_wait(void **state)
         struct device_rank ranks[COLL_RANKS];
         struct device_group g = group_of(2, device ? run_aborted_at_the_device : run_aborted);
         device_run(&g, ranks, NULL);
-        assert_all_clean(ranks, 2);
-        assert_text(&ranks[0], GW_ERR_IO, "aborted");
-        assert_text(&ranks[1], GW_ERR_IO, "rank 0");
+        device_assert_clean(ranks, 2);
+        device_assert_text(&ranks[0], GW_ERR_IO, "aborted");
+        device_assert_text(&ranks[1], GW_ERR_IO, "rank 0");
         assert_string_equal(ranks[0].ctx.text, "aborted");
     }
 }
@@ -271,9 +257,9 @@ static void test_device_error_at_any_call_ends_both_ranks_cleanly(void **state)
         struct device_group g = group_of(2, run_everything);
         g.fail_at = at;
         device_run(&g, ranks, be_faulty);
-        assert_text(&ranks[0], GW_ERR_CUDA, "planned fault");
-        assert_text(&ranks[1], GW_ERR_IO, "rank 0");
-        assert_all_clean(ranks, 2);
+        device_assert_text(&ranks[0], GW_ERR_CUDA, "planned fault");
+        device_assert_text(&ranks[1], GW_ERR_IO, "rank 0");
+        device_assert_clean(ranks, 2);
     }
 }
 

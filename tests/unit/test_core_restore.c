@@ -137,6 +137,102 @@ static void test_restore_can_be_cancelled_and_stopped(void **state)
     fixture_close(&f);
 }
 
+/* ---- those that go back to who ran them ---- */
+
+/* A worker that registers again: it has cells of before, if any, and says which request it ran. */
+static uint64_t comes_again(struct fixture *f, struct gw_cell_rect holds, uint64_t ran)
+{
+    char name[16], instance[16];
+    snprintf(name, sizeof name, "m%u", (unsigned)f->links + 1);
+    snprintf(instance, sizeof instance, "i-m%u", (unsigned)f->links + 1);
+    struct gw_msg m = member_msg(name, instance);
+    struct gw_msg resync = {.type = GW_MSG_RESYNC, .resync = {.count = 1, .requests = &ran}};
+    m.hello.proto = GW_WIRE_PROTO;
+    m.hello.holds = holds;
+    uint64_t link = hello(f, &m);
+    say(f, link, &resync);
+    return link;
+}
+
+static const struct gw_cell_rect everything = {0, GROUPS, 0, SHARES};
+static const uint64_t both[] = {1, 2};
+
+/* Requests 7 and 8 of an earlier controller; worker 1 says that it ran 8, worker 2 that it ran 7; both prepare. */
+static void open_two(struct fixture *f, struct kept *kept, struct gw_cell_rect second_holds)
+{
+    fixture_open(f);
+    fixture_start_grid(f);
+    const struct gw_core_restored branch = branch_of(kept, 4, false);
+    restore(f, make_request(7, 1, 4, 10), &branch, "test-1");
+    restore(f, make_request(8, 1, 4, 10), &branch, "test-1");
+    assert_int_equal(comes_again(f, everything, 8), 1);
+    assert_int_equal(comes_again(f, second_holds, 7), 2);
+    plan_wide(f, both, (const uint32_t[]){1, 1, 0});
+}
+
+static void test_resync_brings_requests_back_to_who_ran_them(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct kept kept;
+    open_two(&f, &kept, everything);
+    ready(&f, 1);
+    assert_null(sent(&f, 1, GW_MSG_SUBMIT, 0)); /* 7 is first, and worker 2 is nearly there */
+    ready(&f, 2);
+    assert_int_equal(sent(&f, 2, GW_MSG_SUBMIT, 0)->submit.request.id, 7);
+    assert_int_equal(sent(&f, 1, GW_MSG_SUBMIT, 0)->submit.request.id, 8);
+    fixture_close(&f);
+}
+
+static void test_resync_of_who_must_load_first_or_is_gone_keeps_nobody_waiting(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct kept kept;
+    open_two(&f, &kept, (struct gw_cell_rect){0});
+    ready(&f, 1);
+    assert_int_equal(sent(&f, 1, GW_MSG_SUBMIT, 0)->submit.request.id, 7);
+    assert_int_equal(sent(&f, 1, GW_MSG_SUBMIT, 1)->submit.request.id, 8);
+    fixture_close(&f);
+    open_two(&f, &kept, everything);
+    ready(&f, 1);
+    assert_null(sent(&f, 1, GW_MSG_SUBMIT, 0));
+    link_down(&f, 2);
+    assert_int_equal(sent(&f, 1, GW_MSG_SUBMIT, 0)->submit.request.id, 7);
+    fixture_close(&f);
+}
+
+static void test_resync_of_unknown_and_running_requests_changes_nothing(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct kept kept;
+    uint64_t others[] = {7, 99};
+    struct gw_msg late = {.type = GW_MSG_RESYNC, .resync = {.count = 2, .requests = others}};
+    open_two(&f, &kept, everything);
+    ready(&f, 1);
+    ready(&f, 2);
+    say(&f, 1, &late);
+    link_down(&f, 2); /* 7 moves like any other */
+    assert_int_equal(sent(&f, 1, GW_MSG_SUBMIT, 0)->submit.request.id, 7);
+    assert_false(closed(&f, 1));
+    fixture_close(&f);
+}
+
+static void test_resync_of_an_older_protocol_ends_the_link(void **state)
+{
+    (void)state;
+    struct fixture f;
+    uint64_t ran = 7;
+    struct gw_msg resync = {.type = GW_MSG_RESYNC, .resync = {.count = 1, .requests = &ran}};
+    fixture_open(&f);
+    fixture_start_grid(&f);
+    uint64_t link = keeper(&f);
+    say(&f, link, &resync);
+    assert_true(closed(&f, link));
+    fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -145,6 +241,10 @@ int main(void)
         cmocka_unit_test(test_restore_is_served_before_new_ones_and_beyond_the_queue),
         cmocka_unit_test(test_restore_waits_no_longer_than_others),
         cmocka_unit_test(test_restore_can_be_cancelled_and_stopped),
+        cmocka_unit_test(test_resync_brings_requests_back_to_who_ran_them),
+        cmocka_unit_test(test_resync_of_who_must_load_first_or_is_gone_keeps_nobody_waiting),
+        cmocka_unit_test(test_resync_of_unknown_and_running_requests_changes_nothing),
+        cmocka_unit_test(test_resync_of_an_older_protocol_ends_the_link),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* CUDA's RoPE, append and attention on the host shim. Pages and rotated q have the CPU's bits. Attention rounds q and the
+/* CUDA's RoPE, append and attention on the host shim, with pages of bf16 and of int8. Pages and rotated q have the CPU's bits. Attention rounds q and the
  * weights to bf16, which the CPU does not: it is held to a float64 reference and to the CPU within what that may change, and to
  * itself bit for bit: decode or prefill, however a sequence is cut into steps, whatever else is in the batch. */
 #include "tests/lib/cuda_fixture.h"
@@ -9,7 +9,7 @@
 #include "kernels/vmath.h"
 
 #define LAYERS    2    /* in the group; the tests use the second */
-#define POISON    0xFF /* NaN as bf16 */
+#define POISON    0xFF /* NaN as bf16, and as the scales of int8 */
 #define SEQS      2
 #define CELLS_MAX 4
 #define EPS       1e-5f
@@ -18,7 +18,7 @@ struct config {
     uint32_t head_dim, heads, cells, heads_per_cell, block_tokens;
     uint32_t length[SEQS];
     uint32_t window, query_group, query_shift;
-    bool bias, norm;
+    bool bias, norm, int8;
 };
 
 /* GQA groups of 1, 2, 4, 8, unequal ones, cut ones, more than a tile takes; one token; lengths on both sides of pages, tiles
@@ -73,8 +73,61 @@ static const struct config configs[] = {
      .block_tokens = 16,
      .length = {6, 5},
      .window = 1},
+    /* of int8: rows in pieces of 16 bytes, and of 8; blocks that end with a tile, and not */
+    {.head_dim = 64,
+     .heads = 2,
+     .cells = 1,
+     .heads_per_cell = 1,
+     .block_tokens = 16,
+     .length = {262, 5},
+     .int8 = true},
+    {.head_dim = 128,
+     .heads = 4,
+     .cells = 1,
+     .heads_per_cell = 1,
+     .block_tokens = 16,
+     .length = {66, 5},
+     .bias = true,
+     .norm = true,
+     .int8 = true},
+    {.head_dim = 40,
+     .heads = 2,
+     .cells = 1,
+     .heads_per_cell = 2,
+     .block_tokens = 8,
+     .length = {262, 5},
+     .window = 41,
+     .int8 = true},
+    {.head_dim = 256,
+     .heads = 2,
+     .cells = 1,
+     .heads_per_cell = 1,
+     .block_tokens = 4,
+     .length = {33, 6},
+     .int8 = true},
+    {.head_dim = 24,
+     .heads = 5,
+     .cells = 1,
+     .heads_per_cell = 2,
+     .block_tokens = 40,
+     .length = {70, 12},
+     .window = 17,
+     .query_group = 4,
+     .query_shift = 1,
+     .int8 = true},
 };
 #define CONFIGS (sizeof configs / sizeof *configs)
+
+static enum gw_dtype kv_of(const struct config *c)
+{
+    return c->int8 ? GW_I8 : GW_BF16;
+}
+
+/* Of the CPU's twin. */
+static const struct gw_ops *cpu_of(const struct config *c)
+{
+    return ops_best(c->int8 ? "cpu-bf16-kv8-1" : profiles[0]);
+}
 
 static uint32_t kv_heads_of(const struct config *c)
 {
@@ -126,7 +179,7 @@ static struct world *world_create(struct gw_rng *r, const struct config *c)
     for (int s = 0; s < SEQS; s++)
         slots += per_seq[s] = (c->length[s] + c->block_tokens - 1) / c->block_tokens;
     w->slots = distinct(r, slots, slots);
-    size_t layer = 2 * (size_t)c->heads_per_cell * c->block_tokens * c->head_dim * 2;
+    size_t layer = 2 * c->heads_per_cell * gw_kv_bytes(kv_of(c), c->head_dim, c->block_tokens);
     w->cell_bytes = slots * LAYERS * layer;
     for (uint32_t cell = 0; cell < c->cells; cell++) {
         w->memory[cell] = take(w->cell_bytes);
@@ -205,13 +258,13 @@ static void batch_init(struct world *w, struct batch *b, const struct step *step
 static void attend(struct world *w, struct batch *b, bool decode, float scale)
 {
     if (!decode) {
-        LAUNCH(gw_cuda_attention_prefill, b->out, &b->qkv, &w->kv, scale, &b->cuda);
+        LAUNCH(gw_cuda_attention_prefill, b->out, &b->qkv, &w->kv, kv_of(w->c), scale, &b->cuda);
         return;
     }
     size_t bytes = gw_cuda_attention_decode_bytes(&w->kv, b->qkv.heads, &b->cuda);
     float *workspace = take(bytes);
     memset(workspace, POISON, bytes);
-    LAUNCH(gw_cuda_attention_decode, b->out, &b->qkv, &w->kv, scale, &b->cuda, workspace);
+    LAUNCH(gw_cuda_attention_decode, b->out, &b->qkv, &w->kv, kv_of(w->c), scale, &b->cuda, workspace);
     free(workspace);
 }
 
@@ -241,7 +294,7 @@ static void run_steps(struct world *w, const struct step *steps, int steps_len)
         batch_init(w, &b, &steps[i], at);
         for (int s = 0; s < SEQS; s++)
             if (steps[i].rows[s] > 0) forget(w, s, at[s]);
-        LAUNCH(gw_cuda_rope_append, &b.qkv, w->c->bias || w->c->norm ? &w->prep : NULL, &w->kv, GW_BF16,
+        LAUNCH(gw_cuda_rope_append, &b.qkv, w->c->bias || w->c->norm ? &w->prep : NULL, &w->kv, kv_of(w->c),
                w->cos_sin, &b.cuda);
         attend(w, &b, steps[i].decode, scale_of(w->c));
         keep_rows(w, &b, 1, &b.seqs[0]);
@@ -291,9 +344,8 @@ static void check_append(struct world *w, struct gw_device *dev, const struct or
     for (int s = 0; s < SEQS; s++) {
         const struct gw_seq_rows seq = {0, c->length[s], 0, w->blocks[s]};
         float *rows = copy_of(o->rows[s], (size_t)c->length[s] * row_floats(c) * 4);
-        ops_best(profiles[0])
-            ->rope_append(dev, rows, row_floats(c), 0, q, q + kv, c->heads,
-                          c->bias || c->norm ? &w->prep : NULL, &w->kv, w->cos_sin, &seq, 1);
+        cpu_of(c)->rope_append(dev, rows, row_floats(c), 0, q, q + kv, c->heads,
+                               c->bias || c->norm ? &w->prep : NULL, &w->kv, w->cos_sin, &seq, 1);
         for (uint32_t i = 0; i < c->length[s]; i++)
             assert_same_bits(w->rows[s] + i * row_floats(c), rows + i * row_floats(c), q * 4, "q");
         free(rows);
@@ -313,6 +365,16 @@ static uint32_t kv_head_of(const struct config *c, uint32_t head)
 /* bf16 weights and output: each is off by 2^-9 of itself at most; a little for f32. */
 #define TOLERANCE 0.008
 
+/* Element d of a head's K or V, as stored. */
+static double stored(const struct world *w, int s, enum gw_kv_part part, uint32_t kv_head, uint32_t position,
+                     uint32_t d)
+{
+    const void *row = gw_kv_at(&w->kv, kv_of(w->c), part, kv_head, w->blocks[s], position);
+    if (!w->c->int8) return (double)gw_f32_at(row, GW_BF16, d);
+    return (double)((const int8_t *)row)[d] *
+           (double)*gw_kv_scale_at(&w->kv, part, kv_head, w->blocks[s], position);
+}
+
 /* One query in float64, from q rounded to bf16 and K and V as stored. */
 static void check_query(const struct world *w, int s, uint32_t position, uint32_t head)
 {
@@ -322,15 +384,13 @@ static void check_query(const struct world *w, int s, uint32_t position, uint32_
     const float *q = w->rows[s] + (size_t)position * row_floats(c) + head * c->head_dim;
     double out[256] = {0}, sum = 0, largest = 0;
     for (uint32_t p = from; p <= position; p++) {
-        const void *k = gw_kv_at(&w->kv, GW_BF16, GW_KV_K, kv_head, w->blocks[s], p);
-        const void *v = gw_kv_at(&w->kv, GW_BF16, GW_KV_V, kv_head, w->blocks[s], p);
         double dot = 0;
         for (uint32_t d = 0; d < c->head_dim; d++)
-            dot += (double)gw_f32_of_bf16(gw_bf16_of_f32(q[d])) * gw_f32_at(k, GW_BF16, d);
+            dot += (double)gw_f32_of_bf16(gw_bf16_of_f32(q[d])) * stored(w, s, GW_KV_K, kv_head, p, d);
         double e = exp(dot * scale_of(c));
         sum += e;
         for (uint32_t d = 0; d < c->head_dim; d++) {
-            double x = gw_f32_at(v, GW_BF16, d);
+            double x = stored(w, s, GW_KV_V, kv_head, p, d);
             out[d] += e * x;
             largest = fabs(x) > largest ? fabs(x) : largest;
         }
@@ -358,8 +418,7 @@ static void check_cpu(const struct world *w, struct gw_device *dev)
         uint16_t *out = take(c->length[s] * q * 2);
         for (size_t i = 0; i < len; i++) rows[i] = gw_f32_of_bf16(gw_bf16_of_f32(rows[i]));
         const struct gw_seq_rows seq = {0, c->length[s], 0, w->blocks[s]};
-        ops_best(profiles[0])
-            ->attention(dev, out, rows, row_floats(c), 0, c->heads, &w->kv, scale_of(c), &seq, 1);
+        cpu_of(c)->attention(dev, out, rows, row_floats(c), 0, c->heads, &w->kv, scale_of(c), &seq, 1);
         for (size_t i = 0; i < c->length[s] * q; i++)
             assert_near(gw_f32_of_bf16(w->outs[s][i]), gw_f32_of_bf16(out[i]), 2 * TOLERANCE * 2,
                         "attention, CPU", i);
@@ -412,10 +471,16 @@ static void test_attention_shapes_outside_limits_are_refused(void **state)
     for (int i = 0; i < 3; i++) {
         kv.head_dim = i == 0 ? 264 : i == 1 ? 12 : 64;
         kv.page_bytes = i == 2 ? 8 : 16;
-        ASSERT_REFUSED(gw_cuda_attention_prefill, out, &qkv, &kv, 1.0f, &batch);
-        ASSERT_REFUSED(gw_cuda_attention_decode, out, &qkv, &kv, 1.0f, &batch, x);
+        ASSERT_REFUSED(gw_cuda_attention_prefill, out, &qkv, &kv, GW_BF16, 1.0f, &batch);
+        ASSERT_REFUSED(gw_cuda_attention_decode, out, &qkv, &kv, GW_BF16, 1.0f, &batch, x);
         if (i < 2) ASSERT_REFUSED(gw_cuda_rope_append, &qkv, NULL, &kv, GW_BF16, x, &batch);
     }
+    kv.page_bytes = 16;
+    ASSERT_REFUSED(gw_cuda_attention_prefill, out, &qkv, &kv, GW_F32, 1.0f, &batch);
+    ASSERT_REFUSED(gw_cuda_attention_decode, out, &qkv, &kv, GW_F32, 1.0f, &batch, x);
+    kv.block_tokens = 6; /* rows of int8 would not be aligned */
+    ASSERT_REFUSED(gw_cuda_attention_prefill, out, &qkv, &kv, GW_I8, 1.0f, &batch);
+    ASSERT_REFUSED(gw_cuda_attention_decode, out, &qkv, &kv, GW_I8, 1.0f, &batch, x);
     ASSERT_REFUSED(gw_cuda_rope_append, &qkv, NULL, &kv, GW_F16, x, &batch);
 }
 

@@ -133,6 +133,8 @@ TINY_TEST(qwen3)
 TINY_TEST(mixtral)
 TINY_TEST(qwen3moe)
 TINY_TEST(qwen3moe_raw)
+TINY_TEST(qwen3moe_mixed)
+TINY_TEST(mellum)
 
 static void test_engine_shipped_model_gives_the_golden(void **state)
 {
@@ -160,6 +162,8 @@ int main(void)
         cmocka_unit_test(test_engine_tiny_mixtral_gives_the_golden),
         cmocka_unit_test(test_engine_tiny_qwen3moe_gives_the_golden),
         cmocka_unit_test(test_engine_tiny_qwen3moe_raw_gives_the_golden),
+        cmocka_unit_test(test_engine_tiny_qwen3moe_mixed_gives_the_golden),
+        cmocka_unit_test(test_engine_tiny_mellum_gives_the_golden),
         cmocka_unit_test(test_engine_shipped_model_gives_the_golden),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -349,7 +349,7 @@ static void test_create_bf16_profile_for_wider_weights_is_refused(void **state)
     write_weights(&n, &dir);
     write_config(&s, &dir);
     assert_int_equal(gw_model_open(dir.path, &model, NULL), GW_OK);
-    assert_string_equal(gw_model_profile(model, GW_WEIGHT_FILE), "cpu-f32-2");
+    assert_string_equal(gw_model_profile(model, GW_WEIGHT_FILE, GW_KV_FILE), "cpu-f32-2");
     config.profile = "cpu-bf16dot-2";
     assert_int_equal(solo_open(&solo, model, &config, &ctx), GW_ERR_INPUT);
     assert_non_null(strstr(ctx.text, "bf16"));

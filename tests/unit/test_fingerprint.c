@@ -139,13 +139,27 @@ static void test_model_of_another_weight_format_is_another(void **state)
     uint8_t files[GW_FINGERPRINT_BYTES], plain[GW_FINGERPRINT_BYTES], int8[GW_FINGERPRINT_BYTES];
     uint8_t again[GW_FINGERPRINT_BYTES];
     print_of(files);
-    assert_int_equal(gw_fingerprint_model(dir.path, GW_WEIGHT_FILE, plain, NULL), GW_OK);
+    assert_int_equal(gw_fingerprint_model(dir.path, GW_WEIGHT_FILE, GW_KV_FILE, plain, NULL), GW_OK);
     assert_memory_equal(plain, files, sizeof files); /* streams and pages of before are gone on with */
-    assert_int_equal(gw_fingerprint_model(dir.path, GW_WEIGHT_INT8, int8, NULL), GW_OK);
+    assert_int_equal(gw_fingerprint_model(dir.path, GW_WEIGHT_INT8, GW_KV_FILE, int8, NULL), GW_OK);
     assert_memory_not_equal(int8, files, sizeof files);
     tiny_write(&dir, "model.safetensors", "weightz!", 8);
-    assert_int_equal(gw_fingerprint_model(dir.path, GW_WEIGHT_INT8, again, NULL), GW_OK);
+    assert_int_equal(gw_fingerprint_model(dir.path, GW_WEIGHT_INT8, GW_KV_FILE, again, NULL), GW_OK);
     assert_memory_not_equal(int8, again, sizeof again);
+}
+
+static void test_model_of_another_kv_format_is_another(void **state)
+{
+    (void)state;
+    uint8_t prints[2][2][GW_FINGERPRINT_BYTES];
+    for (int weights = 0; weights < 2; weights++)
+        for (int kv = 0; kv < 2; kv++)
+            assert_int_equal(gw_fingerprint_model(dir.path, (enum gw_weight_format)weights,
+                                                  (enum gw_kv_format)kv, prints[weights][kv], NULL),
+                             GW_OK);
+    for (int a = 0; a < 4; a++)
+        for (int b = a + 1; b < 4; b++)
+            assert_memory_not_equal(prints[a / 2][a % 2], prints[b / 2][b % 2], GW_FINGERPRINT_BYTES);
 }
 
 int main(void)
@@ -154,6 +168,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_dir_same_files_give_the_same_print, setup, teardown),
         cmocka_unit_test_setup_teardown(test_dir_any_change_gives_another_print, setup, teardown),
         cmocka_unit_test_setup_teardown(test_model_of_another_weight_format_is_another, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_model_of_another_kv_format_is_another, setup, teardown),
         cmocka_unit_test_setup_teardown(test_dir_missing_files_are_named, setup, teardown),
         cmocka_unit_test_setup_teardown(test_dir_large_model_is_cached_until_a_file_changes, setup, teardown),
     };

@@ -11,22 +11,6 @@
 #include "controller/front/timeline.h"
 #include "tests/lib/front_fixture.h"
 
-static int set_up(void **state)
-{
-    struct front_fixture *f = malloc(sizeof *f);
-    assert_non_null(f);
-    fixture_prepare(f);
-    *state = f;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    fixture_end(*state);
-    free(*state);
-    return 0;
-}
-
 static char *get(struct front_fixture *f, const char *path)
 {
     struct http_client *c = fixture_admin(f);
@@ -287,7 +271,7 @@ static void test_admin_without_token_refuses_foreign_pages(void **state)
         403);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)
 
 int main(void)
 {

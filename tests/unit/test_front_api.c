@@ -14,22 +14,6 @@
 #define COMPLETIONS "/v1/completions"
 #define HELLO       "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
 
-static int set_up(void **state)
-{
-    struct front_fixture *f = malloc(sizeof *f);
-    assert_non_null(f);
-    fixture_start(f);
-    *state = f;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    fixture_end(*state);
-    free(*state);
-    return 0;
-}
-
 /* The joined text of one field, of an answer that must be 200. */
 static char *text_of(struct front_fixture *f, const char *path, const char *body, const char *field)
 {
@@ -480,7 +464,7 @@ static void test_detokenize_bad_ids_are_400(void **state)
     free(answer);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up_listening, fixture_tear_down)
 
 int main(void)
 {

@@ -14,22 +14,6 @@
 #define HELLO "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
 #define MS    GW_US_PER_MS
 
-static int set_up(void **state)
-{
-    struct front_fixture *f = malloc(sizeof *f);
-    assert_non_null(f);
-    fixture_prepare(f);
-    *state = f;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    fixture_end(*state);
-    free(*state);
-    return 0;
-}
-
 static void expect_status(struct http_client *c, int status)
 {
     struct http_response r = http_client_response(c);
@@ -440,7 +424,7 @@ static void test_api_key_is_asked_for_before_the_body(void **state)
     http_client_destroy(c);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)
 
 int main(void)
 {

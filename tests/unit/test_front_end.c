@@ -14,22 +14,6 @@
 #define HELLO "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
 #define MS    GW_US_PER_MS
 
-static int set_up(void **state)
-{
-    struct front_fixture *f = malloc(sizeof *f);
-    assert_non_null(f);
-    fixture_prepare(f);
-    *state = f;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    fixture_end(*state);
-    free(*state);
-    return 0;
-}
-
 static void on_stopped(void *arg)
 {
     ++*(int *)arg;
@@ -153,7 +137,7 @@ static void test_destroy_with_requests_in_every_state_leaks_nothing(void **state
     for (int i = 0; i < 4; i++) http_client_destroy(c[i]);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)
 
 int main(void)
 {

@@ -14,22 +14,6 @@
 #define COMPLETIONS "/v1/completions"
 #define HELLO       "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
 
-static int set_up(void **state)
-{
-    struct front_fixture *f = malloc(sizeof *f);
-    assert_non_null(f);
-    fixture_start(f);
-    *state = f;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    fixture_end(*state);
-    free(*state);
-    return 0;
-}
-
 /* ---- failures ------------------------------------------------------------------------------------------ */
 
 static void fails_with(struct front_fixture *f, const char *body, int status, const char *part)
@@ -159,7 +143,7 @@ static void test_client_half_close_still_gets_the_answer(void **state)
     assert_int_equal(fake_core_seen(f->core)->cancels, 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up_listening, fixture_tear_down)
 
 int main(void)
 {

@@ -10,22 +10,6 @@
 #include "base/json.h"
 #include "tests/lib/front_fixture.h"
 
-static int set_up(void **state)
-{
-    struct front_fixture *f = malloc(sizeof *f);
-    assert_non_null(f);
-    fixture_start(f);
-    *state = f;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    fixture_end(*state);
-    free(*state);
-    return 0;
-}
-
 /* One request to the admin listener (body NULL: GET); the caller frees the answer. */
 static int ask(struct front_fixture *f, const char *path, const char *body, char **answer)
 {
@@ -155,7 +139,7 @@ static void test_force_waiting_when_the_front_ends_is_freed(void **state)
     struct http_client *c = fixture_admin(f);
     http_client_post(c, "/admin/layout", "", "{\"layout\":\"tp2\"}");
     http_client_run(c, 30);
-    http_client_destroy(c); /* tear_down destroys the front, the leak checker looks */
+    http_client_destroy(c); /* fixture_tear_down destroys the front, the leak checker looks */
 }
 
 static void test_ready_without_a_pipeline_says_why(void **state)
@@ -238,7 +222,7 @@ static void test_timeline_says_where_kv_came_from(void **state)
     http_client_destroy(c);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up_listening, fixture_tear_down)
 
 int main(void)
 {

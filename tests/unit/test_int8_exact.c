@@ -1,6 +1,6 @@
-/* worker/: int8 weights, exactness: what a request gets depends on nothing but itself, dense and with experts. In a batch, in
- * chunks, on another instruction set, on every layout of ranks it is what it is alone: the same records, the same bits of the
- * logits. And it is not what other weights give. */
+/* worker/: int8 weights and int8 KV, exactness: what a request gets depends on nothing but itself, dense and with experts. In a
+ * batch, in chunks, on another instruction set, on every layout of ranks it is what it is alone: the same records, the same bits of the
+ * logits. And it is not what the file's own types give. */
 #include "tests/lib/mixed_requests.h"
 #include "tests/lib/pipeline_fixture.h"
 
@@ -12,10 +12,16 @@ struct subject {
     const char *layouts[4];
 };
 
-static const struct subject dense = {"tests/data/tiny/gqa64",
-                                     "cpu-bf16-int8-1",
-                                     {"4+4", "3+3+2", "8/8", "3+5/8"}},
-                            experts = {"tests/data/tiny/mixtral", "cpu-f32-int8-1", {"4+4", "3+3+2"}};
+static const struct subject dense = {.model = "tests/data/tiny/gqa64",
+                                     .profile = "cpu-bf16-int8-1",
+                                     .layouts = {"4+4", "3+3+2", "8/8", "3+5/8"}};
+static const struct subject experts = {
+    .model = "tests/data/tiny/mixtral", .profile = "cpu-f32-int8-1", .layouts = {"4+4", "3+3+2"}};
+static const struct subject kv = {
+    .model = "tests/data/tiny/gqa64", .profile = "cpu-bf16-kv8-1", .layouts = {"3+3+2", "3+5/8"}};
+static const struct subject kv_and_weights = {.model = "tests/data/tiny/mistral", /* with a sliding window */
+                                              .profile = "cpu-f32-int8-kv8-1",
+                                              .layouts = {"4+4"}};
 
 static struct solo_config config_of(const struct subject *s)
 {
@@ -108,7 +114,7 @@ static void test_layouts_give_the_same_bits(void **state)
 }
 
 /* Else all of this would show nothing of int8. */
-static void test_weights_as_in_the_file_give_other_bits(void **state)
+static void test_types_of_the_file_give_other_bits(void **state)
 {
     const struct subject *s = *state;
     struct fixture int8, plain;
@@ -136,14 +142,34 @@ static int with_experts(void **state)
     return 0;
 }
 
+static int with_kv(void **state)
+{
+    *state = (void *)(uintptr_t)&kv;
+    return 0;
+}
+
+static int with_kv_and_weights(void **state)
+{
+    *state = (void *)(uintptr_t)&kv_and_weights;
+    return 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_batches_and_chunks_give_the_same_bits),
         cmocka_unit_test(test_instruction_sets_give_the_same_bits),
         cmocka_unit_test(test_layouts_give_the_same_bits),
-        cmocka_unit_test(test_weights_as_in_the_file_give_other_bits),
+        cmocka_unit_test(test_types_of_the_file_give_other_bits),
+    };
+    /* Pages of every instruction set are test_kernels_kv8's. */
+    const struct CMUnitTest kv_tests[] = {
+        cmocka_unit_test(test_batches_and_chunks_give_the_same_bits),
+        cmocka_unit_test(test_layouts_give_the_same_bits),
+        cmocka_unit_test(test_types_of_the_file_give_other_bits),
     };
     int failed = cmocka_run_group_tests_name("int8_dense", tests, with_dense, NULL);
-    return failed + cmocka_run_group_tests_name("int8_experts", tests, with_experts, NULL);
+    failed += cmocka_run_group_tests_name("int8_experts", tests, with_experts, NULL);
+    failed += cmocka_run_group_tests_name("int8_kv", kv_tests, with_kv, NULL);
+    return failed + cmocka_run_group_tests_name("int8_kv_and_weights", kv_tests, with_kv_and_weights, NULL);
 }

@@ -26,7 +26,7 @@ static void assert_has_profile_digest(const struct gw_ops *ops, int threads)
 
 static void variant_has_profile_digest(enum gw_isa isa)
 {
-    for (int p = 0; p < PROFILES_ALL; p++) {
+    for (int p = 0; p < PROFILES_NAMED; p++) {
         const struct gw_ops *ops;
         if (gw_ops_cpu(profiles[p], isa, &ops, NULL) != GW_OK) continue;
         assert_has_profile_digest(ops, 1);
@@ -85,6 +85,27 @@ static void test_profile_known_by_name_only(void **state)
     assert_false(gw_profile_known("cpu-f32-3") || gw_profile_known(""));
     assert_false(gw_profile_digest_ok("cpu-f32-3", zeros));
     assert_false(gw_profile_digest_ok("cpu-f32-2", zeros));
+}
+
+/* A GPU's profile says in its name which digest it has: nobody else's is right. */
+static void test_profile_of_a_gpu_names_its_digest(void **state)
+{
+    (void)state;
+    uint8_t digest[32] = {0x01, 0xab, 0xff}, other[32] = {0x01, 0xab, 0xfe};
+    char name[64], cut[24];
+    gw_profile_name("cuda-sm90-exact-1", digest, name, sizeof name);
+    assert_string_equal(name, "cuda-sm90-exact-1-01abff0000000000");
+    assert_true(gw_profile_digest_ok(name, digest) && gw_profile_exact(name));
+    assert_false(gw_profile_digest_ok(name, other));
+    gw_profile_name("cuda-sm90-fast", digest, name, sizeof name);
+    assert_true(gw_profile_digest_ok(name, digest));
+    assert_false(gw_profile_exact(name) || gw_profile_exact("cuda-sm90-fast"));
+    assert_true(gw_profile_exact("cuda-sm90-faster-1") && gw_profile_exact("cpu-f32-2"));
+    gw_profile_name("cuda-sm90-exact-1", digest, cut, sizeof cut);
+    assert_false(gw_profile_digest_ok(cut, digest));
+    assert_false(gw_profile_digest_ok("cuda-sm90-exact-1", digest));
+    assert_false(gw_profile_digest_ok("cpu-f32-9-01abff0000000000", digest));
+    assert_false(gw_profile_digest_ok("cuda--01abff0000000000x", digest));
 }
 
 /* Operations that flip the lowest bit of the last value that the real one wrote. */
@@ -219,6 +240,38 @@ static void test_digest_of_int8_shows_a_changed_bit_of_its_products(void **state
     }
 }
 
+static void bad_rope_append_kv8(struct gw_device *dev, float *qkv, size_t qkv_stride, size_t q_at,
+                                size_t k_at, size_t v_at, uint32_t heads, const struct gw_qkv_prep *prep,
+                                const struct gw_kv_layer *kv, const float *cos_sin,
+                                const struct gw_seq_rows *seqs, uint32_t seqs_len)
+{
+    ops_best("cpu-f32-kv8-1")
+        ->rope_append(dev, qkv, qkv_stride, q_at, k_at, v_at, heads, prep, kv, cos_sin, seqs, seqs_len);
+    size_t scales = (size_t)kv->block_tokens * kv->head_dim;
+    kv->arena[0][seqs[0].blocks[0] * kv->page_bytes + scales] ^= 1; /* the lowest bit of K's first one */
+}
+
+static void bad_attention_kv8(struct gw_device *dev, void *out, const float *qkv, size_t qkv_stride,
+                              size_t q_at, uint32_t heads, const struct gw_kv_layer *kv, float scale,
+                              const struct gw_seq_rows *seqs, uint32_t seqs_len)
+{
+    ops_best("cpu-f32-kv8-1")->attention(dev, out, qkv, qkv_stride, q_at, heads, kv, scale, seqs, seqs_len);
+    flip(out, (size_t)seqs[0].rows * heads * kv->head_dim - 1);
+}
+
+static void test_digest_of_kv8_shows_a_changed_bit_of_its_pages(void **state)
+{
+    (void)state;
+    struct gw_ops bad[2] = {*ops_best("cpu-f32-kv8-1"), *ops_best("cpu-f32-kv8-1")};
+    bad[0].rope_append = bad_rope_append_kv8;
+    bad[1].attention = bad_attention_kv8;
+    for (int i = 0; i < 2; i++) {
+        uint8_t digest[32];
+        digest_of(&bad[i], 1, digest);
+        assert_false(gw_profile_digest_ok("cpu-f32-kv8-1", digest));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -228,8 +281,10 @@ int main(void)
         cmocka_unit_test(test_digest_of_bf16dot_is_the_profiles_constant__skipped_if_cpu_lacks_avx512_bf16),
         cmocka_unit_test(test_digest_of_vnni_is_the_profiles_constant__skipped_if_cpu_lacks_avx512_vnni),
         cmocka_unit_test(test_profile_known_by_name_only),
+        cmocka_unit_test(test_profile_of_a_gpu_names_its_digest),
         cmocka_unit_test(test_digest_shows_a_changed_bit_of_any_operation),
         cmocka_unit_test(test_digest_of_int8_shows_a_changed_bit_of_its_products),
+        cmocka_unit_test(test_digest_of_kv8_shows_a_changed_bit_of_its_pages),
     };
     return cmocka_run_group_tests_name("kernels_digest", tests, NULL, NULL);
 }

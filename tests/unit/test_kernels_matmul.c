@@ -193,9 +193,18 @@ static void test_matmul_in_pieces_equals_the_whole(void **state)
     }
 }
 
-/* The trees, written out. p[s]: the product of share s. */
-static float tree_sum(const float p[8], uint32_t shares)
+/* Of more shares than are written out: as kernels/op.h says it, level by level. */
+static float tree_by_levels(float *p, uint32_t len)
 {
+    for (; len > 1; len = (len + 1) / 2)
+        for (uint32_t i = 0; i < len; i += 2) p[i / 2] = i + 1 < len ? p[i] + p[i + 1] : p[i];
+    return p[0];
+}
+
+/* The trees, written out. p[s]: the product of share s; is used up. */
+static float tree_sum(float *p, uint32_t shares)
+{
+    if (shares > 8) return tree_by_levels(p, shares);
     switch (shares) {
     case 1: return p[0];
     case 2: return p[0] + p[1];
@@ -209,7 +218,7 @@ static float tree_sum(const float p[8], uint32_t shares)
 static void tree_case(struct gw_rng *r, const struct gw_ops *ops, struct gw_device *dev, struct shape s,
                       uint32_t shares, int *chain_differs)
 {
-    struct gw_weight w[8];
+    struct gw_weight w[GW_SHARES_MAX];
     uint32_t x_cols = 0;
     for (uint32_t i = 0; i < shares; i++) {
         uint32_t k = s.k + (s.k > 20 ? i % 2 : 0); /* shares may be unequal */
@@ -225,7 +234,7 @@ static void tree_case(struct gw_rng *r, const struct gw_ops *ops, struct gw_devi
     memcpy(before, residual, (size_t)s.m * s.n * sizeof(float));
     ops->matmul_tree_add(dev, residual, x, w, shares, s.m, scratch);
     for (size_t i = 0; i < (size_t)s.m * s.n; i++) {
-        float p[8] = {0}, chain = 0;
+        float p[GW_SHARES_MAX] = {0}, chain = 0;
         for (uint32_t j = 0; j < shares; j++) {
             p[j] = parts[j * s.m * s.n + i];
             chain = j == 0 ? p[0] : chain + p[j];
@@ -258,6 +267,39 @@ static void test_matmul_tree_add_sums_shares_in_the_tree_order(void **state)
     gw_device_destroy(dev);
 }
 
+/* Rows and columns cross an item; a deep tree has room for fewer tiles of it. */
+static void test_matmul_tree_add_of_many_shares_is_the_same_tree(void **state)
+{
+    (void)state;
+    static const uint32_t counts[] = {11, GW_SHARES_MAX};
+    struct gw_rng r = seeded_rng(__func__);
+    struct gw_device *dev = device_with(2);
+    int chain_differs = 0;
+    for (int p = 0; p < PROFILES_ALL; p++) {
+        const struct gw_ops *variants[VARIANTS_MAX];
+        int len = ops_all(profiles[p], variants);
+        for (int v = 0; v < len; v++)
+            for (size_t c = 0; c < sizeof counts / sizeof *counts; c++)
+                tree_case(&r, variants[v], dev, (struct shape){49, 200, 2}, counts[c], &chain_differs);
+    }
+    assert_true(chain_differs > 0);
+    gw_device_destroy(dev);
+}
+
+/* Rows of several of the largest items. */
+static void test_matmul_tree_add_of_many_rows_is_the_same_tree(void **state)
+{
+    (void)state;
+    struct gw_rng r = seeded_rng(__func__);
+    struct gw_device *dev = device_with(1);
+    const struct gw_ops *tables[TABLES_MAX];
+    int tables_len = ops_fast(tables), chain_differs = 0;
+    for (int o = 0; o < tables_len; o++)
+        tree_case(&r, tables[o], dev, (struct shape){200, 1030, 2}, 8, &chain_differs);
+    assert_true(chain_differs > 0);
+    gw_device_destroy(dev);
+}
+
 /* Row r alone, and as one of many. */
 static void test_matmul_row_alone_equals_row_in_batch(void **state)
 {
@@ -283,17 +325,18 @@ static void test_matmul_row_alone_equals_row_in_batch(void **state)
     gw_device_destroy(dev);
 }
 
-/* Large enough that the threads really share it out. */
+/* Large enough that the threads really share it out, and have rows of several items; five have smaller items than one. */
 static void test_matmul_large_over_threads_equals_one_thread(void **state)
 {
     (void)state;
+    static const struct shape large[] = {{130, 1100, 700}, {200, 1030, 40}};
     struct gw_rng r = seeded_rng(__func__);
     struct gw_device *one = device_with(1), *five = device_with(5);
-    struct shape s = {130, 1100, 700};
     const struct gw_ops *tables[TABLES_MAX];
     int tables_len = ops_fast(tables);
-    for (int o = 0; o < tables_len; o++) {
-        const struct gw_ops *ops = tables[o];
+    for (int o = 0; o < 2 * tables_len; o++) {
+        const struct gw_ops *ops = tables[o / 2];
+        struct shape s = large[o % 2];
         void *x = values_as(&r, ops->act, (size_t)s.m * s.k, true);
         void *src = values_as(&r, ops->act, (size_t)s.n * s.k, true);
         float *want = product(ops, one, x, src, s, s.n), *got = product(ops, five, x, src, s, s.n);
@@ -374,6 +417,8 @@ int main(void)
         cmocka_unit_test(test_matmul_shares_gives_each_share_on_its_own),
         cmocka_unit_test(test_matmul_in_pieces_equals_the_whole),
         cmocka_unit_test(test_matmul_tree_add_sums_shares_in_the_tree_order),
+        cmocka_unit_test(test_matmul_tree_add_of_many_shares_is_the_same_tree),
+        cmocka_unit_test(test_matmul_tree_add_of_many_rows_is_the_same_tree),
     };
     return cmocka_run_group_tests_name("kernels_matmul", tests, NULL, NULL);
 }

@@ -1,67 +1,9 @@
 /* kernels/pick: every variant and number of threads gives the same parts, which are those that sorting everything gives, for
  * any range of shares; rows are left as they were. */
-#include "tests/lib/kernels_fixture.h"
-
-#include <float.h>
-#include <math.h>
+#include "tests/lib/pick_fixture.h"
 
 #include "kernels/keyed_random.h"
-#include "kernels/pick.h"
 #include "kernels/vmath.h"
-
-#define VOCAB_MAX 6000
-#define ROWS      5
-#define SHARES    5
-#define EDITS     30
-
-struct wants {
-    struct gw_pick_want want[ROWS];
-    struct gw_pick_change added[EDITS], taken[EDITS];
-    uint32_t repeated[EDITS], masked[3];
-};
-
-static void fill_wants(struct gw_rng *r, uint32_t vocab, struct wants *w)
-{
-    for (int i = 0; i < EDITS; i++) {
-        w->added[i] = (struct gw_pick_change){(uint32_t)gw_rng_below(r, vocab), plain_value(r) * 3};
-        w->taken[i] = (struct gw_pick_change){(uint32_t)gw_rng_below(r, vocab), plain_value(r)};
-        w->repeated[i] = (uint32_t)gw_rng_below(r, vocab);
-    }
-    for (int i = 0; i < 3; i++) w->masked[i] = (uint32_t)gw_rng_below(r, vocab);
-    for (int i = 0; i < ROWS; i++) {
-        struct gw_pick_want *want = &w->want[i];
-        *want = (struct gw_pick_want){.stream = gw_rng_next(r), .inverse = 0.3f + (float)gw_rng_unit(r) * 3};
-        if (gw_rng_below(r, 3)) want->keep = 1 + (uint32_t)gw_rng_below(r, GW_PICK_KEEP_MAX);
-        want->top = (uint32_t)gw_rng_below(r, GW_PICK_TOP_MAX + 1);
-        want->weights = gw_rng_below(r, 2);
-        want->stats = gw_rng_below(r, 2);
-        if (gw_rng_below(r, 2)) continue;
-        want->edits = (struct gw_pick_edits){.added = w->added,
-                                             .repeated = w->repeated,
-                                             .taken = w->taken,
-                                             .masked = w->masked,
-                                             .added_len = EDITS,
-                                             .repeated_len = EDITS,
-                                             .taken_len = EDITS,
-                                             .masked_len = 3,
-                                             .repetition = 1.5f};
-    }
-}
-
-static void fill_rows(struct gw_rng *r, float *x, uint32_t vocab)
-{
-    for (uint32_t row = 0; row < ROWS; row++) {
-        float spread = (float)(1 << gw_rng_below(r, 6));
-        bool coarse = gw_rng_below(r, 2);
-        for (uint32_t i = 0; i < vocab; i++) {
-            float v = spread * plain_value(r);
-            x[row * vocab + i] = coarse ? floorf(v) : v;
-            if (gw_rng_below(r, 100) == 0) x[row * vocab + i] = -INFINITY;
-            if (row == 0 && gw_rng_below(r, 20) == 0) x[i] = NAN;
-            if (row == 1 && gw_rng_below(r, 20) == 0) x[vocab + i] = value(r);
-        }
-    }
-}
 
 /* Parts of shares [first, last) of all rows. */
 static void pick(const struct gw_ops *ops, struct gw_device *dev, float *x, uint32_t vocab,
@@ -90,12 +32,6 @@ static void pick(const struct gw_ops *ops, struct gw_device *dev, float *x, uint
         free(own[i]);
     }
     free(kept);
-}
-
-/* A vocabulary of random size, its smallest ones too. */
-static uint32_t some_vocab(struct gw_rng *r)
-{
-    return SHARES + (uint32_t)gw_rng_below(r, gw_rng_below(r, 2) ? 100 : VOCAB_MAX - SHARES);
 }
 
 static void test_pick_variants_and_threads_give_the_same_bits(void **state)

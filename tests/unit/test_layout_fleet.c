@@ -100,6 +100,19 @@ static void test_make_workers_of_an_instance_lie_together(void **state)
     assert_string_equal(f->fleet.plan.zones[0], "default");
 }
 
+static void test_make_bytes_between_zones_cost_what_is_said(void **state)
+{
+    struct fixture *f = *state;
+    const double usd_gb = 0.08;
+    add(f, "w0", "i-a", "cpu");
+    make(f);
+    near_to(f->fleet.plan.zone_usd_gb, GW_LINK_ZONE_USD_GB, 1e-9);
+    gw_layout_fleet_fini(&f->fleet);
+    f->seen.zone_usd_gb = &usd_gb;
+    make(f);
+    near_to(f->fleet.plan.zone_usd_gb, usd_gb, 1e-9);
+}
+
 static void test_make_protocol_1_is_not_planned(void **state)
 {
     struct fixture *f = *state;
@@ -225,6 +238,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(test_make_workers_of_an_instance_lie_together),
+        TEST(test_make_bytes_between_zones_cost_what_is_said),
         TEST(test_make_protocol_1_is_not_planned),
         TEST(test_make_rates_are_medians_of_the_kind),
         TEST(test_make_probe_of_nothing_is_no_zero),

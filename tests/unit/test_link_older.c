@@ -123,11 +123,8 @@ static void test_session_of_each_protocol_says_what_that_knows(void **state)
         uint16_t min, max, chosen;
         bool pages;
         uint32_t beat_bytes;
-    } cases[] = {{1, 1, 1, false, 56},
-                 {1, 2, 2, false, 56},
-                 {1, 3, 3, true, 104},
-                 {1, 4, 4, true, 120},
-                 {2, 9, 4, true, 120}};
+    } cases[] = {{1, 1, 1, false, 56}, {1, 2, 2, false, 56}, {1, 3, 3, true, 104},
+                 {1, 4, 4, true, 120}, {1, 5, 5, true, 184}, {2, 9, 6, true, 184}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const struct gw_msg_heartbeat progress = {.steps = 7,
                                                   .step_us = 900,
@@ -137,7 +134,8 @@ static void test_session_of_each_protocol_says_what_that_knows(void **state)
                                                   .kv_offered = 6,
                                                   .kv_stored = 5,
                                                   .weight_disk_bytes = 11,
-                                                  .weight_peer_bytes = 12};
+                                                  .weight_peer_bytes = 12,
+                                                  .traffic = {.far = {13}}};
         struct controller c;
         struct gw_link_item item;
         struct gw_msg_heartbeat beat;
@@ -157,6 +155,7 @@ static void test_session_of_each_protocol_says_what_that_knows(void **state)
         assert_int_equal(beat.step_rows, cases[i].chosen > 2 ? 4 : 0);
         assert_int_equal(beat.weight_disk_bytes, cases[i].chosen > 3 ? 11 : 0);
         assert_int_equal(beat.weight_peer_bytes, cases[i].chosen > 3 ? 12 : 0);
+        assert_int_equal(beat.traffic.far[0], cases[i].chosen > 4 ? 13 : 0);
         close_controller(&c);
     }
 }

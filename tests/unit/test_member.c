@@ -14,6 +14,7 @@
 #define MODEL      "tests/data/tiny/gqa64"
 #define GENERATION 5
 #define TOKENS     12
+#define PROMPT     53
 
 static struct gw_member *member_of(struct ground *const *grounds, const char *layout, uint32_t self)
 {
@@ -29,15 +30,20 @@ static void count_tokens(void *arg, uint64_t request, uint32_t attempt, uint32_t
     *(uint32_t *)arg += tokens->count;
 }
 
+static void submit(struct gw_member *leader, uint32_t prompt_len)
+{
+    struct gw_branch_log log = {0};
+    struct gw_request q = {
+        .id = 1, .n = 1, .prompt_len = prompt_len, .prompt = malloc(prompt_len * sizeof *q.prompt)};
+    for (uint32_t i = 0; i < prompt_len; i++) q.prompt[i] = 1 + i % 90;
+    q.sampling = (struct gw_sampling){.top_p = 1, .repetition_penalty = 1, .max_tokens = TOKENS};
+    struct gw_msg_submit s = {.attempt = 1, .request = q, .logs = &log};
+    assert_int_equal(gw_engine_submit(gw_member_engine(leader), &s, NULL), GW_OK);
+}
+
 static void submit_one(struct gw_member *leader)
 {
-    uint32_t prompt[3] = {1, 2, 3};
-    struct gw_branch_log log = {0};
-    struct gw_request q = {.id = 1, .n = 1, .prompt_len = 3, .prompt = malloc(sizeof prompt)};
-    memcpy(q.prompt, prompt, sizeof prompt);
-    q.sampling = (struct gw_sampling){.top_p = 1, .repetition_penalty = 1, .max_tokens = TOKENS};
-    struct gw_msg_submit submit = {.attempt = 1, .request = q, .logs = &log};
-    assert_int_equal(gw_engine_submit(gw_member_engine(leader), &submit, NULL), GW_OK);
+    submit(leader, 3);
 }
 
 static void test_member_alone_prepares_starts_and_serves(void **state)
@@ -80,6 +86,37 @@ static void test_member_without_memory_for_its_cells_fails(void **state)
 
 /* Beside what serves there is no room: the missing cells come by start. */
 /* Pages of a pipeline that serves: so many bytes at least have been written to. */
+/* Rows that a pipeline of its own computes for one long prompt. */
+static uint64_t rows_of(struct ground *const *grounds, uint64_t generation)
+{
+    struct gw_engine_stats stats;
+    uint32_t tokens = 0;
+    bool did = true;
+    struct gw_member *m = ground_member(grounds, "8", generation, 0);
+    const struct gw_engine_sink sink = {.arg = &tokens, .tokens = count_tokens};
+    assert_int_equal(gw_member_wait(m), GW_MEMBER_PREPARED);
+    assert_int_equal(gw_member_start(m, &sink, NULL), GW_OK);
+    submit(m, PROMPT);
+    while (did) assert_int_equal(gw_member_step(m, 0, &did, NULL), GW_OK);
+    assert_int_equal(tokens, TOKENS);
+    gw_engine_stats(gw_member_engine(m), &stats);
+    gw_member_destroy(m, GW_MEMBER_LEASE_US);
+    return stats.rows;
+}
+
+static void test_member_alone_goes_on_with_the_pages_of_the_one_before(void **state)
+{
+    (void)state;
+    struct ground g, *grounds[] = {&g};
+    ground_open(&g, MODEL);
+    g.host.poison = true;
+    assert_int_equal(rows_of(grounds, GENERATION), PROMPT + TOKENS - 1);
+    const uint64_t touched = gw_shelf_touched_bytes(g.host.shelf);
+    assert_int_equal(rows_of(grounds, GENERATION + 1), PROMPT % GW_BLOCK_TOKENS + TOKENS - 1);
+    assert_true(gw_shelf_touched_bytes(g.host.shelf) < 2 * touched); /* there is no other pool */
+    ground_close(&g);
+}
+
 static struct gw_shelf_pool *pages_that_take(struct gw_host *h, uint64_t bytes)
 {
     const struct gw_cells *cells = &h->model->cells;
@@ -244,6 +281,7 @@ int main(void)
     alarm(120); /* who waits for what never comes must not hang the run */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_member_alone_prepares_starts_and_serves),
+        cmocka_unit_test(test_member_alone_goes_on_with_the_pages_of_the_one_before),
         cmocka_unit_test(test_member_without_memory_for_its_cells_fails),
         cmocka_unit_test(test_member_without_room_beside_what_serves_loads_after_start),
         cmocka_unit_test(test_member_whose_peer_has_its_cells_gets_them_there),

@@ -55,7 +55,7 @@ static void test_parse_minimal_config_takes_defaults(void **state)
     assert_int_equal(c.context, 512);
     assert_false(c.tied);
     assert_int_equal(c.rope.kind, GW_ROPE_PLAIN);
-    assert_true(c.rope_theta == 10000);
+    assert_true(c.rope.theta == 10000);
     assert_true(c.rms_eps == 1e-6);
 }
 
@@ -69,14 +69,14 @@ static void test_parse_explicit_fields_override(void **state)
     assert_int_equal(c.kv_heads, 2);
     assert_true(c.rms_eps == 1e-5);
     assert_true(c.tied);
-    assert_true(c.rope_theta == 5e5);
+    assert_true(c.rope.theta == 5e5);
 }
 
 static void expect_llama3(const struct gw_model_config *c)
 {
     assert_int_equal(c->rope.kind, GW_ROPE_LLAMA3);
     assert_true(c->rope.factor == 8 && c->rope.low_freq_factor == 1 && c->rope.high_freq_factor == 4);
-    assert_true(c->rope.original_context == 8192 && c->rope_theta == 5e5);
+    assert_true(c->rope.original_context == 8192 && c->rope.theta == 5e5);
 }
 
 static void test_parse_llama3_rope_in_both_forms(void **state)
@@ -92,7 +92,7 @@ static void test_parse_llama3_rope_in_both_forms(void **state)
     expect_llama3(&c);
     c = parse_ok(", \"rope_parameters\": {\"rope_theta\": 500000.0, \"rope_type\": \"default\"}");
     assert_int_equal(c.rope.kind, GW_ROPE_PLAIN);
-    assert_true(c.rope_theta == 5e5);
+    assert_true(c.rope.theta == 5e5);
 }
 
 static void test_parse_unsupported_features_are_refused_by_name(void **state)
@@ -219,21 +219,63 @@ static void test_parse_experts_by_architecture(void **state)
         parse_type_ok("mixtral", ", \"num_local_experts\": 8, \"num_experts_per_tok\": 2");
     assert_int_equal(c.experts, 8);
     assert_int_equal(c.experts_taken, 2);
-    assert_int_equal(c.intermediate, 192);
-    assert_true(c.weigh_taken && c.rope_theta == 1e6);
+    assert_int_equal(c.intermediate, 0); /* no layer has an FFN for all rows */
+    assert_int_equal(c.expert_intermediate, 192);
+    assert_true(gw_model_has_layers(&c, true) && !gw_model_has_layers(&c, false));
+    assert_true(c.weigh_taken && c.rope.theta == 1e6);
 #define MOE ", \"num_experts\": 16, \"num_experts_per_tok\": 4, \"moe_intermediate_size\": 48"
     c = parse_type_ok("qwen3_moe", MOE);
-    assert_int_equal(c.intermediate, 48);
+    assert_int_equal(c.expert_intermediate, 48);
     assert_true(!c.weigh_taken && c.qk_norm);
     c = parse_type_ok("qwen3_moe", MOE ", \"norm_topk_prob\": true, \"mlp_only_layers\": []");
     assert_true(c.weigh_taken);
-    expect_type_refused("qwen3_moe", MOE ", \"mlp_only_layers\": [1]", "mlp_only_layers");
-    expect_type_refused("qwen3_moe", MOE ", \"decoder_sparse_step\": 2", "decoder_sparse_step");
-    expect_type_refused("qwen3_moe", "", "moe_intermediate_size");
+    expect_type_refused("qwen3_moe", "", "num_experts");
     expect_type_refused("mixtral", "", "num_local_experts");
     expect_type_refused("mixtral", ", \"num_local_experts\": 2, \"num_experts_per_tok\": 3",
                         "num_experts_per_tok");
     expect_type_refused("qwen2_moe", MOE, "Qwen3Moe"); /* the line says what is supported */
+}
+
+static void expect_sparse(const struct gw_model_config *c, const char *pattern)
+{
+    for (uint32_t i = 0; i < c->layers; i++) assert_int_equal(c->sparse[i], pattern[i] == 's');
+}
+
+static void test_parse_layers_without_experts_as_each_architecture_names_them(void **state)
+{
+    (void)state;
+    struct gw_model_config c = parse_type_ok("qwen3_moe", MOE ", \"mlp_only_layers\": [0, 2, 60]");
+    expect_sparse(&c, "dsd");
+    assert_true(c.intermediate == 192 && c.expert_intermediate == 48);
+    c = parse_type_ok("qwen3_moe", MOE ", \"decoder_sparse_step\": 2");
+    expect_sparse(&c, "dsd");
+    c = parse_type_ok("qwen3_moe", MOE ", \"decoder_sparse_step\": 3, \"mlp_only_layers\": [2]");
+    expect_sparse(&c, "ddd");
+    assert_true(c.experts == 0 && c.expert_intermediate == 0);
+    c = parse_type_ok("mellum", MOE ", \"mlp_layer_types\": [\"dense\", \"sparse\", \"sparse\"]");
+    expect_sparse(&c, "dss");
+    c = parse_type_ok("mellum", MOE);
+    expect_sparse(&c, "sss");
+    expect_type_refused("mellum", MOE ", \"mlp_layer_types\": [\"dense\"]", "mlp_layer_types");
+    expect_type_refused("mellum", MOE ", \"mlp_layer_types\": [\"dense\", \"odd\", \"sparse\"]", "odd");
+    expect_type_refused("qwen3_moe", MOE ", \"mlp_only_layers\": [-1]", "mlp_only_layers");
+    expect_type_refused("qwen3_moe", MOE ", \"mlp_only_layers\": \"0\"", "mlp_only_layers");
+    expect_type_refused("qwen3_moe", MOE ", \"decoder_sparse_step\": 0", "decoder_sparse_step");
+}
+
+static void test_parse_mellum_slides_where_its_types_say_so(void **state)
+{
+    (void)state;
+    struct gw_model_config c = parse_type_ok("mellum", MOE);
+    assert_true(c.qk_norm && c.weigh_taken && c.head_dim == 128 && gw_model_horizon(&c) == 0);
+    assert_true(!c.two_ropes && gw_model_rope(&c, 0)->theta == 5e5);
+    c = parse_type_ok("mellum", MOE ", \"sliding_window\": 64, \"layer_types\": [\"full_attention\", "
+                                    "\"sliding_attention\", \"sliding_attention\"]");
+    assert_true(gw_model_window(&c, 0) == 0 && gw_model_window(&c, 1) == 64 && gw_model_window(&c, 2) == 64);
+    assert_true(c.two_ropes && gw_model_rope(&c, 0)->theta == 5e5 && gw_model_rope(&c, 2)->theta == 1e4);
+    c = parse_type_ok("mellum", ", \"num_local_experts\": 16, \"num_experts_per_tok\": 4, "
+                                "\"moe_intermediate_size\": 48"); /* as newer files have it */
+    assert_int_equal(c.experts, 16);
 }
 
 static void test_parse_yarn_takes_what_the_file_leaves_out_from_its_makers(void **state)
@@ -278,11 +320,17 @@ static void test_parse_rope_parameters_by_layer_type(void **state)
     "\"rope_parameters\": {\"full_attention\": {\"rope_theta\": " full                                       \
     "}, \"sliding_attention\": {\"rope_theta\": " sliding "}}"
     struct gw_model_config c = parse_type_ok("qwen3", BOTH("5e4", "5e4"));
-    assert_true(c.rope_theta == 5e4);
-    expect_type_refused("qwen3", BOTH("5e4", "6e4"), "differ");
+    assert_true(c.rope.theta == 5e4);
+    assert_false(c.two_ropes);
+    c = parse_type_ok("qwen3", BOTH("5e4", "6e4"));
+    assert_true(c.two_ropes && gw_model_rope(&c, 0)->theta == 5e4 && gw_model_rope(&c, 1)->theta == 6e4);
     c = parse_type_ok("qwen3", ", \"rope_parameters\": {\"full_attention\": {\"rope_theta\": 7e4}}");
-    assert_true(c.rope_theta == 7e4);
+    assert_true(c.rope.theta == 7e4);
     expect_type_refused("qwen3", ", \"rope_parameters\": {\"sliding_attention\": {}}", "rope_parameters");
+    expect_type_refused("qwen3", ", \"rope_scaling\": {\"chunked_attention\": {}}", "full_attention");
+    expect_type_refused("qwen3", BOTH("5e4", "5e4, \"rope_type\": \"spiral\""), "spiral");
+    c = parse_type_ok("qwen3", BOTH("5e4, \"rope_type\": \"linear\", \"factor\": 4", "5e4"));
+    assert_true(gw_model_rope(&c, 0)->factor == 4 && gw_model_rope(&c, 1)->kind == GW_ROPE_PLAIN);
     expect_type_refused("qwen3", ", \"rope_parameters\": {\"partial_rotary_factor\": 0.5}",
                         "partial_rotary_factor");
 }
@@ -332,9 +380,9 @@ static void test_cells_groups_cover_all_layers(void **state)
 static void test_cells_ffn_share_is_the_widest_cut(void **state)
 {
     (void)state;
-    assert_int_equal(cells_of(32, 8, 32, 14336).share_cols, 1792);
-    assert_int_equal(cells_of(32, 32, 32, 11008).share_cols, 344);
-    assert_int_equal(cells_of(8, 8, 2, 50).share_cols, 8); /* 25 units over 8: 3 or 4 of them */
+    assert_int_equal(cells_of(32, 8, 32, 14336).ffn_cols, 1792);
+    assert_int_equal(cells_of(32, 32, 32, 11008).ffn_cols, 344);
+    assert_int_equal(cells_of(8, 8, 2, 50).ffn_cols, 8); /* 25 units over 8: 3 or 4 of them */
 }
 
 int main(void)
@@ -349,6 +397,8 @@ int main(void)
         cmocka_unit_test(test_parse_qwen2_has_biases_and_slides_where_it_says_so),
         cmocka_unit_test(test_parse_qwen3_norms_heads_of_its_own_size),
         cmocka_unit_test(test_parse_experts_by_architecture),
+        cmocka_unit_test(test_parse_layers_without_experts_as_each_architecture_names_them),
+        cmocka_unit_test(test_parse_mellum_slides_where_its_types_say_so),
         cmocka_unit_test(test_parse_yarn_takes_what_the_file_leaves_out_from_its_makers),
         cmocka_unit_test(test_parse_rope_that_depends_on_length_is_fixed_or_refused),
         cmocka_unit_test(test_parse_rope_parameters_by_layer_type),

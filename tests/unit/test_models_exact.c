@@ -138,7 +138,8 @@ static void cached_prefix(void **state)
     fixture_close(&want);
 }
 
-/* Requests come at random steps, and are taken away in the middle and submitted again with their logs. */
+/* Requests come at random steps, and are taken away in the middle and submitted again with their logs: the newest one as soon as it
+ * runs, so that one is for certain, and others at random. */
 static void churn(void **state)
 {
     struct fixture want, f;
@@ -159,9 +160,10 @@ static void churn(void **state)
             struct gw_request q = mixed_request(SEED, submitted++, f.model->config.vocab);
             fixture_submit(&f, &q, 1, NULL, NULL);
         }
-        uint32_t i = (uint32_t)gw_rng_below(&r, REQUESTS);
+        bool first = moves == 0 && submitted > 0;
+        uint32_t i = first ? submitted - 1 : (uint32_t)gw_rng_below(&r, REQUESTS);
         struct fixture_run *run = i < submitted ? fixture_run_of(&f, i + 1) : NULL;
-        if (run && run->started && gw_rng_below(&r, 4) == 0 &&
+        if (run && run->started && (first || gw_rng_below(&r, 4) == 0) &&
             gw_engine_hand_off(f.engine, i + 1, run->attempt, log_len, &n)) {
             struct gw_request q = mixed_request(SEED, i, f.model->config.vocab);
             run->attempt++;
@@ -213,6 +215,12 @@ int main(void)
         TESTS_OF(mixtral),
         TESTS_OF(qwen3moe),
         TESTS_OF(qwen3moe_raw), /* weighted among all experts; f32; a window */
+        /* experts in the upper stage alone, RoPE by type of layer; some slide */
+        TEST_OF(mellum, batches_and_chunks),
+        TEST_OF(mellum, variants),
+        TEST_OF(mellum, churn),
+        TEST_OF(mellum, layouts),
+        TEST_OF(qwen3moe_mixed, layouts), /* experts in one layer of the lower stage */
         TEST_OF(yarn, batches_and_chunks),
         TEST_OF(longrope, layouts),
     };

@@ -1,11 +1,8 @@
 /* A real redis-server with TLS: pages and calls go over it, and a certificate that is not the right one is refused. */
 #include "tests/lib/store_fixture.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <sys/mman.h>
 
-#include "base/sockaddr.h"
 #include "migrate/redis_call.h"
 #include "migrate/store_redis.h"
 #include "tests/lib/certificates.h"
@@ -18,16 +15,6 @@ struct fixture {
     int log_fd;
     struct gw_log log;
 };
-
-static uint16_t free_port(void)
-{
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
-    uint16_t port = gw_sockaddr_local_port(fd);
-    close(fd);
-    return port;
-}
 
 static void make_certificates(struct fixture *f, const char *whom, long days)
 {
@@ -52,7 +39,7 @@ static void begin(struct fixture *f, const char *whom, long days)
     snprintf(f->redis.socket, sizeof f->redis.socket, "%s/s", f->redis.dir);
     make_certificates(f, whom, days);
     char port[8];
-    f->port = free_port();
+    f->port = redis_free_port();
     snprintf(port, sizeof port, "%u", f->port);
     snprintf(f->url, sizeof f->url, "rediss://127.0.0.1:%u", f->port);
     const char *extras[] = {

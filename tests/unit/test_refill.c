@@ -60,6 +60,19 @@ static void open_copier(struct scene *s)
     assert_int_equal(gw_copier_create(&config, &s->copier, NULL), GW_OK);
 }
 
+static void open_refill(struct scene *s, bool always)
+{
+    const struct gw_host *h = &s->ground.host;
+    const struct gw_refill_config config = {
+        .blocks = s->blocks,
+        .namer = &s->namer,
+        .copier = s->copier,
+        .heads = {h->model->cells.share_heads, h->model->cells.query_group},
+        .block_bytes = 1024,
+        .always = always};
+    assert_int_equal(gw_refill_create(&config, &s->refill), GW_OK);
+}
+
 static int open_scene(void **state)
 {
     struct scene *s = calloc(1, sizeof *s);
@@ -72,14 +85,7 @@ static int open_scene(void **state)
     assert_int_equal(gw_block_namer_init(&s->namer, GROUND_KEY, GROUND_KEY_BYTES, h->fingerprint,
                                          sizeof h->fingerprint, h->ops->profile, "bf16", NULL),
                      GW_OK);
-    const struct gw_refill_config config = {
-        .blocks = s->blocks,
-        .namer = &s->namer,
-        .copier = s->copier,
-        .heads = {h->model->cells.share_heads, h->model->cells.query_group},
-        .block_bytes = 1024,
-        .always = true};
-    assert_int_equal(gw_refill_create(&config, &s->refill), GW_OK);
+    open_refill(s, true);
     *state = s;
     return 0;
 }
@@ -121,7 +127,7 @@ static void leave_blocks(struct scene *s, struct gw_job *job, uint32_t blocks)
 
 static void add(struct scene *s, struct gw_job *job, bool warm)
 {
-    assert_int_equal(gw_refill_add(s->refill, job, NULL, 0, warm), GW_OK);
+    assert_int_equal(gw_refill_add(s->refill, job, job->request.prompt_len, NULL, 0, warm), GW_OK);
 }
 
 static struct gw_job *wait_ready(struct scene *s, bool *warm)
@@ -205,6 +211,30 @@ static void test_turn_same_block_of_two_requests_is_pulled_once(void **state)
     gw_job_destroy(two);
 }
 
+/* What is computed sooner waits for nobody's pull. */
+static void test_turn_what_is_computed_sooner_is_ready_at_once(void **state)
+{
+    struct scene *s = *state;
+    struct gw_job *first = job_of(1, SHORT), *second = job_of(2, SHORT), *found;
+    bool warm;
+    gw_refill_destroy(s->refill);
+    open_refill(s, false);
+    leave_blocks(s, first, SHORT);
+    leave_blocks(s, second, SHORT);
+    gw_refill_computed(s->refill, 1000000, 1); /* faster than any fetch */
+    add(s, first, false);
+    add(s, second, false);
+    gw_refill_turn(s->refill, 0);
+    assert_true(gw_copier_is_idle(s->copier));
+    assert_true(gw_refill_next(s->refill, &found, &warm));
+    assert_ptr_equal(found, first);
+    assert_true(gw_refill_next(s->refill, &found, &warm));
+    assert_ptr_equal(found, second);
+    assert_int_equal(first->moved_tokens + second->moved_tokens, 0);
+    gw_job_destroy(first);
+    gw_job_destroy(second);
+}
+
 static void test_drop_under_way_keeps_the_blocks_and_gives_no_job(void **state)
 {
     struct scene *s = *state;
@@ -232,6 +262,7 @@ int main(void)
         TEST(test_turn_long_warm_comes_in_parts_and_lets_others_in_between),
         TEST(test_turn_what_nobody_waits_for_gives_way),
         TEST(test_turn_same_block_of_two_requests_is_pulled_once),
+        TEST(test_turn_what_is_computed_sooner_is_ready_at_once),
         TEST(test_drop_under_way_keeps_the_blocks_and_gives_no_job),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

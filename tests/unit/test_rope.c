@@ -12,7 +12,7 @@
 /* Of the frequencies, the one that turns n times within the original context (Peng et al. 2023, equation 13). */
 static double turning(const struct gw_model_config *c, double n)
 {
-    return c->head_dim * log(c->rope.original_context / (2 * M_PI * n)) / (2 * log(c->rope_theta));
+    return c->head_dim * log(c->rope.original_context / (2 * M_PI * n)) / (2 * log(c->rope.theta));
 }
 
 static double yarn(const struct gw_model_config *c, uint32_t i, double f)
@@ -25,8 +25,8 @@ static double yarn(const struct gw_model_config *c, uint32_t i, double f)
 /* The scaled frequency as transformers defines it, in double. */
 static double frequency(const struct gw_model_config *c, uint32_t i)
 {
-    const struct gw_rope_scaling *s = &c->rope;
-    double f = pow(c->rope_theta, -2.0 * i / c->head_dim), wave = 2 * M_PI / f;
+    const struct gw_rope *s = &c->rope;
+    double f = pow(c->rope.theta, -2.0 * i / c->head_dim), wave = 2 * M_PI / f;
     if (s->kind == GW_ROPE_LINEAR) return f / s->factor;
     if (s->kind == GW_ROPE_YARN) return yarn(c, i, f);
     if (s->kind == GW_ROPE_LONG) return f / (double)s->divisors[i];
@@ -40,8 +40,9 @@ static double frequency(const struct gw_model_config *c, uint32_t i)
 
 static void expect_table(const struct gw_model_config *c, uint32_t positions)
 {
-    float *table;
-    assert_int_equal(gw_rope_table(c, positions, &table), GW_OK);
+    float *table = malloc(gw_rope_bytes(c->head_dim, positions));
+    assert_non_null(table);
+    gw_rope_fill(&c->rope, c->head_dim, positions, table);
     for (uint32_t p = 0; p < positions; p++) {
         for (uint32_t i = 0; i < c->head_dim / 2; i++) {
             const float *cell = table + ((size_t)p * (c->head_dim / 2) + i) * 2;
@@ -59,9 +60,9 @@ static void expect_table(const struct gw_model_config *c, uint32_t positions)
 static void test_table_plain_matches_libm(void **state)
 {
     (void)state;
-    struct gw_model_config c = {.head_dim = 64, .rope_theta = 10000, .rope.magnitude = 1};
+    struct gw_model_config c = {.head_dim = 64, .rope.theta = 10000, .rope.magnitude = 1};
     expect_table(&c, 3000);
-    c = (struct gw_model_config){.head_dim = 128, .rope_theta = 500000, .rope.magnitude = 1};
+    c = (struct gw_model_config){.head_dim = 128, .rope.theta = 500000, .rope.magnitude = 1};
     expect_table(&c, 500);
 }
 
@@ -69,8 +70,8 @@ static void test_table_llama3_matches_the_definition(void **state)
 {
     (void)state;
     struct gw_model_config c = {.head_dim = 128,
-                                .rope_theta = 500000,
-                                .rope = {.kind = GW_ROPE_LLAMA3,
+                                .rope = {.theta = 500000,
+                                         .kind = GW_ROPE_LLAMA3,
                                          .magnitude = 1,
                                          .factor = 8,
                                          .low_freq_factor = 1,
@@ -85,9 +86,9 @@ static void test_table_linear_and_long_divide_frequencies(void **state)
 {
     (void)state;
     struct gw_model_config c = {
-        .head_dim = 64, .rope_theta = 10000, .rope = {.kind = GW_ROPE_LINEAR, .magnitude = 1, .factor = 2.5}};
+        .head_dim = 64, .rope = {.theta = 10000, .kind = GW_ROPE_LINEAR, .magnitude = 1, .factor = 2.5}};
     expect_table(&c, 1000);
-    c.rope = (struct gw_rope_scaling){.kind = GW_ROPE_LONG, .magnitude = 1.2};
+    c.rope = (struct gw_rope){.theta = 10000, .kind = GW_ROPE_LONG, .magnitude = 1.2};
     for (int i = 0; i < 32; i++) c.rope.divisors[i] = 1 + 0.7f * (float)i;
     expect_table(&c, 1000);
 }
@@ -96,8 +97,8 @@ static void test_table_yarn_matches_the_paper(void **state)
 {
     (void)state;
     struct gw_model_config c = {.head_dim = 128,
-                                .rope_theta = 1000000,
-                                .rope = {.kind = GW_ROPE_YARN,
+                                .rope = {.theta = 1000000,
+                                         .kind = GW_ROPE_YARN,
                                          .magnitude = 1.1386,
                                          .factor = 4,
                                          .original_context = 32768,

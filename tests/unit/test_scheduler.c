@@ -136,6 +136,79 @@ static void test_plan_out_of_blocks_preempts_the_youngest(void **state)
     close_bed(&t);
 }
 
+/* What gw_scheduler_config.fetch was asked for, and what it takes. */
+struct fetching {
+    bool takes;
+    uint32_t asked;
+    struct gw_job *taken;
+};
+
+static bool fetch(void *arg, struct gw_job *job)
+{
+    struct fetching *f = arg;
+    f->asked++;
+    if (!f->takes) return false;
+    f->taken = job;
+    job->refilling = true;
+    return true;
+}
+
+/* Jobs a and b, of which b was preempted when a ran out of blocks; a has ended. */
+static struct gw_job *preempt_one(struct bed *t, struct fetching *f)
+{
+    open_bed(
+        t, 5,
+        (struct gw_scheduler_config){.max_batch_tokens = 64, .max_sequences = 8, .fetch = fetch, .arg = f});
+    struct gw_job *a = add(t, 1, 16, 48, 0);
+    carry_out(t, gw_scheduler_plan(t->s));
+    struct gw_job *b = add(t, 1, 24, 20, 100);
+    while (a->branches[0].state != GW_BRANCH_DONE) carry_out(t, gw_scheduler_plan(t->s));
+    assert_true(gw_scheduler_stats(t->s).preemptions > 0);
+    return b;
+}
+
+static void test_plan_preempted_job_is_fetched_once_and_runs_when_it_is_added(void **state)
+{
+    (void)state;
+    struct bed t;
+    struct fetching f = {.takes = true};
+    struct gw_job *b = preempt_one(&t, &f);
+    assert_int_equal(f.asked, 0); /* there was no room for it */
+    assert_int_equal(gw_scheduler_plan(t.s)->items_len, 0);
+    assert_int_equal(f.asked, 1);
+    assert_ptr_equal(f.taken, b);
+    assert_int_equal(b->branches[0].state, GW_BRANCH_HELD);
+    b->refilling = false;
+    gw_scheduler_add(t.s, b);
+    while (b->branches[0].state != GW_BRANCH_DONE) carry_out(&t, gw_scheduler_plan(t.s));
+    assert_int_equal(f.asked, 1);
+    close_bed(&t);
+}
+
+static void test_plan_preempted_job_that_is_not_fetched_is_computed(void **state)
+{
+    (void)state;
+    struct bed t;
+    struct fetching f = {0};
+    struct gw_job *b = preempt_one(&t, &f);
+    while (b->branches[0].state != GW_BRANCH_DONE) carry_out(&t, gw_scheduler_plan(t.s));
+    assert_int_equal(f.asked, 1);
+    close_bed(&t);
+}
+
+static void test_finish_of_a_job_that_is_fetched_leaves_nothing(void **state)
+{
+    (void)state;
+    struct bed t;
+    struct fetching f = {.takes = true};
+    struct gw_job *b = preempt_one(&t, &f);
+    gw_scheduler_plan(t.s);
+    gw_scheduler_finish(t.s, &b->branches[0]);
+    assert_int_equal(gw_scheduler_stats(t.s).waiting, 0);
+    assert_int_equal(b->live, 0);
+    close_bed(&t);
+}
+
 static void test_plan_second_job_finds_the_prefix_of_the_first(void **state)
 {
     (void)state;
@@ -273,6 +346,9 @@ int main(void)
         cmocka_unit_test(test_plan_decodes_first_and_chunks_prefill_by_the_budget),
         cmocka_unit_test(test_plan_max_chunk_and_max_sequences_hold),
         cmocka_unit_test(test_plan_out_of_blocks_preempts_the_youngest),
+        cmocka_unit_test(test_plan_preempted_job_is_fetched_once_and_runs_when_it_is_added),
+        cmocka_unit_test(test_plan_preempted_job_that_is_not_fetched_is_computed),
+        cmocka_unit_test(test_finish_of_a_job_that_is_fetched_leaves_nothing),
         cmocka_unit_test(test_plan_second_job_finds_the_prefix_of_the_first),
         cmocka_unit_test(test_finish_of_the_leader_sends_the_next_branch_ahead),
         cmocka_unit_test(test_computed_behind_the_horizon_gives_blocks_back),

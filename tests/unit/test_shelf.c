@@ -150,6 +150,46 @@ static void test_retired_pool_is_found_for_its_lease(void **state)
     assert_false(gives(s, 7, 0, 0));
 }
 
+static void test_revived_pool_holds_what_it_held_and_is_written_under_its_new_key_alone(void **state)
+{
+    struct gw_shelf *s = *state;
+    const struct gw_shelf_key former = {1, 1}, now = {2, 1};
+    struct gw_shelf_pool *p = put(s, 1, all);
+    const struct gw_page_rect pages = gw_shelf_pages(p);
+    write_block(p, 1, 7);
+    gw_shelf_stepped(p, 5);
+    assert_null(gw_shelf_revive(s, now, pages, SLOTS)); /* it is still somebody's */
+    gw_shelf_retire(s, p, HOUR);
+    assert_null(gw_shelf_revive(s, now, pages, SLOTS - 1));
+    assert_null(gw_shelf_revive(s, now, gw_geometry_pages(heads, left), SLOTS));
+    struct gw_shelf_pool *reader = gw_shelf_hold(s, former);
+    assert_ptr_equal(gw_shelf_revive(s, now, pages, SLOTS), p);
+    assert_null(gw_shelf_revive(s, now, pages, SLOTS)); /* once */
+    assert_true(gives(s, 7, 0, 0));
+    assert_null(gw_shelf_take(s, former));
+    assert_ptr_equal(gw_shelf_take(s, now), p);
+    assert_ptr_equal(gw_shelf_hold(s, former), reader);
+    assert_false(gw_shelf_wait_step(s, p, 1, 0)); /* its steps are counted anew */
+    gw_shelf_let_go(s, reader);
+    gw_shelf_let_go(s, reader);
+    gw_shelf_give(s, p);
+    gw_shelf_retire(s, p, 0);
+    assert_false(gives(s, 7, 0, 0));
+}
+
+static void test_pool_that_somebody_writes_to_is_not_revived(void **state)
+{
+    struct gw_shelf *s = *state;
+    struct gw_shelf_pool *p = put(s, 1, all);
+    const struct gw_page_rect pages = gw_shelf_pages(p);
+    struct gw_shelf_pool *writer = gw_shelf_take(s, gw_shelf_key_of(p));
+    gw_shelf_retire(s, p, HOUR);
+    assert_null(gw_shelf_revive(s, (struct gw_shelf_key){2, 1}, pages, SLOTS));
+    gw_shelf_give(s, writer);
+    assert_ptr_equal(gw_shelf_revive(s, (struct gw_shelf_key){2, 1}, pages, SLOTS), p);
+    gw_shelf_retire(s, p, 0);
+}
+
 static void test_is_wanted_after_retirement_and_after_each_question(void **state)
 {
     struct gw_shelf *s = *state;
@@ -246,6 +286,8 @@ int main(void)
         TEST(test_pinned_block_whose_slot_is_sealed_anew_is_not_taken_for_the_new_one),
         TEST(test_source_puts_pools_of_several_cuts_together),
         TEST(test_retired_pool_is_found_for_its_lease),
+        TEST(test_revived_pool_holds_what_it_held_and_is_written_under_its_new_key_alone),
+        TEST(test_pool_that_somebody_writes_to_is_not_revived),
         TEST(test_is_wanted_after_retirement_and_after_each_question),
         TEST(test_copy_takes_a_whole_block_of_another_pool),
         TEST(test_put_beyond_the_maximum_takes_the_place_of_a_retired_pool),

@@ -72,6 +72,75 @@ static void test_has_says_what_was_put(void **state)
     close_buddies(b);
 }
 
+/* Stores on i-0 in zone "a" that may take far_bytes_s to other zones; of four buddies those with odd numbers are in "b". */
+static struct gw_stores *stores_of_zone(struct gw_traffic *t, struct buddy *b, double far_bytes_s)
+{
+    struct gw_stores *s;
+    const struct gw_stores_config config = {
+        .seal = &store_seal, .instance = "i-0", .tls = stores_tls, .traffic = t, .far_bytes_s = far_bytes_s};
+    for (uint32_t i = 1; i < BUDDIES; i += 2) {
+        struct gw_worker_zone far = {.zone = "b"};
+        snprintf(far.address, sizeof far.address, "%s", gw_peer_server_address(b[i].port));
+        gw_traffic_learn(t, &(struct gw_msg_zones){1, &far});
+    }
+    assert_int_equal(gw_stores_create(&config, &s, NULL), GW_OK);
+    name_buddies(s, b, BUDDIES);
+    stores_until_up(s, BUDDIES);
+    return s;
+}
+
+static uint64_t far_blocks(struct buddy *b)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 1; i < BUDDIES; i += 2) n += buddy_blocks(&b[i]);
+    return n;
+}
+
+#define PUT_BYTES ((uint64_t)STORE_PAGES * SMALL_PAGE)
+
+static void test_puts_are_counted_by_zone(void **state)
+{
+    (void)state;
+    struct buddy b[BUDDIES];
+    struct gw_traffic *t;
+    struct gw_traffic_bytes moved;
+    open_buddies(b);
+    assert_int_equal(gw_traffic_create("a", &t), GW_OK);
+    struct gw_stores *s = stores_of_zone(t, b, 0);
+    for (uint32_t i = 0; i < BLOCKS; i++) assert_int_equal(stores_put(s, i), GW_STORE_OK);
+    gw_traffic_read(t, &moved);
+    assert_int_equal(moved.far[GW_TRAFFIC_STORES], far_blocks(b) * PUT_BYTES);
+    assert_int_equal(moved.near[GW_TRAFFIC_STORES], (BLOCKS - far_blocks(b)) * PUT_BYTES);
+    assert_true(far_blocks(b) > 0 && far_blocks(b) < BLOCKS);
+    gw_stores_destroy(s);
+    gw_traffic_destroy(t);
+    close_buddies(b);
+}
+
+/* One byte a second: the first block that goes to another zone has spent it for long. The others go near, where readers look, too, or
+ * nowhere. */
+static void test_put_beyond_the_budget_stays_near_or_is_not_made(void **state)
+{
+    (void)state;
+    struct buddy b[BUDDIES];
+    struct gw_traffic *t;
+    uint32_t stored = 0, there = 0;
+    open_buddies(b);
+    assert_int_equal(gw_traffic_create("a", &t), GW_OK);
+    struct gw_stores *s = stores_of_zone(t, b, 1), *reader = stores_on("i-9");
+    for (uint32_t i = 0; i < BLOCKS; i++) stored += stores_put(s, i) == GW_STORE_OK;
+    assert_int_equal(far_blocks(b), 1);
+    assert_true(stored > 1 && stored < BLOCKS);
+    name_buddies(reader, b, BUDDIES);
+    stores_until_up(reader, BUDDIES);
+    for (uint32_t i = 0; i < BLOCKS; i++) there += found(reader, i) == ALL_PAGES;
+    assert_int_equal(there, stored);
+    gw_stores_destroy(reader);
+    gw_stores_destroy(s);
+    gw_traffic_destroy(t);
+    close_buddies(b);
+}
+
 static void test_buddy_that_goes_takes_its_blocks_alone_with_it(void **state)
 {
     (void)state;
@@ -227,6 +296,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_put_leaves_the_own_instance_and_all_find_it),
         cmocka_unit_test(test_has_says_what_was_put),
+        cmocka_unit_test(test_puts_are_counted_by_zone),
+        cmocka_unit_test(test_put_beyond_the_budget_stays_near_or_is_not_made),
         cmocka_unit_test(test_buddy_that_goes_takes_its_blocks_alone_with_it),
         cmocka_unit_test(test_buddy_that_comes_back_is_dialed_again),
         cmocka_unit_test(test_buddy_without_the_cluster_key_is_never_up),

@@ -31,6 +31,19 @@ static gw_err_t open_fake(struct gw_stream_cuda *s, int device, struct gw_err_ct
     return gw_stream_cuda_open(path, device, count_elems, s, ctx);
 }
 
+static gw_err_t use_graph(struct gw_stream_cuda *s, struct gw_err_ctx *ctx)
+{
+    const struct gw_stream_ops *ops = &gw_stream_cuda_ops;
+    struct gw_graph *graph = NULL;
+    TRY(ops->capture_begin(s, s->stream, ctx));
+    TRY(ops->capture_end(s, s->stream, NULL, ctx)); /* nobody wants it */
+    TRY(ops->capture_begin(s, s->stream, ctx));
+    TRY(ops->capture_end(s, s->stream, &graph, ctx));
+    gw_err_t err = ops->graph_launch(s, graph, s->stream, ctx);
+    ops->graph_destroy(s, graph);
+    return err;
+}
+
 /* Everything that the table can do, once. */
 static gw_err_t use_all(struct gw_stream_cuda *s, struct gw_err_ctx *ctx)
 {
@@ -49,6 +62,10 @@ static gw_err_t use_all(struct gw_stream_cuda *s, struct gw_err_ctx *ctx)
     TRY_GOTO(ops->event_record(s, event, s->stream, ctx), out);
     TRY_GOTO(ops->event_query(s, event, &done, ctx), out);
     TRY_GOTO(ops->sum(s, &(struct gw_row_sum){.residual = (float *)device, .elems = 1}, s->stream, ctx), out);
+    TRY_GOTO(ops->enter(s, ctx), out);
+    TRY_GOTO(use_graph(s, ctx), out);
+    TRY_GOTO(ops->fill(s, device, 'x', 1, s->stream, ctx), out);
+    if (*(char *)device != 'x') err = gw_fail(ctx, GW_ERR_INTERNAL, "not filled");
     if (!done || memcmp(text, back, sizeof text) != 0) err = gw_fail(ctx, GW_ERR_INTERNAL, "not copied");
 out:
     if (event) ops->event_destroy(s, event);
@@ -78,8 +95,13 @@ static void test_table_with_a_runtime_that_fails_says_which_call(void **state)
         {"cudaHostAlloc 2", "cudaHostAlloc: out of memory", GW_ERR_MEMORY},
         {"cudaEventCreateWithFlags 46", "cudaEventCreate: planned fault", GW_ERR_CUDA},
         {"cudaMemcpyAsync 700", "cudaMemcpyAsync: planned fault", GW_ERR_CUDA},
+        {"cudaMemsetAsync 700", "cudaMemsetAsync: planned fault", GW_ERR_CUDA},
         {"cudaEventRecord 700", "cudaEventRecord: planned fault", GW_ERR_CUDA},
         {"cudaEventQuery 700", "cudaEventQuery: planned fault", GW_ERR_CUDA},
+        {"cudaStreamBeginCapture 900", "cudaStreamBeginCapture: planned fault", GW_ERR_CUDA},
+        {"cudaStreamEndCapture 901", "cudaStreamEndCapture: planned fault", GW_ERR_CUDA},
+        {"cudaGraphInstantiateWithFlags 2", "cudaGraphInstantiate: out of memory", GW_ERR_MEMORY},
+        {"cudaGraphLaunch 700", "cudaGraphLaunch: planned fault", GW_ERR_CUDA},
         {"cudaEventQuery 600", "not copied", GW_ERR_INTERNAL}, /* not ready: no error, and not done */
     };
     (void)state;

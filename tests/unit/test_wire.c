@@ -223,6 +223,79 @@ static void test_decode_heartbeat_of_a_rank_without_steps_keeps_what_it_stored(v
     gw_buf_fini(&b);
 }
 
+static void test_decode_heartbeat_keeps_traffic_alone_and_refuses_a_tail_of_zeros(void **state)
+{
+    (void)state;
+    struct gw_msg in = {.type = GW_MSG_HEARTBEAT,
+                        .heartbeat = {.traffic = {.far = {[GW_TRAFFIC_WEIGHTS] = 7}}}},
+                  out;
+    struct gw_buf b;
+    encode(&in, &b);
+    assert_int_equal(decode_exact(GW_MSG_HEARTBEAT, b.data, b.len, &out), GW_OK);
+    assert_int_equal(out.heartbeat.traffic.far[GW_TRAFFIC_WEIGHTS], 7);
+    assert_int_equal(out.heartbeat.traffic.near[GW_TRAFFIC_STEPS], 0);
+    gw_msg_fini(&out);
+    memset(b.data + b.len - 8, 0, 8); /* what was there is nothing: a sender leaves such a tail out */
+    assert_int_equal(decode_exact(GW_MSG_HEARTBEAT, b.data, b.len, &out), GW_ERR_PROTO);
+    gw_buf_fini(&b);
+}
+
+static void test_decode_zones_fields_are_the_sender_s(void **state)
+{
+    (void)state;
+    struct gw_msg in = sample(GW_MSG_ZONES), out;
+    struct gw_buf b;
+    encode(&in, &b);
+    assert_int_equal(decode_exact(GW_MSG_ZONES, b.data, b.len, &out), GW_OK);
+    assert_int_equal(out.zones.len, 2);
+    assert_string_equal(out.zones.workers[0].address, "127.0.0.1:4001");
+    assert_string_equal(out.zones.workers[0].zone, "z-a");
+    assert_string_equal(out.zones.workers[1].zone, "");
+    gw_msg_fini(&out);
+    gw_buf_fini(&b);
+}
+
+static void test_decode_resync_requests_are_the_sender_s(void **state)
+{
+    (void)state;
+    static uint64_t many[GW_WIRE_RESYNC_MAX + 1];
+    struct gw_msg in = sample(GW_MSG_RESYNC), out;
+    struct gw_buf b;
+    encode(&in, &b);
+    assert_int_equal(decode_exact(GW_MSG_RESYNC, b.data, b.len, &out), GW_OK);
+    assert_int_equal(out.resync.count, 3);
+    assert_memory_equal(out.resync.requests, requests, sizeof requests);
+    gw_msg_fini(&out);
+    gw_buf_fini(&b);
+    for (uint32_t count = 0; count <= GW_WIRE_RESYNC_MAX + 1; count += GW_WIRE_RESYNC_MAX + 1) {
+        in.resync = (struct gw_msg_resync){count, many};
+        encode(&in, &b);
+        assert_int_equal(decode_exact(GW_MSG_RESYNC, b.data, b.len, &out), GW_ERR_PROTO);
+        gw_buf_fini(&b);
+    }
+}
+
+static void assert_zones_refused(const struct gw_worker_zone *list, uint32_t len)
+{
+    struct gw_msg out, in = {.type = GW_MSG_ZONES, .zones = {len, (struct gw_worker_zone *)(uintptr_t)list}};
+    struct gw_buf b;
+    encode(&in, &b);
+    assert_int_equal(decode_exact(GW_MSG_ZONES, b.data, b.len, &out), GW_ERR_PROTO);
+    gw_buf_fini(&b);
+}
+
+/* Of nobody, of more than a message has, without an address, with bytes that no name has. */
+static void test_decode_zones_that_no_controller_tells_are_refused(void **state)
+{
+    (void)state;
+    static struct gw_worker_zone many[GW_WIRE_ZONES_MAX + 1];
+    for (size_t i = 0; i <= GW_WIRE_ZONES_MAX; i++) strcpy(many[i].address, "1.2.3.4:5");
+    assert_zones_refused(NULL, 0);
+    assert_zones_refused(many, GW_WIRE_ZONES_MAX + 1);
+    assert_zones_refused(&(struct gw_worker_zone){"", "z"}, 1);
+    assert_zones_refused(&(struct gw_worker_zone){"1.2.3.4:5", "z\n"}, 1);
+}
+
 static void assert_assign_refused(const struct gw_msg *in)
 {
     struct gw_msg out;
@@ -322,13 +395,13 @@ static void check_without_extension(unsigned type, const struct gw_msg *older)
     gw_buf_fini(&again);
 }
 
-/* N and N-1, and one before: what an older peer sends ends before the fields that it does not know. */
+/* N and N-1, and those before: what an older peer sends ends before the fields that it does not know. */
 static void test_decode_without_extension_is_a_message_without(void **state)
 {
     (void)state;
-    int extended[4] = {0};
+    int extended[5] = {0};
     for (unsigned type = FIRST; type <= LAST; type++)
-        for (int proto = 2; proto <= 3; proto++) {
+        for (int proto = 2; proto <= 4; proto++) {
             struct gw_msg older = sample(type);
             if (!without_extension(&older, proto)) continue;
             extended[proto]++;
@@ -336,6 +409,7 @@ static void test_decode_without_extension_is_a_message_without(void **state)
         }
     assert_int_equal(extended[2], 5); /* HELLO, SUBMIT, WARM, ASSIGN, HEARTBEAT */
     assert_int_equal(extended[3], 2); /* ASSIGN, HEARTBEAT */
+    assert_int_equal(extended[4], 1); /* HEARTBEAT */
 }
 
 static void test_put_more_than_a_frame_holds_is_a_limit(void **state)
@@ -430,6 +504,10 @@ int main(void)
         cmocka_unit_test(test_decode_stores_of_nobody_is_an_empty_list),
         cmocka_unit_test(test_decode_stores_with_an_address_twice_is_refused),
         cmocka_unit_test(test_decode_heartbeat_of_a_rank_without_steps_keeps_what_it_stored),
+        cmocka_unit_test(test_decode_heartbeat_keeps_traffic_alone_and_refuses_a_tail_of_zeros),
+        cmocka_unit_test(test_decode_zones_fields_are_the_sender_s),
+        cmocka_unit_test(test_decode_resync_requests_are_the_sender_s),
+        cmocka_unit_test(test_decode_zones_that_no_controller_tells_are_refused),
         cmocka_unit_test(test_decode_assign_with_ranks_out_of_order_is_refused),
         cmocka_unit_test(test_decode_assign_with_a_source_of_no_cells_or_too_many_is_refused),
         cmocka_unit_test(test_decode_assign_without_pages_keeps_its_sources),

@@ -77,6 +77,21 @@ static void test_parse_stores_are_peers_or_redis(void **state)
     expect_refused(WORDS(NEEDED, "--checkpoint-share", "1.5"), "checkpoint-share");
 }
 
+/* 0.036 USD/h at 0.01 USD per 10^9 bytes: a million bytes each second. What is free has no limit. */
+static void test_parse_budget_between_zones_becomes_bytes(void **state)
+{
+    (void)state;
+    struct gw_worker_options o;
+    assert_int_equal(parse(WORDS(NEEDED), &o, NULL), GW_OK);
+    assert_true(o.checkpoint_far_bytes_s == 0);
+    assert_int_equal(parse(WORDS(NEEDED, "--checkpoint-max-usd-h", "0.036"), &o, NULL), GW_OK);
+    assert_true(o.checkpoint_far_bytes_s > 999999 && o.checkpoint_far_bytes_s < 1000001);
+    assert_int_equal(
+        parse(WORDS(NEEDED, "--checkpoint-max-usd-h", "0.036", "--egress-usd-gb", "0"), &o, NULL), GW_OK);
+    assert_true(o.checkpoint_far_bytes_s == 0);
+    expect_refused(WORDS(NEEDED, "--checkpoint-max-usd-h", "-1"), "checkpoint-max-usd-h");
+}
+
 static void test_parse_wrong_values_are_refused_by_name(void **state)
 {
     (void)state;
@@ -135,6 +150,54 @@ static void test_parse_weights_format_and_source_are_two_flags(void **state)
     expect_refused(WORDS(NEEDED, "--weights-from", "int8"), "--weights-from");
 }
 
+static void test_parse_kv_format(void **state)
+{
+    (void)state;
+    struct gw_worker_options o;
+    assert_int_equal(parse(WORDS(NEEDED), &o, NULL), GW_OK);
+    assert_true(o.kv_format == GW_KV_FILE);
+    assert_int_equal(parse(WORDS(NEEDED, "--kv", "int8"), &o, NULL), GW_OK);
+    assert_true(o.kv_format == GW_KV_INT8 && o.weight_format == GW_WEIGHT_FILE);
+    expect_refused(WORDS(NEEDED, "--kv", "fp8"), "--kv fp8: expected file or int8");
+}
+
+static void test_parse_device_is_the_cpu_or_a_gpu(void **state)
+{
+    (void)state;
+    struct gw_worker_options o;
+    assert_int_equal(parse(WORDS(NEEDED), &o, NULL), GW_OK);
+    assert_int_equal(o.cuda, -1);
+    assert_int_equal(parse(WORDS(NEEDED, "--device", "cuda:12"), &o, NULL), GW_OK);
+    assert_int_equal(o.cuda, 12);
+    expect_refused(WORDS(NEEDED, "--device", "cuda"), "--device cuda: expected cpu, or cuda:N");
+    expect_refused(WORDS(NEEDED, "--device", "cuda:-1"), "expected cpu, or cuda:N");
+    expect_refused(WORDS(NEEDED, "--device", "cuda:1000"), "expected cpu, or cuda:N");
+    assert_int_equal(
+        parse(WORDS(NEEDED, "--device", "cuda:0", "--weights", "int8", "--kv", "int8"), &o, NULL), GW_OK);
+    assert_true(o.weight_format == GW_WEIGHT_INT8 && o.kv_format == GW_KV_INT8);
+    expect_refused(WORDS(NEEDED, "--device", "cuda:0", "--weights", "fp8"),
+                   "--weights fp8: expected file or int8");
+    expect_refused(WORDS(NEEDED, "--device", "cuda:0", "--profile", "fast", "--weights", "int8"),
+                   "--profile fast");
+    expect_refused(WORDS(NEEDED, "--device", "cuda:0", "--profile", "cpu-f32-2"), "expected exact or fast");
+    expect_refused(WORDS(NEEDED, "--device", "cuda:0", "--isa", "c"), "--isa");
+}
+
+static void test_parse_speed_of_a_gpu_is_exact_with_graphs_unless_told(void **state)
+{
+    (void)state;
+    struct gw_worker_options o;
+    assert_int_equal(parse(WORDS(NEEDED, "--device", "cuda:0"), &o, NULL), GW_OK);
+    assert_true(!o.fast && o.graphs);
+    assert_int_equal(parse(WORDS(NEEDED, "--device", "cuda:0", "--profile", "exact"), &o, NULL), GW_OK);
+    assert_false(o.fast);
+    assert_int_equal(
+        parse(WORDS(NEEDED, "--device", "cuda:0", "--profile", "fast", "--cuda-graphs", "off"), &o, NULL),
+        GW_OK);
+    assert_true(o.fast && !o.graphs);
+    expect_refused(WORDS(NEEDED, "--cuda-graphs", "maybe"), "--cuda-graphs maybe: expected on or off");
+}
+
 static void test_parse_digest_needs_no_model(void **state)
 {
     (void)state;
@@ -149,10 +212,14 @@ int main(void)
         cmocka_unit_test(test_parse_needed_flags_alone_give_defaults),
         cmocka_unit_test(test_parse_names_and_isa_are_taken),
         cmocka_unit_test(test_parse_stores_are_peers_or_redis),
+        cmocka_unit_test(test_parse_budget_between_zones_becomes_bytes),
         cmocka_unit_test(test_parse_wrong_values_are_refused_by_name),
         cmocka_unit_test(test_parse_addresses_off_loopback_are_taken_and_secure),
         cmocka_unit_test(test_parse_controllers_are_taken_in_order),
         cmocka_unit_test(test_parse_weights_format_and_source_are_two_flags),
+        cmocka_unit_test(test_parse_kv_format),
+        cmocka_unit_test(test_parse_device_is_the_cpu_or_a_gpu),
+        cmocka_unit_test(test_parse_speed_of_a_gpu_is_exact_with_graphs_unless_told),
         cmocka_unit_test(test_parse_digest_needs_no_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

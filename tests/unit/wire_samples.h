@@ -16,7 +16,7 @@
 #include "migrate/wire.h"
 
 #define FIRST GW_MSG_CHALLENGE
-#define LAST  GW_MSG_STORES
+#define LAST  GW_MSG_RESYNC
 
 static uint32_t ids[8] = {1, 2, 3, 70000, 5, 0, UINT32_MAX - 1, 8};
 static float logprobs[3] = {-0.5f, -1.25f, 0};
@@ -32,8 +32,10 @@ static struct gw_assign_rank ranks[3] = {
 static struct gw_page_holder holders[2] = {{"127.0.0.1:5001", {0, 2, 0, 3}},
                                            {"[fd00::1]:5003", {2, 3, 0, 8}}};
 static struct gw_store_host hosts[2] = {{"127.0.0.1:5001", "i-0a"}, {"[fd00::1]:5003", "i-0b"}};
+static struct gw_worker_zone zones[2] = {{"127.0.0.1:4001", "z-a"}, {"[fd00::1]:5003", ""}};
 static struct gw_cell_holder cell_sources[2] = {{"127.0.0.1:5001", {0, 1, 0, 8}},
                                                 {"[fd00::1]:5003", {0, 2, 3, 8}}};
+static uint64_t requests[3] = {77, UINT64_MAX, 1};
 static struct gw_cutover_item items[3] = {{1, 2}, {3, 4}, {UINT64_MAX, UINT32_MAX}};
 
 static void fill_session(struct gw_msg *m)
@@ -69,8 +71,25 @@ static void fill_session(struct gw_msg *m)
     case GW_MSG_WELCOME: m->welcome = (struct gw_msg_welcome){"mac", 250, 5000}; break;
     case GW_MSG_REFUSE: m->refuse = (struct gw_msg_refuse){GW_REFUSE_MODEL, "other model"}; break;
     case GW_MSG_HEARTBEAT:
-        m->heartbeat =
-            (struct gw_msg_heartbeat){1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 9, 12, 14, 13, 15, 16, 17, 18};
+        m->heartbeat = (struct gw_msg_heartbeat){1,
+                                                 2,
+                                                 3,
+                                                 4,
+                                                 5,
+                                                 6,
+                                                 7,
+                                                 8,
+                                                 9,
+                                                 10,
+                                                 9,
+                                                 12,
+                                                 14,
+                                                 13,
+                                                 15,
+                                                 16,
+                                                 17,
+                                                 18,
+                                                 {{19, 20, 21, 22}, {23, 24, 25, 26}}};
         break;
     case GW_MSG_PING: m->ping.sequence = 1ull << 63; break;
     case GW_MSG_NOTICE: m->notice = (struct gw_msg_notice){GW_NOTICE_PREEMPT, 120000}; break;
@@ -122,6 +141,8 @@ static struct gw_msg sample(enum gw_msg_type type)
     case GW_MSG_READY: m.ready = (struct gw_msg_ready){65536, 4096, 64, 1ull << 40, true}; break;
     case GW_MSG_BROKEN: m.broken = (struct gw_msg_broken){2, GW_ERR_IO, "rank 2 is gone"}; break;
     case GW_MSG_STORES: m.stores = (struct gw_msg_stores){2, hosts}; break;
+    case GW_MSG_ZONES: m.zones = (struct gw_msg_zones){2, zones}; break;
+    case GW_MSG_RESYNC: m.resync = (struct gw_msg_resync){3, requests}; break;
     case GW_MSG_START:
     case GW_MSG_RELEASE: break;
     case GW_MSG_HANDOFF: m.handoff = (struct gw_msg_handoff){77, 2, 2, ids}; break;
@@ -132,9 +153,18 @@ static struct gw_msg sample(enum gw_msg_type type)
 
 static struct gw_assign_rank ranks_without[3];
 
-/* Leaves of it what protocol 3 has; false: that is all of it. */
+/* Leaves of it what protocol 4 has; false: that is all of it. */
+static bool without_protocol_5(struct gw_msg *m)
+{
+    if (m->type != GW_MSG_HEARTBEAT) return false;
+    m->heartbeat.traffic = (struct gw_traffic_bytes){0};
+    return true;
+}
+
+/* … what protocol 3 has. */
 static bool without_protocol_4(struct gw_msg *m)
 {
+    (void)without_protocol_5(m);
     switch (m->type) {
     case GW_MSG_HEARTBEAT: m->heartbeat.weight_disk_bytes = m->heartbeat.weight_peer_bytes = 0; return true;
     case GW_MSG_ASSIGN: m->assign.sources_len = 0; return true;
@@ -142,9 +172,10 @@ static bool without_protocol_4(struct gw_msg *m)
     }
 }
 
-/* … what protocol 2 or 3 has. */
+/* … what protocol 2, 3 or 4 has. */
 static bool without_extension(struct gw_msg *m, int proto)
 {
+    if (proto == 4) return without_protocol_5(m);
     bool less = without_protocol_4(m);
     if (proto == 3) return less;
     switch (m->type) {

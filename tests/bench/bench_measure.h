@@ -1,0 +1,41 @@
+/* What benchmarks measure with: the median of rounds, and a loop that does nothing but read memory.
+ *
+ * Owner: the caller's arrays. Thread: any. Units: the caller's; bytes. Errors: none. Source: own design. */
+#ifndef GW_TESTS_BENCH_MEASURE_H
+#define GW_TESTS_BENCH_MEASURE_H
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#define BENCH_READ_BYTES 256 /* bench_read's piece: what is read is a multiple of it */
+
+static inline int bench_by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Sorts them. */
+static inline double bench_median(double *values, size_t len)
+{
+    qsort(values, len, sizeof *values, bench_by_value);
+    return values[len / 2];
+}
+
+/* Reads so many bytes; scratch[BENCH_READ_BYTES] gets what makes the compiler keep that. */
+__attribute__((target("avx2"))) static inline void bench_read(const uint8_t *from, size_t bytes,
+                                                              void *scratch)
+{
+    __m256i acc[8];
+    for (int i = 0; i < 8; i++) acc[i] = _mm256_setzero_si256();
+    for (size_t at = 0; at < bytes; at += BENCH_READ_BYTES)
+#pragma GCC unroll 8
+        for (int j = 0; j < 8; j++)
+            acc[j] =
+                _mm256_xor_si256(acc[j], _mm256_loadu_si256((const __m256i_u *)(from + at + 32 * (size_t)j)));
+    for (int i = 0; i < 8; i++) _mm256_storeu_si256((__m256i_u *)((uint8_t *)scratch + 32 * i), acc[i]);
+}
+
+#endif

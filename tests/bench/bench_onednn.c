@@ -1,0 +1,248 @@
+/* Products beside oneDNN's on the shapes of a 1B model:
+ * `bench onednn_<format>_<shape>_m<rows>_t<threads> ours=<x> ref=<y> ratio=<x/y> unit=GOP/s`.
+ *
+ * Both have weights in the layout that they chose, in as many copies as are larger than any cache, and as many threads (oneDNN's
+ * are OpenMP's); they take turns, and figures are medians over rounds. What is multiplied:
+ *
+ *     format   ours                                                    oneDNN (matmul primitive)
+ *     bf16     bf16 · bf16 → f32                                       the same
+ *     f32      f32 · f32 → f32                                         the same
+ *     int8     bf16, quantized here for each row · int8 → f32          u8, quantized beforehand · s8 → f32, a scale
+ *                                                                      for each column
+ *
+ * Row-parallel shapes (o, down) are, for us, eight sums and the tree that adds them to the residual: what the engine
+ * does; oneDNN has the plain product. Which of its implementations runs is printed: on CPUs without AVX512_BF16 its bf16 one
+ * emulates the instruction. A lacking library is a named skip.
+ *
+ * usage: bench_onednn [THREADS [ROUNDS]] */
+#include <stdio.h>
+#include <stdlib.h>
+
+#if __has_include(<dnnl.h>)
+
+#include <dnnl.h>
+#include <omp.h>
+
+#include "tests/bench/bench_product.h"
+
+#define ROUNDS_MAX 15
+#define SLOT_US    20000 /* over which one figure of a round is averaged */
+
+/* One way to multiply, on both sides. */
+struct format {
+    const char *name, *profile;
+    enum gw_dtype act; /* ours */
+    dnnl_data_type_t x, w;
+};
+
+static const struct format formats[] = {
+    {"bf16", "cpu-bf16dot-2", GW_BF16, dnnl_bf16, dnnl_bf16},
+    {"f32", "cpu-f32-2", GW_F32, dnnl_f32, dnnl_f32},
+    {"int8", "cpu-bf16-int8-1", GW_BF16, dnnl_u8, dnnl_s8},
+};
+
+/* oneDNN's side of one shape and number of rows. */
+struct theirs {
+    dnnl_engine_t engine;
+    dnnl_stream_t stream;
+    dnnl_primitive_desc_t desc;
+    dnnl_primitive_t primitive;
+    dnnl_memory_t x, y, w[BENCH_COPIES_MAX];
+    uint8_t *w_memory;
+    size_t w_bytes;
+    uint32_t copies, next;
+};
+
+struct bench {
+    struct bench_operands operands;
+    int threads, rounds;
+    const uint16_t *values;
+    void *x_f32, *x_bytes; /* the same numbers as f32, and others as bytes */
+    float *y;
+};
+
+static void must(dnnl_status_t status, const char *what)
+{
+    if (status == dnnl_success) return;
+    fprintf(stderr, "bench_onednn: %s: status %d\n", what, (int)status);
+    exit(1);
+}
+
+static dnnl_memory_desc_t matrix(int64_t rows, int64_t columns, dnnl_data_type_t type, dnnl_format_tag_t tag)
+{
+    const dnnl_dims_t dims = {rows, columns};
+    dnnl_memory_desc_t md;
+    must(dnnl_memory_desc_init_by_tag(&md, 2, dims, type, tag), "memory descriptor");
+    return md;
+}
+
+/* False: oneDNN has nothing for this format on this machine. */
+static bool describe(struct theirs *t, const struct format *f, const struct bench_shape *s, uint32_t m)
+{
+    static const float scale[16384] = {[0 ... 16383] = 0.01f};
+    dnnl_memory_desc_t x = matrix(m, s->k, f->x, dnnl_ab), w = matrix(s->k, s->n, f->w, dnnl_format_tag_any),
+                       y = matrix(m, s->n, dnnl_f32, dnnl_ab);
+    dnnl_matmul_desc_t d;
+    dnnl_primitive_attr_t attr;
+    must(dnnl_primitive_attr_create(&attr), "attributes");
+    if (f->w == dnnl_s8)
+        must(dnnl_primitive_attr_set_output_scales(attr, s->n, 1 << 1, scale), "a scale for each column");
+    must(dnnl_matmul_desc_init(&d, &x, &w, NULL, &y), "matmul");
+    dnnl_status_t status = dnnl_primitive_desc_create(&t->desc, &d, attr, t->engine, NULL);
+    dnnl_primitive_attr_destroy(attr);
+    return status == dnnl_success;
+}
+
+/* The layout that oneDNN chose, filled from [n, k] rows of values of its type. */
+static void pack(struct theirs *t, const struct format *f, const struct bench_shape *s, void *rows)
+{
+    const dnnl_memory_desc_t *to = dnnl_primitive_desc_query_md(t->desc, dnnl_query_weights_md, 0);
+    dnnl_memory_desc_t from = matrix(s->k, s->n, f->w, dnnl_ba);
+    dnnl_primitive_desc_t desc;
+    dnnl_primitive_t reorder;
+    dnnl_memory_t source;
+    size_t bytes = (dnnl_memory_desc_get_size(to) + 63) / 64 * 64;
+    t->copies = bench_copies(bytes);
+    t->w_bytes = bytes * t->copies;
+    t->w_memory = bench_map(t->w_bytes);
+    must(dnnl_memory_create(&source, &from, t->engine, rows), "weights");
+    must(dnnl_reorder_primitive_desc_create(&desc, &from, t->engine, to, t->engine, NULL), "packing");
+    must(dnnl_primitive_create(&reorder, desc), "packing");
+    for (uint32_t c = 0; c < t->copies; c++) {
+        must(dnnl_memory_create(&t->w[c], to, t->engine, t->w_memory + c * bytes), "weights");
+        const dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, source}, {DNNL_ARG_TO, t->w[c]}};
+        must(dnnl_primitive_execute(reorder, t->stream, 2, args), "packing");
+    }
+    must(dnnl_stream_wait(t->stream), "packing");
+    dnnl_primitive_destroy(reorder);
+    dnnl_primitive_desc_destroy(desc);
+    dnnl_memory_destroy(source);
+}
+
+static bool theirs_open(struct theirs *t, struct bench *b, const struct format *f,
+                        const struct bench_shape *s, uint32_t m)
+{
+    *t = (struct theirs){0};
+    must(dnnl_engine_create(&t->engine, dnnl_cpu, 0), "engine");
+    must(dnnl_stream_create(&t->stream, t->engine, dnnl_stream_default_flags), "stream");
+    if (!describe(t, f, s, m)) return false;
+    void *values = f->w == dnnl_bf16  ? (void *)(uintptr_t)b->values
+                   : f->w == dnnl_f32 ? b->x_f32
+                                      : b->x_bytes;
+    dnnl_memory_desc_t x = matrix(m, s->k, f->x, dnnl_ab), y = matrix(m, s->n, dnnl_f32, dnnl_ab);
+    must(dnnl_primitive_create(&t->primitive, t->desc), "primitive");
+    must(dnnl_memory_create(&t->x, &x, t->engine, values), "x");
+    must(dnnl_memory_create(&t->y, &y, t->engine, b->y), "y");
+    pack(t, f, s, values);
+    return true;
+}
+
+static void theirs_close(struct theirs *t)
+{
+    for (uint32_t c = 0; c < t->copies; c++) dnnl_memory_destroy(t->w[c]);
+    if (t->w_memory) munmap(t->w_memory, t->w_bytes);
+    dnnl_memory_destroy(t->x);
+    dnnl_memory_destroy(t->y);
+    dnnl_primitive_destroy(t->primitive);
+    dnnl_primitive_desc_destroy(t->desc);
+    dnnl_stream_destroy(t->stream);
+    dnnl_engine_destroy(t->engine);
+}
+
+static double theirs_rate(struct theirs *t, double ops)
+{
+    int64_t start = gw_clock_mono_us(), now;
+    int calls = 0;
+    do {
+        const dnnl_exec_arg_t args[] = {
+            {DNNL_ARG_SRC, t->x}, {DNNL_ARG_WEIGHTS, t->w[t->next++ % t->copies]}, {DNNL_ARG_DST, t->y}};
+        must(dnnl_primitive_execute(t->primitive, t->stream, 3, args), "execute");
+        must(dnnl_stream_wait(t->stream), "wait");
+        calls++;
+        now = gw_clock_mono_us();
+    } while (now - start < SLOT_US);
+    return ops * calls / (double)(now - start) * 1e-3;
+}
+
+static void bench_rows_of(struct bench *b, const struct format *f, struct bench_weights *w, uint32_t m)
+{
+    const struct bench_shape *s = w->shape;
+    double ours[ROUNDS_MAX], theirs[ROUNDS_MAX], ops = 2.0 * m * s->n * s->k;
+    struct theirs t;
+    const char *implementation = "none";
+    if (!theirs_open(&t, b, f, s, m)) {
+        printf("# onednn_%s_%s_m%u: oneDNN has no implementation here\n", f->name, s->name, m);
+        theirs_close(&t);
+        return;
+    }
+    dnnl_primitive_desc_query(t.desc, dnnl_query_impl_info_str, 0, &implementation);
+    b->operands.x = f->act == GW_F32 ? b->x_f32 : b->values;
+    bench_multiply(&b->operands, w, m); /* both are warm */
+    theirs_rate(&t, ops);
+    for (int r = 0; r < b->rounds; r++) {
+        ours[r] = bench_multiply_rate(&b->operands, w, m, SLOT_US);
+        theirs[r] = theirs_rate(&t, ops);
+    }
+    double x = bench_median(ours, (size_t)b->rounds), y = bench_median(theirs, (size_t)b->rounds);
+    printf("bench onednn_%s_%s_m%u_t%d ours=%.1f ref=%.1f ratio=%.2f unit=GOP/s  # %s beside %s\n", f->name,
+           s->name, m, b->threads, x, y, x / y, w->ops->name, implementation);
+    fflush(stdout);
+    theirs_close(&t);
+}
+
+static void bench_format(struct bench *b, const struct format *f)
+{
+    for (size_t i = 0; i < BENCH_SHAPES; i++) {
+        struct bench_weights w;
+        bench_weights_make(&w, f->profile, &bench_shapes[i], b->values);
+        for (size_t m = 0; m < sizeof bench_rows / sizeof *bench_rows; m++)
+            bench_rows_of(b, f, &w, bench_rows[m]);
+        bench_weights_free(&w);
+    }
+}
+
+static void make_operands(struct bench *b)
+{
+    b->values = bench_values_bf16();
+    b->x_f32 = bench_map(BENCH_WEIGHTS * sizeof(float));
+    b->x_bytes = bench_map(BENCH_WEIGHTS);
+    for (size_t i = 0; i < BENCH_WEIGHTS; i++) {
+        float x = gw_f32_of_bf16(b->values[i]);
+        ((float *)b->x_f32)[i] = x;
+        ((uint8_t *)b->x_bytes)[i] = (uint8_t)(int8_t)(x * 127);
+    }
+    b->y = bench_map(BENCH_ROWS_MAX * 16384 * sizeof *b->y);
+    b->operands.y = bench_map(BENCH_ROWS_MAX * 16384 * sizeof *b->y);
+    b->operands.scratch = bench_map((size_t)BENCH_SHARES * BENCH_ROWS_MAX * 2048 * sizeof(float));
+}
+
+static int number(int argc, char **argv, int i, int otherwise, int most)
+{
+    int n = argc > i ? atoi(argv[i]) : otherwise;
+    return n < 1 ? 1 : n > most ? most : n;
+}
+
+int main(int argc, char **argv)
+{
+    struct bench b = {.threads = number(argc, argv, 1, 2, 64),
+                      .rounds = number(argc, argv, 2, 3, ROUNDS_MAX)};
+    const dnnl_version_t *v = dnnl_version();
+    printf("# oneDNN %d.%d.%d\n", v->major, v->minor, v->patch);
+    make_operands(&b);
+    omp_set_num_threads(b.threads);
+    gw_device_enter_thread();
+    if (gw_device_cpu_create(b.threads, false, &b.operands.dev, NULL) != GW_OK) return 1;
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) bench_format(&b, &formats[i]);
+    gw_device_destroy(b.operands.dev);
+    return 0;
+}
+
+#else
+
+int main(void)
+{
+    printf("# skipped: products beside oneDNN (libdnnl-dev is not installed)\n");
+    return 0;
+}
+
+#endif
