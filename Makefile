@@ -34,25 +34,26 @@ LIBS     := -lhiredis -levent_openssl -levent_pthreads -levent -lcjson -lssl -lc
 # ---- sources, a list per folder ------------------------------------------------------------------------------
 
 BASE := base/err.c base/failpoint.c base/log.c base/clock.c base/buf.c base/utf8.c base/file.c base/json.c base/json_lex.c base/hash.c base/rng.c \
-        base/args.c base/frame.c base/pool.c base/sockaddr.c base/secret.c base/id_map.c base/tls.c base/tls_verify.c base/socket.c
+        base/args.c base/frame.c base/pool.c base/numa.c base/sockaddr.c base/secret.c base/id_map.c base/tls.c base/tls_verify.c base/socket.c
 BASE += base/thread.c
 MIGRATE := migrate/request.c migrate/wire.c migrate/wire_session.c migrate/wire_request.c migrate/wire_layout.c
-MIGRATE += migrate/weight_format.c migrate/profile.c migrate/block_name.c migrate/model_files.c migrate/fingerprint.c
-MIGRATE += migrate/plan.c
+MIGRATE += migrate/weight_format.c migrate/kv_format.c migrate/profile.c migrate/block_name.c migrate/model_files.c migrate/fingerprint.c
+MIGRATE += migrate/plan.c migrate/expert_layers.c
 MIGRATE += migrate/record_seal.c
-MIGRATE += migrate/redis_call.c
+MIGRATE += migrate/redis_call.c migrate/redis_sentinel.c
 MIGRATE += migrate/page_seal.c migrate/store.c migrate/store_io.c migrate/store_server.c migrate/store_redis.c migrate/redis_replies.c
 MIGRATE += migrate/store_memory.c migrate/store_peer.c migrate/store_peer_server.c migrate/store_peer_wire.c
 MIGRATE += migrate/shake.c migrate/geometry.c migrate/checksum.c migrate/page_codec.c migrate/peer_io.c migrate/peer_server.c migrate/peer_conn.c
 MIGRATE += migrate/peer_line.c migrate/peer_fetch.c migrate/fetch_items.c migrate/fetch_stream.c migrate/pull_codec.c migrate/peer_conn_pull.c migrate/peer_pull.c
 MIGRATE += migrate/cell_codec.c migrate/peer_conn_cells.c migrate/cell_line.c
-KERNELS := kernels/share_tree.c kernels/convert.c kernels/digest.c kernels/digest_model.c \
+KERNELS := kernels/share_tree.c kernels/coll_cut.c kernels/convert.c kernels/digest.c kernels/digest_model.c \
            kernels/cpu/device.c kernels/cpu/ops.c kernels/cpu/pack.c kernels/cpu/embed.c \
            kernels/cpu/rmsnorm_c.c kernels/cpu/rmsnorm_avx512.c kernels/cpu/matmul.c kernels/cpu/matmul_c.c \
            kernels/cpu/matmul_avx512.c kernels/cpu/matmul_avx512bf16.c kernels/cpu/rope_append.c \
            kernels/cpu/rope_append_c.c kernels/cpu/rope_append_avx512.c kernels/cpu/attention.c \
            kernels/cpu/attention_c.c kernels/cpu/attention_avx512.c kernels/cpu/silu_mul_c.c \
            kernels/cpu/silu_mul_avx512.c
+KERNELS += kernels/device_memory.c kernels/device_graph.c
 KERNELS += kernels/cpu/rmsnorm_avx2.c kernels/cpu/matmul_avx2.c kernels/cpu/rope_append_avx2.c kernels/cpu/attention_avx2.c \
            kernels/cpu/silu_mul_avx2.c
 KERNELS += kernels/cpu/coll.c kernels/cpu/coll_tcp.c kernels/cpu/coll_shm.c kernels/cpu/coll_frame.c kernels/cpu/coll_in.c kernels/cpu/coll_out.c \
@@ -63,14 +64,16 @@ KERNELS += kernels/cpu/route.c kernels/cpu/gather.c kernels/cpu/scatter_add.c ke
 KERNELS += kernels/pick.c kernels/cpu/pick.c kernels/cpu/pick_c.c kernels/cpu/pick_avx2.c kernels/cpu/pick_avx512.c
 # Collectives over device memory: no header of CUDA or NCCL, both are loaded when they are there
 KERNELS += kernels/cuda/nccl_api.c kernels/cuda/nccl_end.c kernels/cuda/coll_tag.c kernels/cuda/coll_device.c kernels/cuda/coll_nccl.c \
-           kernels/cuda/coll_staged.c kernels/cuda/stream_cuda.c
+           kernels/cuda/coll_staged.c kernels/cuda/coll_join.c kernels/cuda/stream_cuda.c
 WORKER := worker/link.c worker/link_queue.c worker/safetensors.c worker/model_config.c worker/rope_config.c worker/cells.c worker/model.c worker/cell_store.c worker/weights.c worker/rope.c \
-          worker/page_pool.c worker/page_dir.c worker/shelf.c worker/fetcher.c worker/copier.c worker/refill.c worker/block_manager.c worker/wish.c worker/part.c worker/cut.c worker/candidates.c worker/sampler.c \
+          worker/page_pool.c worker/page_dir.c worker/shelf.c worker/fetcher.c worker/copier.c worker/forecast.c worker/refill.c worker/block_manager.c worker/wish.c worker/part.c worker/cut.c worker/candidates.c worker/sampler.c \
           worker/job.c worker/scheduler.c worker/place.c worker/answers.c worker/forward.c worker/step_desc.c worker/rank.c worker/engine.c worker/engine_jobs.c \
-          worker/options.c worker/prove.c worker/stop_signals.c worker/member.c worker/serve.c
+          worker/options.c worker/prove.c worker/stop_signals.c worker/member.c worker/meeting.c worker/resync.c worker/serve.c
 WORKER += worker/moe.c
 WORKER += worker/mesh.c worker/mesh_io.c worker/probe.c
-WORKER += worker/stores.c worker/checkpoint.c worker/store_fetch.c
+WORKER += worker/device.c
+WORKER += worker/traffic.c
+WORKER += worker/stores.c worker/stores_has.c worker/checkpoint.c worker/store_fetch.c
 WORKER += worker/cell_part.c worker/cell_race.c worker/cell_source.c worker/cell_load.c
 CORE := controller/core/core.c controller/core/core_actions.c controller/core/core_workers.c \
         controller/core/core_requests.c controller/core/core_tokens.c controller/core/core_route.c \
@@ -78,7 +81,7 @@ CORE := controller/core/core.c controller/core/core_actions.c controller/core/co
         controller/core/core_pipelines.c controller/core/core_apart.c controller/core/core_plan.c controller/core/core_transitions.c \
         controller/core/core_views.c controller/core/core_holders.c controller/core/core_warm.c
 CORE += controller/core/core_restore.c controller/core/core_stores.c
-CORE += controller/core/core_sources.c
+CORE += controller/core/core_sources.c controller/core/core_zones.c
 PLAN := controller/plan/cost.c controller/plan/shape.c controller/plan/shape_deal.c \
         controller/plan/shape_ways.c controller/plan/shape_cuts.c controller/plan/shape_front.c \
         controller/plan/shape_polish.c controller/plan/classes.c controller/plan/search.c controller/plan/search_small.c \
@@ -109,7 +112,7 @@ FRONT_TEST := tests/lib/fake_core.c tests/lib/http_client.c tests/lib/front_fixt
 # A device made of threads, for the tests of collectives over device memory
 COLL_DEVICE_TEST := tests/lib/host_stream.c
 CONTROLLER := controller/worker_links.c controller/hub.c controller/model_info.c controller/options.c
-CONTROLLER += controller/journal_redis.c
+CONTROLLER += controller/journal_redis.c controller/program_front.c controller/program_journal.c controller/program_handover.c
 # What it has to do with its cloud
 CAPACITY := controller/capacity_options.c controller/capacity_wish.c controller/capacity_churn.c controller/capacity_fleet.c \
             controller/capacity_intent.c controller/capacity_need.c controller/capacity_prices.c controller/capacity_carry.c \
@@ -128,13 +131,14 @@ CLI := controller/cli/up.c controller/cli/up_options.c controller/cli/up_control
 CLI += controller/cli/admin_client.c controller/cli/cluster_view.c controller/cli/canvas.c controller/cli/cluster_picture.c \
        controller/cli/terminal.c controller/cli/signals.c controller/cli/status_cmd.c controller/cli/top_cmd.c controller/cli/drain_cmd.c
 CLI += controller/cli/cloud_cmd.c controller/cli/sim_groups.c controller/cli/sim_trace.c
+CLI += controller/cli/up_cloud.c controller/cli/cloud_ask.c controller/cli/sim_api.c controller/cli/sim_cloud.c controller/cli/sim_notices.c
 CLI += controller/cli/plan_cmd.c controller/cli/plan_files.c controller/cli/plan_fleet_file.c controller/cli/plan_json_in.c \
        controller/cli/plan_report.c controller/cli/plan_text.c controller/cli/plan_picture.c controller/cli/plan_json_out.c
 
 CLOUD := cloud/web.c cloud/times.c cloud/source.c cloud/source_aws.c cloud/source_gcp.c cloud/source_azure.c \
          cloud/source_sim.c cloud/watch.c cloud/report.c cloud/detect.c cloud/watch_options.c \
          cloud/cloud.c cloud/xml.c cloud/auth_aws.c cloud/calls.c cloud/aws_write.c cloud/aws_read.c \
-         cloud/aws_event.c cloud/queue.c cloud/auth_token.c cloud/answer.c cloud/gcp.c cloud/azure.c \
+         cloud/aws_event.c cloud/queue.c cloud/auth_token.c cloud/answer.c cloud/gcp.c cloud/azure.c cloud/azure_prices.c \
          cloud/capacity.c cloud/sim.c cloud/auth_none.c cloud/backend.c
 # godwit-watch is on every instance for as long as that lives: it links what it needs, and no more.
 WATCH_LIBS := -levent_core -lcjson -lcurl -lcrypto -lm -pthread
@@ -155,28 +159,28 @@ $(foreach v,release asan tsan fuzz,build/$(v)/%_avx2.o): ISA := -mavx2 -mfma
 # ---- unit tests, a list per set of libraries that they link ----------------------------------------------------
 
 UNIT_BASE := test_base_frame test_base_buf test_base_json test_base_args test_base_pool test_base_utf8 test_base_hash \
-             test_base_file test_base_sockaddr test_base_err test_base_log test_base_rng test_base_id_map
+             test_base_file test_base_numa test_base_sockaddr test_base_err test_base_log test_base_rng test_base_id_map
 UNIT_BASE += test_base_tls test_base_socket
 UNIT_MIGRATE := test_request test_wire test_wire_wrong test_block_name test_fingerprint
 UNIT_MIGRATE += test_geometry test_page_codec test_peer test_peer_server test_peer_wrong test_peer_pull test_peer_pull_wrong test_rate test_peer_zombie test_pull_mix
 UNIT_MIGRATE += test_cell_line
-UNIT_MIGRATE += test_page_seal test_store_redis test_redis_tls test_store_faults test_store_peer test_store_memory test_store_mix
+UNIT_MIGRATE += test_page_seal test_store_redis test_redis_tls test_redis_sentinel test_store_faults test_store_peer test_store_memory test_store_mix
 UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_kernels_rows test_kernels_attention test_kernels_digest test_kernels_pick
-UNIT_KERNELS += test_kernels_moe test_kernels_int8
+UNIT_KERNELS += test_kernels_moe test_kernels_int8 test_kernels_kv8
 UNIT_KERNELS += test_share_tree test_coll test_coll_frames test_coll_failures
 UNIT_COLL_DEVICE := test_coll_nccl test_coll_nccl_failures test_coll_staged test_stream_cuda
 UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safetensors test_sampler \
                test_block_manager test_rope test_engine_exact_branches test_engine_reference test_scheduler \
                test_engine test_worker_options test_worker_prove test_ranks test_parts test_step_desc test_place test_cell_store test_member
 UNIT_WORKER += test_models_exact test_int8_exact
-UNIT_WORKER += test_mesh test_mesh_tls test_mesh_strangers test_probe test_moves test_shelf test_refill
-UNIT_WORKER += test_stores test_checkpoint
+UNIT_WORKER += test_mesh test_mesh_tls test_mesh_strangers test_probe test_moves test_shelf test_forecast test_fetcher test_refill
+UNIT_WORKER += test_stores test_checkpoint test_traffic
 UNIT_WORKER += test_cell_race test_cell_load
 # Worker and tokenizer in one program; on the release build alone: sanitized it takes half a minute, and what it runs is run elsewhere
 UNIT_LOSS := test_int8_loss
 UNIT_CORE := test_core_requests test_core_workers test_core_moves test_core_route test_core_pipelines \
              test_core_plan test_core_transitions test_core_holders test_core_warm
-UNIT_CORE += test_core_restore test_core_stores test_core_sources
+UNIT_CORE += test_core_restore test_core_stores test_core_sources test_core_zones
 UNIT_PLAN := test_plan_search test_plan_rules test_plan_assign test_plan_move test_plan_planner
 UNIT_TEXT := test_tokenizer test_tokenizer_files test_detok test_stops test_chat_template test_chat_template_bounds
 UNIT_FRONT := test_http_parser test_openai_request test_choice test_front_api test_front_failures test_front_conn test_front_admin
@@ -210,14 +214,27 @@ FUZZ += fuzz_cloud_metadata fuzz_cloud_api
 CUDA_OPS := kernels/cuda/embed.cu kernels/cuda/rmsnorm.cu kernels/cuda/rope_append.cu kernels/cuda/silu_mul.cu kernels/cuda/gather.cu \
             kernels/cuda/scatter_add.cu kernels/cuda/tree_add.cu kernels/cuda/pages.cu \
             kernels/cuda/attention_prefill.cu kernels/cuda/attention_decode.cu kernels/cuda/matmul.cu \
-            kernels/cuda/route.cu kernels/cuda/weigh.cu
+            kernels/cuda/route.cu kernels/cuda/weigh.cu kernels/cuda/pad.cu kernels/cuda/pick.cu kernels/cuda/row_sum.cu
+CUDA_OPS += kernels/cuda/quantize.cu kernels/cuda/matmul_int8.cu
+# The device and the table over them: C, without a header of CUDA
+CUDA_DEVICE := kernels/cuda/cuda_device.c kernels/cuda/ops.c kernels/cuda/ops_attention.c kernels/cuda/ops_pick.c
+CUDA_DEVICE += kernels/cuda/ops_int8.c
+CUDA_DEVICE += kernels/cuda/ops_fast.c kernels/cuda/ops_graph.c kernels/cuda/cublas_api.c kernels/cuda/cublas_matmul.c
 CUDA_SHIM := tests/lib/cuda_shim.cpp tests/lib/cuda_shim_warp.cpp tests/lib/cuda_shim_faults.cu
+CUDA_SHIM += tests/lib/cuda_shim_graph.cpp
+# What a worker loads for a GPU: the kernels, the device over them and CUDA's runtime
+CUDA_LIBRARY := $(CUDA_OPS) $(CUDA_DEVICE) kernels/cuda/library.c kernels/cuda/stream_cuda.c kernels/device_memory.c kernels/convert.c \
+                base/err.c base/clock.c
 UNIT_CUDA := test_cuda_shim test_cuda_rows test_cuda_attention test_cuda_matmul
+UNIT_CUDA_WORKER := test_cuda_engine test_cuda_device test_cuda_pick test_cuda_ranks
+UNIT_CUDA_WORKER += test_cuda_int8
+UNIT_CUDA_WORKER += test_cuda_fast test_cuda_graph
 
 # ---- rules -----------------------------------------------------------------------------------------------------
 
 FOLDERS := BASE MIGRATE KERNELS WORKER CORE PLAN LAYOUT TEXT FRONT FRONT_TEST CONTROLLER CAPACITY CLI CLOUD
 FOLDERS += COLL_DEVICE_TEST
+FOLDERS += CUDA_DEVICE
 PROGRAMS := godwit $(if $(wildcard controller/main_controller.c),godwit-controller) $(if $(wildcard worker/main_worker.c),godwit-worker)
 PROGRAMS += godwit-watch
 
@@ -264,8 +281,11 @@ build/$(1)/tests/fake_fleet: build/$(1)/tests/lib/main_fake_fleet.o $(call libs,
 build/$(1)/tests/sim/godwit-sim: $(SIM:%.c=build/$(1)/%.o) $(call libs,$(1),CORE PLAN MIGRATE BASE)
 	@echo "  LINK  $$@"; $$(CC) $$(LDFLAGS_$(1)) $$^ $$(LIBS) -o $$@
 
-# The stand-ins for libcudart and libnccl, which the tests load as they would those.
+# The stand-ins for libcudart, libcublasLt and libnccl, which the tests load as they would those.
 build/$(1)/tests/lib/fake_cudart.so: tests/lib/fake_cudart.c build/$(1)/flags
+	@mkdir -p $$(@D)
+	@echo "  LINK  $$@"; $$(CC) $$(CPPFLAGS) $$(CFLAGS) $$(CFLAGS_$(1)) -fPIC -fvisibility=hidden -shared $$(filter %.c,$$^) -o $$@
+build/$(1)/tests/lib/fake_cublaslt.so: tests/lib/fake_cublaslt.c tests/lib/fake_cublaslt.h kernels/cuda/cublas_api.h build/$(1)/flags
 	@mkdir -p $$(@D)
 	@echo "  LINK  $$@"; $$(CC) $$(CPPFLAGS) $$(CFLAGS) $$(CFLAGS_$(1)) -fPIC -fvisibility=hidden -shared $$(filter %.c,$$^) -o $$@
 build/$(1)/tests/lib/fake_nccl.so: tests/lib/fake_nccl.c base/clock.c base/rng.c tests/lib/fake_nccl.h tests/lib/host_stream.h \
@@ -320,6 +340,10 @@ build/asan/shim/%.o: %.cpp build/asan/flags
 CUDA_SHIM_OBJECTS := $(addsuffix .o,$(addprefix build/asan/shim/,$(basename $(CUDA_OPS) $(CUDA_SHIM))))
 $(UNIT_CUDA:%=build/asan/tests/unit/%): build/asan/tests/unit/%: build/asan/tests/unit/%.o $(CUDA_SHIM_OBJECTS) $(call libs,asan,KERNELS MIGRATE BASE)
 	@echo "  LINK  $@"; $(CC) $(LDFLAGS_asan) $^ -lcmocka $(LIBS) -o $@
+$(UNIT_CUDA_WORKER:%=build/asan/tests/unit/%): build/asan/tests/unit/%: build/asan/tests/unit/%.o $(call libs,asan,CUDA_DEVICE) $(CUDA_SHIM_OBJECTS) $(call libs,asan,WORKER COLL_DEVICE_TEST KERNELS MIGRATE BASE)
+	@echo "  LINK  $@"; $(CC) $(LDFLAGS_asan) $^ -lcmocka $(LIBS) -o $@
+build/asan/tests/unit/test_cuda_ranks: | build/asan/tests/lib/fake_nccl.so
+build/asan/tests/unit/test_cuda_fast build/asan/tests/unit/test_cuda_graph: | build/asan/tests/lib/fake_cublaslt.so
 # The version is compiled into the programs' main files alone; they follow it.
 $(foreach v,release asan tsan,$(addprefix build/$(v)/,controller/cli/main_godwit.o controller/main_controller.o worker/main_worker.o cloud/main_watch.o)): build/version
 $(eval $(call stamp,build/version,$(VERSION)))
@@ -336,9 +360,9 @@ asan: $(PROGRAMS:%=build/asan/%) ## build the programs with ASan and UBSan, unde
 # The slow ones first, so that none of them runs alone at the end.
 UNIT := $(UNIT_WORKER) $(UNIT_TEXT) $(UNIT_KERNELS) $(UNIT_BASE) $(UNIT_MIGRATE) $(UNIT_CORE) $(UNIT_PLAN) $(UNIT_FRONT) $(UNIT_LAYOUT) $(UNIT_CLI) $(UNIT_CONTROLLER) $(UNIT_CAPACITY) $(UNIT_LINKS) $(UNIT_CLOUD)
 UNIT += $(UNIT_COLL_DEVICE)
-UNIT += $(UNIT_CUDA)
+UNIT += $(UNIT_CUDA) $(UNIT_CUDA_WORKER)
 unit: $(UNIT:%=build/asan/tests/unit/%) ## build and run the unit tests (ASan + UBSan)
-	@$(RUN) --jobs $(JOBS) $^
+	@$(RUN) --jobs $(RUN_JOBS) $^
 
 # ---- what is run, and how ----------------------------------------------------------------------------------------
 
@@ -356,11 +380,12 @@ TSAN += test_cell_line test_cell_load
 TSAN += test_coll_nccl test_coll_staged
 # End-to-end scripts: PATH[,ARG...][@seconds allowed]. SHORT are part of `make check`, LONG of `make test-full` only.
 E2E_SHORT := tests/lint/test_lint.py@120 tests/e2e/test_harness.py@120 tests/e2e/test_curl.py@120
+# These wait, or run no cluster: beside the unit tests.
+E2E_LIGHT := tests/e2e/test_cloud_watch.py@300 tests/e2e/test_cloud_aws.py@300 tests/e2e/test_cloud_groups.py@300
+E2E_LIGHT += tests/e2e/test_terraform.py@300 tests/e2e/test_plan.py@300 tests/e2e/test_bad_model.py@300
 E2E := tests/e2e/test_install.py@600 tests/e2e/test_openai.py@300 tests/e2e/test_bad_input.py@300 \
-       tests/e2e/test_bad_model.py@300 tests/e2e/test_recovery.py@300 tests/e2e/test_churn.py@600
-E2E += tests/e2e/test_plan.py@300 tests/e2e/test_layouts.py@600
-E2E += tests/e2e/test_cloud_watch.py@300 tests/e2e/test_cloud_aws.py@300 tests/e2e/test_cloud_groups.py@300 tests/e2e/test_terraform.py@300
-E2E += tests/e2e/test_capacity.py@300 tests/e2e/test_storm.py@120
+       tests/e2e/test_recovery.py@300 tests/e2e/test_churn.py@600 tests/e2e/test_layouts.py@600
+E2E += tests/e2e/test_capacity.py@300 tests/e2e/test_storm.py@120 tests/e2e/test_up_cloud.py@300 tests/e2e/test_zones.py@300
 E2E += tests/e2e/test_netns.py@120 tests/e2e/test_hosts.py@300
 E2E += tests/e2e/test_layout_cli.py@300 tests/e2e/test_failpoints.py@400
 E2E += tests/e2e/test_resume.py@300 tests/e2e/test_standby.py@300 tests/e2e/test_handover.py@300
@@ -369,15 +394,20 @@ E2E += tests/e2e/test_stores.py@400
 E2E += tests/e2e/test_models.py@400
 E2E += tests/e2e/test_weights.py@300 tests/e2e/test_int8.py@300
 # For one architecture: those of `make cuda` take minutes. Skipped where there is no nvcc.
-E2E += tests/lib/cuda_build.py,--archs,90a$(subst $() ,,$(CUDA_OPS:%=,%))@900
+E2E_LIGHT += tests/lib/cuda_build.py,--archs,90a,--library,build/cuda/libgodwit-cuda.so,--version,$(VERSION)$(subst $() ,,$(CUDA_LIBRARY:%=,%))@900
+E2E += tests/e2e/test_device.py@120
 E2E_LONG :=
 # Programs that print `bench` lines: C ones (tests/bench/<name>.c, run on the release build) and scripts.
-BENCH := bench_kernels bench_int8 bench_coll bench_engine bench_sampler bench_plan
-BENCH_MODEL := bench_ranks bench_prepare bench_moves bench_weights
+BENCH := bench_kernels bench_int8 bench_attention bench_coll bench_engine bench_sampler bench_plan
+BENCH += bench_onednn
+LIBS_bench_onednn := $(if $(wildcard /usr/include/dnnl.h),-ldnnl -lgomp)
+BENCH_MODEL := bench_ranks bench_prepare bench_moves bench_weights bench_checkpoint
 LIBS_bench_moves := -lcmocka
+LIBS_bench_checkpoint := -Wl,--wrap=gw_checkpoint_offer # so that it can leave offers out
 BENCH_E2E := tests/bench/bench_recovery.py tests/bench/bench_clouds.py
 
 JOBS ?= $(shell nproc)
+RUN_JOBS = $(shell expr $(JOBS) + 1) # some of the tests wait
 # Commands that call make again use the outer make's job slots where it has them, else all processors.
 SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(JOBS))
 RUN = PATH="$(CURDIR)/build/venv/bin:$$PATH" tests/run.py
@@ -412,7 +442,7 @@ check: ## what to run before a commit: lint, unit tests, short simulator and end
 	@.ci/deps build test lint
 	@tests/lint/lint.py
 	@+$(SUBMAKE) all asan $(TESTS_ASAN) $(SIM_PROGRAM)
-	@$(RUN) --jobs $(JOBS) $(TESTS_ASAN) $(SIM_SHORT) --serial $(E2E_SHORT)
+	@$(RUN) --jobs $(RUN_JOBS) $(TESTS_ASAN) $(SIM_SHORT) --serial $(E2E_SHORT)
 
 TESTS = $(TESTS_ASAN) $(TESTS_RELEASE) $(TESTS_TSAN)
 test-build: build/asan/tests/cloud_call build/release/tests/cloud_call build/asan/tests/fake_fleet
@@ -421,14 +451,14 @@ test-build: all asan $(TESTS) $(SIM_PROGRAM) $(SIM_SESSIONS) $(FUZZ:%=build/asan
 test: ## install what the tests need, build release and ASan + UBSan, run everything but the long runs
 	@.ci/deps build test
 	@+$(SUBMAKE) test-build
-	@$(RUN) --jobs $(JOBS) --report build/test-report.jsonl $(TESTS) $(FUZZ_SHORT) $(SIM_TEST) \
+	@$(RUN) --jobs $(RUN_JOBS) --report build/test-report.jsonl $(E2E_LIGHT) $(TESTS) $(FUZZ_SHORT) $(SIM_TEST) \
 		--serial $(E2E_SHORT) $(E2E)
 
 test-full: ## the same and the long runs
 	@.ci/deps build test lint
 	@tests/lint/lint.py
 	@+$(SUBMAKE) test-build
-	@$(RUN) --jobs $(JOBS) --report build/test-report.jsonl $(TESTS) $(FUZZ_SHORT) $(SIM_LONG) \
+	@$(RUN) --jobs $(RUN_JOBS) --report build/test-report.jsonl $(E2E_LIGHT) $(TESTS) $(FUZZ_SHORT) $(SIM_LONG) \
 		--serial $(E2E_SHORT) $(E2E) $(E2E_LONG)
 
 .PHONY: demo bench
@@ -444,6 +474,19 @@ $(BENCH_DIR)/model.safetensors:
 	tests/bench/make_model.py llama-1b $(BENCH_DIR)
 bench-ranks: $(BENCH_MODEL:%=build/release/tests/bench/%) $(BENCH_DIR)/model.safetensors ## measure ranks on a 1B model of random weights (BENCH_DIR=build/llama-1b, 2.5 GB; wants python3-numpy)
 	@for b in $(BENCH_MODEL); do build/release/tests/bench/$$b $(BENCH_DIR) || exit; done
+
+# Beside llama.cpp, as PyPI's llama-cpp-python builds it for this machine. SHORT=1: fewer rounds, two threads alone
+PEERS_PYTHON := build/peers/bin/python
+build/release/tests/bench/peer_godwit: build/release/tests/bench/peer_godwit.o $(call libs,release,WORKER KERNELS MIGRATE BASE)
+	@echo "  LINK  $@"; $(CC) $^ $(LIBS) -o $@
+.PHONY: bench-peers
+bench-peers: ## measure beside llama.cpp and oneDNN on a 1B model (SHORT=1: fewer rounds; builds llama.cpp first, half an hour)
+	@.ci/deps build bench
+	@tests/bench/peers_setup.sh $(BENCH_DIR)
+	@+$(SUBMAKE) all build/release/tests/bench/peer_godwit build/release/tests/bench/bench_onednn
+	@build/release/tests/bench/bench_onednn 2 $(if $(SHORT),1,3)
+	@$(PEERS_PYTHON) tests/bench/bench_peers.py $(BENCH_DIR) $(if $(SHORT),--short)
+	@$(PEERS_PYTHON) tests/bench/bench_serving.py $(BENCH_DIR) $(if $(SHORT),,--python $(PEERS_PYTHON))
 
 BENCH_MIGRATE := bench_page bench_migrate bench_store
 $(BENCH_MIGRATE:%=build/release/tests/bench/%): build/release/tests/bench/%: build/release/tests/bench/%.o $(call libs,release,MIGRATE BASE)
@@ -470,8 +513,20 @@ endif
 
 .PHONY: cuda
 CUDA_ARCHS ?= 75 80 89 90a 100
-cuda: ## compile CUDA's operations by nvcc for CUDA_ARCHS (75 80 89 90a 100), and see that attention does not spill
-	@tests/lib/cuda_build.py --archs '$(CUDA_ARCHS)' $(CUDA_OPS)
+cuda: ## build libgodwit-cuda.so beside godwit-worker by nvcc for CUDA_ARCHS (75 80 89 90a 100), and see that attention does not spill
+	@tests/lib/cuda_build.py --archs '$(CUDA_ARCHS)' --library build/release/libgodwit-cuda.so --version '$(VERSION)' $(CUDA_LIBRARY)
+	@ln -sf release/libgodwit-cuda.so build/libgodwit-cuda.so
+
+# Where a GPU is. Both say "no GPU: skipped", and succeed, elsewhere.
+GPU ?= cuda:0
+TESTS_GPU := build/release/tests/gpu/test_gpu build/release/tests/gpu/bench_gpu
+$(TESTS_GPU): build/release/tests/gpu/%: build/release/tests/gpu/%.o $(call libs,release,WORKER KERNELS MIGRATE BASE)
+	@echo "  LINK  $@"; $(CC) $(LDFLAGS_release) $^ -lcmocka $(LIBS) -o $@
+.PHONY: test-gpu bench-gpu
+test-gpu: all build/release/tests/gpu/test_gpu ## test the CUDA backend on GPU=cuda:0 (`make cuda` first), and under compute-sanitizer where that is
+	@tests/gpu/run.py test '$(VERSION)' '$(GPU)'
+bench-gpu: all build/release/tests/gpu/bench_gpu ## measure the CUDA backend on GPU=cuda:0 (`make cuda` first), beside PyTorch where that is
+	@tests/gpu/run.py bench '$(VERSION)' '$(GPU)'
 
 # ---- installing --------------------------------------------------------------------------------------------------
 
