@@ -7,6 +7,7 @@
 #include "base/secret.h"
 
 #define TICK_US_MAX           GW_US_PER_S
+#define STOP_TICK_US          20000 /* clients wait for the end: what can go on elsewhere does so at once */
 #define ADMIN_CONNECTIONS_MAX 128
 #define ADMIN_BODY_BYTES_MAX  65536
 #define STOP_FLUSH_US         (2 * GW_US_PER_S) /* for the last answers to leave */
@@ -186,6 +187,8 @@ void gw_front_stop(struct gw_front *f, int64_t grace_us, void (*stopped)(void *a
     f->stopped_arg = arg;
     gw_completions_drain(f);
     gw_http_server_drain(f->api, f->released ? FIRST_US : 0);
+    const struct timeval often = {.tv_usec = STOP_TICK_US};
+    (void)event_add(f->tick, &often); /* on failure it stays as slow as it was */
 }
 
 void gw_front_release(struct gw_front *f, int64_t grace_us, void (*stopped)(void *arg), void *arg)
