@@ -82,6 +82,11 @@ class Setting:
     def wait(self, condition, what, deadline_s=SOON_S):
         self.c.wait(condition, deadline_s, what)
 
+    def wait_serving(self, count):
+        """So many pipelines serve. A doomed instance that serves nothing may go at once."""
+        pipelines = lambda: self.c.admin("/admin/layout")["pipelines"]  # noqa: E731
+        self.wait(lambda: sum(p["state"] == "serving" for p in pipelines()) == count, f"{count} pipelines serve")
+
     def running(self, group):
         return len(self.cloud.of(group, "running"))
 
@@ -131,7 +136,7 @@ def test_sim_on_demand_makes_up_for_spot_and_is_given_back(args):
 @TABLE.row("sim", "a notice", "a replacement, then the doomed one is deleted")
 def test_sim_doomed_instance_is_replaced_before_it_goes(args):
     with Setting(args, {"spot": 2, "on-demand": 0}, "2x8") as s:
-        s.c.wait_workers(2)
+        s.wait_serving(2)
         s.wait(lambda: s.capacity()["wish"] == 2, "two are wished for")
         doomed = s.cloud.of("spot")[0].name
         s.c.admin("/admin/notice", {"instance": doomed, "kind": "preempt", "deadline_s": 120})

@@ -30,7 +30,6 @@ WORKERS = 4
 REPLACE_S = 1.0
 GRACE_S = 3  # notice by SIGTERM
 REFERENCE_S = 8.0  # one undisturbed round of the requests should take about so long
-FIRST_TOKENS = 32  # max_tokens of a first round, which measures the machine
 MOST_TOKENS = 600
 DRAIN_S = 180.0  # for what is open when the churn ends, on a slow machine
 
@@ -43,18 +42,13 @@ def cluster(args, variant, **kw):
 
 def undisturbed(up, args, count, seed):
     """(requests, {index: undisturbed stream}); the requests are as long as lets one round take REFERENCE_S here."""
-    tokens = args.tokens or FIRST_TOKENS
-    while True:
-        requests, start = workload.mixed(count, seed, tokens), time.monotonic()
-        streams = load.run_once(up.http, requests, count, DRAIN_S)
-        taken = time.monotonic() - start
-        tap.note(f"undisturbed: --tokens {tokens}, {sum(s.tokens() for s in streams.values())} tokens in {taken:.1f} s")
-        if args.tokens or taken > REFERENCE_S / 2 or tokens == MOST_TOKENS:
-            tap.note(f"replay with --seed {args.seed} --tokens {tokens}")
-            if moved(up):
-                tap.note(f"{moved(up)} requests were moved although nothing was done to the workers")
-            return requests, streams
-        tokens = min(int(tokens * REFERENCE_S / taken), MOST_TOKENS)
+    load.note_replay(args)
+    run = load.run_lasting(
+        up.http, lambda n: workload.mixed(count, seed, n), count, REFERENCE_S, MOST_TOKENS, DRAIN_S, args.tokens
+    )
+    if moved(up):
+        tap.note(f"{moved(up)} requests were moved although nothing was done to the workers")
+    return run
 
 
 def run_churn(up, requests, references, args, plan, hand):
@@ -124,7 +118,7 @@ def test_sanitized_workers_survive_cut_and_healed_links(args):
 
 def arguments(ap):
     ap.add_argument("--seed", type=int, default=1, help="of schedule and requests; 0 = by chance")
-    ap.add_argument("--tokens", type=int, default=0, help="max_tokens of the requests (default: fitted to the machine)")
+    load.add_tokens(ap)
     ap.add_argument("--streams", type=int, default=200)
     ap.add_argument("--seconds", type=int, default=30, help="of churn")
     ap.add_argument("--link-streams", type=int, default=60, help="of the sanitized run")

@@ -88,7 +88,7 @@ def death_while_starting(point):
     def test(ctx):
         with ctx.http() as http:
             streams = ctx.start(http)
-            http.wait_for(lambda: all(s.closed or s.tokens() >= 8 for s in streams.values()), STREAMS_S)
+            load.wait_progress(http, streams.values(), 8, STREAMS_S)
             ctx.c.kill_controller()
             with ctx.dies_at(point):
                 ctx.c.start_controller(wait=False)
@@ -109,7 +109,7 @@ def test_hand_over_dies_half_given(ctx):
             old = ctx.c.controllers["c0"].process
             ctx.c.wait_workers(2)
             streams = ctx.start(http)
-            http.wait_for(lambda: all(s.closed or s.tokens() >= 8 for s in streams.values()), STREAMS_S)
+            load.wait_progress(http, streams.values(), 8, STREAMS_S)
             new = ctx.c.start_controller(extra=handover, wait=False).process
             check(old.wait(SOON_S) == -signal.SIGKILL, "the old one did not die")
         check(new.wait(SOON_S) == 1, "the new one went on without what it was to be given")

@@ -96,8 +96,7 @@ def test_open_answers_go_on_where_they_are(ctx):
             w.start()
         olds = []
         for _ in range(UPGRADES):
-            least = {i: s.tokens() + 8 for i, s in streams.items()}
-            http.wait_for(lambda: all(s.closed or s.tokens() >= least[i] for i, s in streams.items()), STREAMS_S)
+            load.wait_progress(http, streams.values(), 8, STREAMS_S)
             olds.append(ctx.upgrade())
         check(not all(s.closed for s in streams.values()), "every stream had ended before the upgrades")
         http.wait(streams.values(), STREAMS_S)
@@ -116,7 +115,7 @@ def test_open_answers_go_on_where_they_are(ctx):
 def test_streams_that_opted_in_come_back_to_the_new_one(ctx):
     with ctx.http() as http:
         streams = {i: http.submit(resume.Resumable(*r)) for i, r in enumerate(ctx.requests)}
-        http.wait_for(lambda: all(s.closed or s.tokens() >= 10 for s in streams.values()), STREAMS_S)
+        load.wait_progress(http, streams.values(), 10, STREAMS_S)
         old = ctx.upgrade()
         http.wait(streams.values(), SOON_S)
         open_ = [i for i, s in streams.items() if not s.ended]
@@ -132,7 +131,7 @@ def test_streams_that_opted_in_come_back_to_the_new_one(ctx):
 def long_stream_and_upgrade(ctx, http):
     """A stream that began at the old controller, whose tokens now come by way of the new one; and the old process."""
     path, body = ctx.requests[0]
-    stream = http.submit(client.Completion(path, {**body, "max_tokens": 1500, "n": 1, "stop": None}))
+    stream = http.submit(client.Completion(path, {**body, "max_tokens": 1500, "n": 8, "stop": None}))
     http.wait_for(lambda: stream.tokens() > 3, STREAMS_S)
     old = ctx.upgrade()
     ctx.c.wait(lambda: ctx.c.admin("/admin/stats")["running"] == 1, SOON_S, "the new one computes it")

@@ -78,15 +78,14 @@ class Context:
         return answer
 
     def start(self, tokens_first):
-        streams = {i: self.up.submit(path, body) for i, (path, body) in enumerate(self.requests)}
-        self.up.http.wait_for(
-            lambda: all(s.closed or s.tokens() >= tokens_first for s in streams.values()), STREAMS_S
-        )
-        return streams
+        """The requests in a circle, so that some are under way whatever happens."""
+        work = load.Load(self.up.http, self.requests, STREAMS).start()
+        load.wait_progress(self.up.http, [stream for _, stream in work.streams], tokens_first, STREAMS_S)
+        return work
 
-    def finish(self, streams):
-        self.up.http.wait(streams.values(), STREAMS_S)
-        verdict = compare.judge(self.references, streams)
+    def finish(self, work):
+        work.finish(STREAMS_S)
+        verdict = work.judge(self.references)
         check(
             verdict.good(),
             f"lost={verdict.lost} duplicated={verdict.duplicated} errors={verdict.errors} "
@@ -95,14 +94,14 @@ class Context:
 
 
 def test_forced_layouts_follow_each_other_under_load(ctx):
-    streams, epochs = ctx.start(tokens_first=5), []
+    work, epochs = ctx.start(tokens_first=5), []
     moves = ctx.up.admin("/admin/stats")["announced_moves"]
     for layout in SHAPES:
         epochs.append(ctx.serve(layout, RANKS[layout])["epoch"])
     check(epochs == sorted(set(epochs)), f"epochs do not grow: {epochs}")
-    ctx.finish(streams)
+    ctx.finish(work)
     moves = ctx.up.admin("/admin/stats")["announced_moves"] - moves
-    check(moves >= 2 * STREAMS, f"{moves} moves: the streams ended too early to see the layouts change")
+    check(moves >= 2 * STREAMS, f"{moves} moves: too few streams saw the layouts change")
     layout = ctx.layout()
     for p in layout["pipelines"]:
         cells = [(g, s) for r in p["ranks"] for g in range(*r["groups"]) for s in range(*r["shares"])]
@@ -239,7 +238,7 @@ def instance_of(ctx, worker):
 
 def test_drain_empties_an_instance_and_clients_see_nothing(ctx):
     ctx.serve("2xtp2", [2, 2])
-    streams = ctx.start(tokens_first=5)
+    work = ctx.start(tokens_first=5)
     victim = ctx.layout()["pipelines"][0]["ranks"][1]["worker"]
     instance = instance_of(ctx, victim)
     status, out, err = ctx.run("drain", instance, "--timeout", "60")
@@ -247,7 +246,7 @@ def test_drain_empties_an_instance_and_clients_see_nothing(ctx):
     check(f"{instance} is empty" in out.splitlines()[-1], out)
     on = [r["worker"] for p in ctx.layout()["pipelines"] for r in p["ranks"]]
     check(victim not in on, f"{victim} still has a rank")
-    ctx.finish(streams)
+    ctx.finish(work)
     status, out, _ = ctx.run("drain", "--cancel", instance)
     check(status == 0 and "stays" in out, out)
     ctx.serve("2xtp2", [2, 2])

@@ -32,7 +32,6 @@ SHAPE_STREAMS = 8  # for each shape
 MOST_TOKENS = 400
 REFERENCE_S = 5.0
 SIDE_BY_SIDE = 2  # tests: a cluster of one waits while that of another computes
-FIRST_TOKENS = 32
 
 
 def cluster(args, workers=WORKERS, replace_after_s=REPLACE_S, **kw):
@@ -43,15 +42,10 @@ def cluster(args, workers=WORKERS, replace_after_s=REPLACE_S, **kw):
 
 def undisturbed(up, args, count, seed):
     """(requests, {index: undisturbed stream}) on the layout that serves now; fitted to the machine."""
-    tokens = args.tokens or FIRST_TOKENS
-    while True:
-        requests, start = workload.mixed(count, seed, tokens), time.monotonic()
-        streams = load.run_once(up.http, requests, count, DRAIN_S)
-        taken = time.monotonic() - start
-        if args.tokens or taken > REFERENCE_S / 2 or tokens == MOST_TOKENS:
-            tap.note(f"undisturbed: {taken:.1f} s; replay with --seed {args.seed} --tokens {tokens}")
-            return requests, streams
-        tokens = min(int(tokens * REFERENCE_S / taken), MOST_TOKENS)
+    load.note_replay(args)
+    return load.run_lasting(
+        up.http, lambda n: workload.mixed(count, seed, n), count, REFERENCE_S, MOST_TOKENS, DRAIN_S, args.tokens
+    )
 
 
 def layout(up):
@@ -218,7 +212,7 @@ def test_storms(args):
 
 def arguments(ap):
     ap.add_argument("--seed", type=int, default=1, help="of schedule and requests; 0 = by chance")
-    ap.add_argument("--tokens", type=int, default=0, help="max_tokens of the requests (default: fitted to the machine)")
+    load.add_tokens(ap)
     ap.add_argument("--transitions", type=int, default=TRANSITIONS)
 
 

@@ -22,7 +22,7 @@ from tap import Skip, check, check_equal  # noqa: E402
 
 WORKERS = 4
 STREAMS = 10
-TOKENS = 100
+REFERENCE_S = 1.5  # one undisturbed round of the requests should take about so long
 REPLACE_S = 1.0
 GRACE_S = 5.0
 FOUND_IDLE_S = 1.5  # a frozen worker is found within this on an idle machine
@@ -38,28 +38,27 @@ class Context:
 
     def __init__(self, up):
         self.up = up
-        self.requests = workload.stories(STREAMS, 3, TOKENS)
-        self.references = load.run_once(up.http, self.requests, STREAMS, STREAMS_S)
+        self.requests, self.references = load.run_lasting(
+            up.http, lambda n: workload.stories(STREAMS, 3, n), STREAMS, REFERENCE_S, workload.LONG_TOKENS, STREAMS_S
+        )
 
     def start(self, tokens_first=0):
-        """Starts all requests; returns {index: stream} once each has so many tokens."""
-        streams = {i: self.up.submit(path, body) for i, (path, body) in enumerate(self.requests)}
-        if tokens_first:
-            self.up.http.wait_for(
-                lambda: all(s.closed or s.tokens() >= tokens_first for s in streams.values()), STREAMS_S
-            )
-        return streams
+        """The requests in a circle, so that some are under way whatever happens."""
+        work = load.Load(self.up.http, self.requests, STREAMS).start()
+        load.wait_progress(self.up.http, [stream for _, stream in work.streams], tokens_first, STREAMS_S)
+        return work
 
-    def finish(self, streams, references=None):
-        """Waits for the end of all streams; they must equal their references."""
-        self.up.http.wait(streams.values(), STREAMS_S)
-        verdict = compare.judge(references or self.references, streams)
+    def finish(self, work):
+        """Ends the circle; all streams must equal their references."""
+        work.finish(STREAMS_S)
+        self.judge(work.judge(self.references))
+
+    def judge(self, verdict):
         check(
             verdict.good(),
             f"lost={verdict.lost} duplicated={verdict.duplicated} errors={verdict.errors} "
             f"identical={verdict.identical}/{verdict.requests}; first: {verdict.first_trouble}",
         )
-        return verdict
 
     def mark(self):
         """Where the timeline stands; events_since(mark) are those behind it."""
@@ -95,7 +94,7 @@ class Context:
 
 
 def test_kill_during_decode_moves_its_requests(ctx):
-    streams, mark = ctx.start(tokens_first=10), ctx.mark()
+    work, mark = ctx.start(tokens_first=10), ctx.mark()
     victim = ctx.busiest()
     held = ctx.up.requests_on()[victim]
     check(held > 0, "no worker has requests")
@@ -103,7 +102,7 @@ def test_kill_during_decode_moves_its_requests(ctx):
     killed_s = time.monotonic()
     lost = ctx.wait_lost(victim, mark)
     check(lost["at_s"] - killed_s < FOUND_BUSY_S, f"the kill was found after {lost['at_s'] - killed_s:.1f} s")
-    ctx.finish(streams)
+    ctx.finish(work)
     moved = ctx.events_since(mark, "request_moved")
     check(moved and not any(e["announced"] for e in moved), f"moves: {moved}")
     ctx.whole()
@@ -140,14 +139,14 @@ def test_kill_during_prefill_moves_its_requests(ctx):
         ctx.whole()
         undisturbed = {i: ctx.up.submit(path, body) for i, (path, body) in enumerate(requests)}
         ctx.up.http.wait(undisturbed.values(), STREAMS_S)
-        ctx.finish(streams, undisturbed)
+        ctx.judge(compare.judge(undisturbed, streams))
         if any(e["count"] == 0 for e in ctx.events_since(mark, "request_moved")):  # moved before its first token
             return
     raise Skip(f"prefill is too quick here to be hit in {PREFILL_TRIES} tries")
 
 
 def test_freeze_is_found_and_thaw_is_harmless(ctx):
-    streams, mark = ctx.start(tokens_first=10), ctx.mark()
+    work, mark = ctx.start(tokens_first=10), ctx.mark()
     victim = ctx.busiest()
     frozen_s = time.monotonic()
     pid = ctx.up.kill(victim, signal.SIGSTOP)
@@ -160,11 +159,12 @@ def test_freeze_is_found_and_thaw_is_harmless(ctx):
     ctx.up.wait(lambda: len(ctx.up.workers("up")) >= WORKERS, EVENT_S, "the frozen worker is replaced")
     check(cluster.alive(pid), "the frozen process was ended although it may thaw")
     os.kill(pid, signal.SIGCONT)
-    ctx.finish(streams)
-    again = ctx.start()
-    ctx.finish(again)
+    ctx.finish(work)
+    ctx.finish(ctx.start(tokens_first=10))
     ctx.up.wait(lambda: victim in ctx.up.workers("up"), EVENT_S, "the thawed worker is up again")
+    mark = ctx.mark()
     os.kill(pid, signal.SIGKILL)
+    ctx.wait_lost(victim, mark)
     ctx.whole()
 
 
@@ -188,7 +188,7 @@ def test_freeze_is_found_in_time_when_idle(ctx):
 
 def test_notice_moves_requests_before_the_deadline(ctx):
     before = ctx.stats()
-    streams, mark = ctx.start(tokens_first=10), ctx.mark()
+    work, mark = ctx.start(tokens_first=10), ctx.mark()
     victim = ctx.busiest()
     given_s, deadline_s = time.monotonic(), 10.0
     ctx.up.admin("/admin/notice", {"worker": victim, "kind": "preempt", "deadline_s": deadline_s})
@@ -200,7 +200,7 @@ def test_notice_moves_requests_before_the_deadline(ctx):
     moved = ctx.events_since(mark, "request_moved")
     check(moved and all(e["announced"] for e in moved), f"moves: {moved}")
     ctx.up.kill(victim, signal.SIGKILL)  # as the cloud does
-    ctx.finish(streams)
+    ctx.finish(work)
     ctx.whole()
     after = ctx.stats()
     check(after["announced_moves"] > before["announced_moves"], f"announced moves: {before} → {after}")
@@ -209,14 +209,14 @@ def test_notice_moves_requests_before_the_deadline(ctx):
 
 def test_sigterm_is_a_notice(ctx):
     before = ctx.stats()
-    streams, mark = ctx.start(tokens_first=10), ctx.mark()
+    work, mark = ctx.start(tokens_first=10), ctx.mark()
     victim = ctx.busiest()
     pid = ctx.up.kill(victim, signal.SIGTERM)
     ctx.up.wait_event(
         lambda e: e["kind"] == "worker_doomed" and e["worker"] == victim, EVENT_S, "the notice is heard", mark
     )
     ctx.up.wait(lambda: not cluster.alive(pid), GRACE_S + EVENT_S, "the reclaimed worker ends")
-    ctx.finish(streams)
+    ctx.finish(work)
     check_equal(ctx.stats()["unannounced_moves"], before["unannounced_moves"], "unannounced moves")
     check(ctx.stats()["announced_moves"] > before["announced_moves"], "no announced move")
     ctx.whole()
@@ -242,7 +242,7 @@ def test_cancelled_notice_brings_the_worker_back(ctx):
 
 
 def test_all_workers_gone_requests_wait(ctx):
-    streams, mark = ctx.start(tokens_first=5), ctx.mark()
+    work, mark = ctx.start(tokens_first=5), ctx.mark()
     for pid in ctx.up.workers().values():
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -251,8 +251,9 @@ def test_all_workers_gone_requests_wait(ctx):
     late = ctx.up.submit(*ctx.requests[0])
     ctx.up.wait(lambda: ctx.stats()["queued"] > 0, EVENT_S, "requests wait")
     ctx.up.wait(lambda: ctx.up.get("/ready")[0] == 200, 60, "/ready says 200")
-    ctx.finish({**streams})
-    ctx.finish({0: late})
+    ctx.finish(work)
+    ctx.up.http.wait([late], STREAMS_S)
+    ctx.judge(compare.judge(ctx.references, {0: late}))
     check(len(ctx.events_since(mark, "request_moved")) > 0, "no request was moved")
     ctx.whole()
 

@@ -80,7 +80,7 @@ class Pair:
 
     def start(self, http):
         streams = {i: http.submit(resume.Resumable(*r)) for i, r in enumerate(self.requests)}
-        http.wait_for(lambda: all(s.closed or s.tokens() >= 10 for s in streams.values()), STREAMS_S)
+        load.wait_progress(http, streams.values(), 10, STREAMS_S)
         return streams
 
     def finish_at(self, name, streams):

@@ -138,9 +138,9 @@ def stored_by(up):
 
 
 def lose_what_is_stored(up, ctx, what, victims=None):
-    """Long streams; when most is still to come, workers are killed that have all stored blocks of them: these, or the one that
+    """Long streams in a circle; workers are killed that have all stored blocks of them: these, or the one that
     has stored the most."""
-    work, found = load.Load(up.http, ctx.long, LONG).start(limit=LONG), []
+    work, found = load.Load(up.http, ctx.long, LONG).start(), []
 
     def there():
         stored = stored_by(up)

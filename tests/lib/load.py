@@ -6,9 +6,13 @@ its request.
 """
 
 import threading
+import time
 
 import client
 import compare
+import tap
+
+FIRST_TOKENS = 32  # max_tokens of a first round, which measures the machine
 
 
 class Load:
@@ -71,6 +75,19 @@ class Load:
         )
 
 
+def wait_progress(http, streams, tokens, deadline_s):
+    """Until all have been answered and have so many tokens more than now, together: had each to, those of a worker that a busy
+    machine favours would have ended by then."""
+    streams = list(streams)
+    least = sum(s.tokens() for s in streams) + tokens * len(streams)
+
+    def there():
+        answered = all(s.closed or s.status == 200 for s in streams)
+        return answered and sum(s.tokens() for s in streams) >= least
+
+    http.wait_for(lambda: there() or all(s.closed for s in streams), deadline_s)
+
+
 def run_once(http, requests, concurrency, deadline_s):
     """Runs the list once; {index: stream}. AssertionError if any stream is not whole."""
     load = Load(http, requests, concurrency).start(len(requests))
@@ -81,3 +98,30 @@ def run_once(http, requests, concurrency, deadline_s):
                 f"undisturbed request {index} is not whole: error={stream.error} status={stream.status}"
             )
     return dict(load.streams)
+
+
+def run_lasting(http, make, concurrency, lasts_s, most_tokens, deadline_s, tokens=0):
+    """Runs make(max_tokens) once, as many tokens as let it last about lasts_s here: (requests, {index: stream}).
+
+    What happens to streams under way needs streams that are under way, on a machine ten times as fast, too. `tokens`, from
+    the note of an earlier run, replays that run's requests; 0: fitted to the machine.
+    """
+    trying = tokens or FIRST_TOKENS
+    while True:
+        requests, start = make(trying), time.monotonic()
+        streams = run_once(http, requests, concurrency, deadline_s)
+        taken = time.monotonic() - start
+        count = sum(s.tokens() for s in streams.values())
+        tap.note(f"undisturbed: max_tokens {trying}, {count} tokens in {taken:.1f} s")
+        if tokens or taken > lasts_s / 2 or trying == most_tokens:
+            return requests, streams
+        trying = min(int(trying * lasts_s / taken) + 1, most_tokens)
+
+
+def add_tokens(ap):
+    """The flag of a test that runs lasting requests."""
+    ap.add_argument("--tokens", type=int, default=0, help="max_tokens of the requests (default: fitted to the machine)")
+
+
+def note_replay(args):
+    tap.note(f"replay with --seed {args.seed} and --tokens as the last max_tokens below says")
