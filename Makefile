@@ -35,7 +35,7 @@ LIBS     := -lhiredis -levent_openssl -levent_pthreads -levent -lcjson -lssl -lc
 
 BASE := base/err.c base/failpoint.c base/log.c base/clock.c base/buf.c base/utf8.c base/file.c base/json.c base/json_lex.c base/hash.c base/rng.c \
         base/args.c base/frame.c base/pool.c base/numa.c base/sockaddr.c base/secret.c base/id_map.c base/tls.c base/tls_verify.c base/socket.c
-BASE += base/thread.c
+BASE += base/thread.c base/dl_calls.c
 MIGRATE := migrate/request.c migrate/wire.c migrate/wire_session.c migrate/wire_request.c migrate/wire_layout.c
 MIGRATE += migrate/weight_format.c migrate/kv_format.c migrate/profile.c migrate/block_name.c migrate/model_files.c migrate/fingerprint.c
 MIGRATE += migrate/plan.c migrate/expert_layers.c
@@ -224,7 +224,7 @@ CUDA_SHIM := tests/lib/cuda_shim.cpp tests/lib/cuda_shim_warp.cpp tests/lib/cuda
 CUDA_SHIM += tests/lib/cuda_shim_graph.cpp
 # What a worker loads for a GPU: the kernels, the device over them and CUDA's runtime
 CUDA_LIBRARY := $(CUDA_OPS) $(CUDA_DEVICE) kernels/cuda/library.c kernels/cuda/stream_cuda.c kernels/device_memory.c kernels/convert.c \
-                base/err.c base/clock.c
+                base/err.c base/clock.c base/dl_calls.c
 UNIT_CUDA := test_cuda_shim test_cuda_rows test_cuda_attention test_cuda_matmul
 UNIT_CUDA_WORKER := test_cuda_engine test_cuda_device test_cuda_pick test_cuda_ranks
 UNIT_CUDA_WORKER += test_cuda_int8

@@ -2,44 +2,38 @@
 
 #include <dlfcn.h>
 #include <stdint.h>
-#include <string.h>
 
-/* Where in struct gw_nccl a call goes. Pointers to functions are of one size and form, whatever they take. */
-struct call {
-    const char *name;
-    size_t at;
-    bool optional;
-};
+#include "base/dl_calls.h"
 
-static const struct call calls[] = {
-    {"ncclGetVersion", offsetof(struct gw_nccl, get_version), false},
-    {"ncclGetUniqueId", offsetof(struct gw_nccl, get_unique_id), false},
-    {"ncclGetErrorString", offsetof(struct gw_nccl, get_error_string), false},
+static const char *const libraries[] = {GW_NCCL_LIBRARY};
+
+static const struct gw_dl_call calls[] = {
+    {"ncclGetVersion", offsetof(struct gw_nccl, get_version)},
+    {"ncclGetUniqueId", offsetof(struct gw_nccl, get_unique_id)},
+    {"ncclGetErrorString", offsetof(struct gw_nccl, get_error_string)},
     {"ncclGetLastError", offsetof(struct gw_nccl, get_last_error), true},
-    {"ncclCommInitRankConfig", offsetof(struct gw_nccl, comm_init_rank_config), false},
-    {"ncclCommGetAsyncError", offsetof(struct gw_nccl, comm_get_async_error), false},
-    {"ncclCommFinalize", offsetof(struct gw_nccl, comm_finalize), false},
-    {"ncclCommDestroy", offsetof(struct gw_nccl, comm_destroy), false},
-    {"ncclCommAbort", offsetof(struct gw_nccl, comm_abort), false},
+    {"ncclCommInitRankConfig", offsetof(struct gw_nccl, comm_init_rank_config)},
+    {"ncclCommGetAsyncError", offsetof(struct gw_nccl, comm_get_async_error)},
+    {"ncclCommFinalize", offsetof(struct gw_nccl, comm_finalize)},
+    {"ncclCommDestroy", offsetof(struct gw_nccl, comm_destroy)},
+    {"ncclCommAbort", offsetof(struct gw_nccl, comm_abort)},
     {"ncclCommRevoke", offsetof(struct gw_nccl, comm_revoke), true},
-    {"ncclAllGather", offsetof(struct gw_nccl, all_gather), false},
-    {"ncclSend", offsetof(struct gw_nccl, send), false},
-    {"ncclRecv", offsetof(struct gw_nccl, recv), false},
-    {"ncclGroupStart", offsetof(struct gw_nccl, group_start), false},
-    {"ncclGroupEnd", offsetof(struct gw_nccl, group_end), false},
+    {"ncclAllGather", offsetof(struct gw_nccl, all_gather)},
+    {"ncclSend", offsetof(struct gw_nccl, send)},
+    {"ncclRecv", offsetof(struct gw_nccl, recv)},
+    {"ncclGroupStart", offsetof(struct gw_nccl, group_start)},
+    {"ncclGroupEnd", offsetof(struct gw_nccl, group_end)},
 };
 
-static gw_err_t find_calls(struct gw_nccl *nccl, const char *path, struct gw_err_ctx *ctx)
-{
-    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
-        void *address = dlsym(nccl->library, calls[i].name);
-        if (!address && !calls[i].optional)
-            return gw_fail(ctx, GW_ERR_NOT_FOUND, "%s has no %s: NCCL 2.14 or newer is needed", path,
-                           calls[i].name);
-        memcpy((char *)nccl + calls[i].at, &address, sizeof address);
-    }
-    return GW_OK;
-}
+static const struct gw_dl_library library = {
+    .name = "NCCL",
+    .files = libraries,
+    .files_len = sizeof libraries / sizeof *libraries,
+    .calls = calls,
+    .calls_len = sizeof calls / sizeof *calls,
+    .from = "",
+    .need = ": NCCL 2.14 or newer is needed",
+};
 
 static gw_err_t check_version(struct gw_nccl *nccl, const char *path, struct gw_err_ctx *ctx)
 {
@@ -53,14 +47,9 @@ static gw_err_t check_version(struct gw_nccl *nccl, const char *path, struct gw_
 
 gw_err_t gw_nccl_open(const char *path, struct gw_nccl *out, struct gw_err_ctx *ctx)
 {
-    if (!path) path = GW_NCCL_LIBRARY;
-    struct gw_nccl nccl = {.library = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE)};
-    if (!nccl.library) {
-        const char *why = dlerror();
-        return gw_fail(ctx, GW_ERR_NOT_FOUND, "NCCL cannot be loaded: %s", why ? why : path);
-    }
-    gw_err_t err = find_calls(&nccl, path, ctx);
-    if (err == GW_OK) err = check_version(&nccl, path, ctx);
+    struct gw_nccl nccl = {0};
+    gw_err_t err = gw_dl_open(&library, path, &nccl, &nccl.library, ctx);
+    if (err == GW_OK) err = check_version(&nccl, path ? path : GW_NCCL_LIBRARY, ctx);
     if (err == GW_OK)
         *out = nccl;
     else

@@ -1,7 +1,8 @@
 #include "kernels/cuda/stream_cuda.h"
 
 #include <dlfcn.h>
-#include <string.h>
+
+#include "base/dl_calls.h"
 
 /* Of driver_types.h. */
 #define CUDA_SUCCESS              0
@@ -14,10 +15,7 @@
 
 static const char *const libraries[] = {"libcudart.so.13", "libcudart.so.12"};
 
-static const struct call {
-    const char *name;
-    size_t at;
-} calls[] = {
+static const struct gw_dl_call calls[] = {
     {"cudaGetErrorString", offsetof(struct gw_cuda_runtime, error_string)},
     {"cudaSetDevice", offsetof(struct gw_cuda_runtime, set_device)},
     {"cudaMalloc", offsetof(struct gw_cuda_runtime, malloc_device)},
@@ -41,31 +39,22 @@ static const struct call {
     {"cudaGraphExecDestroy", offsetof(struct gw_cuda_runtime, graph_exec_destroy)},
 };
 
+static const struct gw_dl_library runtime = {
+    .name = "CUDA's runtime",
+    .files = libraries,
+    .files_len = sizeof libraries / sizeof *libraries,
+    .calls = calls,
+    .calls_len = sizeof calls / sizeof *calls,
+    .from = "",
+    .need = "",
+};
+
 static gw_err_t check(const struct gw_stream_cuda *s, int error, const char *what, struct gw_err_ctx *ctx)
 {
     if (error == CUDA_SUCCESS) return GW_OK;
     const char *words = s->cuda.error_string(error);
     return gw_fail(ctx, error == CUDA_MEMORY_ALLOCATION ? GW_ERR_MEMORY : GW_ERR_CUDA, "%s: %s", what,
                    words ? words : "unknown error");
-}
-
-static gw_err_t load(struct gw_stream_cuda *s, const char *path, struct gw_err_ctx *ctx)
-{
-    const char *why = NULL;
-    s->library = dlopen(path ? path : libraries[0], RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-    for (size_t i = 1; !path && !s->library && i < sizeof libraries / sizeof *libraries; i++)
-        s->library = dlopen(libraries[i], RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-    if (!s->library) why = dlerror();
-    if (!s->library)
-        return gw_fail(ctx, GW_ERR_NOT_FOUND, "CUDA's runtime cannot be loaded: %s", why ? why : "unknown");
-    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
-        void *address = dlsym(s->library, calls[i].name);
-        if (!address)
-            return gw_fail(ctx, GW_ERR_NOT_FOUND, "%s has no %s", path ? path : "CUDA's runtime",
-                           calls[i].name);
-        memcpy((char *)&s->cuda + calls[i].at, &address, sizeof address);
-    }
-    return GW_OK;
 }
 
 gw_err_t gw_stream_cuda_enter(struct gw_stream_cuda *s, struct gw_err_ctx *ctx)
@@ -92,11 +81,11 @@ gw_err_t gw_stream_cuda_open(const char *path, int device, gw_row_sum_fn *sum, s
                              struct gw_err_ctx *ctx)
 {
     struct gw_stream_cuda s = {.device = device, .sum = sum};
-    gw_err_t err = load(&s, path, ctx);
-    if (err == GW_OK) err = create_stream(&s, ctx);
+    TRY(gw_dl_open(&runtime, path, &s.cuda, &s.library, ctx));
+    gw_err_t err = create_stream(&s, ctx);
     if (err == GW_OK)
         *out = s;
-    else if (s.library)
+    else
         dlclose(s.library);
     return err;
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The harness itself: a client, a comparison and a proxy that notice what they are there to notice.
+"""The harness itself: a client, a comparison and a proxy that notice what they are there to notice, a build that can be run.
 
 Small servers in this process play the part of a broken one.
 """

@@ -22,7 +22,8 @@ ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
 FLAGS = ["-std=c++17", "-O3", "-lineinfo", "-fmad=false", "-ftz=true", "-prec-div=true", "-prec-sqrt=true", "-Xptxas", "-v",
          "-Werror", "all-warnings", "-Xcompiler", "-fPIC,-fvisibility=hidden"]
 C_FLAGS = ["-std=gnu17", "-O3", "-g", "-ffp-contract=off", "-fno-strict-aliasing", "-pthread", "-D_GNU_SOURCE", "-fPIC",
-           "-fvisibility=hidden", "-fstack-protector-strong", "-Wall", "-Wextra", "-Werror", "-Wno-format-truncation"]
+           "-fvisibility=hidden", "-fstack-protector-strong", "-Wall", "-Wextra",
+           "-Werror", "-Wno-format-truncation", "-Wno-missing-field-initializers"]
 ENTRY = re.compile(r"Compiling entry function '([^']+)' for '([^']+)'")
 SPILLS = re.compile(r"(\d+) bytes spill stores, (\d+) bytes spill loads")
 LIMIT_S = 600  # of one source
