@@ -34,21 +34,31 @@ static inline bool redis_is_installed(void)
     return access("/usr/bin/redis-server", X_OK) == 0;
 }
 
-/* Listens on a port of loopback that the kernel chooses. */
-static inline int redis_listen_anywhere(uint16_t *port)
+static inline int redis_bind_anywhere(uint16_t *port)
 {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (bind(fd, (struct sockaddr *)&at, sizeof at) != 0 || listen(fd, 8) != 0) abort();
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), yes = 1;
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) != 0 ||
+        bind(fd, (struct sockaddr *)&at, sizeof at) != 0)
+        abort();
     *port = gw_sockaddr_local_port(fd);
     return fd;
 }
 
-/* For a server that does not take one on a socket. */
+/* Listens on a port of loopback that the kernel chooses. */
+static inline int redis_listen_anywhere(uint16_t *port)
+{
+    int fd = redis_bind_anywhere(port);
+    if (listen(fd, 8) != 0) abort();
+    return fd;
+}
+
+/* For a server that does not take one on a socket. The kernel gives it to nobody else until this program ends: it stays bound
+ * here, beside which a server with SO_REUSEADDR, as redis-server is, may listen. */
 static inline uint16_t redis_free_port(void)
 {
     uint16_t port;
-    close(redis_listen_anywhere(&port));
+    (void)redis_bind_anywhere(&port);
     return port;
 }
 
