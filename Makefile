@@ -65,8 +65,9 @@ KERNELS += kernels/pick.c kernels/cpu/pick.c kernels/cpu/pick_c.c kernels/cpu/pi
 # Collectives over device memory: no header of CUDA or NCCL, both are loaded when they are there
 KERNELS += kernels/cuda/nccl_api.c kernels/cuda/nccl_end.c kernels/cuda/coll_tag.c kernels/cuda/coll_device.c kernels/cuda/coll_nccl.c \
            kernels/cuda/coll_staged.c kernels/cuda/coll_join.c kernels/cuda/stream_cuda.c
+KERNELS += kernels/cuda/copy_ring.c
 WORKER := worker/link.c worker/link_queue.c worker/safetensors.c worker/model_config.c worker/rope_config.c worker/cells.c worker/model.c worker/cell_store.c worker/weights.c worker/rope.c \
-          worker/page_pool.c worker/page_dir.c worker/shelf.c worker/fetcher.c worker/copier.c worker/forecast.c worker/refill.c worker/block_manager.c worker/wish.c worker/part.c worker/cut.c worker/candidates.c worker/sampler.c \
+          worker/page_pool.c worker/page_dir.c worker/page_offload.c worker/shelf.c worker/shelf_slots.c worker/fetcher.c worker/copier.c worker/forecast.c worker/refill.c worker/block_manager.c worker/wish.c worker/part.c worker/cut.c worker/candidates.c worker/sampler.c \
           worker/job.c worker/scheduler.c worker/place.c worker/answers.c worker/forward.c worker/step_desc.c worker/rank.c worker/engine.c worker/engine_jobs.c \
           worker/options.c worker/prove.c worker/stop_signals.c worker/member.c worker/meeting.c worker/resync.c worker/serve.c
 WORKER += worker/moe.c
@@ -174,7 +175,7 @@ UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safet
                test_engine test_worker_options test_worker_prove test_ranks test_parts test_step_desc test_place test_cell_store test_member
 UNIT_WORKER += test_models_exact test_int8_exact
 UNIT_WORKER += test_mesh test_mesh_tls test_mesh_strangers test_probe test_moves test_shelf test_forecast test_fetcher test_refill
-UNIT_WORKER += test_stores test_checkpoint test_traffic
+UNIT_WORKER += test_stores test_checkpoint test_traffic test_page_offload
 UNIT_WORKER += test_cell_race test_cell_load
 # Worker and tokenizer in one program; on the release build alone: sanitized it takes half a minute, and what it runs is run elsewhere
 UNIT_LOSS := test_int8_loss
@@ -228,7 +229,7 @@ CUDA_LIBRARY := $(CUDA_OPS) $(CUDA_DEVICE) kernels/cuda/library.c kernels/cuda/s
 UNIT_CUDA := test_cuda_shim test_cuda_rows test_cuda_attention test_cuda_matmul
 UNIT_CUDA_WORKER := test_cuda_engine test_cuda_device test_cuda_pick test_cuda_ranks
 UNIT_CUDA_WORKER += test_cuda_int8
-UNIT_CUDA_WORKER += test_cuda_fast test_cuda_graph
+UNIT_CUDA_WORKER += test_cuda_fast test_cuda_graph test_cuda_pages
 
 # ---- rules -----------------------------------------------------------------------------------------------------
 
@@ -375,7 +376,7 @@ TSAN += test_peer test_peer_server test_peer_wrong test_peer_pull
 TSAN += test_layout
 TSAN += test_journal test_handover
 TSAN += test_store_faults test_store_peer test_store_mix
-TSAN += test_stores test_checkpoint
+TSAN += test_stores test_checkpoint test_page_offload
 TSAN += test_cell_line test_cell_load
 TSAN += test_coll_nccl test_coll_staged
 # End-to-end scripts: PATH[,ARG...][@seconds allowed]. SHORT are part of `make check`, LONG of `make test-full` only.

@@ -23,6 +23,14 @@ struct gw_device_lane {
     uint8_t gpu[GW_GPU_BYTES]; /* which GPU it is, on any machine */
 };
 
+/* The streams on which ranges of memory come and go while operations go on (kernels/cuda/copy_ring.h). */
+struct gw_copy_lane {
+    const struct gw_stream_ops *ops;
+    void *self; /* ops' */
+    struct gw_stream *compute, *out, *in;
+    int64_t deadline_us; /* of one copy */
+};
+
 /* What kernels/device_graph.h calls. */
 struct gw_graph_backend {
     struct gw_graphs *(*create)(struct gw_device *dev, uint32_t max_rows);
@@ -45,6 +53,10 @@ struct gw_device_backend {
     void (*fill)(struct gw_device *dev, void *device, uint8_t byte, size_t bytes);
     gw_err_t (*finish)(struct gw_device *dev, struct gw_err_ctx *ctx);
     void (*lane)(struct gw_device *dev, struct gw_device_lane *out);
+    void (*copy_lane)(struct gw_device *dev, struct gw_copy_lane *out);
+    /* A copy did not end by its deadline: what it names may still be used, and is never given back. Any thread. err: it may have
+     * written what is somebody else's by then, the device must end; GW_OK: it only reads. */
+    void (*leave)(struct gw_device *dev, gw_err_t err, const struct gw_err_ctx *ctx);
     const struct gw_graph_backend *graphs; /* NULL: there are none */
 };
 

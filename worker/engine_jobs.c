@@ -164,6 +164,7 @@ bool gw_engine_hand_off(struct gw_engine *e, uint64_t request, uint32_t attempt,
         log_len[i] = (*link)->branches[i].output_len;
         publish_tail(e, &(*link)->branches[i]);
     }
+    gw_rank_settle_pages(e->config.rank);
     engine_forget_job(e, link);
     return true;
 }

@@ -155,7 +155,7 @@ static gw_err_t claim(void *arg, const struct gw_block_name *name, uint32_t *slo
 {
     const struct task *t = arg;
     *slot = t->pull->slots[place_of(t, name)];
-    gw_page_pool_touch(gw_shelf_memory(t->pool), *slot);
+    gw_shelf_claim(t->pool, *slot);
     return GW_OK;
 }
 
@@ -170,7 +170,13 @@ static uint8_t *page(void *arg, uint32_t slot, struct gw_page_id id, uint32_t *b
 static void commit(void *arg, uint32_t slot, const struct gw_block_name *name, const uint64_t *sums)
 {
     const struct task *t = arg;
-    gw_shelf_fill(t->pool, slot, name, sums);
+    (void)!gw_shelf_fill(t->pool, slot, name, sums); /* is_filled says whether */
+}
+
+static bool is_filled(const struct task *t, const struct gw_block_name *name)
+{
+    uint32_t slot;
+    return gw_page_dir_find(gw_shelf_dir(t->pool), name, &slot, NULL);
 }
 
 static void abandon(void *arg, uint32_t slot)
@@ -266,7 +272,7 @@ static void run_fetch(struct task *t, struct gw_peer_fetch *peer, struct gw_bloc
         gw_logf(t->fetcher->config.log, GW_LOG_WARN, "gen=%llu: pages from peers: %s",
                 (unsigned long long)t->pull->fence.generation, ctx.text);
     for (uint32_t i = 0; i < len; i++)
-        if (there[i]) t->from[place_of(t, &names[i])] = GW_PULL_PEER;
+        if (there[i] && is_filled(t, &names[i])) t->from[place_of(t, &names[i])] = GW_PULL_PEER;
     note_peers(t->fetcher, &result);
 }
 

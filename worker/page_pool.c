@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "kernels/cuda/copy_ring.h"
 #include "migrate/block_name.h"
 #include "migrate/checksum.h"
 
@@ -24,8 +25,9 @@ struct arena {
 
 struct gw_page_pool {
     struct gw_device *device;
-    struct gw_memory memory; /* of a device with its own: all slots */
-    struct arena *arenas;    /* [groups][KV heads] */
+    struct gw_memory memory;   /* of a device with its own: all slots */
+    struct gw_copy_ring *ring; /* the same */
+    struct arena *arenas;      /* [groups][KV heads] */
     uint32_t arenas_len, slots;
     size_t slot_bytes;
     _Atomic uint32_t touched; /* slots */
@@ -75,7 +77,7 @@ static gw_err_t alloc_slots(struct gw_page_pool *pool, struct gw_err_ctx *ctx)
         at += a->page_bytes;
     }
     gw_page_pool_touch(pool, pool->slots - 1);
-    return GW_OK;
+    return gw_copy_ring_open(pool->device, pool->slot_bytes, &pool->ring, ctx);
 }
 
 /* A kernel that cannot (before 5.14) clears it when it is used. */
@@ -172,6 +174,7 @@ void gw_page_pool_destroy(struct gw_page_pool *pool)
     if (!pool) return;
     for (uint32_t i = 0; i < pool->arenas_len && gw_device_is_host(pool->device); i++)
         if (pool->arenas[i].base) munmap(pool->arenas[i].base, pool->arenas[i].page_bytes * pool->slots);
+    gw_copy_ring_destroy(pool->ring);
     gw_memory_free(&pool->memory);
     free(pool->arenas);
     free(pool->layers);
@@ -205,18 +208,29 @@ void gw_page_pool_copy(struct gw_page_pool *pool, uint32_t from, uint32_t to)
     }
 }
 
-void gw_page_pool_pull(struct gw_page_pool *pool, uint32_t slot)
+gw_err_t gw_page_pool_push(struct gw_page_pool *pool, uint32_t slot, struct gw_err_ctx *ctx)
 {
-    if (pool->memory.bytes)
-        gw_memory_get(pool->device, (uint8_t *)pool->memory.host + slot_at(pool, slot),
-                      (uint8_t *)pool->memory.device + slot_at(pool, slot), pool->slot_bytes);
+    if (!pool->ring) return GW_OK;
+    return gw_copy_ring_in(pool->ring, (uint8_t *)pool->memory.device + slot_at(pool, slot),
+                           (uint8_t *)pool->memory.host + slot_at(pool, slot), pool->slot_bytes, ctx);
 }
 
-void gw_page_pool_push(struct gw_page_pool *pool, uint32_t slot)
+struct gw_copy_ring *gw_page_pool_ring(const struct gw_page_pool *pool)
 {
-    if (pool->memory.bytes)
-        gw_memory_put_now(pool->device, (uint8_t *)pool->memory.device + slot_at(pool, slot),
-                          (uint8_t *)pool->memory.host + slot_at(pool, slot), pool->slot_bytes);
+    return pool->ring;
+}
+
+gw_err_t gw_page_pool_begin_pull(struct gw_page_pool *pool, uint32_t mark, uint32_t slot, uint32_t *buffer,
+                                 struct gw_err_ctx *ctx)
+{
+    return gw_copy_ring_out(pool->ring, mark, (uint8_t *)pool->memory.device + slot_at(pool, slot),
+                            pool->slot_bytes, buffer, ctx);
+}
+
+void gw_page_pool_land(struct gw_page_pool *pool, uint32_t slot, uint32_t buffer)
+{
+    memcpy((uint8_t *)pool->memory.host + slot_at(pool, slot), gw_copy_ring_bytes(pool->ring, buffer),
+           pool->slot_bytes);
 }
 
 uint32_t gw_page_pool_pages(const struct gw_page_pool *pool)

@@ -10,8 +10,8 @@
  *
  *     device, host:  | slot 0: page of arena 0 | of arena 1 | … | slot 1: …   slot bytes apart
  *
- * Operations read and write the device's side; the host's, what is sent, received and summed. pull and push make one slot the
- * same on both; a CPU has one side, and nothing to do.
+ * Operations read and write the device's side; the host's, what is sent, received and summed. push makes one slot the same on both
+ * sides, begin_pull and land do, too, while operations go on (page_offload.h); a CPU has one side, and nothing to do.
  *
  * With poison on (tests, sanitizer builds) the bytes of a slot that was taken and not yet written are NaN in
  * every type, so that an operation which reads what it must not shows in its output.
@@ -47,10 +47,15 @@ const struct gw_kv_layer *gw_page_pool_layer(const struct gw_page_pool *pool, ui
 /* Copies all pages of a slot, for operations. Thread of the operations. */
 void gw_page_pool_copy(struct gw_page_pool *pool, uint32_t from, uint32_t to);
 
-/* What operations have written to the slot comes to the host's side. Thread of the operations. */
-void gw_page_pool_pull(struct gw_page_pool *pool, uint32_t slot);
-/* What the host has written to it goes to the device's side, where no operation is using it. Any thread. */
-void gw_page_pool_push(struct gw_page_pool *pool, uint32_t slot);
+/* What the host has written to it goes to the device's side, where no operation is using it; on error it is not there. Any thread. */
+gw_err_t gw_page_pool_push(struct gw_page_pool *pool, uint32_t slot, struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* What copies slots while operations go on; NULL: the pool has one side. */
+struct gw_copy_ring *gw_page_pool_ring(const struct gw_page_pool *pool);
+/* The slot begins to come, behind a mark of the ring, into one of its buffers; once it is there, it can be put on the host's side. */
+gw_err_t gw_page_pool_begin_pull(struct gw_page_pool *pool, uint32_t mark, uint32_t slot, uint32_t *buffer,
+                                 struct gw_err_ctx *ctx) GW_MUST_USE;
+void gw_page_pool_land(struct gw_page_pool *pool, uint32_t slot, uint32_t buffer);
 
 /* Pages of a slot, the host's side: one per arena, in the order of gw_page_rect_index. */
 uint32_t gw_page_pool_pages(const struct gw_page_pool *pool);

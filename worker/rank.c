@@ -116,6 +116,12 @@ static gw_err_t create_follower(struct gw_rank *r, struct gw_err_ctx *ctx)
     return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
 }
 
+/* Of what is sealed here. */
+static void offer(void *arg, const struct gw_shelf_pool *pages, const struct gw_block_name *name)
+{
+    gw_checkpoint_offer(arg, pages, name);
+}
+
 static gw_err_t find_pool(struct gw_rank *r, struct gw_err_ctx *ctx)
 {
     const struct gw_rank_config *c = &r->config;
@@ -123,6 +129,7 @@ static gw_err_t find_pool(struct gw_rank *r, struct gw_err_ctx *ctx)
         return gw_page_pool_create_on(c->device, &c->model->config, &c->model->cells, c->place.cells,
                                       c->ops->kv, c->room.slots, c->poison, &r->pool, ctx);
     r->pool = gw_shelf_memory(c->pages);
+    gw_shelf_watch(c->pages, c->checkpoint ? offer : NULL, c->checkpoint);
     return GW_OK;
 }
 
@@ -191,6 +198,15 @@ struct gw_page_dir *gw_rank_dir(const struct gw_rank *r)
 
 /* ---- a step, at any rank ---- */
 
+/* What a step writes to holds nothing that was sealed. */
+static void begin_writing(struct gw_rank *r, const struct gw_step_seq *s)
+{
+    uint32_t first = s->position / GW_BLOCK_TOKENS, end = s->position + s->rows;
+    for (uint32_t b = s->blocks_at; b < s->blocks_to; b++) gw_page_pool_touch(r->pool, s->blocks[b]);
+    for (uint32_t b = first; r->config.pages && b * GW_BLOCK_TOKENS < end; b++)
+        gw_shelf_write(r->config.pages, s->blocks[b]);
+}
+
 static gw_err_t compute(struct gw_rank *r, const struct gw_step_desc *step, struct gw_err_ctx *ctx)
 {
     uint32_t row = 0;
@@ -200,7 +216,7 @@ static gw_err_t compute(struct gw_rank *r, const struct gw_step_desc *step, stru
         r->seqs[i] =
             (struct gw_seq_rows){.row = row, .rows = s->rows, .position = s->position, .blocks = s->blocks};
         row += s->rows;
-        for (uint32_t b = s->blocks_at; b < s->blocks_to; b++) gw_page_pool_touch(r->pool, s->blocks[b]);
+        begin_writing(r, s);
     }
     return gw_forward_run(r->forward, step->ids, step->rows, r->seqs, step->seqs_len, ctx);
 }
@@ -288,24 +304,23 @@ gw_err_t gw_rank_step_over(struct gw_rank *r, struct gw_err_ctx *ctx)
     return gw_coll_recv(r->config.coll, r->config.place.last_first, &done, sizeof done, ctx);
 }
 
+static void copy_slot(struct gw_rank *r, uint32_t from, uint32_t to)
+{
+    if (r->config.pages) gw_shelf_write(r->config.pages, to);
+    gw_page_pool_copy(r->pool, from, to);
+}
+
 void gw_rank_copy_slot(struct gw_rank *r, uint32_t from, uint32_t to)
 {
     const struct gw_slot_copy copy = {.from = from, .to = to};
-    gw_page_pool_copy(r->pool, from, to);
+    copy_slot(r, from, to);
     if (r->config.coll) gw_buf_put(&r->copies, &copy, sizeof copy);
 }
 
 void gw_rank_forget_slot(struct gw_rank *r, uint32_t slot)
 {
-    struct gw_page_dir *dir = gw_rank_dir(r);
-    if (dir) gw_page_dir_forget(dir, slot);
+    if (r->config.pages) gw_shelf_forget(r->config.pages, slot);
     gw_page_pool_forget(r->pool, slot);
-}
-
-static void seal(struct gw_rank *r, uint32_t slot, const struct gw_block_name *name)
-{
-    gw_shelf_seal(r->config.pages, slot, name);
-    if (r->config.checkpoint) gw_checkpoint_offer(r->config.checkpoint, r->config.pages, name);
 }
 
 /* What no longer fits is not told: those blocks are not found at the others, and computed again where they are needed. */
@@ -313,7 +328,7 @@ void gw_rank_seal_slot(struct gw_rank *r, uint32_t slot, const struct gw_block_n
 {
     const struct gw_slot_name sealed = {.slot = slot, .name = *name};
     if (!r->config.pages) return;
-    seal(r, slot, name);
+    gw_shelf_seal(r->config.pages, slot, name);
     if (!r->config.coll || r->config.mute) return;
     if (r->sealed.len / sizeof sealed < GW_STEP_DESC_SEALED_MAX)
         gw_buf_put(&r->sealed, &sealed, sizeof sealed);
@@ -326,6 +341,11 @@ gw_err_t gw_rank_tell_sealed(struct gw_rank *r, struct gw_err_ctx *ctx)
     gw_coll_begin(r->config.coll, ++r->steps);
     note_step(r);
     return tell_others(r, &nothing, ctx);
+}
+
+void gw_rank_settle_pages(struct gw_rank *r)
+{
+    if (r->config.pages) gw_shelf_settle(r->config.pages);
 }
 
 uint64_t gw_rank_steps(const struct gw_rank *r)
@@ -384,7 +404,7 @@ static gw_err_t hear(struct gw_rank *r, int64_t wait_us, bool *did, struct gw_st
     TRY(gw_step_reader_get(r->reader, r->frame, bytes, step, ctx));
     r->steps = number;
     for (uint32_t i = 0; i < step->sealed_len && r->config.pages; i++)
-        seal(r, step->sealed[i].slot, &step->sealed[i].name);
+        gw_shelf_seal(r->config.pages, step->sealed[i].slot, &step->sealed[i].name);
     return GW_OK;
 }
 
@@ -394,12 +414,12 @@ gw_err_t gw_rank_follow(struct gw_rank *r, int64_t wait_us, bool *did, struct gw
     TRY(hear(r, wait_us, did, &step, ctx));
     if (!*did) return GW_OK;
     gw_coll_begin(r->config.coll, r->steps);
-    if (step.rows == 0) {
+    if (step.rows == 0) { /* no step waits for this one */
+        gw_rank_settle_pages(r);
         note_step(r);
         return GW_OK;
     }
-    for (uint32_t i = 0; i < step.copies_len; i++)
-        gw_page_pool_copy(r->pool, step.copies[i].from, step.copies[i].to);
+    for (uint32_t i = 0; i < step.copies_len; i++) copy_slot(r, step.copies[i].from, step.copies[i].to);
     TRY(compute(r, &step, ctx));
     note_step(r);
     return answer(r, &step, ctx);

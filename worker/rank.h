@@ -94,6 +94,8 @@ void gw_rank_forget_slot(struct gw_rank *rank, uint32_t slot);
 void gw_rank_seal_slot(struct gw_rank *rank, uint32_t slot, const struct gw_block_name *name);
 /* Tells the others now what they have not been told; all have said GO. */
 gw_err_t gw_rank_tell_sealed(struct gw_rank *rank, struct gw_err_ctx *ctx) GW_MUST_USE;
+/* Waits a little until what is sealed here can be found by others: they are about to be told that it is. */
+void gw_rank_settle_pages(struct gw_rank *rank);
 /* Number of the last descriptor. */
 uint64_t gw_rank_steps(const struct gw_rank *rank);
 /* How many of them were graphs (kernels/device_graph.h). */

@@ -10,24 +10,11 @@
 #include "base/failpoint.h"
 #include "base/id_map.h"
 #include "migrate/checksum.h"
+#include "worker/shelf_internal.h"
 
 #define STEP_POLL_US 200 /* a step is some milliseconds; the engine must not pay for those who wait for it */
 #define PIN_POOLS    4 /* that hold the same block: of what serves, what is prepared, what they were before */
 #define NONE         UINT32_MAX
-
-enum state { LIVE, RETIRED, GONE };
-
-struct gw_shelf_pool {
-    struct gw_shelf_key key, former; /* former: before it was revived, else the same */
-    struct gw_page_rect pages;
-    struct gw_page_pool *pool;
-    struct gw_page_dir *dir;
-    uint64_t *sums; /* of the slot that is sealed: the writer's */
-    _Atomic uint64_t steps;
-    uint32_t slots, refs, writers; /* writers: of the references, but for the engine's */
-    enum state state;
-    int64_t retired_us, until_us, asked_us;
-};
 
 /* A block that a peer reads, wherever it is: pools may hold different pages of it. */
 struct pin {
@@ -60,6 +47,7 @@ gw_err_t gw_shelf_create(struct gw_shelf **out)
 
 static void free_pool(struct gw_shelf_pool *p)
 {
+    gw_page_offload_destroy(p->offload);
     gw_page_pool_destroy(p->pool);
     gw_page_dir_destroy(p->dir);
     free(p->sums);
@@ -152,8 +140,12 @@ static gw_err_t create_pool(struct gw_shelf_key key, struct gw_page_rect pages, 
     p->pool = memory;
     p->slots = slots;
     p->refs = 1;
-    *out = p;
-    return GW_OK;
+    gw_err_t err = gw_shelf_begin_offload(p, ctx);
+    if (err == GW_OK)
+        *out = p;
+    else
+        free_pool(p);
+    return err;
 }
 
 gw_err_t gw_shelf_put(struct gw_shelf *s, struct gw_shelf_key key, struct gw_page_rect pages,
@@ -175,6 +167,8 @@ gw_err_t gw_shelf_put(struct gw_shelf *s, struct gw_shelf_key key, struct gw_pag
 
 void gw_shelf_retire(struct gw_shelf *s, struct gw_shelf_pool *p, int64_t lease_us)
 {
+    gw_shelf_settle(p);
+    if (p->offload) gw_page_offload_abandon(p->offload);
     int64_t now_us = gw_clock_mono_us();
     pthread_mutex_lock(&s->lock);
     p->state = RETIRED;
@@ -291,20 +285,6 @@ uint32_t gw_shelf_slots(const struct gw_shelf_pool *p)
     return p->slots;
 }
 
-void gw_shelf_seal(struct gw_shelf_pool *p, uint32_t slot, const struct gw_block_name *name)
-{
-    gw_page_pool_pull(p->pool, slot);
-    gw_page_pool_sum(p->pool, slot, p->sums);
-    gw_page_dir_publish(p->dir, slot, name, p->sums);
-}
-
-void gw_shelf_fill(struct gw_shelf_pool *p, uint32_t slot, const struct gw_block_name *name,
-                   const uint64_t *sums)
-{
-    gw_page_pool_push(p->pool, slot);
-    gw_page_dir_publish(p->dir, slot, name, sums);
-}
-
 void gw_shelf_stepped(struct gw_shelf_pool *p, uint64_t step)
 {
     atomic_store_explicit(&p->steps, step, memory_order_release);
@@ -403,8 +383,7 @@ static bool copy_from(const struct gw_shelf_pool *from, struct gw_shelf_pool *to
     if (!sums) return false;
     uint64_t *to_sums = sums + gw_page_rect_pages(from->pages);
     bool ok = gw_page_dir_find(from->dir, name, &from_slot, sums) &&
-              copy_block(from, from_slot, sums, to, slot, to_sums);
-    if (ok) gw_shelf_fill(to, slot, name, to_sums);
+              copy_block(from, from_slot, sums, to, slot, to_sums) && gw_shelf_fill(to, slot, name, to_sums);
     free(sums);
     return ok;
 }
@@ -414,37 +393,12 @@ bool gw_shelf_copy(struct gw_shelf *s, struct gw_shelf_pool *to, uint32_t slot,
 {
     bool copied = false;
     struct gw_shelf_pool *from;
-    gw_page_pool_touch(to->pool, slot);
+    gw_shelf_claim(to, slot);
     for (uint32_t at = 0; !copied && (from = next_holder(s, &at, to->pages, to));) {
         copied = copy_from(from, to, slot, name);
         gw_shelf_let_go(s, from);
     }
     return copied;
-}
-
-void gw_shelf_list(const struct gw_shelf_pool *p, uint32_t slot, struct gw_store_page *pages)
-{
-    uint32_t len = gw_page_rect_pages(p->pages), heads = gw_page_rect_heads(p->pages);
-    for (uint32_t i = 0; i < len; i++) {
-        pages[i].id.group = (uint16_t)(p->pages.g0 + i / heads);
-        pages[i].id.head = (uint16_t)(p->pages.h0 + i % heads);
-        pages[i].bytes = gw_page_pool_page(p->pool, slot, i, &pages[i].len);
-    }
-}
-
-bool gw_shelf_read(const struct gw_shelf_pool *p, const struct gw_block_name *name, uint8_t *out)
-{
-    uint32_t slot, bytes, len = gw_page_rect_pages(p->pages);
-    uint64_t *sums = calloc(len, sizeof *sums);
-    bool same = sums && gw_page_dir_find(p->dir, name, &slot, sums);
-    for (uint32_t i = 0; same && i < len; i++) {
-        const uint8_t *page = gw_page_pool_page(p->pool, slot, i, &bytes);
-        memcpy(out, page, bytes);
-        same = gw_checksum(out, bytes) == sums[i];
-        out += bytes;
-    }
-    free(sums);
-    return same;
 }
 
 /* ---- for the peer server: a "slot" is the number of a pin ---- */

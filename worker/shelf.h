@@ -21,10 +21,12 @@
 #include "migrate/peer_server.h"
 #include "migrate/store.h"
 #include "worker/page_dir.h"
-#include "worker/page_pool.h"
+#include "worker/page_offload.h"
 
 #define GW_SHELF_POOLS_MAX 16
-#define GW_SHELF_PINS_MAX  (1u << 17) /* 64 peers, two requests of 512 blocks each, twice */
+#define GW_SHELF_SETTLE_MS                                                                                   \
+    1000 /* 500 blocks of 2 MiB are copied in 0.1 s; who needs what is late computes it again */
+#define GW_SHELF_PINS_MAX (1u << 17) /* 64 peers, two requests of 512 blocks each, twice */
 
 struct gw_shelf;
 struct gw_shelf_pool; /* one pool on it */
@@ -60,11 +62,26 @@ struct gw_page_pool *gw_shelf_memory(const struct gw_shelf_pool *pool);
 struct gw_page_dir *gw_shelf_dir(const struct gw_shelf_pool *pool);
 struct gw_page_rect gw_shelf_pages(const struct gw_shelf_pool *pool);
 uint32_t gw_shelf_slots(const struct gw_shelf_pool *pool);
-/* The slot holds a whole block from now on, which operations wrote: it can be found by its name. Thread of the operations. */
+/* Who is told of each block that operations wrote, once it can be found by its name, until the pool is retired. NULL: nobody. */
+typedef void gw_shelf_sealed_fn(void *arg, const struct gw_shelf_pool *pool,
+                                const struct gw_block_name *name);
+void gw_shelf_watch(struct gw_shelf_pool *pool, gw_shelf_sealed_fn *sealed, void *arg);
+
+/* The slot holds a whole block from now on, which operations wrote: it can be found by its name, at once or, where it has to come from
+ * a device, once it has (page_offload.h). Thread of the operations. */
 void gw_shelf_seal(struct gw_shelf_pool *pool, uint32_t slot, const struct gw_block_name *name);
-/* The same of a block that the host wrote; its checksums. Any thread. */
-void gw_shelf_fill(struct gw_shelf_pool *pool, uint32_t slot, const struct gw_block_name *name,
-                   const uint64_t *sums);
+/* Operations write to the slot: what was sealed there and has not come is given up. Thread of the operations. */
+void gw_shelf_write(struct gw_shelf_pool *pool, uint32_t slot);
+/* The slot's content is dead: it has no name any more. Thread of the operations. */
+void gw_shelf_forget(struct gw_shelf_pool *pool, uint32_t slot);
+/* Waits until all that is sealed can be found, GW_SHELF_SETTLE_MS at most. */
+void gw_shelf_settle(struct gw_shelf_pool *pool);
+
+/* The host will write to the slot, through gw_page_pool_page: nothing else does from now on. Any thread. */
+void gw_shelf_claim(struct gw_shelf_pool *pool, uint32_t slot);
+/* It has: a whole block, its checksums. False: that could not be brought to the device, and is not here. Any thread. */
+bool gw_shelf_fill(struct gw_shelf_pool *pool, uint32_t slot, const struct gw_block_name *name,
+                   const uint64_t *sums) GW_MUST_USE;
 
 /* The pipeline's steps up to this one are over at this rank: their pages are written, their names known. */
 void gw_shelf_stepped(struct gw_shelf_pool *pool, uint64_t step);

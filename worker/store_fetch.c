@@ -130,8 +130,7 @@ static void publish(struct run *r, uint32_t at)
 {
     uint32_t slot = r->f->pull->slots[at];
     gw_page_pool_sum(gw_shelf_memory(r->f->pool), slot, r->sums);
-    gw_shelf_fill(r->f->pool, slot, &r->f->pull->names[at], r->sums);
-    r->from[at] = GW_PULL_STORE;
+    if (gw_shelf_fill(r->f->pool, slot, &r->f->pull->names[at], r->sums)) r->from[at] = GW_PULL_STORE;
 }
 
 /* A turn is over. */
@@ -161,7 +160,7 @@ static bool begin(struct run *r, struct flight *f)
     f->pages_len = r->pages;
     f->busy = true;
     f->late = false;
-    gw_page_pool_touch(gw_shelf_memory(r->f->pool), pull->slots[f->at]);
+    gw_shelf_claim(r->f->pool, pull->slots[f->at]);
     gw_shelf_list(r->f->pool, pull->slots[f->at], f->pages);
     ask(f);
     return true;

@@ -342,6 +342,24 @@ static void lane(struct gw_device *dev, struct gw_device_lane *out)
     memcpy(out->gpu, c->gpu, sizeof out->gpu);
 }
 
+static void copy_lane(struct gw_device *dev, struct gw_copy_lane *out)
+{
+    const struct gw_cuda_device_config *c = &gw_cuda_of(dev)->config;
+    *out = (struct gw_copy_lane){.ops = c->pages_out.ops,
+                                 .self = c->pages_out.self,
+                                 .compute = c->compute.stream,
+                                 .out = c->pages_out.stream,
+                                 .in = c->pages_in,
+                                 .deadline_us = c->deadline_us};
+}
+
+static void leave(struct gw_device *dev, gw_err_t err, const struct gw_err_ctx *ctx)
+{
+    struct gw_cuda_device *d = gw_cuda_of(dev);
+    atomic_store(&d->hangs, true);
+    gw_cuda_note(d, err, ctx);
+}
+
 /* ---- life ---- */
 
 static void close_bounce(struct gw_cuda_bounce *b)
@@ -402,6 +420,8 @@ static const struct gw_device_backend backend = {.destroy = destroy,
                                                  .fill = memory_fill,
                                                  .finish = finish,
                                                  .lane = lane,
+                                                 .copy_lane = copy_lane,
+                                                 .leave = leave,
                                                  .graphs = &gw_cuda_graphs};
 
 /* cuBLASLt, where the profile is fast. */

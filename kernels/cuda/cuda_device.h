@@ -3,7 +3,8 @@
  *
  *     operations ──► compute stream: copies of what they are told (slots, rows, products), kernels, in order
  *     put, get, move, fill ──► the same stream
- *     put_now ──► transfer stream: weights while another pipeline serves, pages that came from elsewhere
+ *     put_now ──► transfer stream: weights while another pipeline serves
+ *     KV pages ──► two streams of their own, one for each way (copy_ring.h)
  *     pick, weigh ──► this machine's processors: of logit rows that were copied out whole
  *
  * A step is put on the stream operation by operation; gw_device_finish waits for it. What goes wrong on the way, a launch, a
@@ -50,6 +51,9 @@ struct gw_cuda_device_config {
     enum gw_dtype weight, kv;   /* GW_I8, or bf16 */
     struct gw_cuda_lane compute, transfer;
     struct gw_stream *meet; /* where collectives connect, by compute's calls */
+    struct gw_cuda_lane
+        pages_out; /* KV pages to the host (copy_ring.h); apart from the others' calls: other threads make them */
+    struct gw_stream *pages_in; /* and from there, by pages_out's calls */
     uint8_t gpu[GW_GPU_BYTES];
     struct gw_device *host;             /* this machine's processors */
     const struct gw_ops *host_ops;      /* theirs: pick, weigh */

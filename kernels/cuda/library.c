@@ -45,7 +45,7 @@ _Static_assert((int)CUBLASLT_MATMUL_DESC_TRANSA == GW_CUBLAS_DESC_TRANS_A &&
 #endif
 
 struct inside {
-    struct gw_stream_cuda compute, transfer, meet;
+    struct gw_stream_cuda compute, transfer, meet, pages_out, pages_in;
     struct gw_cublas_api cublas; /* of the fast profile */
     struct gw_device *device;
 };
@@ -111,6 +111,11 @@ static int event_query(struct gw_event *event)
     return (int)cudaEventQuery((cudaEvent_t)(void *)event);
 }
 
+static int stream_wait(struct gw_stream *stream, struct gw_event *event, unsigned flags)
+{
+    return (int)cudaStreamWaitEvent((cudaStream_t)(void *)stream, (cudaEvent_t)(void *)event, flags);
+}
+
 static int memcpy_async(void *to, const void *from, size_t bytes, int kind, struct gw_stream *stream)
 {
     return (int)cudaMemcpyAsync(to, from, bytes, (enum cudaMemcpyKind)kind, (cudaStream_t)(void *)stream);
@@ -168,6 +173,7 @@ static const struct gw_cuda_runtime runtime = {.error_string = error_string,
                                                .event_destroy = event_destroy,
                                                .event_record = event_record,
                                                .event_query = event_query,
+                                               .stream_wait = stream_wait,
                                                .memcpy_async = memcpy_async,
                                                .memset_async = memset_async,
                                                .get_last_error = get_last_error,
@@ -232,6 +238,8 @@ static void close_inside(struct inside *in)
     if (in->compute.stream) gw_stream_cuda_close(&in->compute);
     if (in->transfer.stream) gw_stream_cuda_close(&in->transfer);
     if (in->meet.stream) gw_stream_cuda_close(&in->meet);
+    if (in->pages_out.stream) gw_stream_cuda_close(&in->pages_out);
+    if (in->pages_in.stream) gw_stream_cuda_close(&in->pages_in);
     gw_cublas_close(&in->cublas);
     free(in);
 }
@@ -255,6 +263,8 @@ static gw_err_t make(struct inside *in, const struct gw_cuda_open_config *c, int
     TRY(gw_stream_cuda_use(&runtime, c->ordinal, gw_cuda_row_sum, &in->compute, ctx));
     TRY(gw_stream_cuda_use(&runtime, c->ordinal, NULL, &in->transfer, ctx));
     TRY(gw_stream_cuda_use(&runtime, c->ordinal, NULL, &in->meet, ctx));
+    TRY(gw_stream_cuda_use(&runtime, c->ordinal, NULL, &in->pages_out, ctx));
+    TRY(gw_stream_cuda_use(&runtime, c->ordinal, NULL, &in->pages_in, ctx));
     struct gw_cuda_device_config config = {.name = name,
                                            .profile = profile,
                                            .weight = c->weight,
@@ -262,6 +272,8 @@ static gw_err_t make(struct inside *in, const struct gw_cuda_open_config *c, int
                                            .compute = lane_of(&in->compute),
                                            .transfer = lane_of(&in->transfer),
                                            .meet = in->meet.stream,
+                                           .pages_out = lane_of(&in->pages_out),
+                                           .pages_in = in->pages_in.stream,
                                            .host = c->host,
                                            .host_ops = c->host_ops,
                                            .deadline_us = c->deadline_us,

@@ -43,6 +43,9 @@ struct gw_stream_ops {
     gw_err_t (*event_record)(void *self, struct gw_event *event, struct gw_stream *stream,
                              struct gw_err_ctx *ctx);
     gw_err_t (*event_query)(void *self, struct gw_event *event, bool *done, struct gw_err_ctx *ctx);
+    /* What is put on the stream from here on begins when all before the event's latest record is done. NULL: streams of these calls
+     * do not wait for each other. */
+    gw_err_t (*wait)(void *self, struct gw_stream *stream, struct gw_event *event, struct gw_err_ctx *ctx);
 
     /* Each of to and from in device or pinned memory. */
     gw_err_t (*copy)(void *self, void *to, const void *from, size_t bytes, struct gw_stream *stream,

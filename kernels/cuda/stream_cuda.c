@@ -28,6 +28,7 @@ static const struct gw_dl_call calls[] = {
     {"cudaEventDestroy", offsetof(struct gw_cuda_runtime, event_destroy)},
     {"cudaEventRecord", offsetof(struct gw_cuda_runtime, event_record)},
     {"cudaEventQuery", offsetof(struct gw_cuda_runtime, event_query)},
+    {"cudaStreamWaitEvent", offsetof(struct gw_cuda_runtime, stream_wait)},
     {"cudaMemcpyAsync", offsetof(struct gw_cuda_runtime, memcpy_async)},
     {"cudaMemsetAsync", offsetof(struct gw_cuda_runtime, memset_async)},
     {"cudaGetLastError", offsetof(struct gw_cuda_runtime, get_last_error)},
@@ -160,6 +161,12 @@ static gw_err_t event_query(void *self, struct gw_event *event, bool *done, stru
     return GW_OK;
 }
 
+static gw_err_t wait_for(void *self, struct gw_stream *stream, struct gw_event *event, struct gw_err_ctx *ctx)
+{
+    struct gw_stream_cuda *s = self;
+    return check(s, s->cuda.stream_wait(stream, event, 0), "cudaStreamWaitEvent", ctx);
+}
+
 static gw_err_t copy(void *self, void *to, const void *from, size_t bytes, struct gw_stream *stream,
                      struct gw_err_ctx *ctx)
 {
@@ -231,6 +238,7 @@ const struct gw_stream_ops gw_stream_cuda_ops = {
     .event_destroy = event_destroy,
     .event_record = event_record,
     .event_query = event_query,
+    .wait = wait_for,
     .copy = copy,
     .fill = fill,
     .sum = sum,

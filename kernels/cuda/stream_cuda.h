@@ -43,6 +43,7 @@ struct gw_cuda_runtime {
     int (*event_destroy)(struct gw_event *event);
     int (*event_record)(struct gw_event *event, struct gw_stream *stream);
     int (*event_query)(struct gw_event *event);
+    int (*stream_wait)(struct gw_stream *stream, struct gw_event *event, unsigned flags);
     int (*memcpy_async)(void *to, const void *from, size_t bytes, int kind, struct gw_stream *stream);
     int (*memset_async)(void *to, int byte, size_t bytes, struct gw_stream *stream);
     int (*get_last_error)(void); /* and forgets it */

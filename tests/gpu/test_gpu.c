@@ -14,6 +14,7 @@
 
 #include "migrate/profile.h"
 #include "kernels/cuda/coll_nccl.h"
+#include "kernels/cuda/copy_ring.h"
 #include "kernels/device_backend.h"
 #include "kernels/digest.h"
 #include "tests/gpu/gpu_int8.h"
@@ -449,6 +450,19 @@ static void test_one_rank_of_nccl_connects_and_adds(void **state)
 
 /* ---- pages ---- */
 
+static void pull(struct gw_page_pool *pool, uint32_t slot)
+{
+    struct gw_copy_ring *ring = gw_page_pool_ring(pool);
+    enum gw_copy_state state;
+    uint32_t mark, buffer;
+    assert_int_equal(gw_copy_ring_mark(ring, &mark, NULL), GW_OK);
+    assert_int_equal(gw_page_pool_begin_pull(pool, mark, slot, &buffer, NULL), GW_OK);
+    while ((state = gw_copy_ring_look(ring, buffer)) == GW_COPY_BUSY) continue;
+    assert_int_equal(state, GW_COPY_DONE);
+    gw_page_pool_land(pool, slot, buffer);
+    gw_copy_ring_release(ring, buffer);
+}
+
 /* Out of the device and back into another slot, by the host's side. */
 static void test_pages_out_and_back_are_the_same(void **state)
 {
@@ -463,9 +477,9 @@ static void test_pages_out_and_back_are_the_same(void **state)
     for (uint32_t i = 0; i < gw_page_pool_pages(pool); i++)
         memset(gw_page_pool_page(pool, 1, i, &bytes), (int)(i + 3),
                gw_page_pool_page(pool, 1, i, &bytes) ? bytes : 0);
-    gw_page_pool_push(pool, 1);
+    assert_int_equal(gw_page_pool_push(pool, 1, NULL), GW_OK);
     gw_page_pool_copy(pool, 1, 3);
-    gw_page_pool_pull(pool, 3);
+    pull(pool, 3);
     for (uint32_t i = 0; i < gw_page_pool_pages(pool); i++) {
         const uint8_t *want = gw_page_pool_page(pool, 1, i, &bytes);
         assert_memory_equal(gw_page_pool_page(pool, 3, i, &bytes), want, bytes);

@@ -92,6 +92,11 @@ EXPORT(int, cudaEventQuery, void *event)
     return result("cudaEventQuery", event);
 }
 
+EXPORT(int, cudaStreamWaitEvent, void *stream, void *event, unsigned flags)
+{
+    return result("cudaStreamWaitEvent", stream && event && flags == 0);
+}
+
 EXPORT(int, cudaMemcpyAsync, void *to, const void *from, size_t bytes, int kind, void *stream)
 {
     int error = result("cudaMemcpyAsync", kind == 4 && stream);

@@ -20,7 +20,7 @@
 /* Its stream is known by its address, which is that of `entry`: what others put there (a stand-in for NCCL) is done at once, too. */
 struct shim_runtime {
     struct host_stream_entry entry; /* first */
-    uint32_t calls;                 /* of what may fail, so far */
+    _Atomic uint32_t calls;         /* of what may fail, so far; any thread's */
     uint32_t fail_at;               /* this one fails, counted from 1; 0: none */
     const char *fails;              /* all of this name do; NULL: none */
     bool still;                     /* events are never done */
@@ -74,6 +74,13 @@ static inline gw_err_t shim_event_record(void *self, struct gw_event *event, str
 {
     (void)event, (void)stream;
     return shim_call(self, "record", ctx);
+}
+
+static inline gw_err_t shim_wait(void *self, struct gw_stream *stream, struct gw_event *event,
+                                 struct gw_err_ctx *ctx)
+{
+    (void)stream, (void)event;
+    return shim_call(self, "wait", ctx);
 }
 
 static inline gw_err_t shim_event_query(void *self, struct gw_event *event, bool *done,
@@ -181,6 +188,7 @@ static const struct gw_stream_ops shim_stream_ops = {.alloc = shim_alloc,
                                                      .event_destroy = shim_event_destroy,
                                                      .event_record = shim_event_record,
                                                      .event_query = shim_event_query,
+                                                     .wait = shim_wait,
                                                      .copy = shim_copy,
                                                      .fill = shim_fill,
                                                      .sum = shim_sum,
@@ -196,6 +204,7 @@ struct shim_device {
     size_t cublas_bytes;
     uint32_t fast_rows;
     struct shim_runtime runtime; /* each has an address of its own */
+    struct shim_runtime pages;   /* what pages come and go by, from another thread */
     struct gw_device *cpu, *device;
     const struct gw_ops *ops;
 };
@@ -212,6 +221,8 @@ static inline gw_err_t shim_device_open_as(struct shim_device *s, size_t step_by
                                            .compute = {&shim_stream_ops, &s->runtime, stream},
                                            .transfer = {&shim_stream_ops, &s->runtime, stream},
                                            .meet = stream,
+                                           .pages_out = {&shim_stream_ops, &s->pages, stream},
+                                           .pages_in = stream,
                                            .step_bytes = step_bytes,
                                            .scratch_bytes = scratch_bytes,
                                            .deadline_us = 20000,
@@ -234,15 +245,20 @@ static inline gw_err_t shim_device_open(struct shim_device *s, size_t step_bytes
     return shim_device_open_as(s, step_bytes, scratch_bytes, GW_BF16, GW_BF16, ctx);
 }
 
+static inline uint32_t shim_runtime_close(struct shim_runtime *r)
+{
+    uint32_t left = r->pieces_len;
+    for (uint32_t i = 0; i < left; i++) free(r->pieces[i]);
+    r->pieces_len = 0;
+    return left;
+}
+
 /* Returns how many pieces of memory had not been given back; they are gone, too. */
 static inline uint32_t shim_device_close(struct shim_device *s)
 {
     gw_device_destroy(s->device);
     gw_device_destroy(s->cpu);
-    uint32_t left = s->runtime.pieces_len;
-    for (uint32_t i = 0; i < left; i++) free(s->runtime.pieces[i]);
-    s->runtime.pieces_len = 0;
-    return left;
+    return shim_runtime_close(&s->runtime) + shim_runtime_close(&s->pages);
 }
 
 #endif
