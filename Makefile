@@ -59,7 +59,8 @@ KERNELS += kernels/cpu/rmsnorm_avx2.c kernels/cpu/matmul_avx2.c kernels/cpu/rope
 KERNELS += kernels/cpu/coll.c kernels/cpu/coll_tcp.c kernels/cpu/coll_shm.c kernels/cpu/coll_frame.c kernels/cpu/coll_in.c kernels/cpu/coll_out.c \
            kernels/cpu/coll_sum.c
 KERNELS += kernels/cpu/pack_int8.c kernels/cpu/quantize_c.c kernels/cpu/quantize_avx2.c kernels/cpu/quantize_avx512.c \
-           kernels/cpu/matmul_int8.c kernels/cpu/matmul_int8_c.c kernels/cpu/matmul_int8_avx2.c kernels/cpu/matmul_int8_avx512vnni.c
+           kernels/cpu/matmul_int8.c kernels/cpu/matmul_int8_c.c kernels/cpu/matmul_int8_avx2.c kernels/cpu/matmul_int8_avx512vnni.c \
+           kernels/cpu/matmul_int8_amx.c
 KERNELS += kernels/cpu/route.c kernels/cpu/gather.c kernels/cpu/scatter_add.c kernels/cpu/tree_add.c
 KERNELS += kernels/pick.c kernels/cpu/pick.c kernels/cpu/pick_c.c kernels/cpu/pick_avx2.c kernels/cpu/pick_avx512.c
 # Collectives over device memory: no header of CUDA or NCCL, both are loaded when they are there
@@ -155,6 +156,7 @@ build/asan/kernels/%.o: CFLAGS_asan := $(patsubst -O1,-O2,$(CFLAGS_asan))
 $(foreach v,release asan tsan fuzz,build/$(v)/%_avx512.o): ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
 $(foreach v,release asan tsan fuzz,build/$(v)/%_avx512bf16.o): ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mavx512bf16
 $(foreach v,release asan tsan fuzz,build/$(v)/%_avx512vnni.o): ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mavx512vnni
+$(foreach v,release asan tsan fuzz,build/$(v)/%_amx.o): ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mamx-tile -mamx-int8
 $(foreach v,release asan tsan fuzz,build/$(v)/%_avx2.o): ISA := -mavx2 -mfma
 
 # ---- unit tests, a list per set of libraries that they link ----------------------------------------------------

@@ -204,9 +204,17 @@ struct gw_ops {
     void (*weigh)(struct gw_device *dev, float *y, const float *x, uint32_t n, float top, float inverse);
 };
 
-/* ISA names, best first: "avx512vnni" (of int8 profiles), "avx512bf16", "avx512" (of the others), "avx2" (with FMA),
+/* ISA names, best first: "amx", "avx512vnni" (of int8 profiles), "avx512bf16", "avx512" (of the others), "avx2" (with FMA),
  * "c". */
-enum gw_isa { GW_ISA_AUTO, GW_ISA_AVX512BF16, GW_ISA_AVX512, GW_ISA_AVX2, GW_ISA_C, GW_ISA_AVX512VNNI };
+enum gw_isa {
+    GW_ISA_AUTO,
+    GW_ISA_AVX512BF16,
+    GW_ISA_AVX512,
+    GW_ISA_AVX2,
+    GW_ISA_C,
+    GW_ISA_AVX512VNNI,
+    GW_ISA_AMX
+};
 
 /* The table for a profile; GW_ISA_AUTO takes the best this machine has. GW_ERR_NOT_FOUND if this machine or
  * build has none, with a text that says which CPU flag is missing. */

@@ -115,7 +115,7 @@ static gw_err_t parse_flags(int argc, char **argv, struct gw_worker_options *o, 
          "cpu-bf16-int8-1, cpu-f32-int8-1; cpu-bf16-kv8-1 etc.). Of a GPU: exact, or fast (by cuBLASLt; who "
          "moves without KV may go on with other tokens)"},
         {"isa", GW_FLAG_STRING, &o->isa_name, "NAME",
-         "auto, avx512vnni (of int8), avx512bf16, avx512 (of the others), avx2 or c: same bits, other speed"},
+         "auto, amx or avx512vnni (of int8), avx512bf16 or avx512 (else), avx2, c: same bits, other speed"},
         {"term-grace-s", GW_FLAG_DOUBLE, &o->term_grace_s, "S", "time from SIGTERM to the end, at most", 0,
          86400},
         {"digest", GW_FLAG_BOOL, &o->digest, NULL, "print profile and digest of this machine, and end", 0, 0},
@@ -132,6 +132,7 @@ static gw_err_t parse_isa(struct gw_worker_options *o, struct gw_err_ctx *ctx)
         const char *name;
         enum gw_isa isa;
     } names[] = {{"auto", GW_ISA_AUTO},
+                 {"amx", GW_ISA_AMX},
                  {"avx512vnni", GW_ISA_AVX512VNNI},
                  {"avx512bf16", GW_ISA_AVX512BF16},
                  {"avx512", GW_ISA_AVX512},
@@ -142,8 +143,8 @@ static gw_err_t parse_isa(struct gw_worker_options *o, struct gw_err_ctx *ctx)
         o->isa = names[i].isa;
         return GW_OK;
     }
-    return gw_fail(ctx, GW_ERR_INPUT, "--isa %s: expected auto, avx512vnni, avx512bf16, avx512, avx2 or c",
-                   o->isa_name);
+    return gw_fail(ctx, GW_ERR_INPUT,
+                   "--isa %s: expected auto, amx, avx512vnni, avx512bf16, avx512, avx2 or c", o->isa_name);
 }
 
 /* What a GPU's profile does not have cannot be asked of it. */

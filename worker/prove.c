@@ -22,7 +22,8 @@ gw_err_t gw_prove_isa(const char *profile, enum gw_isa wanted, const struct gw_l
     static const struct {
         enum gw_isa isa;
         const char *name;
-    } best_first[] = {{GW_ISA_AVX512VNNI, "avx512vnni"},
+    } best_first[] = {{GW_ISA_AMX, "amx"},
+                      {GW_ISA_AVX512VNNI, "avx512vnni"},
                       {GW_ISA_AVX512BF16, "avx512bf16"},
                       {GW_ISA_AVX512, "avx512"},
                       {GW_ISA_AVX2, "avx2"},

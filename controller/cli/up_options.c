@@ -89,7 +89,7 @@ static gw_err_t parse_flags(int argc, char **argv, struct up_options *o, bool *h
          "start a redis-server as the workers' store of KV pages, instead of their own memory", 0, 0},
         {"store", GW_FLAG_STRING, &o->store, "URL[,...]", "a Redis that is there (godwit-worker --help)", 0,
          0},
-        {"isa", GW_FLAG_STRING, &o->isa, "ISA", "auto, avx512vnni, avx512bf16, avx512, avx2 or c", 0, 0},
+        {"isa", GW_FLAG_STRING, &o->isa, "ISA", "auto, amx, avx512vnni, avx512bf16, avx512, avx2 or c", 0, 0},
         {"api-keys", GW_FLAG_STRING, &o->api_keys, "FILE", "lines tenant:key; without it no key is asked for",
          0, 0},
         {"log-dir", GW_FLAG_STRING, &o->log_dir, "DIR", "keep logs there (default: a temporary directory)", 0,

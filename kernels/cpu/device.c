@@ -247,6 +247,8 @@ static gw_err_t alloc_device(int threads, struct gw_device **out, struct gw_err_
     memset(dev->scratch, 0, (size_t)threads * GW_SCRATCH_BYTES);
     void *quant = mmap(NULL, GW_QUANT_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (quant == MAP_FAILED) return gw_fail(ctx, GW_ERR_MEMORY, "compute device");
+    (void)madvise(quant, GW_QUANT_BYTES,
+                  MADV_HUGEPAGE); /* rows are pages apart: a tile of 16 is 16 TLB entries */
     dev->quant = quant;
     return GW_OK;
 }

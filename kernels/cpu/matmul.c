@@ -84,9 +84,12 @@ static uint32_t micro_rows(const struct matmul_job *job)
     return job->kernel->int8 ? job->kernel->int8->rows : GW_MICRO_ROWS;
 }
 
+/* What stays in a cache while all rows of an item pass; a single pass has nothing to gain from short blocks. */
 static uint32_t panel_k(const struct matmul_job *job)
 {
-    return job->kernel->int8 ? GW_INT8_PANEL_K : GW_PANEL_K;
+    const struct gw_int8_kernel *int8 = job->kernel->int8;
+    if (!int8) return GW_PANEL_K;
+    return job->m <= int8->rows ? GW_INT8_PANEL_K : int8->k_block;
 }
 
 static uint32_t k_per_step(const struct matmul_job *job)
@@ -293,9 +296,8 @@ static struct rectangle rectangle_at(const struct matmul_job *job, struct cursor
     return r;
 }
 
-static void matmul_items(const void *arg, void *scratch, size_t first, size_t last)
+static void multiply_items(const struct matmul_job *job, struct room *room, size_t first, size_t last)
 {
-    const struct matmul_job *job = arg;
     struct cursor c = {.item = first, .product_len = product_items(job, 0)};
     struct rectangle next = rectangle_at(job, &c);
     while (c.item < last) {
@@ -304,8 +306,17 @@ static void matmul_items(const void *arg, void *scratch, size_t first, size_t la
             next = rectangle_at(job, &c);
             item.next = &next;
         }
-        multiply_item(job, &item, scratch);
+        multiply_item(job, &item, room);
     }
+}
+
+static void matmul_items(const void *arg, void *scratch, size_t first, size_t last)
+{
+    const struct matmul_job *job = arg;
+    const struct gw_int8_kernel *int8 = job->kernel->int8;
+    if (int8 && int8->enter) int8->enter();
+    multiply_items(job, scratch, first, last);
+    if (int8 && int8->enter) int8->leave();
 }
 
 static size_t count_items(const struct matmul_job *job)
@@ -340,15 +351,18 @@ static uint32_t count_levels(uint32_t shares)
 static void cut(struct matmul_job *job, uint32_t tiles, uint32_t rows_max)
 {
     job->tiles_per_item = tiles;
-    job->row_blocks = blocks_of(job->m, rows_max / GW_MICRO_ROWS * GW_MICRO_ROWS);
-    job->rows_per_item = blocks_of(blocks_of(job->m, job->row_blocks), GW_MICRO_ROWS) * GW_MICRO_ROWS;
+    uint32_t at_once = micro_rows(job);
+    job->row_blocks = blocks_of(job->m, rows_max / at_once * at_once);
+    job->rows_per_item = blocks_of(blocks_of(job->m, job->row_blocks), at_once) * at_once;
 }
 
 /* Large items read and fill less; small ones keep all threads busy. */
 static void cut_items(struct matmul_job *job, uint32_t threads)
 {
     const struct gw_matmul_kernel *kernel = job->kernel;
-    uint32_t tiles = kernel->fill && !kernel->int8 ? GW_ITEM_TILES_FILLED : GW_ITEM_TILES,
+    uint32_t tiles = kernel->int8   ? kernel->int8->tiles
+                     : kernel->fill ? GW_ITEM_TILES_FILLED
+                                    : GW_ITEM_TILES,
              rows = GW_ITEM_ROWS;
     if (job->residual) rows = min_u32(rows, GW_TREE_ROWS / (tiles * count_levels(job->count)));
     cut(job, tiles, rows);

@@ -30,6 +30,7 @@ void gw_int8_place(struct gw_device *dev, const struct gw_weight *w, uint32_t se
     *out = (struct gw_int8_x){.scales = gw_device_quant(dev),
                               .stride = stride,
                               .rows = fit < rows ? (uint32_t)fit : rows,
+                              .room = (uint32_t)fit,
                               .segments = segments};
     size_t scales_bytes = ((size_t)out->rows * segments * sizeof(float) + 63) / 64 * 64;
     out->bytes = (uint8_t *)out->scales + scales_bytes;
@@ -69,6 +70,7 @@ void gw_int8_multiply(const struct gw_int8_kernel *kernel, const struct gw_int8_
                                        .fetch = gw_pass_fetch(p, tile),
                                        .x = x->bytes + p->x_row * x->stride + p->x_k + p->k,
                                        .x_stride = x->stride,
+                                       .x_rows = x->room - p->x_row,
                                        .w = packed + sizeof(struct gw_int8_head) + step * GW_STEP_BYTES,
                                        .steps = gw_steps(p->k_len, GW_INT8_K_STEP),
                                        .head = (const struct gw_int8_head *)(const void *)packed,

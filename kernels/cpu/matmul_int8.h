@@ -27,6 +27,7 @@ struct gw_int8_tile {
     struct gw_fetch fetch;
     const uint8_t *x; /* of the block's first k */
     size_t x_stride;
+    uint32_t x_rows;  /* that may be read from there on: behind the pass's own lies what does not matter */
     const uint8_t *w; /* of the block's first step */
     uint32_t steps;
     const struct gw_int8_head *head;
@@ -35,17 +36,24 @@ struct gw_int8_tile {
 };
 
 struct gw_int8_kernel {
-    uint32_t rows; /* at a time */
+    uint32_t rows, k_block; /* at a time; k_block: where there are more rows than that */
+    uint32_t tiles;         /* of an item, at most */
     gw_quantize_fn *quantize;
     void (*micro)(const struct gw_int8_tile *tile, uint32_t rows);
+    /* Called by a thread before and behind its calls of micro for a job, which keeps something in it meanwhile. NULL: both. */
+    void (*enter)(void), (*leave)(void);
 };
+
+/* VNNI's, which AMX's leaves few rows to. */
+extern const struct gw_matmul_kernel gw_int8_bf16_avx512vnni, gw_int8_f32_avx512vnni;
+void gw_micro_int8_avx512vnni(const struct gw_int8_tile *tile, uint32_t rows);
 
 /* Rows of x as they lie in the device's memory. */
 struct gw_int8_x {
     uint8_t *bytes;
     float *scales;
     size_t stride;
-    uint32_t rows, segments;
+    uint32_t rows, room, segments; /* room: rows that there is memory for */
 };
 
 /* Bytes of a segment of k elements. */
@@ -66,7 +74,7 @@ void gw_int8_quantize(const struct gw_matmul_kernel *kernel, struct gw_device *d
 void gw_int8_multiply(const struct gw_int8_kernel *kernel, const struct gw_int8_x *x,
                       const struct gw_pass *p);
 
-/* The three operations of one table. */
+/* The three operations of one table. `kernel` may depend on their arguments w and m. */
 #define GW_INT8_OPERATIONS(type, isa, kernel)                                                                \
     void gw_cpu_matmul_int8_##type##_##isa(struct gw_device *dev, float *y, size_t y_stride, const void *x,  \
                                            size_t x_stride, const struct gw_weight *w, const uint32_t *y_at, \

@@ -1,7 +1,13 @@
 /* The CPU's tables of operations, and which of them this machine can run. */
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "kernels/cpu/variants.h"
+
+/* Linux's numbers: the call's asm/prctl.h (before 5.16 it has none), and the state's in XCR0 (Intel's manual, volume 1, 13.1). */
+#define ARCH_REQ_XCOMP_PERM 0x1023
+#define XFEATURE_XTILEDATA  18
 
 /* A table is put together of what goes by the ISA alone, by activation type and ISA, by the pages' type, and the products.
  * products: the ISA of those. */
@@ -44,9 +50,11 @@ static const struct choice {
     {GW_ISA_AVX512, {.profile = "cpu-f32-2", PLAIN(F32, f32, avx512, avx512, KV_PLAIN)}},
     {GW_ISA_AVX2, {.profile = "cpu-f32-2", PLAIN(F32, f32, avx2, avx2, KV_PLAIN)}},
     {GW_ISA_C, {.profile = "cpu-f32-2", PLAIN(F32, f32, c, c, KV_PLAIN)}},
+    {GW_ISA_AMX, {.profile = "cpu-bf16-int8-1", INT8(BF16, bf16, avx512, amx, KV_PLAIN)}},
     {GW_ISA_AVX512VNNI, {.profile = "cpu-bf16-int8-1", INT8(BF16, bf16, avx512, avx512vnni, KV_PLAIN)}},
     {GW_ISA_AVX2, {.profile = "cpu-bf16-int8-1", INT8(BF16, bf16, avx2, avx2, KV_PLAIN)}},
     {GW_ISA_C, {.profile = "cpu-bf16-int8-1", INT8(BF16, bf16, c, c, KV_PLAIN)}},
+    {GW_ISA_AMX, {.profile = "cpu-f32-int8-1", INT8(F32, f32, avx512, amx, KV_PLAIN)}},
     {GW_ISA_AVX512VNNI, {.profile = "cpu-f32-int8-1", INT8(F32, f32, avx512, avx512vnni, KV_PLAIN)}},
     {GW_ISA_AVX2, {.profile = "cpu-f32-int8-1", INT8(F32, f32, avx2, avx2, KV_PLAIN)}},
     {GW_ISA_C, {.profile = "cpu-f32-int8-1", INT8(F32, f32, c, c, KV_PLAIN)}},
@@ -57,13 +65,30 @@ static const struct choice {
     {GW_ISA_AVX512, {.profile = "cpu-f32-kv8-1", PLAIN(F32, f32, avx512, avx512, KV_INT8)}},
     {GW_ISA_AVX2, {.profile = "cpu-f32-kv8-1", PLAIN(F32, f32, avx2, avx2, KV_INT8)}},
     {GW_ISA_C, {.profile = "cpu-f32-kv8-1", PLAIN(F32, f32, c, c, KV_INT8)}},
+    {GW_ISA_AMX, {.profile = "cpu-bf16-int8-kv8-1", INT8(BF16, bf16, avx512, amx, KV_INT8)}},
     {GW_ISA_AVX512VNNI, {.profile = "cpu-bf16-int8-kv8-1", INT8(BF16, bf16, avx512, avx512vnni, KV_INT8)}},
     {GW_ISA_AVX2, {.profile = "cpu-bf16-int8-kv8-1", INT8(BF16, bf16, avx2, avx2, KV_INT8)}},
     {GW_ISA_C, {.profile = "cpu-bf16-int8-kv8-1", INT8(BF16, bf16, c, c, KV_INT8)}},
+    {GW_ISA_AMX, {.profile = "cpu-f32-int8-kv8-1", INT8(F32, f32, avx512, amx, KV_INT8)}},
     {GW_ISA_AVX512VNNI, {.profile = "cpu-f32-int8-kv8-1", INT8(F32, f32, avx512, avx512vnni, KV_INT8)}},
     {GW_ISA_AVX2, {.profile = "cpu-f32-int8-kv8-1", INT8(F32, f32, avx2, avx2, KV_INT8)}},
     {GW_ISA_C, {.profile = "cpu-f32-int8-kv8-1", INT8(F32, f32, c, c, KV_INT8)}},
 };
+
+/* Tiles are 8 KB more to save of a thread, so Linux has a process ask for them (once; asking again changes nothing). It refuses
+ * where a thread's alternative signal stack has no room for that. */
+static bool tiles_granted(void)
+{
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+}
+
+static const char *missing_of_amx(void)
+{
+    if (!__builtin_cpu_supports("avx512vnni")) return "avx512_vnni"; /* for few rows */
+    if (!__builtin_cpu_supports("amx-tile")) return "amx_tile";
+    if (!__builtin_cpu_supports("amx-int8")) return "amx_int8";
+    return tiles_granted() ? NULL : "the kernel's leave to use amx_tile";
+}
 
 /* The CPU flag that this machine lacks for the ISA; NULL if it lacks none. */
 static const char *missing_flag(enum gw_isa isa)
@@ -81,7 +106,7 @@ static const char *missing_flag(enum gw_isa isa)
     if (!__builtin_cpu_supports("avx512vl")) return "avx512vl";
     if (isa == GW_ISA_AVX512BF16 && !__builtin_cpu_supports("avx512bf16")) return "avx512_bf16";
     if (isa == GW_ISA_AVX512VNNI && !__builtin_cpu_supports("avx512vnni")) return "avx512_vnni";
-    return NULL;
+    return isa == GW_ISA_AMX ? missing_of_amx() : NULL;
 }
 
 gw_err_t gw_ops_cpu(const char *profile, enum gw_isa isa, const struct gw_ops **out, struct gw_err_ctx *ctx)

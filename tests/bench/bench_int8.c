@@ -2,9 +2,10 @@
  * `bench int8_<shape>_m<rows>_t<threads> ours=<x> ref=<floor> ratio=<x/floor> unit=GOP/s` and `bench int8_over_bf16_…`.
  *
  * The floor. A product of M rows with [N, K] reads N · K bytes and multiplies M · N · K times; it takes at least the longer of
- * bytes / read bandwidth and operations / peak of VPDPBUSD (2 operations for each of 64 products), both probed here with as
- * many threads. So reading bounds up to some 20 rows, the peak from there on: against bf16, half the bytes, and twice the products
- * of VDPBF16PS (four times those of FMA, where the machine has no other).
+ * bytes / read bandwidth and operations / peak of VPDPBUSD (2 operations for each of 64 products), or of TDPBUSD where tiles
+ * are multiplied (2 for each of 16384), both probed here with as many threads. So reading bounds up to some 20 rows (of tiles
+ * some 200), the peak from there on: against bf16, half the bytes, and twice the products of VDPBF16PS (four times those of FMA,
+ * where the machine has no other).
  *
  * Weights are as many copies as are larger than any cache, each call takes the next. A round measures the probes and both
  * formats, one after the other; figures are medians over rounds. A run takes about half
@@ -19,18 +20,19 @@
 struct bench {
     struct bench_operands operands;
     int threads;
+    gw_work_fn *peak; /* NULL: the CPU has no such instruction */
+    double peak_ops;
     const uint8_t *cold; /* BENCH_COLD_BYTES */
 };
 
-static void bench_rows_of(struct bench *b, struct bench_weights *int8, struct bench_weights *bf16, uint32_t m,
-                          bool vnni)
+static void bench_rows_of(struct bench *b, struct bench_weights *int8, struct bench_weights *bf16, uint32_t m)
 {
     double ours[ROUNDS], theirs[ROUNDS], read[ROUNDS], peak[ROUNDS] = {0};
     struct gw_device *dev = b->operands.dev;
     for (int r = 0; r < ROUNDS; r++) {
         read[r] = bench_probe_rate(dev, bench_probe_read, b->cold, BENCH_COLD_BYTES / BENCH_PROBE_SLICE,
                                    (double)BENCH_COLD_BYTES);
-        if (vnni) peak[r] = bench_probe_peak(dev, bench_probe_vnni, b->threads, BENCH_PROBE_BYTES);
+        if (b->peak) peak[r] = bench_probe_peak(dev, b->peak, b->threads, b->peak_ops);
         ours[r] = bench_multiply_rate(&b->operands, int8, m, SLOT_US);
         theirs[r] = bench_multiply_rate(&b->operands, bf16, m, SLOT_US);
     }
@@ -38,28 +40,36 @@ static void bench_rows_of(struct bench *b, struct bench_weights *int8, struct be
            bytes_s = bench_median(read, ROUNDS), top = bench_median(peak, ROUNDS);
     const struct bench_shape *s = int8->shape;
     double roof = bytes_s * 2.0 * m * s->n * s->k / (double)int8->bytes,
-           ref = vnni && top < roof ? top : roof;
-    printf("probe %s_m%u_t%d vnni_peak=%.0f GOP/s read=%.1f GB/s\n", s->name, m, b->threads, top, bytes_s);
+           ref = b->peak && top < roof ? top : roof;
+    printf("probe %s_m%u_t%d int8_peak=%.0f GOP/s read=%.1f GB/s\n", s->name, m, b->threads, top, bytes_s);
     printf("bench int8_%s_m%u_t%d ours=%.1f ref=%.1f ratio=%.2f unit=GOP/s\n", s->name, m, b->threads, x, ref,
            x / ref);
     printf("bench int8_over_bf16_%s_m%u_t%d ours=%.1f ref=%.1f ratio=%.2f unit=GOP/s\n", s->name, m,
            b->threads, x, y, x / y);
 }
 
-static void bench_shape(struct bench *b, const struct bench_shape *s, const uint16_t *values, bool vnni)
+/* Of the instruction that multiplies. */
+static void choose_peak(struct bench *b, const struct gw_ops *ops)
+{
+    bool tiles = strcmp(ops->name, "cpu-amx") == 0;
+    b->peak = tiles ? bench_probe_tiles : __builtin_cpu_supports("avx512vnni") ? bench_probe_vnni : NULL;
+    b->peak_ops = tiles ? BENCH_PROBE_TILE : BENCH_PROBE_BYTES;
+}
+
+static void bench_shape(struct bench *b, const struct bench_shape *s, const uint16_t *values)
 {
     struct bench_weights int8, bf16;
     bench_weights_make(&int8, "cpu-bf16-int8-1", s, values);
     bench_weights_make(&bf16, "cpu-bf16dot-2", s, values);
+    choose_peak(b, int8.ops);
     for (size_t i = 0; i < sizeof bench_rows / sizeof *bench_rows; i++)
-        bench_rows_of(b, &int8, &bf16, bench_rows[i], vnni);
+        bench_rows_of(b, &int8, &bf16, bench_rows[i]);
     bench_weights_free(&int8);
     bench_weights_free(&bf16);
 }
 
 int main(void)
 {
-    bool vnni = __builtin_cpu_supports("avx512vnni");
     uint16_t *values = bench_values_bf16();
     float *y = bench_map(BENCH_ROWS_MAX * 16384 * sizeof *y),
           *scratch = bench_map((size_t)BENCH_SHARES * BENCH_ROWS_MAX * 2048 * sizeof *scratch);
@@ -70,7 +80,7 @@ int main(void)
         struct bench b = {
             .operands = {.x = values, .y = y, .scratch = scratch}, .threads = threads, .cold = cold};
         if (gw_device_cpu_create(threads, true, &b.operands.dev, NULL) != GW_OK) return 1;
-        for (size_t i = 0; i < BENCH_SHAPES; i++) bench_shape(&b, &bench_shapes[i], values, vnni);
+        for (size_t i = 0; i < BENCH_SHAPES; i++) bench_shape(&b, &bench_shapes[i], values);
         gw_device_destroy(b.operands.dev);
     }
     return 0;

@@ -1,5 +1,5 @@
 /* What this machine can do at most, as work for a device's threads: reading memory, fused multiply-adds, dot products of bf16
- * and of int8.
+ * and of int8, those of tiles.
  *
  * A peak's item is a fixed number of instructions on twelve independent registers: more than latency × ports of any core that
  * has them. (Told by intrinsics, gcc 12 keeps VPDPBUSD's sums in memory: so those are assembly.)
@@ -13,13 +13,15 @@
 #include "base/clock.h"
 #include "kernels/cpu/device.h"
 
-#define BENCH_PROBE_OPS     2400000    /* instructions of one item, some 0.5 ms */
-#define BENCH_PROBE_SLICE   (1u << 20) /* bytes that one item of the read probe takes */
-#define BENCH_PROBE_WIDE    32.0       /* operations of an FMA of 16 lanes */
-#define BENCH_PROBE_HALF    16.0       /* of one of 8 lanes */
-#define BENCH_PROBE_PAIRS   64.0       /* of VDPBF16PS */
-#define BENCH_PROBE_BYTES   128.0      /* of VPDPBUSD */
-#define BENCH_PROBE_SLOT_US 30000      /* over which a rate is averaged */
+#define BENCH_PROBE_OPS         2400000    /* instructions of one item, some 0.5 ms */
+#define BENCH_PROBE_SLICE       (1u << 20) /* bytes that one item of the read probe takes */
+#define BENCH_PROBE_WIDE        32.0       /* operations of an FMA of 16 lanes */
+#define BENCH_PROBE_HALF        16.0       /* of one of 8 lanes */
+#define BENCH_PROBE_PAIRS       64.0       /* of VDPBF16PS */
+#define BENCH_PROBE_BYTES       128.0      /* of VPDPBUSD */
+#define BENCH_PROBE_TILE_CYCLES 16
+#define BENCH_PROBE_TILE        (32768.0 / BENCH_PROBE_TILE_CYCLES) /* of TDPBUSD, in each of its cycles */
+#define BENCH_PROBE_SLOT_US     30000                               /* over which a rate is averaged */
 
 __attribute__((target("avx512f"))) static inline void bench_probe_fma512(const void *arg, void *scratch,
                                                                          size_t first, size_t last)
@@ -72,6 +74,26 @@ __attribute__((target("avx2,fma"))) static inline void bench_probe_fma256(const 
 
 BENCH_PROBE_DOT(bench_probe_vnni, "vpdpbusd", "avx512f,avx512vnni")
 BENCH_PROBE_DOT(bench_probe_bf16dot, "vdpbf16ps", "avx512f,avx512bf16")
+
+/* A tile instruction takes 16 cycles: so many fewer are as long. Sums in four tiles, more than it has latency. */
+__attribute__((target("amx-tile,amx-int8"))) static inline void bench_probe_tiles(const void *arg,
+                                                                                  void *scratch, size_t first,
+                                                                                  size_t last)
+{
+    static const struct {
+        uint8_t palette, start_row, reserved[14];
+        uint16_t row_bytes[16];
+        uint8_t rows[16];
+    } config = {.palette = 1, .row_bytes = {[0 ... 7] = 64}, .rows = {[0 ... 7] = 16}};
+    (void)arg;
+    (void)scratch;
+    __asm__ volatile("ldtilecfg %0" : : "m"(config));
+    for (size_t item = first; item < last; item++)
+        for (int i = 0; i < BENCH_PROBE_OPS / BENCH_PROBE_TILE_CYCLES / 4; i++)
+            __asm__ volatile("tdpbusd %tmm4, %tmm5, %tmm0\ntdpbusd %tmm4, %tmm5, %tmm1\n"
+                             "tdpbusd %tmm4, %tmm5, %tmm2\ntdpbusd %tmm4, %tmm5, %tmm3");
+    __asm__ volatile("tilerelease");
+}
 
 /* arg: what is read, BENCH_PROBE_SLICE bytes per item */
 static inline void bench_probe_read(const void *arg, void *scratch, size_t first, size_t last)

@@ -19,7 +19,7 @@
 #define PROFILES       2 /* of different operations on rows */
 #define PROFILES_ALL   4 /* of different products */
 #define PROFILES_NAMED 8 /* of KV pages in int8, too */
-#define VARIANTS_MAX   5
+#define VARIANTS_MAX   6
 #define TABLES_MAX     (PROFILES_ALL * VARIANTS_MAX)
 
 static const char *const profiles[PROFILES_NAMED] = {
@@ -56,8 +56,8 @@ static inline const struct gw_ops *ops_c(const char *profile)
 /* All tables of a profile that this machine runs; returns how many. */
 static inline int ops_all(const char *profile, const struct gw_ops *out[VARIANTS_MAX])
 {
-    static const enum gw_isa isas[VARIANTS_MAX] = {GW_ISA_C, GW_ISA_AVX2, GW_ISA_AVX512, GW_ISA_AVX512BF16,
-                                                   GW_ISA_AVX512VNNI};
+    static const enum gw_isa isas[VARIANTS_MAX] = {GW_ISA_C,          GW_ISA_AVX2,       GW_ISA_AVX512,
+                                                   GW_ISA_AVX512BF16, GW_ISA_AVX512VNNI, GW_ISA_AMX};
     int len = 0;
     for (int i = 0; i < VARIANTS_MAX; i++)
         if (gw_ops_cpu(profile, isas[i], &out[len], NULL) == GW_OK) len++;

@@ -5,7 +5,10 @@
 #include <immintrin.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "kernels/cpu/device.h"
 
@@ -182,9 +185,39 @@ static void test_ops_cpu_says_what_is_missing(void **state)
     }
 }
 
+/* In a process of its own, whose signal stack is too small for a frame with tiles in it: Linux grants none then. 0: as it should. */
+static int choose_without_tiles(void)
+{
+    static uint8_t small[8192];
+    const stack_t stack = {.ss_sp = small, .ss_size = sizeof small};
+    const struct gw_ops *ops = NULL, *named = NULL;
+    struct gw_err_ctx ctx = {0};
+    if (sigaltstack(&stack, NULL) != 0) return 1;
+    if (gw_ops_cpu("cpu-bf16-int8-1", GW_ISA_AUTO, &ops, NULL) != GW_OK) return 2;
+    if (strcmp(ops->name, "cpu-avx512vnni") != 0) return 3;
+    if (gw_ops_cpu("cpu-bf16-int8-1", GW_ISA_AMX, &named, &ctx) != GW_ERR_NOT_FOUND) return 4;
+    return strstr(ctx.text, "amx_tile") ? 0 : 5;
+}
+
+/* First of all: who has asked once has them for good, and so have its children. */
+static void test_ops_cpu_without_leave_to_use_tiles_takes_vnni__skipped_if_cpu_lacks_amx(void **state)
+{
+    (void)state;
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("amx-int8") || !__builtin_cpu_supports("avx512vnni")) skip();
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) _exit(choose_without_tiles());
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ops_cpu_without_leave_to_use_tiles_takes_vnni__skipped_if_cpu_lacks_amx),
         cmocka_unit_test(test_parallel_does_every_item_once),
         cmocka_unit_test(test_parallel_survives_a_storm_of_jobs),
         cmocka_unit_test(test_parallel_uses_its_helpers),

@@ -43,8 +43,8 @@ static void test_digest_of_c_is_the_profiles_constant(void **state)
 static bool runs_here(enum gw_isa isa)
 {
     const struct gw_ops *ops;
-    return gw_ops_cpu(isa == GW_ISA_AVX512VNNI ? "cpu-bf16-int8-1" : "cpu-bf16dot-2", isa, &ops, NULL) ==
-           GW_OK;
+    bool int8 = isa == GW_ISA_AVX512VNNI || isa == GW_ISA_AMX;
+    return gw_ops_cpu(int8 ? "cpu-bf16-int8-1" : "cpu-bf16dot-2", isa, &ops, NULL) == GW_OK;
 }
 
 static void test_digest_of_avx2_is_the_profiles_constant__skipped_if_cpu_lacks_avx2(void **state)
@@ -73,6 +73,13 @@ static void test_digest_of_vnni_is_the_profiles_constant__skipped_if_cpu_lacks_a
     (void)state;
     if (!runs_here(GW_ISA_AVX512VNNI)) skip();
     variant_has_profile_digest(GW_ISA_AVX512VNNI);
+}
+
+static void test_digest_of_amx_is_the_profiles_constant__skipped_if_cpu_lacks_amx(void **state)
+{
+    (void)state;
+    if (!runs_here(GW_ISA_AMX)) skip();
+    variant_has_profile_digest(GW_ISA_AMX);
 }
 
 static void test_profile_known_by_name_only(void **state)
@@ -280,6 +287,7 @@ int main(void)
         cmocka_unit_test(test_digest_of_avx512_is_the_profiles_constant__skipped_if_cpu_lacks_avx512),
         cmocka_unit_test(test_digest_of_bf16dot_is_the_profiles_constant__skipped_if_cpu_lacks_avx512_bf16),
         cmocka_unit_test(test_digest_of_vnni_is_the_profiles_constant__skipped_if_cpu_lacks_avx512_vnni),
+        cmocka_unit_test(test_digest_of_amx_is_the_profiles_constant__skipped_if_cpu_lacks_amx),
         cmocka_unit_test(test_profile_known_by_name_only),
         cmocka_unit_test(test_profile_of_a_gpu_names_its_digest),
         cmocka_unit_test(test_digest_shows_a_changed_bit_of_any_operation),

@@ -119,6 +119,51 @@ static void test_matmul_int8_of_more_rows_than_fit_gives_the_same_bits(void **st
     gw_device_destroy(dev);
 }
 
+/* m rows of k, from shares of unequal k, by one table as by the one in plain C. */
+static void edges_case(struct gw_rng *r, struct gw_device *dev, const struct gw_ops *ops, uint32_t m,
+                       uint32_t n, uint32_t k)
+{
+    enum { SHARES = 3 };
+    const struct gw_ops *plain = ops_c("cpu-bf16-int8-1");
+    const uint32_t ks[SHARES] = {k, k + 1, k / 2 + 1}, x_cols = 2 * k + k / 2 + 2;
+    struct gw_weight w[SHARES];
+    void *x = values_as(r, GW_BF16, (size_t)m * x_cols, true);
+    float *want = random_f32(r, (size_t)m * n), *got = take_f32((size_t)m * n),
+          *scratch = take_f32((size_t)SHARES * m * n);
+    memcpy(got, want, (size_t)m * n * sizeof *got);
+    for (uint32_t i = 0; i < SHARES; i++) {
+        void *src = values_as(r, GW_BF16, (size_t)n * ks[i], true);
+        w[i] = packed(plain, src, n, ks[i]);
+        free(src);
+    }
+    plain->matmul_tree_add(dev, want, x, w, SHARES, m, scratch);
+    ops->matmul_tree_add(dev, got, x, w, SHARES, m, scratch);
+    assert_same_bits(got, want, (size_t)m * n * sizeof *got, ops->name);
+    plain->matmul(dev, want, n, x, x_cols, w, &first_col, 1, m);
+    ops->matmul(dev, got, n, x, x_cols, w, &first_col, 1, m);
+    assert_same_bits(got, want, (size_t)m * n * sizeof *got, ops->name);
+    for (uint32_t i = 0; i < SHARES; i++) free(w[i].data);
+    free(x), free(want), free(got), free(scratch);
+}
+
+/* Rows around 6 and 16, columns around 16 and 64, k around 64 (a tile's) and 512 (a block's): the best table of this machine. */
+static void test_matmul_int8_around_the_edges_of_tiles_gives_the_bits_of_plain_c(void **state)
+{
+    (void)state;
+    static const uint32_t ns[] = {15, 64, 81}, ks[] = {3, 63, 64, 65, 130, 511, 513, 1100};
+    struct gw_rng r = seeded_rng(__func__);
+    struct gw_device *dev = device_with(2);
+    const struct gw_ops *tables[VARIANTS_MAX];
+    int len = ops_all("cpu-bf16-int8-1", tables);
+    for (int t = 1; t < len; t++)
+        for (uint32_t m = 1; m <= 35; m += m < 17 ? 1 : 3)
+            edges_case(&r, dev, tables[t], m, ns[gw_rng_next(&r) % 3], ks[gw_rng_next(&r) % 8]);
+    for (size_t i = 0; i < sizeof ks / sizeof *ks; i++)
+        for (size_t j = 0; j < sizeof ns / sizeof *ns; j++)
+            edges_case(&r, dev, tables[len - 1], 24 + (uint32_t)(i + j), ns[j], ks[i]);
+    gw_device_destroy(dev);
+}
+
 /* A row without anything to be measured by is zeros; one that is not finite gives NaN, and no other does. */
 static void test_matmul_int8_of_zeros_and_infinities(void **state)
 {
@@ -154,6 +199,7 @@ int main(void)
         cmocka_unit_test(test_matmul_int8_is_what_the_rule_says),
         cmocka_unit_test(test_matmul_int8_of_the_longest_sum_does_not_overflow),
         cmocka_unit_test(test_matmul_int8_of_more_rows_than_fit_gives_the_same_bits),
+        cmocka_unit_test(test_matmul_int8_around_the_edges_of_tiles_gives_the_bits_of_plain_c),
         cmocka_unit_test(test_matmul_int8_of_zeros_and_infinities),
     };
     return cmocka_run_group_tests_name("kernels_int8", tests, NULL, NULL);
