@@ -60,6 +60,31 @@ bool gw_sockaddr_is_loopback(const struct sockaddr_storage *addr)
     return IN6_IS_ADDR_LOOPBACK(&v6.sin6_addr);
 }
 
+static bool same_host(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
+{
+    struct sockaddr_in v4[2];
+    struct sockaddr_in6 v6[2];
+    if (a->ss_family == AF_INET && b->ss_family == AF_INET) {
+        memcpy(&v4[0], a, sizeof v4[0]);
+        memcpy(&v4[1], b, sizeof v4[1]);
+        return v4[0].sin_addr.s_addr == v4[1].sin_addr.s_addr;
+    }
+    if (a->ss_family != AF_INET6 || b->ss_family != AF_INET6) return false;
+    memcpy(&v6[0], a, sizeof v6[0]);
+    memcpy(&v6[1], b, sizeof v6[1]);
+    return IN6_ARE_ADDR_EQUAL(&v6[0].sin6_addr, &v6[1].sin6_addr);
+}
+
+bool gw_sockaddr_stays_here(int fd)
+{
+    struct sockaddr_storage own = {0}, peer = {0};
+    socklen_t own_len = sizeof own, peer_len = sizeof peer;
+    if (getsockname(fd, (struct sockaddr *)&own, &own_len) != 0 ||
+        getpeername(fd, (struct sockaddr *)&peer, &peer_len) != 0)
+        return false;
+    return gw_sockaddr_is_loopback(&peer) || same_host(&own, &peer);
+}
+
 uint16_t gw_sockaddr_local_port(int fd)
 {
     struct sockaddr_storage addr = {0};

@@ -20,6 +20,9 @@ gw_err_t gw_sockaddr_split(const char *text, char *host, size_t host_size, uint1
 /* Is it 127.0.0.0/8, also as ::ffff:127.0.0.0/104, or ::1? */
 bool gw_sockaddr_is_loopback(const struct sockaddr_storage *addr);
 
+/* Are both ends of this TCP connection on this machine, as far as their addresses tell? */
+bool gw_sockaddr_stays_here(int fd);
+
 /* The port a bound socket has; 0 if it has none. */
 uint16_t gw_sockaddr_local_port(int fd);
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/sockaddr.h"
 #include "base/thread.h"
 #include "migrate/peer_io.h"
 
@@ -21,6 +22,7 @@ struct answer {
     struct peer_conn *conn;
     struct gw_socket *socket;  /* the connection's */
     int pipe_fds[2];           /* -1: pages are copied */
+    uint32_t lend_min_bytes;   /* pages that are as large are not */
     struct gw_page_head asked; /* the REQUEST's */
     struct gw_page_request request;
     struct gw_page_done done;
@@ -61,9 +63,7 @@ static gw_err_t send_frame(struct answer *a, enum gw_page_kind kind, uint8_t *ta
     a->iov[0] = (struct iovec){a->head, sizeof a->head};
     a->iov[1] = (struct iovec){table, table_bytes};
     int64_t deadline_us = gw_clock_mono_us() + a->server->config.lease_us;
-    bool lends =
-        a->pipe_fds[0] >= 0 && pieces > 0 && payload_bytes / pieces >= a->server->config.lend_min_bytes;
-    if (lends)
+    if (a->pipe_fds[0] >= 0 && pieces > 0 && payload_bytes / pieces >= a->lend_min_bytes)
         return gw_peer_io_lend(a->socket, a->pipe_fds, a->iov, IOV_FIXED, IOV_FIXED + pieces, deadline_us,
                                &a->ctx);
     return gw_peer_io_writev(a->socket, a->iov, IOV_FIXED + pieces, deadline_us, &a->ctx);
@@ -301,6 +301,12 @@ static void count_end(struct answer *a, gw_err_t err)
         gw_logf(s->config.log, GW_LOG_DEBUG, "pages: a peer's connection ends: %s", a->ctx.text);
 }
 
+static uint32_t lend_min_bytes(const struct peer_conn *c)
+{
+    if (c->server->config.lend_min_bytes) return c->server->config.lend_min_bytes;
+    return gw_sockaddr_stays_here(c->socket.fd) ? UINT32_MAX : GW_PEER_LEND_MIN;
+}
+
 static struct answer *open_answer(struct peer_conn *c)
 {
     struct answer *a = calloc(1, sizeof *a);
@@ -308,6 +314,7 @@ static struct answer *open_answer(struct peer_conn *c)
     a->server = c->server;
     a->conn = c;
     a->socket = &c->socket;
+    a->lend_min_bytes = lend_min_bytes(c);
     if (pipe2(a->pipe_fds, O_CLOEXEC | O_NONBLOCK) == 0)
         (void)fcntl(a->pipe_fds[1], F_SETPIPE_SZ, PIPE_BYTES); /* else it is smaller */
     else

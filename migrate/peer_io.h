@@ -30,7 +30,8 @@ gw_err_t gw_peer_io_writev(struct gw_socket *socket, struct iovec *iov, uint32_t
 /* The same, but only iov[0, copied) are copied to the socket. The pages behind the others are lent to it through pipe_fds
  * (an empty pipe, read end first): they may not change until the peer has read them, which the socket does not tell; if they
  * do, the peer gets the change. Memory that cannot be lent is copied; what goes through TLS, encrypted from where it lies. After an error the pipe is not to be used again.
- * Measured (256 MiB over loopback TCP in pieces of 1 MiB): 0.33 ns of processor time per byte at both ends, against 0.43. */
+ * Measured (256 MiB, processor time per byte at both ends, lent against copied): unix sockets 0.27 ns; loopback TCP 0.33 against 0.43 (Cascade
+ * Lake), 0.28 or, in most runs, 0.6-0.7 against 0.35-0.45 (a newer Xeon, where the receiver then sends, too: each ACK makes it). */
 gw_err_t gw_peer_io_lend(struct gw_socket *socket, const int pipe_fds[2], struct iovec *iov, uint32_t copied,
                          uint32_t len, int64_t deadline_us, struct gw_err_ctx *ctx) GW_MUST_USE;
 

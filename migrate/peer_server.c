@@ -256,7 +256,6 @@ static struct gw_peer_server *alloc_server(const struct gw_peer_server_config *c
     s->config.message_us = or_default(config->message_us, GW_PEER_MESSAGE_S);
     s->config.lease_us = or_default(config->lease_us, GW_PEER_LEASE_S);
     s->config.idle_us = or_default(config->idle_us, GW_PEER_IDLE_S);
-    if (!config->lend_min_bytes) s->config.lend_min_bytes = GW_PEER_LEND_MIN;
     s->rate.bytes_s = config->rate_bytes_s;
     s->listen_fd = s->unix_fd = s->wake_fd = -1;
     for (int i = 0; i < GW_PEER_PENDING_MAX; i++) s->accepted[i].socket = gw_socket_none();

@@ -14,8 +14,10 @@
  * The best of turns that alternate, as many of ours as of the reference. By the wall clock: wants two idle cores. A run takes
  * some ten seconds.
  *
- * Where the time goes (perf, TCP, two cores): half of it is the kernel's copy into the pool, an eighth the checksum, which
- * reads from the L3 cache what that copy has left there, the rest the TCP stack and page references. Tried and no faster: spans
+ * Where the time goes (perf, TCP, two cores): half of it is the kernel's copies, an eighth the checksum, which reads from the
+ * L3 cache what the copy has left there, the rest the TCP stack. Pages are copied into the socket here, and lent off this machine
+ * (GW_PEER_LEND_MIN): lent over loopback they left the receiver alone with all copying and most sending, 0.56-0.96 of the plain
+ * rate on a Xeon where copied ones reach 1.01-1.22. Tried and no faster: SO_RCVLOWAT, spans
  * of 32-512 KiB, prefetching, a bounce buffer in L2 that is summed up and copied on by non-temporal stores (0.50 ns/byte
  * either way), one to four streams. Unix sockets take 0.39 ns/byte where TCP takes 0.50 and bench_page's copy 0.24: shared memory
  * would save a third of what is left, and cost a pool that peers map whole; so far that has not been worth it. */

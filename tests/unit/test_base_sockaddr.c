@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <ifaddrs.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -100,12 +102,56 @@ static void test_local_port_of_a_bound_socket_is_what_it_got(void **state)
     assert_int_equal(gw_sockaddr_local_port(-1), 0);
 }
 
+/* Connects to this machine by that address; whether the accepted end says that it stays here. */
+static bool stays_here_by(const struct sockaddr_storage *host)
+{
+    struct sockaddr_storage addr = *host;
+    socklen_t len = sizeof addr;
+    int listener = socket(host->ss_family, SOCK_STREAM, 0), dialled = socket(host->ss_family, SOCK_STREAM, 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&addr, len), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&addr, &len), 0);
+    assert_int_equal(connect(dialled, (struct sockaddr *)&addr, len), 0);
+    int accepted = accept(listener, NULL, NULL);
+    assert_true(accepted >= 0);
+    assert_false(gw_sockaddr_stays_here(listener)); /* it has no peer */
+    bool stays = gw_sockaddr_stays_here(accepted);
+    assert_int_equal(gw_sockaddr_stays_here(dialled), stays);
+    close(accepted);
+    close(dialled);
+    close(listener);
+    return stays;
+}
+
+static void test_connection_to_an_own_address_stays_here(void **state)
+{
+    (void)state;
+    struct sockaddr_storage addr = {0};
+    struct ifaddrs *all = NULL;
+    socklen_t len;
+    int pair[2];
+    assert_int_equal(gw_sockaddr_parse("127.0.0.1", 0, &addr, &len, NULL), GW_OK);
+    assert_true(stays_here_by(&addr));
+    assert_int_equal(getifaddrs(&all), 0);
+    for (struct ifaddrs *i = all; i; i = i->ifa_next) {
+        if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET) continue;
+        memcpy(&addr, i->ifa_addr, sizeof(struct sockaddr_in));
+        assert_true(stays_here_by(&addr)); /* also by an interface's own */
+    }
+    freeifaddrs(all);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    assert_false(gw_sockaddr_stays_here(pair[0])); /* not by TCP */
+    close(pair[0]);
+    close(pair[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_split_good_text_gives_host_and_port),
         cmocka_unit_test(test_split_bad_text_is_an_input_error),
         cmocka_unit_test(test_parse_knows_numeric_addresses_only),
+        cmocka_unit_test(test_connection_to_an_own_address_stays_here),
         cmocka_unit_test(test_local_port_of_a_bound_socket_is_what_it_got),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
