@@ -81,11 +81,12 @@ static gw_err_t load(struct gw_worker_device *d, const char *version, struct gw_
 static gw_err_t be_gpu(const struct gw_worker_device_config *c, struct gw_worker_device *d,
                        struct gw_err_ctx *ctx)
 {
+    enum gw_dtype act = c->f32 ? GW_F32 : GW_BF16;
     const struct gw_cuda_open_config config = {.ordinal = c->cuda,
                                                .host = d->cpu,
                                                .host_ops = d->ops,
-                                               .weight = c->weights == GW_WEIGHT_INT8 ? GW_I8 : GW_BF16,
-                                               .kv = c->kv == GW_KV_INT8 ? GW_I8 : GW_BF16,
+                                               .weight = c->weights == GW_WEIGHT_INT8 ? GW_I8 : act,
+                                               .kv = c->kv == GW_KV_INT8 ? GW_I8 : act,
                                                .deadline_us = c->step_timeout_us,
                                                .fast = c->fast,
                                                .fast_rows = c->fast_rows,

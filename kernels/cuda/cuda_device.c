@@ -475,6 +475,7 @@ static void describe(struct gw_cuda_device *d, const struct gw_cuda_device_confi
     d->ops = gw_cuda_table;
     d->ops.name = d->name;
     d->ops.profile = d->profile;
+    if (config->weight == GW_F32) gw_cuda_use_f32(&d->ops);
     if (config->weight == GW_I8) gw_cuda_use_int8_weights(&d->ops);
     if (config->kv == GW_I8) d->ops.kv = GW_I8;
     d->config.name = d->name;

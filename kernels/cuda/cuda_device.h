@@ -48,7 +48,8 @@ struct gw_cuda_lane {
 
 struct gw_cuda_device_config {
     const char *name, *profile; /* "cuda-sm90", "cuda-sm90-exact-1" or "-fast"; copied */
-    enum gw_dtype weight, kv;   /* GW_I8, or bf16 */
+    enum gw_dtype weight,
+        kv; /* weight: GW_I8 or GW_F32, or bf16; kv: GW_I8, or as activations, which are f32 or bf16 */
     struct gw_cuda_lane compute, transfer;
     struct gw_stream *meet; /* where collectives connect, by compute's calls */
     struct gw_cuda_lane

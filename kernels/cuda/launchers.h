@@ -47,6 +47,13 @@ struct gw_cuda_product {
     uint32_t n, k;
 };
 
+/* The same of f32. */
+struct gw_cuda_f32_product {
+    const float *w;
+    size_t x_at, y_at;
+    uint32_t n, k;
+};
+
 /* Rows quantized to int8: bytes [m][segments][k], scales [m][segments]. */
 struct gw_cuda_int8_rows {
     int8_t *bytes;
@@ -73,6 +80,11 @@ gw_err_t gw_cuda_rmsnorm(gw_cuda_stream stream, void *y, enum gw_dtype act, floa
 gw_err_t gw_cuda_matmul(gw_cuda_stream stream, float *y, size_t y_stride, const uint16_t *x, size_t x_stride,
                         const struct gw_cuda_product *list, uint32_t count, uint32_t m,
                         struct gw_err_ctx *ctx) GW_MUST_USE;
+
+/* gw_cuda_matmul of f32. */
+gw_err_t gw_cuda_matmul_f32(gw_cuda_stream stream, float *y, size_t y_stride, const float *x, size_t x_stride,
+                            const struct gw_cuda_f32_product *list, uint32_t count, uint32_t m,
+                            struct gw_err_ctx *ctx) GW_MUST_USE;
 
 /* x [m] of [to->segments][k] bf16, rows x_stride apart, quantized. */
 gw_err_t gw_cuda_quantize(gw_cuda_stream stream, const struct gw_cuda_int8_rows *to, const uint16_t *x,
@@ -130,6 +142,15 @@ gw_err_t gw_cuda_attention_decode(gw_cuda_stream stream, uint16_t *out, const st
                                   struct gw_err_ctx *ctx) GW_MUST_USE;
 size_t gw_cuda_attention_decode_bytes(const struct gw_kv_layer *kv, uint32_t heads,
                                       const struct gw_cuda_batch *batch);
+
+/* out[m, heads * head_dim] f32; KV of f32 or int8. workspace: gw_cuda_attention_f32_bytes of device memory, over which a sequence's
+ * chunks are spread; NULL: they are not. The same bits. */
+gw_err_t gw_cuda_attention_f32(gw_cuda_stream stream, float *out, const struct gw_cuda_qkv *qkv,
+                               const struct gw_kv_layer *kv, enum gw_dtype kv_type, float scale,
+                               const struct gw_cuda_batch *batch, float *workspace,
+                               struct gw_err_ctx *ctx) GW_MUST_USE;
+size_t gw_cuda_attention_f32_bytes(const struct gw_kv_layer *kv, uint32_t heads,
+                                   const struct gw_cuda_batch *batch);
 
 /* rows[to] += rows[from] of a share tree's program, then residual += rows[0]: a gw_row_sum_fn (stream_cuda.h). */
 struct gw_row_sum;

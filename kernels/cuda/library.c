@@ -255,7 +255,10 @@ static gw_err_t make(struct inside *in, const struct gw_cuda_open_config *c, int
     char name[GW_CUDA_NAME_MAX], profile[GW_CUDA_NAME_MAX];
     snprintf(name, sizeof name, "cuda-sm%d", capability);
     snprintf(profile, sizeof profile, "cuda-sm%d-%s%s%s%s", capability, c->fast ? "fast" : "exact",
-             c->weight == GW_I8 ? "-int8" : "", c->kv == GW_I8 ? "-kv8" : "", c->fast ? "" : "-1");
+             c->weight == GW_I8    ? "-int8"
+             : c->weight == GW_F32 ? "-f32"
+                                   : "",
+             c->kv == GW_I8 ? "-kv8" : "", c->fast ? "" : "-1");
     if (c->fast) {
         gw_err_t err = gw_cublas_open(NULL, &in->cublas, ctx);
         if (err != GW_OK) return gw_fail_prefix(ctx, err, "the fast profile");

@@ -189,10 +189,10 @@ static void rmsnorm(struct gw_device *dev, void *y, const float *x, const float 
     struct gw_cuda_device *d = gw_cuda_of(dev);
     struct gw_err_ctx ctx = {0};
     if (gw_cuda_begin(d))
-        gw_cuda_note(
-            d,
-            gw_cuda_rmsnorm(gw_cuda_compute(d), y, GW_BF16, (float *)(uintptr_t)x, NULL, w, eps, m, k, &ctx),
-            &ctx);
+        gw_cuda_note(d,
+                     gw_cuda_rmsnorm(gw_cuda_compute(d), y, d->ops.act, (float *)(uintptr_t)x, NULL, w, eps,
+                                     m, k, &ctx),
+                     &ctx);
 }
 
 static void silu_mul(struct gw_device *dev, void *y, const float *gate_up, uint32_t m, uint32_t shares,
@@ -202,7 +202,8 @@ static void silu_mul(struct gw_device *dev, void *y, const float *gate_up, uint3
     struct gw_err_ctx ctx = {0};
     if (gw_cuda_begin(d))
         gw_cuda_note(
-            d, gw_cuda_silu_mul(gw_cuda_compute(d), y, GW_BF16, gate_up, m, shares, share_cols, &ctx), &ctx);
+            d, gw_cuda_silu_mul(gw_cuda_compute(d), y, d->ops.act, gate_up, m, shares, share_cols, &ctx),
+            &ctx);
 }
 
 /* ---- experts ---- */

@@ -201,6 +201,23 @@ static gw_err_t decode(struct gw_cuda_device *d, uint16_t *out, const struct gw_
     return GW_OK;
 }
 
+/* Of f32: one kernel, whose chunks are spread over the scratch where rows are few. */
+static gw_err_t attend_f32(struct gw_cuda_device *d, float *out, const struct gw_cuda_qkv *qkv,
+                           const struct gw_kv_layer *kv, float scale, const struct gw_cuda_batch *batch,
+                           bool few, struct gw_err_ctx *ctx)
+{
+    struct gw_cuda_batch one = part_of(batch, 0, 1);
+    if (batch->seqs_len == 0) return GW_OK;
+    size_t room = few ? d->config.scratch_bytes / gw_cuda_attention_f32_bytes(kv, qkv->heads, &one) : 0;
+    float *workspace = room > 0 ? (float *)(void *)d->scratch : NULL;
+    uint32_t most = room > 0 && room < SEQS_MAX ? (uint32_t)room : SEQS_MAX;
+    for (uint32_t at = 0; at < batch->seqs_len; at += most) {
+        struct gw_cuda_batch some = part_of(batch, at, most);
+        TRY(gw_cuda_attention_f32(gw_cuda_compute(d), out, qkv, kv, d->ops.kv, scale, &some, workspace, ctx));
+    }
+    return GW_OK;
+}
+
 /* The launchers' qkv is not const, for rope_append's sake; attention reads it. */
 void gw_cuda_op_attention(struct gw_device *dev, void *out, const float *qkv, size_t qkv_stride, size_t q_at,
                           uint32_t heads, const struct gw_kv_layer *kv, float scale,
@@ -212,6 +229,11 @@ void gw_cuda_op_attention(struct gw_device *dev, void *out, const float *qkv, si
     struct gw_kv_layer layer = *kv;
     struct gw_err_ctx ctx = {0};
     if (!tell(d, &layer, heads, seqs, seqs_len)) return;
+    if (d->ops.act == GW_F32) {
+        gw_cuda_note(d, attend_f32(d, out, &there, &layer, scale, &d->told.few, true, &ctx), &ctx);
+        gw_cuda_note(d, attend_f32(d, out, &there, &layer, scale, &d->told.many, false, &ctx), &ctx);
+        return;
+    }
     gw_cuda_note(d, decode(d, out, &there, &layer, scale, &d->told.few, &ctx), &ctx);
     gw_cuda_note(d, prefill(d, out, &there, &layer, scale, &d->told.many, &ctx), &ctx);
 }

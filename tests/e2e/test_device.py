@@ -96,12 +96,13 @@ def flags_to_serve(folder, model):
     return ["--model", os.path.abspath(model), "--cluster-key-file", key, "--controller", "127.0.0.1:1"]
 
 
-def test_gpu_with_a_model_of_f32_says_what_it_computes(_):
+def test_gpu_with_a_model_of_f32_says_what_does_not_go_with_it(_):
     with alone() as folder:
         model = shutil.copytree("tests/data/tiny/mha64", os.path.join(folder, "model"))
-        status, lines = run(folder, *flags_to_serve(folder, model), "--device", "cuda:0")
-        check_equal((status, len(lines)), (WRONG, 1), f"status, lines ({lines})")
-        check("--device cuda:0" in lines[0] and "all bf16" in lines[0] and "--device cpu" in lines[0], lines[0])
+        for flags in (["--weights", "int8"], ["--profile", "fast"]):
+            status, lines = run(folder, *flags_to_serve(folder, model), "--device", "cuda:0", *flags)
+            check_equal((status, len(lines)), (WRONG, 1), f"status, lines ({lines})")
+            check("--device cuda:0" in lines[0] and "f32" in lines[0] and flags[1] in lines[0], lines[0])
 
 
 def test_numa_node_that_is_not_there_is_named_with_those_that_are(_):
@@ -117,6 +118,6 @@ if __name__ == "__main__":
     sys.exit(tap.main(__doc__, [test_gpu_without_the_library_says_how_to_make_it, test_gpu_with_some_other_library_says_so,
                                 test_gpu_with_a_library_of_another_build_names_both,
                                 test_gpu_without_a_driver_says_which_is_needed,
-                                test_gpu_with_a_model_of_f32_says_what_it_computes,
+                                test_gpu_with_a_model_of_f32_says_what_does_not_go_with_it,
                                 test_device_with_wrong_flags_says_what_is_expected,
                                 test_numa_node_that_is_not_there_is_named_with_those_that_are]))

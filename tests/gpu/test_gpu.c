@@ -17,6 +17,7 @@
 #include "kernels/cuda/copy_ring.h"
 #include "kernels/device_backend.h"
 #include "kernels/digest.h"
+#include "tests/gpu/gpu_f32.h"
 #include "tests/gpu/gpu_int8.h"
 #include "tests/lib/kernels_fixture.h"
 #include "tests/lib/pipeline_fixture.h"
@@ -504,6 +505,13 @@ static void test_digest_is_the_same_each_time(void **state)
     printf("# %s: %s\n", gpu.about, name);
 }
 
+static void test_f32_has_the_bits_of_the_cpu(void **state)
+{
+    (void)state;
+    gpu_check_f32_digest(&gpu_config, GW_KV_FILE);
+    gpu_check_f32_digest(&gpu_config, GW_KV_INT8);
+}
+
 /* 0, -1: there is no GPU, 1: it cannot be used. */
 static int open_device(const char *version, const char *device)
 {
@@ -532,6 +540,7 @@ static int run_format(void)
         cmocka_unit_test(test_row_operations_equal_the_cpu),
         cmocka_unit_test(test_product_of_a_row_is_the_same_in_any_batch),
         cmocka_unit_test(test_digest_is_the_same_each_time),
+        cmocka_unit_test(test_f32_has_the_bits_of_the_cpu),
         cmocka_unit_test(test_pages_out_and_back_are_the_same),
         cmocka_unit_test(test_logits_are_near_to_the_cpu),
         cmocka_unit_test(test_fast_logits_are_near_to_the_cpu),
