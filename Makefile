@@ -129,7 +129,7 @@ SIM := tests/sim/main_sim.c tests/sim/sim_world.c tests/sim/sim_queue.c tests/si
        tests/sim/sim_worker.c tests/sim/sim_ranks.c tests/sim/sim_jobs.c tests/sim/sim_plan.c \
        tests/sim/sim_planner.c tests/sim/sim_front.c tests/sim/sim_check.c tests/sim/sim_pipes.c \
        tests/sim/sim_faults.c tests/sim/sim_kv.c tests/sim/sim_moves.c tests/sim/sim_stores.c tests/sim/sim_sources.c
-CLI := controller/cli/up.c controller/cli/up_options.c controller/cli/up_controller.c controller/cli/settled.c controller/cli/fleet.c controller/cli/procs.c controller/cli/local_redis.c
+CLI := controller/cli/up.c controller/cli/up_options.c controller/cli/up_controller.c controller/cli/up_worker.c controller/cli/settled.c controller/cli/fleet.c controller/cli/procs.c controller/cli/local_redis.c
 CLI += controller/cli/admin_client.c controller/cli/cluster_view.c controller/cli/canvas.c controller/cli/cluster_picture.c \
        controller/cli/terminal.c controller/cli/signals.c controller/cli/status_cmd.c controller/cli/top_cmd.c controller/cli/drain_cmd.c
 CLI += controller/cli/cloud_cmd.c controller/cli/sim_groups.c controller/cli/sim_trace.c

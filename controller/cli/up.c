@@ -17,7 +17,6 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
-#include "base/numa.h"
 #include "base/rng.h"
 #include "controller/cli/fleet.h"
 #include "controller/cli/local_redis.h"
@@ -26,6 +25,7 @@
 #include "controller/cli/up_cloud.h"
 #include "controller/cli/up_controller.h"
 #include "controller/cli/up_options.h"
+#include "controller/cli/up_worker.h"
 
 #define POLL_MS         100 /* how stale the state file may be */
 #define START_TIMEOUT_S 120 /* hashing a large model takes long the first time */
@@ -33,7 +33,6 @@
 #define CLOUD_GRACE_MS  (2 * END_GRACE_MS)
 #define VIEW_MAX        (4u << 20)
 #define PATH_BYTES      (PATH_MAX + 64)
-#define WORKER_ARGS_MAX 36
 
 struct up {
     struct up_options o;
@@ -96,67 +95,16 @@ static gw_err_t start_controller(struct up *up, struct gw_err_ctx *ctx)
     return up_controller_start(c, ctx);
 }
 
-/* Several workers share this machine's memory nodes evenly. */
-static int numa_node_of(const struct up *up, const struct fleet_worker *w)
-{
-    uint32_t nodes[GW_NUMA_NODES_MAX], len = gw_numa_nodes(GW_NUMA_SYSFS, nodes);
-    if (len < 2 || up->o.workers < 2 || strcmp(up->o.device, "cpu") != 0) return -1;
-    return (int)nodes[(size_t)(w - up->fleet.workers) % len];
-}
-
 static gw_err_t start_worker(struct up *up, struct fleet_worker *w, struct gw_err_ctx *ctx)
 {
-    char program[PATH_BYTES], key[PATH_BYTES], log[PATH_BYTES];
-    char endpoint[96], instance[FLEET_ID_MAX + 16], threads[16], grace[32], kv_tokens[24], memory[24];
-    char numa[16];
-    snprintf(program, sizeof program, "%s/godwit-worker", up->bin_dir);
-    snprintf(key, sizeof key, "%s/cluster-key", up->dir);
-    snprintf(log, sizeof log, "%s/%s.log", up->log_dir, w->id);
-    snprintf(endpoint, sizeof endpoint, "127.0.0.1:%d", up->worker_port);
-    snprintf(instance, sizeof instance, "i-%s-%d", w->id, ++w->starts);
-    snprintf(threads, sizeof threads, "%lld", (long long)up->o.threads);
-    snprintf(numa, sizeof numa, "%d", numa_node_of(up, w));
-    snprintf(grace, sizeof grace, "%g", up->o.term_grace_s);
-    snprintf(kv_tokens, sizeof kv_tokens, "%lld", (long long)up->o.kv_tokens);
-    snprintf(memory, sizeof memory, "%lld", (long long)up->o.memory_limit);
-    char *argv[WORKER_ARGS_MAX] = {program,
-                                   "--model",
-                                   (char *)up->o.model,
-                                   "--controller",
-                                   up->o.worker_connect ? (char *)up->o.worker_connect : endpoint,
-                                   "--worker-id",
-                                   w->id,
-                                   "--instance-id",
-                                   instance,
-                                   "--cluster-key-file",
-                                   key,
-                                   "--threads",
-                                   threads,
-                                   "--numa-node",
-                                   numa,
-                                   "--store",
-                                   (char *)up->store,
-                                   "--term-grace-s",
-                                   grace,
-                                   "--device",
-                                   (char *)up->o.device,
-                                   "--isa",
-                                   (char *)up->o.isa,
-                                   "--kv-tokens",
-                                   kv_tokens,
-                                   "--memory-limit",
-                                   memory,
-                                   "--kv-restore",
-                                   (char *)up->o.kv_restore,
-                                   "--weights",
-                                   (char *)up->o.weights,
-                                   "--kv",
-                                   (char *)up->o.kv,
-                                   "--weights-from",
-                                   (char *)up->o.weights_from,
-                                   NULL};
+    const struct up_workers workers = {.o = &up->o,
+                                       .bin_dir = up->bin_dir,
+                                       .dir = up->dir,
+                                       .log_dir = up->log_dir,
+                                       .store = up->store,
+                                       .port = up->worker_port};
     up->fleet.changed = true;
-    return gw_proc_start(argv, log, &w->pid, ctx);
+    return up_worker_start(&workers, (size_t)(w - up->fleet.workers), w, ctx);
 }
 
 /* ---- what it tells ---- */
@@ -336,7 +284,8 @@ static void reap_children(struct up *up)
         if (local_redis_on_exit(&up->redis, pid, gw_clock_mono_us(), (int64_t)(up->o.replace_after_s * 1e6)))
             continue;
         struct fleet_worker *w = fleet_on_exit(&up->fleet, pid, gw_clock_mono_us());
-        if (w && w->fast_exits >= FAST_EXITS_MAX) {
+        bool no_device = w && w->fast_exits > 0 && up_worker_lacks_device(how);
+        if (w && (w->fast_exits >= FAST_EXITS_MAX || no_device)) {
             snprintf(log, sizeof log, "%s/%s.log", up->log_dir, w->id);
             gw_proc_last_line(log, why, sizeof why);
             give_up(up, "worker %s does not come up (%s): %s", w->id, how, why);

@@ -14,7 +14,7 @@
  *     lost          --replace-after passed                  replaced   a new worker under a new id (w1r1);
  * the old process is left alone (it may thaw: then it is `up` again) exited        --replace-after passed
  * starting   a new process under the same id starting      process ended FAST_EXITS_MAX times in a row
- * without having come up: up gives up with the log's last line
+ * without having come up, or once because its --device cannot be used: up gives up with the log's last line
  *
  * A controller that is killed is started again on its ports, with its journal (up_controller.h).
  *

@@ -41,6 +41,13 @@ static gw_err_t parse_flags(int argc, char **argv, struct up_options *o, bool *h
         {"workers", GW_FLAG_INT, &o->workers, "N", "so many", 1, 64},
         {"device", GW_FLAG_STRING, &o->device, "DEVICE",
          "of each worker: cpu; cuda:N, of which several want --memory-limit", 0, 0},
+        {"profile", GW_FLAG_STRING, &o->profile, "NAME",
+         "numerics of each worker's GPU: exact (default), or fast (by cuBLASLt: who goes on elsewhere may "
+         "get "
+         "other tokens); of cpu: godwit-worker --help",
+         0, 0},
+        {"cuda-graphs", GW_FLAG_STRING, &o->cuda_graphs, "HOW",
+         "of each worker's GPU: on (default), off: steps of decoding as CUDA graphs", 0, 0},
         {"host", GW_FLAG_STRING, &o->host, "ADDR", "address of the HTTP front", 0, 0},
         {"port", GW_FLAG_INT, &o->port, "PORT", "its port, 0 = any free one", 0, 65535},
         {"admin-port", GW_FLAG_INT, &o->admin_port, "PORT", "port of the admin listener, 0 = any free one", 0,
@@ -104,6 +111,24 @@ static gw_err_t parse_flags(int argc, char **argv, struct up_options *o, bool *h
     return GW_OK;
 }
 
+/* What a GPU alone has. */
+static gw_err_t check_device(const struct up_options *o, struct gw_err_ctx *ctx)
+{
+    bool cpu = strcmp(o->device, "cpu") == 0, of_gpu = false, on = false;
+    if (!cpu && strncmp(o->device, "cuda:", 5) != 0)
+        return gw_fail(ctx, GW_ERR_INPUT, "--device %.64s: expected cpu, or cuda:N", o->device);
+    if (o->profile) of_gpu = strcmp(o->profile, "exact") == 0 || strcmp(o->profile, "fast") == 0;
+    if (o->profile && of_gpu == cpu)
+        return gw_fail(ctx, GW_ERR_INPUT, "--profile %.64s: %s", o->profile,
+                       cpu ? "exact and fast are a GPU's: it wants --device cuda:N"
+                           : "with --device cuda:N expected exact or fast");
+    if (!o->cuda_graphs) return GW_OK;
+    on = strcmp(o->cuda_graphs, "on") == 0;
+    if (!on && strcmp(o->cuda_graphs, "off") != 0)
+        return gw_fail(ctx, GW_ERR_INPUT, "--cuda-graphs %.64s: expected on or off", o->cuda_graphs);
+    return cpu && on ? gw_fail(ctx, GW_ERR_INPUT, "--cuda-graphs on: it wants --device cuda:N") : GW_OK;
+}
+
 gw_err_t up_options_parse(int argc, char **argv, struct up_options *out, bool *help, struct gw_err_ctx *ctx)
 {
     struct up_options o = defaults;
@@ -116,6 +141,7 @@ gw_err_t up_options_parse(int argc, char **argv, struct up_options *out, bool *h
         return gw_fail(ctx, GW_ERR_INPUT, "--cloud sim: its instances have no --device %.64s", o.device);
     if (o.sim && o.workers > SUPPLY_MAX)
         return gw_fail(ctx, GW_ERR_INPUT, "--cloud sim: at most %d --workers", SUPPLY_MAX);
+    TRY(check_device(&o, ctx));
     if (o.threads == 0) o.threads = default_threads(o.workers);
     *out = o;
     return GW_OK;

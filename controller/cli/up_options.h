@@ -14,7 +14,8 @@ struct up_options {
         *weights, *weights_from, *kv; /* format; source; format of KV pages */
     int64_t workers, port, admin_port, worker_port, threads, kv_tokens, memory_limit;
     double replace_after_s, term_grace_s;
-    const char *device; /* of each worker */
+    const char *device;                /* of each worker */
+    const char *profile, *cuda_graphs; /* of each; NULL: its default */
     const char *store;
     bool redis;
     const char *cloud; /* "sim": groups of a played cloud, whose sizes the controller sets; "none" */

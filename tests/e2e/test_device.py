@@ -105,6 +105,32 @@ def test_gpu_with_a_model_of_f32_says_what_does_not_go_with_it(_):
             check("--device cuda:0" in lines[0] and "f32" in lines[0] and flags[1] in lines[0], lines[0])
 
 
+def run_up(*flags):
+    """`godwit up`, which must end by itself."""
+    with tempfile.TemporaryDirectory(prefix="godwit-device-") as folder:
+        p = subprocess.run(["build/release/godwit", "up", "--model", "tests/models/tattler-3m", "--workers", "1", "--port", "0",
+                            "--admin-port", "0", "--worker-port", "0", "--log-dir", folder, *flags], stdout=subprocess.PIPE,
+                           stderr=subprocess.PIPE, text=True, timeout=LIMIT_S, check=False)
+    return p.returncode, p.stderr
+
+
+def test_up_with_wrong_flags_of_a_gpu_says_what_is_expected(_):
+    for flags, word in ((["--device", "gpu"], "expected cpu, or cuda:N"), (["--profile", "fast"], "--device cuda:N"),
+                        (["--device", "cuda:0", "--profile", "cpu-f32-2"], "exact or fast"),
+                        (["--cuda-graphs", "on"], "--device cuda:N"), (["--device", "cuda:0", "--cuda-graphs", "1"], "on or off")):
+        status, text = run_up(*flags)
+        check(status != 0 and word in text and flags[-2] in text, f"{flags}: status {status}, {text!r}")
+
+
+def test_up_without_a_gpu_says_what_the_worker_lacks_at_once(_):
+    if os.path.exists("/dev/nvidiactl"):
+        raise tap.Skip("there is a driver")
+    status, text = run_up("--device", "cuda:0", "--profile", "exact", "--cuda-graphs", "off")
+    check_equal(status, 1, "status")
+    for word in ("worker w0", "exit status 20", "--device cuda:0"):
+        check(word in text, f"{word!r} is not in {text!r}")
+
+
 def test_numa_node_that_is_not_there_is_named_with_those_that_are(_):
     if not os.path.exists("/sys/devices/system/node/has_cpu"):
         raise tap.Skip("this kernel names no NUMA nodes")
@@ -120,4 +146,6 @@ if __name__ == "__main__":
                                 test_gpu_without_a_driver_says_which_is_needed,
                                 test_gpu_with_a_model_of_f32_says_what_does_not_go_with_it,
                                 test_device_with_wrong_flags_says_what_is_expected,
+                                test_up_with_wrong_flags_of_a_gpu_says_what_is_expected,
+                                test_up_without_a_gpu_says_what_the_worker_lacks_at_once,
                                 test_numa_node_that_is_not_there_is_named_with_those_that_are]))
