@@ -217,6 +217,9 @@ enum gw_isa {
     GW_ISA_AMX
 };
 
+/* Does another of this machine's give the same bits in less time? */
+bool gw_isa_slow(enum gw_isa isa);
+
 /* The table for a profile; GW_ISA_AUTO takes the best this machine has. GW_ERR_NOT_FOUND if this machine or
  * build has none, with a text that says which CPU flag is missing. */
 gw_err_t gw_ops_cpu(const char *profile, enum gw_isa isa, const struct gw_ops **out,

@@ -34,6 +34,7 @@ gw_err_t gw_prove_isa(const char *profile, enum gw_isa wanted, const struct gw_l
         return GW_OK;
     }
     for (size_t i = 0; i < sizeof best_first / sizeof *best_first; i++) {
+        if (gw_isa_slow(best_first[i].isa)) continue;
         if (gw_prove_digest(profile, best_first[i].isa, digest, NULL) != GW_OK) continue;
         if (gw_profile_digest_ok(profile, digest)) {
             *out = best_first[i].isa;

@@ -185,6 +185,16 @@ static void test_ops_cpu_says_what_is_missing(void **state)
     }
 }
 
+static void test_ops_cpu_auto_passes_over_a_slow_isa(void **state)
+{
+    (void)state;
+    const struct gw_ops *ops = NULL;
+    if (!gw_isa_slow(GW_ISA_AVX512BF16)) skip();
+    if (gw_ops_cpu("cpu-bf16dot-2", GW_ISA_AVX512BF16, &ops, NULL) != GW_OK) skip();
+    assert_ptr_not_equal(ops_best("cpu-bf16dot-2"), ops);
+    assert_string_equal(ops_best("cpu-bf16dot-2")->name, "cpu-avx512");
+}
+
 /* In a process of its own, whose signal stack is too small for a frame with tiles in it: Linux grants none then. 0: as it should. */
 static int choose_without_tiles(void)
 {
@@ -227,6 +237,7 @@ int main(void)
         cmocka_unit_test(test_create_zero_threads_takes_all_cores),
         cmocka_unit_test(test_create_pins_whole_masks_only_and_destroy_unpins),
         cmocka_unit_test(test_ops_cpu_says_what_is_missing),
+        cmocka_unit_test(test_ops_cpu_auto_passes_over_a_slow_isa),
     };
     return cmocka_run_group_tests_name("kernels_device", tests, NULL, NULL);
 }
