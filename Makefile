@@ -162,7 +162,7 @@ $(foreach v,release asan tsan fuzz,build/$(v)/%_avx2.o): ISA := -mavx2 -mfma
 # ---- unit tests, a list per set of libraries that they link ----------------------------------------------------
 
 UNIT_BASE := test_base_frame test_base_buf test_base_json test_base_args test_base_pool test_base_utf8 test_base_hash \
-             test_base_file test_base_numa test_base_sockaddr test_base_err test_base_log test_base_rng test_base_id_map
+             test_base_file test_base_thread test_base_numa test_base_sockaddr test_base_err test_base_log test_base_rng test_base_id_map
 UNIT_BASE += test_base_tls test_base_socket
 UNIT_MIGRATE := test_request test_wire test_wire_wrong test_block_name test_fingerprint
 UNIT_MIGRATE += test_geometry test_page_codec test_peer test_peer_server test_peer_wrong test_peer_pull test_peer_pull_wrong test_rate test_peer_zombie test_pull_mix

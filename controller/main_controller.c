@@ -9,6 +9,7 @@
 #include "base/failpoint.h"
 #include "base/file.h"
 #include "base/secret.h"
+#include "base/thread.h"
 #include "controller/layout_model.h"
 #include "controller/program.h"
 #include "migrate/fingerprint.h"
@@ -238,6 +239,7 @@ int main(int argc, char **argv)
         return 0;
     }
     signal(SIGPIPE, SIG_IGN);
+    gw_thread_be_quick();
     gw_failpoint_name("controller");
     gw_err_t err = gw_controller_options_parse(argc, argv, &p.o, &help, &ctx);
     if (err == GW_OK && help) return 0;

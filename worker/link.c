@@ -407,6 +407,7 @@ static void *io_thread(void *arg)
 {
     struct gw_link *l = arg;
     gw_thread_name("gw-link");
+    gw_thread_be_quick();
     dial(l);
     while (!is_ending(l)) event_base_loop(l->loop, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY);
     flush_outbox(l);

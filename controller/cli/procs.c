@@ -25,7 +25,7 @@ static void become(char *const *argv, int log_fd, pid_t parent)
     for (int i = 1; i < NSIG; i++) signal(i, SIG_DFL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    setsid();
+    setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(127);
     dup2(log_fd, STDOUT_FILENO);

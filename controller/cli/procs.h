@@ -1,7 +1,8 @@
 /* Child processes of `godwit up`: start, watch, end.
  *
- * Each child gets its own standard error (a log file), dies with its parent (PR_SET_PDEATHSIG), and keeps
- * its signals to itself: it runs in a session of its own, so that ^C reaches `up` alone.
+ * Each child gets its own standard error (a log file), dies with its parent (PR_SET_PDEATHSIG), and keeps its signals to itself:
+ * it is a process group of its own, so that ^C reaches `up` alone. All stay in one session: Linux deals processors out by session
+ * (autogroup), so that a nice thread of one worker would not give way to another worker.
  *
  * Owner: caller memory. Thread: the main thread only (PDEATHSIG is tied to it).
  * Units: milliseconds. Errors: GW_ERR_IO. Source: own design. */
