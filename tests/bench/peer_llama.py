@@ -32,6 +32,8 @@ def prompt_token(salt, sequence, k, vocab):
 class Model:
     def __init__(self, path):
         params = lc.llama_model_default_params()
+        with open("/proc/cpuinfo") as f:
+            params.use_extra_bufts = "amx_int8" not in f.read()  # 0.3.36 ends by SIGSEGV where it puts q8_0 on tiles
         self.model = lc.llama_model_load_from_file(path.encode(), params)
         if not self.model:
             raise RuntimeError(f"llama.cpp does not load {path}")
