@@ -66,11 +66,7 @@ def run_churn(up, requests, references, args, plan, hand):
         f"longest gap {verdict.max_gap_s:.2f} s; drained in {time.monotonic() - at_end:.1f} s"
     )
     check(min(open_counts[len(open_counts) // 20 :]) >= concurrency * 9 // 10, "the churn did not meet a full load")
-    check(
-        verdict.good(),
-        f"lost={verdict.lost} duplicated={verdict.duplicated} errors={verdict.errors} "
-        f"identical={verdict.identical}/{verdict.requests}; first: {verdict.first_trouble}",
-    )
+    check(verdict.good(), f"{verdict}")
     return work
 
 

@@ -67,7 +67,7 @@ class Context:
                 streams[i] = http.submit(s.again() if s.stream_id() else resume.Resumable(*self.requests[i]))
         http.wait(streams.values(), STREAMS_S)
         verdict = compare.judge(self.references, streams)
-        check(verdict.good(), f"errors={verdict.errors} lost={verdict.lost}; {verdict.first_trouble}")
+        check(verdict.good(), f"{verdict}")
 
 
 def death_while_writing(point):

@@ -15,7 +15,6 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import client  # noqa: E402
-import compare  # noqa: E402
 import load  # noqa: E402
 import tap  # noqa: E402
 import workload  # noqa: E402
@@ -93,11 +92,7 @@ class Run:
     def finish(self, references):
         self.work.finish(STREAMS_S)
         verdict = self.work.judge(references)
-        check(
-            verdict.good(),
-            f"lost={verdict.lost} duplicated={verdict.duplicated} errors={verdict.errors} "
-            f"identical={verdict.identical}/{verdict.requests}; first: {verdict.first_trouble}",
-        )
+        check(verdict.good(), f"{verdict}")
         self.up.wait(lambda: len(self.up.workers("up")) >= WORKERS, STREAMS_S, "as many workers as before are up")
 
     def moved_tokens(self):

@@ -103,7 +103,7 @@ def test_open_answers_go_on_where_they_are(ctx):
         for w in wholes:
             w.join(STREAMS_S)
     verdict = compare.judge(ctx.references, streams)
-    check(verdict.good(), f"errors={verdict.errors} lost={verdict.lost}; {verdict.first_trouble}")
+    check(verdict.good(), f"{verdict}")
     for w in wholes:
         check(w.answer and w.answer[0] == 200, f"an answer that is not streamed: {w.answer}")
         want = [(i, c.text, c.finish) for i, c in sorted(ctx.references[w.index].choices.items())]
@@ -124,7 +124,7 @@ def test_streams_that_opted_in_come_back_to_the_new_one(ctx):
             streams[i] = http.submit(streams[i].again())
         http.wait([streams[i] for i in open_], STREAMS_S)
         verdict = compare.judge(ctx.references, streams)
-        check(verdict.good(), f"errors={verdict.errors} lost={verdict.lost}; {verdict.first_trouble}")
+        check(verdict.good(), f"{verdict}")
         check_equal(old.wait(SOON_S), 0, "exit status of the old one")
 
 

@@ -37,7 +37,7 @@ def settle(up, workers, what):
 
 def check_same(references, streams, what):
     verdict = compare.judge(references, streams)
-    check(verdict.good(), f"{what}: {verdict.identical}/{verdict.requests} identical; {verdict.first_trouble}")
+    check(verdict.good(), f"{what}: {verdict}")
 
 
 def peer_bytes(up):

@@ -86,11 +86,7 @@ class Context:
     def finish(self, work):
         work.finish(STREAMS_S)
         verdict = work.judge(self.references)
-        check(
-            verdict.good(),
-            f"lost={verdict.lost} duplicated={verdict.duplicated} errors={verdict.errors} "
-            f"identical={verdict.identical}/{verdict.requests}; first: {verdict.first_trouble}",
-        )
+        check(verdict.good(), f"{verdict}")
 
 
 def test_forced_layouts_follow_each_other_under_load(ctx):

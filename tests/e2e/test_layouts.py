@@ -99,11 +99,7 @@ class Schedule:
 def judge(work, references, what):
     verdict = work.judge(references)
     tap.note(f"{what}: {verdict.requests} streams, {verdict.tokens} tokens, longest gap {verdict.max_gap_s:.2f} s")
-    check(
-        verdict.good(),
-        f"{what}: lost={verdict.lost} duplicated={verdict.duplicated} errors={verdict.errors} "
-        f"identical={verdict.identical}/{verdict.requests}; first: {verdict.first_trouble}",
-    )
+    check(verdict.good(), f"{what}: {verdict}")
     return verdict
 
 
@@ -140,7 +136,7 @@ def test_every_shape_gives_the_same_streams(args):
             work = load.Load(up.http, requests, len(requests)).start(limit=len(requests))
             work.finish(DRAIN_S)
             verdict = work.judge(references)
-            check(verdict.good(), f"{shape}: {verdict.identical}/{verdict.requests} identical: {verdict.first_trouble}")
+            check(verdict.good(), f"{shape}: {verdict}")
         check_quiet(up)
 
 

@@ -85,11 +85,7 @@ def serves(up, epoch):
 def judge(work, references, args, what):
     verdict = work.judge(references)
     tap.note(f"{what}: {verdict.requests} streams, {verdict.tokens} tokens, seed {args.seed}")
-    check(
-        verdict.good(),
-        f"{what}: lost={verdict.lost} duplicated={verdict.duplicated} errors={verdict.errors} "
-        f"identical={verdict.identical}/{verdict.requests}; first: {verdict.first_trouble}",
-    )
+    check(verdict.good(), f"{what}: {verdict}")
 
 
 def on_three_ranks(up, requests, references, args):

@@ -54,11 +54,7 @@ class Context:
         self.judge(work.judge(self.references))
 
     def judge(self, verdict):
-        check(
-            verdict.good(),
-            f"lost={verdict.lost} duplicated={verdict.duplicated} errors={verdict.errors} "
-            f"identical={verdict.identical}/{verdict.requests}; first: {verdict.first_trouble}",
-        )
+        check(verdict.good(), f"{verdict}")
 
     def mark(self):
         """Where the timeline stands; events_since(mark) are those behind it."""

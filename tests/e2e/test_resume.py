@@ -64,11 +64,7 @@ class Run:
     def finish(self, references):
         self.wait_closed()
         verdict = compare.judge(references, self.latest)
-        check(
-            verdict.good(),
-            f"lost={verdict.lost} duplicated={verdict.duplicated} errors={verdict.errors} "
-            f"identical={verdict.identical}/{verdict.requests}; first: {verdict.first_trouble}",
-        )
+        check(verdict.good(), f"{verdict}")
 
 
 class Context:

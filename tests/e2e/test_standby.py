@@ -92,10 +92,7 @@ class Pair:
                 streams[i] = http.submit(streams[i].again())
             http.wait([streams[i] for i in open_], STREAMS_S)
             verdict = compare.judge(self.references, streams)
-            check(
-                verdict.good(),
-                f"lost={verdict.lost} duplicated={verdict.duplicated} errors={verdict.errors}; {verdict.first_trouble}",
-            )
+            check(verdict.good(), f"{verdict}")
 
     def taken_over(self, name, since_s):
         self.c.wait_serving(name)

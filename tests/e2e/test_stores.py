@@ -103,11 +103,7 @@ def begin(up, ctx):
 def judge(work, references, what):
     verdict = work.judge(references)
     tap.note(f"{what}: {verdict.requests} streams, {verdict.tokens} tokens, longest gap {verdict.max_gap_s:.2f} s")
-    check(
-        verdict.good(),
-        f"{what}: lost={verdict.lost} duplicated={verdict.duplicated} errors={verdict.errors} "
-        f"identical={verdict.identical}/{verdict.requests}; first: {verdict.first_trouble}",
-    )
+    check(verdict.good(), f"{what}: {verdict}")
 
 
 def kv(up):

@@ -20,6 +20,12 @@ class Verdict:
     def good(self):
         return self.identical == self.requests and not (self.lost or self.duplicated or self.errors)
 
+    def __str__(self):
+        return (
+            f"lost={self.lost} duplicated={self.duplicated} errors={self.errors} "
+            f"identical={self.identical}/{self.requests}; first: {self.first_trouble}"
+        )
+
 
 def lost_and_extra(want, got):
     """How many items of `want` are missing in `got`, and how many of `got` are not from `want`, order kept."""
