@@ -140,8 +140,8 @@ def test_latency_of_each_cloud(ctx):
         for cloud, times in zip(CLOUDS, pool.map(lambda cloud: medians(ctx, cloud), CLOUDS)):
             median = statistics.median(times)
             note(f"{cloud}: publication to controller: median {median:.3f} s (idle: {LATENCY_S[cloud]}), worst {max(times):.3f} s of {len(times)}")
-            check(median <= LATENCY_S[cloud] + SLOW_S, f"{cloud}: median {median:.3f} s, at most {LATENCY_S[cloud]} s")
-            TABLE.ran(cloud, "a notice is published", f"told, median at most {LATENCY_S[cloud]} s on an idle machine")
+            check(median <= LATENCY_S[cloud] + SLOW_S, f"{cloud}: median {median:.3f} s, at most {LATENCY_S[cloud] + SLOW_S:.1f} s")
+            TABLE.ran(cloud, "a notice is published", f"told, median at most {LATENCY_S[cloud] + SLOW_S:.1f} s ({LATENCY_S[cloud]} s idle: make bench)")
 
 
 def test_costs_little(ctx):
