@@ -27,6 +27,17 @@
 #define GW_CUDA_PICKED_BYTES                                                                                 \
     ((size_t)512 << 10) /* what is found in them: 6 KiB of a row with all that can be asked */
 
+static inline uint32_t gw_cuda_min(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Elements of a packed row: k, filled up to whole steps of its product's kernel. */
+static inline uint32_t gw_cuda_whole_steps(uint32_t k, uint32_t step)
+{
+    return (k + step - 1) / step * step;
+}
+
 /* A place through which bytes reach or leave unpinned memory. */
 struct gw_cuda_bounce {
     const struct gw_cuda_lane *lane;

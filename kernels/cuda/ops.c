@@ -7,21 +7,11 @@
 
 #define K_STEP 8u /* what matmul.cu takes k in */
 
-static uint32_t padded_k(uint32_t k)
-{
-    return (k + K_STEP - 1) / K_STEP * K_STEP;
-}
-
-static uint32_t min_u32(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
-
 /* ---- weights: rows of bf16, padded with zeros ---- */
 
 static size_t pack_bytes(uint32_t n, uint32_t k)
 {
-    return (size_t)n * padded_k(k) * sizeof(uint16_t);
+    return (size_t)n * gw_cuda_whole_steps(k, K_STEP) * sizeof(uint16_t);
 }
 
 static void pack(void *dst, const void *src, enum gw_dtype src_type, uint32_t n, uint32_t k,
@@ -30,9 +20,9 @@ static void pack(void *dst, const void *src, enum gw_dtype src_type, uint32_t n,
     const uint16_t *from = src;
     uint16_t *to = dst;
     assert(src_type == GW_BF16);
-    for (uint32_t row = 0; row < n; row++, from += row_stride, to += padded_k(k)) {
+    for (uint32_t row = 0; row < n; row++, from += row_stride, to += gw_cuda_whole_steps(k, K_STEP)) {
         memcpy(to, from, k * sizeof *to);
-        memset(to + k, 0, (padded_k(k) - k) * sizeof *to);
+        memset(to + k, 0, (gw_cuda_whole_steps(k, K_STEP) - k) * sizeof *to);
     }
 }
 
@@ -51,7 +41,7 @@ static gw_err_t multiply(struct gw_cuda_device *d, float *y, size_t y_stride, st
 {
     for (uint32_t i = 0; i < count; i += GW_CUDA_PRODUCTS_MAX)
         TRY(gw_cuda_matmul(gw_cuda_compute(d), y, y_stride, x.x, x.stride, list + i,
-                           min_u32(count - i, GW_CUDA_PRODUCTS_MAX), m, ctx));
+                           gw_cuda_min(count - i, GW_CUDA_PRODUCTS_MAX), m, ctx));
     return GW_OK;
 }
 
@@ -65,14 +55,14 @@ static gw_err_t multiply_padded(struct gw_cuda_device *d, float *y, size_t y_str
                                 uint32_t parts, uint32_t k, const struct gw_cuda_product *list,
                                 uint32_t count, uint32_t m, struct gw_err_ctx *ctx)
 {
-    size_t row = (size_t)parts * padded_k(k);
+    size_t row = (size_t)parts * gw_cuda_whole_steps(k, K_STEP);
     uint16_t *to = (uint16_t *)(void *)d->scratch;
     size_t most = d->config.scratch_bytes / (row * sizeof *to);
     if (most == 0) return gw_fail(ctx, GW_ERR_LIMIT, "a product of %zu columns: too many to pad", row);
     for (uint32_t first = 0; first < m;) {
         uint32_t some = m - first < most ? m - first : (uint32_t)most;
-        TRY(gw_cuda_pad(gw_cuda_compute(d), to, x.x + first * x.stride, x.stride, some, parts, k, padded_k(k),
-                        ctx));
+        TRY(gw_cuda_pad(gw_cuda_compute(d), to, x.x + first * x.stride, x.stride, some, parts, k,
+                        gw_cuda_whole_steps(k, K_STEP), ctx));
         TRY(multiply(d, y + first * y_stride, y_stride, (struct rows){to, row}, list, count, some, ctx));
         first += some;
     }
@@ -100,10 +90,12 @@ static void matmul(struct gw_device *dev, float *y, size_t y_stride, const void 
     struct gw_cuda_device *d = gw_cuda_of(dev);
     struct gw_err_ctx ctx = {0};
     for (uint32_t first = 0; first < count; first += GW_CUDA_PRODUCTS_MAX) {
-        struct products p = {.len = min_u32(count - first, GW_CUDA_PRODUCTS_MAX)};
+        struct products p = {.len = gw_cuda_min(count - first, GW_CUDA_PRODUCTS_MAX)};
         for (uint32_t i = 0; i < p.len; i++)
-            p.of[i] = (struct gw_cuda_product){
-                .w = w[first + i].data, .y_at = y_at[first + i], .n = w[first + i].n, .k = padded_k(w->k)};
+            p.of[i] = (struct gw_cuda_product){.w = w[first + i].data,
+                                               .y_at = y_at[first + i],
+                                               .n = w[first + i].n,
+                                               .k = gw_cuda_whole_steps(w->k, K_STEP)};
         if (!gw_cuda_begin(d)) return;
         gw_cuda_note(d, run_products(d, y, y_stride, (struct rows){x, x_stride}, 1, w->k, &p, m, &ctx), &ctx);
     }
@@ -114,7 +106,7 @@ static gw_err_t multiply_shares(struct gw_cuda_device *d, float *y, const void *
                                 uint32_t shares, uint32_t m, struct gw_err_ctx *ctx)
 {
     const struct rows all = {x, (size_t)shares * w->k};
-    uint32_t k = is_aligned(all, w->k) ? w->k : padded_k(w->k);
+    uint32_t k = is_aligned(all, w->k) ? w->k : gw_cuda_whole_steps(w->k, K_STEP);
     struct products p = {.len = shares};
     assert(shares <= GW_CUDA_PRODUCTS_MAX);
     for (uint32_t s = 0; s < shares; s++)
@@ -122,7 +114,7 @@ static gw_err_t multiply_shares(struct gw_cuda_device *d, float *y, const void *
                                            .x_at = (size_t)s * k,
                                            .y_at = (size_t)s * m * w->n,
                                            .n = w->n,
-                                           .k = padded_k(w->k)};
+                                           .k = gw_cuda_whole_steps(w->k, K_STEP)};
     return run_products(d, y, w->n, all, shares, w->k, &p, m, ctx);
 }
 
@@ -178,7 +170,7 @@ static void embed(struct gw_device *dev, float *y, const void *table, enum gw_dt
     for (uint32_t at = 0; at < m && gw_cuda_begin(d); at += rows)
         gw_cuda_note(d,
                      embed_some(d, y + (size_t)at * hidden, table, table_type, ids + at,
-                                min_u32(rows, m - at), hidden, &ctx),
+                                gw_cuda_min(rows, m - at), hidden, &ctx),
                      &ctx);
 }
 
@@ -216,7 +208,7 @@ static void route(struct gw_device *dev, uint32_t *ids, float *weights, const fl
     struct gw_err_ctx ctx = {0};
     uint32_t most = (uint32_t)(d->config.scratch_bytes / (2 * (size_t)top * sizeof *ids));
     for (uint32_t at = 0; at < m; at += most) {
-        uint32_t some = min_u32(most, m - at);
+        uint32_t some = gw_cuda_min(most, m - at);
         size_t len = (size_t)some * top, first = (size_t)at * top;
         uint32_t *to = (uint32_t *)(void *)d->scratch;
         float *to_weights = (float *)(void *)(to + len);

@@ -6,11 +6,6 @@
 
 #include "kernels/cuda/cuda_device_internal.h"
 
-static uint32_t min_u32(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
-
 /* ---- weights ---- */
 
 static size_t pack_bytes(uint32_t n, uint32_t k)
@@ -36,7 +31,7 @@ static void matmul(struct gw_device *dev, float *y, size_t y_stride, const void 
     struct gw_err_ctx ctx = {0};
     for (uint32_t first = 0; first < count && gw_cuda_begin(d); first += GW_CUDA_PRODUCTS_MAX) {
         struct gw_cuda_f32_product of[GW_CUDA_PRODUCTS_MAX];
-        uint32_t len = min_u32(count - first, GW_CUDA_PRODUCTS_MAX);
+        uint32_t len = gw_cuda_min(count - first, GW_CUDA_PRODUCTS_MAX);
         for (uint32_t i = 0; i < len; i++)
             of[i] = (struct gw_cuda_f32_product){
                 .w = w[first + i].data, .y_at = y_at[first + i], .n = w[first + i].n, .k = w->k};

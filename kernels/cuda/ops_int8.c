@@ -12,21 +12,11 @@
 
 #define K_STEP 16u /* what matmul_int8.cu takes k in */
 
-static uint32_t padded_k(uint32_t k)
-{
-    return (k + K_STEP - 1) / K_STEP * K_STEP;
-}
-
-static uint32_t min_u32(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
-
 /* ---- weights ---- */
 
 static size_t pack_bytes(uint32_t n, uint32_t k)
 {
-    return (size_t)n * (padded_k(k) + sizeof(float));
+    return (size_t)n * (gw_cuda_whole_steps(k, K_STEP) + sizeof(float));
 }
 
 /* Returns the row's scale. */
@@ -40,7 +30,7 @@ static float pack_row(int8_t *to, const void *src, enum gw_dtype type, size_t fi
     }
     scale = gw_int8_scale(largest, &inverse);
     for (uint32_t i = 0; i < k; i++) to[i] = (int8_t)gw_int8_of(gw_f32_at(src, type, first + i), inverse, 0);
-    memset(to + k, 0, padded_k(k) - k);
+    memset(to + k, 0, gw_cuda_whole_steps(k, K_STEP) - k);
     return scale;
 }
 
@@ -48,10 +38,11 @@ static void pack(void *dst, const void *src, enum gw_dtype src_type, uint32_t n,
                  size_t row_stride)
 {
     int8_t *to = dst;
-    float *scales = (float *)(void *)(to + (size_t)n * padded_k(k));
+    float *scales = (float *)(void *)(to + (size_t)n * gw_cuda_whole_steps(k, K_STEP));
     assert(src_type != GW_I8 && k <= GW_INT8_K_MAX);
     for (uint32_t row = 0; row < n; row++)
-        scales[row] = pack_row(to + (size_t)row * padded_k(k), src, src_type, row * row_stride, k);
+        scales[row] =
+            pack_row(to + (size_t)row * gw_cuda_whole_steps(k, K_STEP), src, src_type, row * row_stride, k);
 }
 
 /* ---- products ---- */
@@ -92,13 +83,14 @@ static gw_err_t run_rows(struct gw_cuda_device *d, const struct job *job, uint32
                          struct gw_err_ctx *ctx)
 {
     struct gw_cuda_int8_product list[GW_CUDA_PRODUCTS_MAX];
-    struct gw_cuda_int8_rows x = {
-        .bytes = (int8_t *)d->scratch, .segments = segments_of(job), .k = padded_k(job->w->k)};
+    struct gw_cuda_int8_rows x = {.bytes = (int8_t *)d->scratch,
+                                  .segments = segments_of(job),
+                                  .k = gw_cuda_whole_steps(job->w->k, K_STEP)};
     x.scales = (float *)(void *)(x.bytes + (size_t)rows * x.segments * x.k);
     TRY(gw_cuda_quantize(gw_cuda_compute(d), &x, job->x + first * job->x_stride, job->x_stride, rows,
                          job->w->k, ctx));
     for (uint32_t at = 0; at < job->count; at += GW_CUDA_PRODUCTS_MAX) {
-        uint32_t len = min_u32(job->count - at, GW_CUDA_PRODUCTS_MAX);
+        uint32_t len = gw_cuda_min(job->count - at, GW_CUDA_PRODUCTS_MAX);
         list_products(list, job, at, len);
         TRY(gw_cuda_matmul_int8(gw_cuda_compute(d), job->y + first * job->y_stride, job->y_stride, &x, list,
                                 len, rows, ctx));
@@ -109,7 +101,7 @@ static gw_err_t run_rows(struct gw_cuda_device *d, const struct job *job, uint32
 static gw_err_t run(struct gw_cuda_device *d, const struct job *job, struct gw_err_ctx *ctx)
 {
     if (job->m == 0 || job->count == 0) return GW_OK;
-    size_t row = (size_t)segments_of(job) * (padded_k(job->w->k) + sizeof(float));
+    size_t row = (size_t)segments_of(job) * (gw_cuda_whole_steps(job->w->k, K_STEP) + sizeof(float));
     size_t most = d->config.scratch_bytes / row;
     if (most == 0)
         return gw_fail(ctx, GW_ERR_LIMIT, "a product of %zu bytes of x: too many to quantize", row);
