@@ -55,16 +55,16 @@ gw_err_t gw_proc_start(char *const *argv, const char *log_path, pid_t *pid, stru
     return GW_OK;
 }
 
-bool gw_proc_reap(pid_t *pid, char *how, size_t how_size)
+bool gw_proc_reap(struct gw_proc_end *end)
 {
     int status;
     pid_t done = waitpid(-1, &status, WNOHANG);
     if (done <= 0) return false;
-    *pid = done;
-    if (WIFSIGNALED(status))
-        snprintf(how, how_size, "killed by signal %d", WTERMSIG(status));
+    *end = (struct gw_proc_end){.pid = done, .status = WIFSIGNALED(status) ? -1 : WEXITSTATUS(status)};
+    if (end->status < 0)
+        snprintf(end->how, sizeof end->how, "killed by signal %d", WTERMSIG(status));
     else
-        snprintf(how, how_size, "exit status %d", WEXITSTATUS(status));
+        snprintf(end->how, sizeof end->how, "exit status %d", end->status);
     return true;
 }
 

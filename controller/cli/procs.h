@@ -18,9 +18,14 @@
 gw_err_t gw_proc_start(char *const *argv, const char *log_path, pid_t *pid,
                        struct gw_err_ctx *ctx) GW_MUST_USE;
 
-/* Takes one ended child without waiting: its pid and a readable end ("exit status 3", "killed by signal 9");
- * false if none. */
-bool gw_proc_reap(pid_t *pid, char *how, size_t how_size);
+struct gw_proc_end {
+    pid_t pid;
+    int status;   /* of its exit; -1: a signal killed it */
+    char how[32]; /* "exit status 3", "killed by signal 9" */
+};
+
+/* Takes one ended child without waiting; false if none. */
+bool gw_proc_reap(struct gw_proc_end *end);
 
 /* The directory of this program: out[PATH_MAX]. */
 gw_err_t gw_proc_own_dir(char *out, struct gw_err_ctx *ctx) GW_MUST_USE;

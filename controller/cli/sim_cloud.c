@@ -105,11 +105,11 @@ static void take_away(struct sim_cloud *c)
 }
 
 /* A worker has ended by itself. */
-static gw_err_t judge(struct sim_cloud *c, const struct sim_instance *i, const char *how,
+static gw_err_t judge(struct sim_cloud *c, const struct sim_instance *i, const struct gw_proc_end *end,
                       struct gw_err_ctx *ctx)
 {
     char log[PATH_BYTES], why[400];
-    bool failed = strcmp(how, "exit status 0") != 0 && strncmp(how, "killed", 6) != 0;
+    bool failed = end->status > 0;
     if (!failed || gw_clock_mono_us() - c->last_start_us > SIM_FAILED_US) {
         c->failures = 0;
         return GW_OK;
@@ -117,23 +117,23 @@ static gw_err_t judge(struct sim_cloud *c, const struct sim_instance *i, const c
     if (++c->failures < SIM_FAILURES_MAX) return GW_OK;
     snprintf(log, sizeof log, "%s/%s.log", c->config.log_dir, i->id);
     gw_proc_last_line(log, why, sizeof why);
-    return gw_fail(ctx, GW_ERR_CLOUD, "workers do not come to run (%s): %s", how, why);
+    return gw_fail(ctx, GW_ERR_CLOUD, "workers do not come to run (%s): %s", end->how, why);
 }
 
 static gw_err_t reap(struct sim_cloud *c, struct gw_err_ctx *ctx)
 {
-    pid_t pid;
-    char how[64], what[sizeof how + 32];
-    while (gw_proc_reap(&pid, how, sizeof how)) {
-        bool needed = sim_groups_needs(&c->groups, pid);
-        struct sim_instance *i = sim_groups_exited(&c->groups, pid, gw_clock_mono_us());
+    struct gw_proc_end end;
+    char what[sizeof end.how + 32];
+    while (gw_proc_reap(&end)) {
+        bool needed = sim_groups_needs(&c->groups, end.pid);
+        struct sim_instance *i = sim_groups_exited(&c->groups, end.pid, gw_clock_mono_us());
         if (!i) continue;
         bool watch_alone = i->state == SIM_RUNNING || i->state == SIM_NOTICED;
-        snprintf(what, sizeof what, "%s%s", watch_alone ? "has lost its watch: " : "", how);
+        snprintf(what, sizeof what, "%s%s", watch_alone ? "has lost its watch: " : "", end.how);
         if (watch_alone || !i->worker) sim_cloud_say(c, i->id, what);
         if (watch_alone) TRY(start_watch(c, i, ctx)); /* as systemd does */
         if (i->state == SIM_ENDING && i->watch) kill(i->watch, SIGTERM);
-        if (needed) TRY(judge(c, i, how, ctx));
+        if (needed) TRY(judge(c, i, &end, ctx));
     }
     return GW_OK;
 }

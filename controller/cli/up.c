@@ -250,45 +250,46 @@ static void ask_controller(struct up *up)
 }
 
 /* False: up cannot go on. */
-static bool on_controller_exit(struct up *up, const char *how)
+static bool on_controller_exit(struct up *up, const struct gw_proc_end *end)
 {
     char why[400];
     struct gw_err_ctx ctx = {0};
-    bool again = up_controller_on_exit(&up->controller, strncmp(how, "killed", 6) == 0) && up->announced;
+    bool again = up_controller_on_exit(&up->controller, end->status < 0) && up->announced;
     if (again && up_controller_start(&up->controller, &ctx) == GW_OK) {
-        printf("  controller          %s, started again as pid %d\n", how, (int)up->controller.pid);
+        printf("  controller          %s, started again as pid %d\n", end->how, (int)up->controller.pid);
         up->fleet.changed = true;
         return true;
     }
     gw_proc_last_line(up->controller_log, why, sizeof why);
-    give_up(up, "the controller ended (%s): %s", how, why);
+    give_up(up, "the controller ended (%s): %s", end->how, why);
     return false;
 }
 
 static void reap_children(struct up *up)
 {
-    pid_t pid;
-    char how[64], why[400], log[PATH_BYTES];
-    while (gw_proc_reap(&pid, how, sizeof how)) {
-        if (pid == up->controller.pid) {
-            if (!on_controller_exit(up, how)) return;
+    struct gw_proc_end end;
+    char why[400], log[PATH_BYTES];
+    while (gw_proc_reap(&end)) {
+        if (end.pid == up->controller.pid) {
+            if (!on_controller_exit(up, &end)) return;
             continue;
         }
-        if (up->o.sim && pid == up->cloud.pid) {
+        if (up->o.sim && end.pid == up->cloud.pid) {
             snprintf(log, sizeof log, "%s/" UP_CLOUD_LOG, up->log_dir);
             gw_proc_last_line(log, why, sizeof why);
             up->cloud.pid = 0;
-            give_up(up, "the cloud ended (%s): %s", how, why);
+            give_up(up, "the cloud ended (%s): %s", end.how, why);
             return;
         }
-        if (local_redis_on_exit(&up->redis, pid, gw_clock_mono_us(), (int64_t)(up->o.replace_after_s * 1e6)))
+        if (local_redis_on_exit(&up->redis, end.pid, gw_clock_mono_us(),
+                                (int64_t)(up->o.replace_after_s * 1e6)))
             continue;
-        struct fleet_worker *w = fleet_on_exit(&up->fleet, pid, gw_clock_mono_us());
-        bool no_device = w && w->fast_exits > 0 && up_worker_lacks_device(how);
+        struct fleet_worker *w = fleet_on_exit(&up->fleet, end.pid, gw_clock_mono_us());
+        bool no_device = w && w->fast_exits > 0 && end.status == UP_WORKER_NO_DEVICE;
         if (w && (w->fast_exits >= FAST_EXITS_MAX || no_device)) {
             snprintf(log, sizeof log, "%s/%s.log", up->log_dir, w->id);
             gw_proc_last_line(log, why, sizeof why);
-            give_up(up, "worker %s does not come up (%s): %s", w->id, how, why);
+            give_up(up, "worker %s does not come up (%s): %s", w->id, end.how, why);
             return;
         }
         if (w && w->fast_exits > 0)

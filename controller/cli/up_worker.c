@@ -9,7 +9,6 @@
 
 #define PATH_BYTES (PATH_MAX + 64)
 #define ARGS_MAX   44
-#define NO_DEVICE  "exit status 20" /* godwit-worker --help */
 
 /* Several workers share this machine's memory nodes evenly. */
 static int numa_node_of(const struct up_options *o, size_t index)
@@ -85,9 +84,4 @@ gw_err_t up_worker_start(const struct up_workers *all, size_t index, struct flee
     add_flag(argv, "--profile", o->profile);
     add_flag(argv, "--cuda-graphs", o->cuda_graphs);
     return gw_proc_start(argv, log, &w->pid, ctx);
-}
-
-bool up_worker_lacks_device(const char *how)
-{
-    return strcmp(how, NO_DEVICE) == 0;
 }

@@ -8,6 +8,9 @@
 #include "controller/cli/fleet.h"
 #include "controller/cli/up_options.h"
 
+#define UP_WORKER_NO_DEVICE                                                                                  \
+    20 /* exit status (godwit-worker --help): --device cannot be used here, with another try neither */
+
 /* What all of them have in common. */
 struct up_workers {
     const struct up_options *o;
@@ -21,8 +24,5 @@ struct up_workers {
 /* Of several, by their index, each gets a memory node by turns. w: its id; its pid and starts are set. */
 gw_err_t up_worker_start(const struct up_workers *all, size_t index, struct fleet_worker *w,
                          struct gw_err_ctx *ctx) GW_MUST_USE;
-
-/* Did it end (gw_proc_reap's words) because its --device cannot be used here? It will not with another try. */
-bool up_worker_lacks_device(const char *how);
 
 #endif
