@@ -7,6 +7,7 @@
 #include "kernels/cuda/copy_ring.h"
 #include "migrate/checksum.h"
 #include "tests/lib/late_device.h"
+#include "tests/lib/small_pages.h"
 #include "worker/page_offload.h"
 
 #define SLOTS    8
@@ -17,22 +18,6 @@
 #define NEVER_US (INT64_MAX / 2) /* a copy's deadline */
 #define PAST_US  (-1)
 
-/* 2 KV heads, 2 layer groups of a layer. */
-static const struct gw_model_config config = {.layers = 2,
-                                              .hidden = 64,
-                                              .heads = 8,
-                                              .kv_heads = 2,
-                                              .head_dim = 8,
-                                              .intermediate = 64,
-                                              .vocab = 64,
-                                              .context = 256};
-static const struct gw_cells cells = {.shares = 8,
-                                      .group_layers = 1,
-                                      .groups = 2,
-                                      .layers = 2,
-                                      .share_heads = 1,
-                                      .kv_heads = 2,
-                                      .query_group = 4};
 static const struct gw_cell_rect all = {0, 2, 0, 8};
 
 struct bench {

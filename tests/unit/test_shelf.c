@@ -9,27 +9,12 @@
 
 #include "base/clock.h"
 #include "migrate/checksum.h"
+#include "tests/lib/small_pages.h"
 #include "worker/shelf.h"
 
 #define SLOTS 8
 #define HOUR  (3600 * GW_US_PER_S)
 
-/* 2 KV heads, 2 layer groups of a layer. */
-static const struct gw_model_config config = {.layers = 2,
-                                              .hidden = 64,
-                                              .heads = 8,
-                                              .kv_heads = 2,
-                                              .head_dim = 8,
-                                              .intermediate = 64,
-                                              .vocab = 64,
-                                              .context = 256};
-static const struct gw_cells cells = {.shares = 8,
-                                      .group_layers = 1,
-                                      .groups = 2,
-                                      .layers = 2,
-                                      .share_heads = 1,
-                                      .kv_heads = 2,
-                                      .query_group = 4};
 static const struct gw_geometry_heads heads = {.share_heads = 1, .query_group = 4};
 static const struct gw_cell_rect all = {0, 2, 0, 8}, left = {0, 2, 0, 4}, right = {0, 2, 4, 8};
 
