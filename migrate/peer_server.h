@@ -120,9 +120,9 @@ struct gw_peer_server_config {
     void (*store)(void *store_arg, struct gw_socket socket);
     void *store_arg;
     double rate_bytes_s; /* of all peers together; 0: no limit */
-    uint32_t
-        lend_min_bytes; /* pages of a batch that are as large on average are lent; 0: GW_PEER_LEND_MIN, none by TCP
-                              * within a machine, where lending moves the one copy to the end that sums up, too */
+    /* Pages of a batch that are as large on average are lent. 0: GW_PEER_LEND_MIN; by TCP within a machine none, for lending moves
+     * the one copy to the end that sums up, too. */
+    uint32_t lend_min_bytes;
     const struct gw_log *log;
     int64_t shake_us, message_us, lease_us, idle_us; /* 0: as above */
 };
