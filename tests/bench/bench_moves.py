@@ -12,9 +12,9 @@ context the prompt is computed once; then the stream goes on from worker to work
                pages flow at the cutover
     upgrade    the controller's successor takes its place (--handover): the worker that has all pages is told to begin anew
 
-Added gap = the gap around the move less the median gap between tokens before it; of `reshape`, whose two layouts take
-differently long for a token, less the longer one's. Prints a `bench` line each (the reference is that median), and with --out a JSON
-file that tests/bench/chart_moves.py draws.
+Added gap = the gap around the move less the median gap between tokens before it. Prints a `bench` line each (the reference
+is that median), and with --out a JSON file that tests/bench/chart_moves.py draws. The layouts of `reshape` take differently long for
+a token: a second line, `…_slower`, reckons against the longer one's.
 usage: bench_moves.py MODEL [--ways peer,reshape] [--contexts 1024,8192] [--rounds N] [--out FILE]
 MODEL: a directory of tests/bench/make_model.py, to which it adds a tokenizer, or any other model
 """
@@ -66,6 +66,10 @@ def with_tokenizer(model, work):
     for name in os.listdir(model):
         os.symlink(os.path.join(os.path.abspath(model), name), os.path.join(out, name))
     return out
+
+
+def say(name, gap_ms, step_ms):
+    print(f"bench client_gap_{name} ours={gap_ms:.1f} ref={step_ms:.1f} ratio={gap_ms / step_ms:.3f} unit=ms", flush=True)
 
 
 def median_gap(times):
@@ -174,17 +178,17 @@ class Bench:
         return stream
 
     def end(self, stream, at, went_s):
-        """Its added gap since then, and what it is reckoned against (from its first `at` tokens), ms."""
+        """Its added gap since then and the median gap among its first `at` tokens; the same against the slower of those and its last, ms."""
         if stream.closed:
             raise AssertionError(f"the stream has ended before its worker went: {stream.error}")
         self.http.cancel(stream)
-        step = median_gap(stream.times[4:at])
-        if self.way == "reshape":
-            step = max(step, median_gap(stream.times[-BEHIND:]))
+        before, behind = median_gap(stream.times[4:at]), median_gap(stream.times[-BEHIND:])
+        longest = stream.longest_gap_s(went_s)
         if self.args.gaps:
             gaps = [f"{(b - a) * 1e3:.0f}" for a, b in zip(stream.times, stream.times[1:])]
             print(f"# ms between tokens: {' '.join(gaps[:at])} | {' '.join(gaps[at:])}", flush=True)
-        return (stream.longest_gap_s(went_s) - step) * 1e3, step * 1e3
+        slower = max(before, behind)
+        return [s * 1e3 for s in (longest - before, before, longest - slower, slower)]
 
     def one_stream(self, tokens, old):
         """The worker that it is on now, and what it has seen, of a stream that `old` has begun and loses."""
@@ -233,7 +237,7 @@ class Bench:
         return len(stream.times) >= at + AFTER and self.workers[old].poll() is not None
 
     def context(self, tokens):
-        """Medians of added gap and of gaps before, over rounds."""
+        """Medians of what end() says, over rounds."""
         seen = []
         if not self.workers:
             self.begin_workers()
@@ -273,9 +277,11 @@ def main():
         with contextlib.ExitStack() as stack:
             bench = Bench(args, stack, way)
             for tokens in map(int, args.contexts.split(",")):
-                gap, before = bench.context(tokens)
+                gap, before, gap_slower, slower = bench.context(tokens)
                 results.append({"way": way, "tokens": tokens, "added_ms": gap, "step_ms": before})
-                print(f"bench client_gap_{way}_{tokens} ours={gap:.1f} ref={before:.1f} ratio={gap / before:.3f} unit=ms", flush=True)
+                say(f"{way}_{tokens}", gap, before)
+                if way == "reshape":
+                    say(f"{way}_{tokens}_slower", gap_slower, slower)
     if args.out:
         with open(args.out, "w") as f:
             json.dump(results, f, indent=1)
