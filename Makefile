@@ -480,15 +480,17 @@ bench-ranks: $(BENCH_MODEL:%=build/release/tests/bench/%) $(BENCH_DIR)/model.saf
 
 # Beside llama.cpp, as PyPI's llama-cpp-python builds it for this machine. SHORT=1: fewer rounds, two threads alone
 PEERS_PYTHON := build/peers/bin/python
-build/release/tests/bench/peer_godwit: build/release/tests/bench/peer_godwit.o $(call libs,release,WORKER KERNELS MIGRATE BASE)
+PEERS := peer_godwit peer_logits
+$(PEERS:%=build/release/tests/bench/%): build/release/tests/bench/%: build/release/tests/bench/%.o $(call libs,release,TEXT WORKER KERNELS MIGRATE BASE)
 	@echo "  LINK  $@"; $(CC) $^ $(LIBS) -o $@
 .PHONY: bench-peers
 bench-peers: ## measure beside llama.cpp and oneDNN on a 1B model (SHORT=1: fewer rounds; builds llama.cpp first, half an hour)
 	@.ci/deps build bench
 	@tests/bench/peers_setup.sh $(BENCH_DIR)
-	@+$(SUBMAKE) all build/release/tests/bench/peer_godwit build/release/tests/bench/bench_onednn
+	@+$(SUBMAKE) all $(PEERS:%=build/release/tests/bench/%) build/release/tests/bench/bench_onednn
 	@build/release/tests/bench/bench_onednn 2 $(if $(SHORT),1,3)
 	@$(PEERS_PYTHON) tests/bench/bench_peers.py $(BENCH_DIR) $(if $(SHORT),--short)
+	@$(PEERS_PYTHON) tests/bench/bench_loss.py $(BENCH_DIR)
 	@$(PEERS_PYTHON) tests/bench/bench_serving.py $(BENCH_DIR) $(if $(SHORT),,--python $(PEERS_PYTHON))
 
 BENCH_MIGRATE := bench_page bench_migrate bench_store

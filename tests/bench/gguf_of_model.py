@@ -51,6 +51,7 @@ def tensors(path):
         if length > HEADER_MAX:
             raise ValueError(f"{path}: a header of {length} bytes")
         header = json.loads(f.read(length))
+    header.pop("__metadata__", None)
     for name, t in header.items():
         first, last = t["data_offsets"]
         if t["dtype"] != "BF16":

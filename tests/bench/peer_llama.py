@@ -69,10 +69,23 @@ class Model:
             raise RuntimeError(f"llama_decode: {status}")
         return time.perf_counter() - start_s
 
+    def row(self, context, row):
+        """The logits of that row of the batch; valid until the next one is decoded."""
+        return np.ctypeslib.as_array(lc.llama_get_logits_ith(context, row), shape=(self.vocab,))
+
     def best(self, context, row):
-        """The token of the largest logit of that row of the batch."""
-        logits = lc.llama_get_logits_ith(context, row)
-        return int(np.argmax(np.ctypeslib.as_array(logits, shape=(self.vocab,))))
+        return int(np.argmax(self.row(context, row)))
+
+    def logits(self, ids, threads):
+        """[len(ids), vocab]: of every row of a text of LONE_CONTEXT tokens at most."""
+        context = self.context(1, threads)
+        lc.llama_memory_clear(lc.llama_get_memory(context), True)
+        rows = []
+        for at in range(0, len(ids), BATCH):
+            part = [(token, at + i, 0, True) for i, token in enumerate(ids[at : at + BATCH])]
+            self.decode(context, part)
+            rows += [self.row(context, i).copy() for i in range(len(part))]
+        return np.array(rows)
 
     def prefill(self, context, sequences, prompt, salt):
         """Seconds, and each sequence's first token."""
@@ -111,6 +124,18 @@ def quantize(path, out):
     os.replace(out + ".part", out)
 
 
+@lc.llama_log_callback
+def _silence(level, text, arg):
+    pass
+
+
+def start(log=False):
+    """Once, before anything else."""
+    if not log:
+        lc.llama_log_set(_silence, None)
+    lc.llama_backend_init()
+
+
 def serve(path):
     model = Model(path)
     print(f"ready llama.cpp of llama-cpp-python-{importlib.metadata.version('llama-cpp-python')}", flush=True)
@@ -128,10 +153,7 @@ def main():
     ap.add_argument("--quantize", metavar="OUT", help="only write this file: the model in q8_0")
     ap.add_argument("--log", action="store_true", help="with llama.cpp's own log")
     args = ap.parse_args()
-    silence = lc.llama_log_callback(lambda level, text, arg: None)
-    if not args.log:
-        lc.llama_log_set(silence, None)
-    lc.llama_backend_init()
+    start(args.log)
     if args.quantize:
         quantize(args.model, args.quantize)
     else:

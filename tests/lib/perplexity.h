@@ -1,8 +1,8 @@
 /* Perplexity: how well a model predicts a text under a numerics profile.
  *
- * The text is token ids; a document begins at each bos. Each is prefilled alone, from position 0, and every token but its first
- * is predicted: perplexity = exp(mean of - log of the probability of the token that comes). Tests run from the
- * repository's root. */
+ * The text is token ids; a document begins at each bos, and is cut at FORWARD_RUN_ROWS_MAX. Each is prefilled alone, from position 0,
+ * and every token but its first is predicted: perplexity = exp(mean of - log of the probability of the token that comes). Tests
+ * run from the repository's root. */
 #ifndef GW_TESTS_PERPLEXITY_H
 #define GW_TESTS_PERPLEXITY_H
 
@@ -17,27 +17,15 @@
 
 #include "base/file.h"
 #include "controller/text/tokenizer.h"
-#include "worker/forward.h"
+#include "tests/lib/forward_run.h"
 
-#define PERPLEXITY_DOC_MAX  1024u /* tokens of a document that are looked at */
-#define PERPLEXITY_TEXT_MAX (1u << 20)
+#define PERPLEXITY_TEXT_MAX (1u << 20) /* bytes, and tokens */
 
 struct perplexity {
     struct gw_model *model;
     struct gw_tokenizer *tokenizer;
     uint32_t *ids;
     size_t ids_len;
-};
-
-/* One profile's machinery over the model. */
-struct perplexity_run {
-    const struct gw_ops *ops;
-    struct gw_device *device;
-    struct gw_cell_store *store;
-    struct gw_weights *weights;
-    struct gw_page_pool *pool;
-    struct gw_forward *forward;
-    struct gw_place place;
 };
 
 static inline void perplexity_open(struct perplexity *p, const char *model, const char *text)
@@ -61,36 +49,6 @@ static inline void perplexity_close(struct perplexity *p)
     free(p->ids);
 }
 
-static inline gw_err_t perplexity_start(struct perplexity_run *r, const struct gw_model *model,
-                                        const char *profile, struct gw_err_ctx *ctx)
-{
-    TRY(gw_ops_cpu(profile, GW_ISA_AUTO, &r->ops, ctx));
-    TRY(gw_device_cpu_create(2, false, &r->device, ctx));
-    TRY(gw_cell_store_create(model, r->ops, &r->store, ctx));
-    gw_place_alone(&model->cells, &r->place);
-    TRY(gw_weights_create(r->store, model, r->place.cells, NULL, &r->weights, ctx));
-    TRY(gw_page_pool_create(&model->config, &model->cells, r->place.cells, r->ops->kv,
-                            PERPLEXITY_DOC_MAX / GW_BLOCK_TOKENS, true, &r->pool, ctx));
-    const struct gw_forward_config config = {.model = model,
-                                             .weights = r->weights,
-                                             .pool = r->pool,
-                                             .place = &r->place,
-                                             .ops = r->ops,
-                                             .device = r->device,
-                                             .max_rows = PERPLEXITY_DOC_MAX,
-                                             .positions = PERPLEXITY_DOC_MAX};
-    return gw_forward_create(&config, &r->forward, ctx);
-}
-
-static inline void perplexity_stop(struct perplexity_run *r)
-{
-    gw_forward_destroy(r->forward);
-    gw_page_pool_destroy(r->pool);
-    gw_weights_destroy(r->weights);
-    gw_cell_store_destroy(r->store);
-    gw_device_destroy(r->device);
-}
-
 /* - log of the softmax of the row at id. */
 static inline double perplexity_loss(const float *row, uint32_t vocab, uint32_t id)
 {
@@ -100,45 +58,37 @@ static inline double perplexity_loss(const float *row, uint32_t vocab, uint32_t 
     return log(sum) + top - (double)row[id];
 }
 
-/* The sum over a document's tokens but the first. */
-static inline double perplexity_document(const struct perplexity *p, struct perplexity_run *r,
-                                         const uint32_t *ids, uint32_t len)
+/* A document's loss, over its tokens but the first. */
+struct perplexity_sum {
+    const uint32_t *ids;
+    uint32_t len, vocab;
+    double loss;
+};
+
+static inline void perplexity_add(void *arg, uint32_t at, const float *row)
 {
-    uint32_t blocks[PERPLEXITY_DOC_MAX / GW_BLOCK_TOKENS];
-    struct gw_err_ctx ctx = {0};
-    double loss = 0;
-    for (uint32_t i = 0; i < PERPLEXITY_DOC_MAX / GW_BLOCK_TOKENS; i++) blocks[i] = i;
-    const struct gw_seq_rows seq = {.rows = len, .blocks = blocks};
-    if (gw_forward_run(r->forward, ids, len, &seq, 1, &ctx) != GW_OK) fail_msg("%s", ctx.text);
-    for (uint32_t at = 0; at + 1 < len; at += GW_ANSWERS_ROWS) {
-        struct gw_step_sample samples[GW_ANSWERS_ROWS];
-        struct gw_answer answers[GW_ANSWERS_ROWS];
-        uint32_t count = len - 1 - at < GW_ANSWERS_ROWS ? len - 1 - at : GW_ANSWERS_ROWS;
-        for (uint32_t i = 0; i < count; i++)
-            samples[i] = (struct gw_step_sample){.row = at + i, .wish = {.whole = true}};
-        if (gw_forward_answers(r->forward, samples, count, answers, &ctx) != GW_OK) fail_msg("%s", ctx.text);
-        for (uint32_t i = 0; i < count; i++)
-            loss += perplexity_loss(answers[i].row, p->model->config.vocab, ids[at + i + 1]);
-    }
-    return loss;
+    struct perplexity_sum *sum = arg;
+    if (at + 1 < sum->len) sum->loss += perplexity_loss(row, sum->vocab, sum->ids[at + 1]);
 }
 
 /* *tokens: how many were predicted. */
 static inline double perplexity_of(const struct perplexity *p, const char *profile, uint32_t *tokens)
 {
-    struct perplexity_run r = {0};
+    struct forward_run r = {0};
     struct gw_err_ctx ctx = {0};
     double loss = 0;
-    gw_device_enter_thread();
-    if (perplexity_start(&r, p->model, profile, &ctx) != GW_OK) fail_msg("%s", ctx.text);
+    if (forward_run_open(&r, p->model, profile, &ctx) != GW_OK) fail_msg("%s", ctx.text);
     *tokens = 0;
     for (size_t first = 0, end; first < p->ids_len; first = end) {
         for (end = first + 1; end < p->ids_len && p->ids[end] != p->ids[0];) end++;
-        uint32_t len = end - first < PERPLEXITY_DOC_MAX ? (uint32_t)(end - first) : PERPLEXITY_DOC_MAX;
-        loss += perplexity_document(p, &r, p->ids + first, len);
+        uint32_t len = end - first < FORWARD_RUN_ROWS_MAX ? (uint32_t)(end - first) : FORWARD_RUN_ROWS_MAX;
+        struct perplexity_sum sum = {.ids = p->ids + first, .len = len, .vocab = p->model->config.vocab};
+        if (forward_run_document(&r, sum.ids, len, perplexity_add, &sum, &ctx) != GW_OK)
+            fail_msg("%s", ctx.text);
+        loss += sum.loss;
         *tokens += len - 1;
     }
-    perplexity_stop(&r);
+    forward_run_close(&r);
     return exp(loss / *tokens);
 }
 
