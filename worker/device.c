@@ -85,6 +85,7 @@ static gw_err_t be_gpu(const struct gw_worker_device_config *c, struct gw_worker
     const struct gw_cuda_open_config config = {.ordinal = c->cuda,
                                                .host = d->cpu,
                                                .host_ops = d->ops,
+                                               .act = act,
                                                .weight = c->weights == GW_WEIGHT_INT8 ? GW_I8 : act,
                                                .kv = c->kv == GW_KV_INT8 ? GW_I8 : act,
                                                .deadline_us = c->step_timeout_us,

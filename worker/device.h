@@ -3,7 +3,7 @@
  *     cpu       the profile's table for the best instruction set that gives its bits (prove.h)
  *     cuda:N    kernels/cuda/cuda_library.h, a file beside the program, in ../lib/godwit, or where the system looks. Its digest is
  *               taken here, and names its profile: cuda-sm90-exact-1-<digest> (migrate/profile.h), cuda-sm90-exact-int8-kv8-1-… with int8,
- *               cuda-sm90-exact-f32-1-… of f32 (whose bits are the CPU's),
+ *               cuda-sm90-exact-f32-1-… of f32 (whose bits are the CPU's; with int8, too),
  *               cuda-sm90-fast-<digest>
  *
  * Owner: gw_worker_device_close frees. Thread: start-up, and that of the operations, which has FTZ and DAZ on afterwards. Units:
@@ -26,8 +26,8 @@ struct gw_worker_device_config {
         *profile; /* of processors, which says their formats; a GPU's is its own, and this not looked at */
     enum gw_weight_format weights; /* a GPU's */
     enum gw_kv_format kv;
-    bool f32;  /* a GPU's: of a model whose matrices are not all bf16; not with int8 weights or fast */
-    bool fast; /* a GPU's: -fast, not -exact-1 */
+    bool f32;           /* a GPU's: of a model whose matrices are not all bf16; not with fast */
+    bool fast;          /* a GPU's: -fast, not -exact-1 */
     uint32_t fast_rows; /* as cuda_library.h's; 0: its own */
     bool graphs;        /* a GPU's */
     enum gw_isa isa;

@@ -155,10 +155,10 @@ static gw_err_t open_device(struct worker *w, struct gw_err_ctx *ctx)
     const char *profile =
         o->profile ? o->profile : gw_model_profile(w->model, o->weight_format, o->kv_format);
     const struct gw_worker_device_config config = device_config(w, profile);
-    if (config.cuda >= 0 && config.f32 && (config.fast || config.weights == GW_WEIGHT_INT8))
+    if (config.cuda >= 0 && config.f32 && config.fast)
         return gw_fail(ctx, GW_ERR_INPUT,
                        "--device %s: it computes this model, whose matrices are not all bf16, in f32: no "
-                       "--profile fast, no --weights int8",
+                       "--profile fast",
                        o->device);
     gw_err_t err = gw_worker_device_open(&config, &w->device, ctx);
     w->no_device = err != GW_OK && o->cuda >= 0;

@@ -461,6 +461,15 @@ static gw_err_t alloc_rooms(struct gw_cuda_device *d, struct gw_err_ctx *ctx)
     return d->arena_kept ? open_cublas(d, ctx) : gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
 }
 
+/* For what its bits depend on. */
+static void name_profile(struct gw_cuda_device *d)
+{
+    const struct gw_cuda_device_config *c = &d->config;
+    snprintf(d->profile, sizeof d->profile, "%s-%s%s%s%s%s", d->name, c->cublas ? "fast" : "exact",
+             c->act == GW_F32 ? "-f32" : "", c->weight == GW_I8 ? "-int8" : "", c->kv == GW_I8 ? "-kv8" : "",
+             c->cublas ? "" : "-1");
+}
+
 static void describe(struct gw_cuda_device *d, const struct gw_cuda_device_config *config)
 {
     d->base = (struct gw_device_base){.backend = &backend, .host = config->host};
@@ -471,15 +480,14 @@ static void describe(struct gw_cuda_device *d, const struct gw_cuda_device_confi
     if (d->config.cublas_bytes == 0) d->config.cublas_bytes = GW_CUBLAS_WORKSPACE_BYTES;
     if (d->config.fast_rows == 0) d->config.fast_rows = GW_CUDA_FAST_ROWS;
     snprintf(d->name, sizeof d->name, "%s", config->name);
-    snprintf(d->profile, sizeof d->profile, "%s", config->profile);
+    name_profile(d);
     d->ops = gw_cuda_table;
     d->ops.name = d->name;
     d->ops.profile = d->profile;
-    if (config->weight == GW_F32) gw_cuda_use_f32(&d->ops);
+    if (config->act == GW_F32) gw_cuda_use_f32(&d->ops);
     if (config->weight == GW_I8) gw_cuda_use_int8_weights(&d->ops);
     if (config->kv == GW_I8) d->ops.kv = GW_I8;
     d->config.name = d->name;
-    d->config.profile = d->profile;
 }
 
 gw_err_t gw_cuda_device_create(const struct gw_cuda_device_config *config, struct gw_device **out,

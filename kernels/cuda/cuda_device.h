@@ -47,9 +47,8 @@ struct gw_cuda_lane {
 };
 
 struct gw_cuda_device_config {
-    const char *name, *profile; /* "cuda-sm90", "cuda-sm90-exact-1" or "-fast"; copied */
-    enum gw_dtype weight,
-        kv; /* weight: GW_I8 or GW_F32, or bf16; kv: GW_I8, or as activations, which are f32 or bf16 */
+    const char *name; /* "cuda-sm90"; copied. The profile: this and what gw_cuda_library.h says */
+    enum gw_dtype act, weight, kv; /* act: GW_BF16 or GW_F32; weight, kv: as act, or GW_I8 */
     struct gw_cuda_lane compute, transfer;
     struct gw_stream *meet; /* where collectives connect, by compute's calls */
     struct gw_cuda_lane

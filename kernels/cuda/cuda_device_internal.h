@@ -145,7 +145,8 @@ void gw_cuda_op_attention(struct gw_device *dev, void *out, const float *qkv, si
 bool gw_cuda_op_pick_there(struct gw_device *dev, const struct gw_pick_row *rows, uint32_t count);
 /* The table's products and their packing become those of int8 weights; of ops_int8.c. */
 void gw_cuda_use_int8_weights(struct gw_ops *table);
-/* The table becomes that of f32: activations, weights and, until somebody says otherwise, KV; of ops_f32.c. */
+/* The table becomes that of f32: activations, weights and, until somebody says otherwise, KV; of ops_f32.c. Before that of
+ * int8 weights, which takes their type from it. */
 void gw_cuda_use_f32(struct gw_ops *table);
 /* The table but for names and profile, of ops.c. */
 extern const struct gw_ops gw_cuda_table;

@@ -26,17 +26,17 @@ struct gw_cuda_open_config {
     int ordinal;                   /* as CUDA counts */
     struct gw_device *host;        /* this machine's processors, borrowed */
     const struct gw_ops *host_ops; /* theirs, of bf16 */
-    enum gw_dtype weight,
-        kv; /* GW_I8, or the type of activations: GW_BF16, GW_F32 (both, or one and GW_I8 for kv) */
-    int64_t deadline_us; /* of a step */
-    bool fast;           /* products by cuBLASLt: profile cuda-sm<capability>-fast */
-    uint32_t fast_rows;  /* of a product that cuBLASLt computes, at least; 0: GW_CUDA_FAST_ROWS */
-    bool graphs;         /* decoding steps become CUDA graphs */
+    enum gw_dtype act;             /* GW_BF16 or GW_F32 */
+    enum gw_dtype weight, kv;      /* as act, or GW_I8 */
+    int64_t deadline_us;           /* of a step */
+    bool fast;                     /* products by cuBLASLt: profile cuda-sm<capability>-fast */
+    uint32_t fast_rows;            /* of a product that cuBLASLt computes, at least; 0: GW_CUDA_FAST_ROWS */
+    bool graphs;                   /* decoding steps become CUDA graphs */
 };
 
 struct gw_cuda_opened {
     struct gw_device *device;
-    const struct gw_ops *ops;      /* profile: cuda-sm<capability>-exact[-int8|-f32][-kv8]-1, -fast[-kv8] */
+    const struct gw_ops *ops;      /* profile: cuda-sm<capability>-exact[-f32][-int8][-kv8]-1, -fast[-kv8] */
     uint64_t free_bytes;           /* of its memory, behind its own rooms */
     char model[GW_CUDA_MODEL_MAX]; /* "NVIDIA H100 80GB HBM3" */
     uint32_t hidden_max, head_dim_max; /* of models that it can compute; head_dim in eights */

@@ -86,9 +86,10 @@ gw_err_t gw_cuda_matmul_f32(gw_cuda_stream stream, float *y, size_t y_stride, co
                             const struct gw_cuda_f32_product *list, uint32_t count, uint32_t m,
                             struct gw_err_ctx *ctx) GW_MUST_USE;
 
-/* x [m] of [to->segments][k] bf16, rows x_stride apart, quantized. */
-gw_err_t gw_cuda_quantize(gw_cuda_stream stream, const struct gw_cuda_int8_rows *to, const uint16_t *x,
-                          size_t x_stride, uint32_t m, uint32_t k, struct gw_err_ctx *ctx) GW_MUST_USE;
+/* x [m] of [to->segments][k] act, rows x_stride apart, quantized. */
+gw_err_t gw_cuda_quantize(gw_cuda_stream stream, const struct gw_cuda_int8_rows *to, const void *x,
+                          enum gw_dtype act, size_t x_stride, uint32_t m, uint32_t k,
+                          struct gw_err_ctx *ctx) GW_MUST_USE;
 
 /* gw_cuda_matmul of int8. */
 gw_err_t gw_cuda_matmul_int8(gw_cuda_stream stream, float *y, size_t y_stride,

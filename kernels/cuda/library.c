@@ -252,13 +252,8 @@ static struct gw_cuda_lane lane_of(struct gw_stream_cuda *s)
 static gw_err_t make(struct inside *in, const struct gw_cuda_open_config *c, int capability,
                      const uint8_t gpu[GW_GPU_BYTES], const struct gw_ops **ops, struct gw_err_ctx *ctx)
 {
-    char name[GW_CUDA_NAME_MAX], profile[GW_CUDA_NAME_MAX];
+    char name[GW_CUDA_NAME_MAX];
     snprintf(name, sizeof name, "cuda-sm%d", capability);
-    snprintf(profile, sizeof profile, "cuda-sm%d-%s%s%s%s", capability, c->fast ? "fast" : "exact",
-             c->weight == GW_I8    ? "-int8"
-             : c->weight == GW_F32 ? "-f32"
-                                   : "",
-             c->kv == GW_I8 ? "-kv8" : "", c->fast ? "" : "-1");
     if (c->fast) {
         gw_err_t err = gw_cublas_open(NULL, &in->cublas, ctx);
         if (err != GW_OK) return gw_fail_prefix(ctx, err, "the fast profile");
@@ -269,7 +264,7 @@ static gw_err_t make(struct inside *in, const struct gw_cuda_open_config *c, int
     TRY(gw_stream_cuda_use(&runtime, c->ordinal, NULL, &in->pages_out, ctx));
     TRY(gw_stream_cuda_use(&runtime, c->ordinal, NULL, &in->pages_in, ctx));
     struct gw_cuda_device_config config = {.name = name,
-                                           .profile = profile,
+                                           .act = c->act,
                                            .weight = c->weight,
                                            .kv = c->kv,
                                            .compute = lane_of(&in->compute),

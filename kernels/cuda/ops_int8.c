@@ -1,6 +1,6 @@
 /* The table's operations of int8 weights: packing, and products whose x is quantized on the way.
  *
- *     packed    [n][k padded] int8, zeros behind k; then [n] f32 scales
+ *     packed    [n][k padded] int8, zeros behind k; then [n] f32 scales, whatever activations are
  *
  * The rows of x, quantized, lie in the scratch; as many at a time as fit there. A row of x is one segment where products lie side
  * by side, and a segment for each share where there are shares (kernels/op.h). */
@@ -54,7 +54,7 @@ struct job {
     uint32_t count, m;
     float *y;
     size_t y_stride;
-    const uint16_t *x;
+    const void *x; /* act */
     size_t x_stride;
 };
 
@@ -87,8 +87,9 @@ static gw_err_t run_rows(struct gw_cuda_device *d, const struct job *job, uint32
                                   .segments = segments_of(job),
                                   .k = gw_cuda_whole_steps(job->w->k, K_STEP)};
     x.scales = (float *)(void *)(x.bytes + (size_t)rows * x.segments * x.k);
-    TRY(gw_cuda_quantize(gw_cuda_compute(d), &x, job->x + first * job->x_stride, job->x_stride, rows,
-                         job->w->k, ctx));
+    const uint8_t *from = job->x;
+    from += first * job->x_stride * gw_dtype_bytes(d->ops.act);
+    TRY(gw_cuda_quantize(gw_cuda_compute(d), &x, from, d->ops.act, job->x_stride, rows, job->w->k, ctx));
     for (uint32_t at = 0; at < job->count; at += GW_CUDA_PRODUCTS_MAX) {
         uint32_t len = gw_cuda_min(job->count - at, GW_CUDA_PRODUCTS_MAX);
         list_products(list, job, at, len);

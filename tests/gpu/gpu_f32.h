@@ -1,4 +1,4 @@
-/* f32 on a device: all of its results have the CPU's bits, and so has its digest, under the CPU's name. */
+/* f32 on a device, of int8 weights, too: all of its results have the CPU's bits, and so has its digest, under the CPU's name. */
 #ifndef GW_TESTS_GPU_GPU_F32_H
 #define GW_TESTS_GPU_GPU_F32_H
 
@@ -9,15 +9,15 @@
 #include "worker/device.h"
 
 /* like: another device of the same GPU. */
-static inline void gpu_check_f32_digest(const struct gw_worker_device_config *like, enum gw_kv_format kv)
+static inline void gpu_check_f32_digest(const struct gw_worker_device_config *like,
+                                        enum gw_weight_format weights, enum gw_kv_format kv, const char *cpu)
 {
     struct gw_worker_device_config config = *like;
     struct gw_worker_device f32;
     struct gw_err_ctx ctx = {0};
-    const char *cpu = kv == GW_KV_INT8 ? GW_PROFILE_CPU_F32_KV8 : GW_PROFILE_CPU_F32;
     uint8_t digest[GW_DIGEST_BYTES];
     config.profile = cpu;
-    config.weights = GW_WEIGHT_FILE;
+    config.weights = weights;
     config.kv = kv;
     config.f32 = true;
     if (gw_worker_device_open(&config, &f32, &ctx) != GW_OK) fail_msg("%s", ctx.text);

@@ -508,8 +508,10 @@ static void test_digest_is_the_same_each_time(void **state)
 static void test_f32_has_the_bits_of_the_cpu(void **state)
 {
     (void)state;
-    gpu_check_f32_digest(&gpu_config, GW_KV_FILE);
-    gpu_check_f32_digest(&gpu_config, GW_KV_INT8);
+    gpu_check_f32_digest(&gpu_config, GW_WEIGHT_FILE, GW_KV_FILE, GW_PROFILE_CPU_F32);
+    gpu_check_f32_digest(&gpu_config, GW_WEIGHT_FILE, GW_KV_INT8, GW_PROFILE_CPU_F32_KV8);
+    gpu_check_f32_digest(&gpu_config, GW_WEIGHT_INT8, GW_KV_FILE, GW_PROFILE_CPU_F32_INT8);
+    gpu_check_f32_digest(&gpu_config, GW_WEIGHT_INT8, GW_KV_INT8, GW_PROFILE_CPU_F32_INT8_KV8);
 }
 
 /* 0, -1: there is no GPU, 1: it cannot be used. */

@@ -209,13 +209,14 @@ struct shim_device {
     const struct gw_ops *ops;
 };
 
-/* Small rooms, so that they fill up: 0 takes what a real device has. weight, kv: GW_I8, or bf16. */
+/* Small rooms, so that they fill up: 0 takes what a real device has. weight, kv: GW_I8, or as act. */
 static inline gw_err_t shim_device_open_as(struct shim_device *s, size_t step_bytes, size_t scratch_bytes,
-                                           enum gw_dtype weight, enum gw_dtype kv, struct gw_err_ctx *ctx)
+                                           enum gw_dtype act, enum gw_dtype weight, enum gw_dtype kv,
+                                           struct gw_err_ctx *ctx)
 {
     struct gw_stream *stream = (struct gw_stream *)(void *)&s->runtime;
     struct gw_cuda_device_config config = {.name = "cuda-shim",
-                                           .profile = s->cublas ? "cuda-shim-fast" : "cuda-shim-exact-1",
+                                           .act = act,
                                            .weight = weight,
                                            .kv = kv,
                                            .compute = {&shim_stream_ops, &s->runtime, stream},
@@ -242,7 +243,7 @@ static inline gw_err_t shim_device_open_as(struct shim_device *s, size_t step_by
 static inline gw_err_t shim_device_open(struct shim_device *s, size_t step_bytes, size_t scratch_bytes,
                                         struct gw_err_ctx *ctx)
 {
-    return shim_device_open_as(s, step_bytes, scratch_bytes, GW_BF16, GW_BF16, ctx);
+    return shim_device_open_as(s, step_bytes, scratch_bytes, GW_BF16, GW_BF16, GW_BF16, ctx);
 }
 
 static inline uint32_t shim_runtime_close(struct shim_runtime *r)

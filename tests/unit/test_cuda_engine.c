@@ -10,6 +10,7 @@
 #define GQA64   "tests/data/tiny/gqa64"    /* two KV heads of 64, four query heads each */
 #define QWEN2   "tests/data/tiny/qwen2"    /* biases */
 #define MISTRAL "tests/data/tiny/mistral"  /* windows */
+#define MHA64   "tests/data/tiny/mha64"    /* not bf16 */
 #define MOE     "tests/data/tiny/qwen3moe" /* experts, norms of q and k */
 
 #define PROMPT 19 /* two blocks, the second one partial */
@@ -35,17 +36,18 @@ static struct gw_request request_of(uint64_t id, uint32_t vocab)
 /* What a test is about: a model, and in which form its matrices and pages are kept. */
 struct subject {
     const char *model;
-    enum gw_dtype weight, kv;
+    enum gw_dtype act, weight, kv;
     const char *cpu; /* profile of the CPU's twin */
 };
 
-static const struct subject biases = {QWEN2, GW_BF16, GW_BF16, "cpu-bf16dot-2"};
-static const struct subject windows = {MISTRAL, GW_BF16, GW_BF16, "cpu-bf16dot-2"};
-static const struct subject experts = {MOE, GW_BF16, GW_BF16, "cpu-bf16dot-2"};
-static const struct subject groups = {GQA64, GW_BF16, GW_BF16, "cpu-bf16dot-2"};
-static const struct subject int8_experts = {MOE, GW_I8, GW_BF16, "cpu-bf16-int8-1"};
-static const struct subject int8_pages = {GQA64, GW_BF16, GW_I8, "cpu-bf16-kv8-1"};
-static const struct subject int8_both = {MISTRAL, GW_I8, GW_I8, "cpu-bf16-int8-kv8-1"};
+static const struct subject biases = {QWEN2, GW_BF16, GW_BF16, GW_BF16, "cpu-bf16dot-2"};
+static const struct subject windows = {MISTRAL, GW_BF16, GW_BF16, GW_BF16, "cpu-bf16dot-2"};
+static const struct subject experts = {MOE, GW_BF16, GW_BF16, GW_BF16, "cpu-bf16dot-2"};
+static const struct subject groups = {GQA64, GW_BF16, GW_BF16, GW_BF16, "cpu-bf16dot-2"};
+static const struct subject int8_experts = {MOE, GW_BF16, GW_I8, GW_BF16, "cpu-bf16-int8-1"};
+static const struct subject int8_pages = {GQA64, GW_BF16, GW_BF16, GW_I8, "cpu-bf16-kv8-1"};
+static const struct subject int8_both = {MISTRAL, GW_BF16, GW_I8, GW_I8, "cpu-bf16-int8-kv8-1"};
+static const struct subject int8_of_f32 = {MHA64, GW_F32, GW_I8, GW_I8, "cpu-f32-int8-kv8-1"};
 
 static struct solo_config config_as(struct shim_device *s, const struct subject *as, size_t step_bytes,
                                     size_t scratch_bytes)
@@ -53,7 +55,7 @@ static struct solo_config config_as(struct shim_device *s, const struct subject 
     struct solo_config c = fixture_config();
     struct gw_err_ctx ctx = {0};
     memset(s, 0, sizeof *s);
-    if (shim_device_open_as(s, step_bytes, scratch_bytes, as->weight, as->kv, &ctx) != GW_OK)
+    if (shim_device_open_as(s, step_bytes, scratch_bytes, as->act, as->weight, as->kv, &ctx) != GW_OK)
         fail_msg("%s", ctx.text);
     c.ops = s->ops;
     c.device = s->device;
@@ -143,17 +145,10 @@ static void attention_by_host(struct gw_device *dev, void *out, const float *qkv
     host_table->attention(gw_device_host(dev), out, qkv, qkv_stride, q_at, heads, kv, scale, seqs, seqs_len);
 }
 
-/* Of int8 weights attention alone has not the CPU's bits: with the CPU's in its place, a whole model has. */
-static void expect_cpu_bits_but_for_attention(void **state)
+/* The logits behind the prompt, by this table of the device's. */
+static void expect_bits_of_the_cpu(const struct subject *as, struct shim_device *s, struct solo_config c)
 {
-    const struct subject *as = *state;
     struct fixture f;
-    struct shim_device s;
-    struct solo_config c = config_as(&s, as, STEP_BYTES, SCRATCH_BYTES);
-    struct gw_ops mixed = *s.ops;
-    assert_int_equal(gw_ops_cpu(as->cpu, GW_ISA_AUTO, &host_table, NULL), GW_OK);
-    mixed.attention = attention_by_host;
-    c.ops = &mixed;
     fixture_open(&f, as->model, c);
     uint32_t vocab = f.model->config.vocab;
     float *want = malloc(vocab * sizeof *want);
@@ -165,7 +160,27 @@ static void expect_cpu_bits_but_for_attention(void **state)
     fixture_drain(&f);
     assert_memory_equal(f.last_row, want, vocab * sizeof *want);
     free(want);
-    close_engine(&f, &s);
+    close_engine(&f, s);
+}
+
+static void expect_cpu_bits(void **state)
+{
+    struct shim_device s;
+    struct solo_config c = config_as(&s, *state, STEP_BYTES, SCRATCH_BYTES);
+    expect_bits_of_the_cpu(*state, &s, c);
+}
+
+/* Of int8 weights attention alone has not the CPU's bits: with the CPU's in its place, a whole model has. */
+static void expect_cpu_bits_but_for_attention(void **state)
+{
+    const struct subject *as = *state;
+    struct shim_device s;
+    struct solo_config c = config_as(&s, as, STEP_BYTES, SCRATCH_BYTES);
+    struct gw_ops mixed = *s.ops;
+    assert_int_equal(gw_ops_cpu(as->cpu, GW_ISA_AUTO, &host_table, NULL), GW_OK);
+    mixed.attention = attention_by_host;
+    c.ops = &mixed;
+    expect_bits_of_the_cpu(as, &s, c);
 }
 
 /* ---- the same bits ---- */
@@ -331,6 +346,8 @@ int main(void)
         WITH("test_step_of_int8_experts_is_near_to_the_cpu", expect_near_cpu, int8_experts),
         WITH("test_step_of_int8_weights_and_pages_has_the_bits_of_the_cpu_but_for_attention",
              expect_cpu_bits_but_for_attention, int8_both),
+        WITH("test_step_of_int8_weights_and_pages_of_f32_has_the_bits_of_the_cpu", expect_cpu_bits,
+             int8_of_f32),
         WITH("test_step_of_int8_pages_is_near_to_the_cpu", expect_near_cpu, int8_pages),
         WITH("test_step_in_batches_and_chunks_gives_the_same_bits", expect_same_in_batches_and_chunks,
              groups),

@@ -1,5 +1,5 @@
-/* CUDA's f32 operations on the host shim: products, attention over pages of f32 and int8, the digest and whole models have the CPU's
- * bits, whatever the shape, in one launch or several. */
+/* CUDA's f32 operations on the host shim: products, attention over pages of f32 and int8, the digest and whole models (of int8 weights,
+ * too) have the CPU's bits, whatever the shape, in one launch or several. */
 #include "tests/lib/cuda_fixture.h"
 
 #include "kernels/digest.h"
@@ -9,11 +9,23 @@
 #define STEP_BYTES    8192
 #define SCRATCH_BYTES 65536
 
-static void open_device(struct shim_device *s, size_t step_bytes, size_t scratch_bytes, enum gw_dtype kv)
+/* What matrices and pages are kept as. */
+struct form {
+    enum gw_dtype weight, kv;
+    const char *cpu; /* profile of the CPU's twin */
+};
+
+static const struct form plain = {GW_F32, GW_F32, "cpu-f32-2"};
+static const struct form int8_pages = {GW_F32, GW_I8, "cpu-f32-kv8-1"};
+static const struct form int8_weights = {GW_I8, GW_F32, "cpu-f32-int8-1"};
+static const struct form int8_both = {GW_I8, GW_I8, "cpu-f32-int8-kv8-1"};
+
+static void open_device(struct shim_device *s, size_t step_bytes, size_t scratch_bytes,
+                        const struct form *form)
 {
     struct gw_err_ctx ctx = {0};
     memset(s, 0, sizeof *s);
-    if (shim_device_open_as(s, step_bytes, scratch_bytes, GW_F32, kv, &ctx) != GW_OK)
+    if (shim_device_open_as(s, step_bytes, scratch_bytes, GW_F32, form->weight, form->kv, &ctx) != GW_OK)
         fail_msg("%s", ctx.text);
 }
 
@@ -22,11 +34,6 @@ static void close_device(struct shim_device *s)
     struct gw_err_ctx ctx = {0};
     if (gw_device_finish(s->device, &ctx) != GW_OK) fail_msg("%s", ctx.text);
     assert_int_equal(shim_device_close(s), 0);
-}
-
-static const char *twin_of(enum gw_dtype kv)
-{
-    return kv == GW_I8 ? "cpu-f32-kv8-1" : "cpu-f32-2";
 }
 
 /* ---- products ---- */
@@ -74,7 +81,7 @@ static void test_products_have_the_bits_of_the_cpu(void **state)
     struct shim_device s;
     struct gw_rng r = seeded_rng(__func__);
     gw_device_enter_thread();
-    open_device(&s, STEP_BYTES, SCRATCH_BYTES, GW_F32);
+    open_device(&s, STEP_BYTES, SCRATCH_BYTES, &plain);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         for (int directed = 0; directed <= 1; directed++)
             check_products(&r, &s, sizes[i].m, sizes[i].n, sizes[i].k, sizes[i].gap, directed);
@@ -194,11 +201,11 @@ static void run_half(struct scene *c, struct half *h, const struct gw_ops *ops, 
 }
 
 static void check_attention(struct gw_rng *r, struct shim_device *s, const struct shape *shape,
-                            enum gw_dtype kv_type)
+                            const struct form *form)
 {
-    const struct gw_ops *cpu = ops_c(twin_of(kv_type));
+    const struct gw_ops *cpu = ops_c(form->cpu);
     struct scene c;
-    open_scene(&c, r, shape, kv_type);
+    open_scene(&c, r, shape, form->kv);
     fill_past(&c, r, cpu, s->cpu);
     run_half(&c, &c.cpu, cpu, s->cpu);
     run_half(&c, &c.there, s->ops, s->device);
@@ -210,16 +217,15 @@ static void check_attention(struct gw_rng *r, struct shim_device *s, const struc
 }
 
 /* With room for the parts of all sequences, of one at a time, of none: then a block walks all chunks. */
-static void check_all_shapes(const char *test, enum gw_dtype kv_type)
+static void check_all_shapes(const char *test, const struct form *form)
 {
     static const size_t scratches[] = {1 << 20, SCRATCH_BYTES, 4096};
     struct gw_rng r = seeded_rng(test);
     gw_device_enter_thread();
     for (size_t k = 0; k < sizeof scratches / sizeof *scratches; k++) {
         struct shim_device s;
-        open_device(&s, STEP_BYTES, scratches[k], kv_type);
-        for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-            check_attention(&r, &s, &shapes[i], kv_type);
+        open_device(&s, STEP_BYTES, scratches[k], form);
+        for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) check_attention(&r, &s, &shapes[i], form);
         close_device(&s);
     }
 }
@@ -227,27 +233,28 @@ static void check_all_shapes(const char *test, enum gw_dtype kv_type)
 static void test_attention_over_f32_has_the_bits_of_the_cpu(void **state)
 {
     (void)state;
-    check_all_shapes(__func__, GW_F32);
+    check_all_shapes(__func__, &plain);
 }
 
 static void test_attention_over_int8_has_the_bits_of_the_cpu(void **state)
 {
     (void)state;
-    check_all_shapes(__func__, GW_I8);
+    check_all_shapes(__func__, &int8_pages);
 }
 
 /* ---- all of it ---- */
 
 /* Under the CPU's name, for that is a part of it. */
-static void check_digest(enum gw_dtype kv)
+static void check_digest(const struct form *form, const char *name)
 {
     uint8_t want[32], got[32];
     struct shim_device s;
     struct gw_device *cpu = device_with(1);
-    open_device(&s, 0, 0, kv);
-    assert_int_equal(gw_ops_digest(ops_c(twin_of(kv)), cpu, want), GW_OK);
+    open_device(&s, 0, 0, form);
+    assert_string_equal(s.ops->profile, name);
+    assert_int_equal(gw_ops_digest(ops_c(form->cpu), cpu, want), GW_OK);
     struct gw_ops named = *s.ops;
-    named.profile = twin_of(kv);
+    named.profile = form->cpu;
     assert_int_equal(gw_ops_digest(&named, s.device, got), GW_OK);
     assert_memory_equal(got, want, sizeof want);
     gw_device_destroy(cpu);
@@ -257,8 +264,10 @@ static void check_digest(enum gw_dtype kv)
 static void test_digest_is_that_of_the_cpu(void **state)
 {
     (void)state;
-    check_digest(GW_F32);
-    check_digest(GW_I8);
+    check_digest(&plain, "cuda-shim-exact-f32-1");
+    check_digest(&int8_pages, "cuda-shim-exact-f32-kv8-1");
+    check_digest(&int8_weights, "cuda-shim-exact-f32-int8-1");
+    check_digest(&int8_both, "cuda-shim-exact-f32-int8-kv8-1");
 }
 
 #define PROMPT 19
@@ -280,14 +289,14 @@ static void run_model(struct fixture *f, const char *model, struct solo_config c
 }
 
 /* Logits, too; steps behind the second as graphs. */
-static void check_model(const char *model, enum gw_dtype kv)
+static void check_model(const char *model, const struct form *form)
 {
     struct fixture want, got;
     struct shim_device s;
     struct solo_config on_cpu = fixture_config(), on_gpu = fixture_config();
-    on_cpu.profile = twin_of(kv);
+    on_cpu.profile = form->cpu;
     run_model(&want, model, on_cpu);
-    open_device(&s, 1 << 16, 1 << 20, kv);
+    open_device(&s, 1 << 16, 1 << 20, form);
     on_gpu.ops = s.ops;
     on_gpu.device = s.device;
     run_model(&got, model, on_gpu);
@@ -303,15 +312,17 @@ static void check_model(const char *model, enum gw_dtype kv)
 static void test_models_of_f32_and_f16_have_the_bits_of_the_cpu(void **state)
 {
     (void)state;
-    check_model("tests/data/tiny/mha64", GW_F32);
-    check_model("tests/data/tiny/mqa64", GW_F32);
-    check_model("tests/data/tiny/mha64", GW_I8);
+    check_model("tests/data/tiny/mha64", &plain);
+    check_model("tests/data/tiny/mqa64", &plain);
+    check_model("tests/data/tiny/mha64", &int8_pages);
+    check_model("tests/data/tiny/mha64", &int8_weights);
 }
 
 static void test_experts_of_f32_have_the_bits_of_the_cpu(void **state)
 {
     (void)state;
-    check_model("tests/data/tiny/qwen3moe_raw", GW_F32);
+    check_model("tests/data/tiny/qwen3moe_raw", &plain);
+    check_model("tests/data/tiny/qwen3moe_raw", &int8_weights);
 }
 
 int main(void)

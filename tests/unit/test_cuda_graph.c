@@ -45,7 +45,7 @@ static void open_device_as(struct shim_device *s, enum gw_dtype format, bool exa
     s->no_graphs = no_graphs;
     s->cublas = exact ? NULL : &fake.api;
     s->fast_rows = 1;
-    if (shim_device_open_as(s, STEP_BYTES, SCRATCH_BYTES, format, format, &ctx) != GW_OK)
+    if (shim_device_open_as(s, STEP_BYTES, SCRATCH_BYTES, GW_BF16, format, format, &ctx) != GW_OK)
         fail_msg("%s", ctx.text);
 }
 

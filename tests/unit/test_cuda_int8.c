@@ -1,5 +1,5 @@
 /* CUDA's int8 products on the host shim: packing, quantized rows, sums and scales have the CPU's bits, by the launchers and by the
- * device's table over them. */
+ * device's table over them, from activations of bf16 and of f32. */
 #include "tests/lib/cuda_fixture.h"
 
 #include <math.h>
@@ -7,20 +7,22 @@
 #include "kernels/cpu/quantize.h"
 #include "tests/lib/shim_device.h"
 
-#define PROFILE "cpu-bf16-int8-1"
 /* What the largest product of several shares does not fit into: its rows are done in groups. */
 #define STEP_BYTES    4096
 #define SCRATCH_BYTES 20000
 
-static const struct gw_ops *cpu; /* of PROFILE */
+static const enum gw_dtype acts[] = {GW_BF16, GW_F32};
+#define ACTS (sizeof acts / sizeof *acts)
 
-static void open_device(struct shim_device *s)
+static const struct gw_ops *cpu; /* of the device's twin */
+
+static void open_device(struct shim_device *s, enum gw_dtype act)
 {
     struct gw_err_ctx ctx = {0};
     memset(s, 0, sizeof *s);
-    if (shim_device_open_as(s, STEP_BYTES, SCRATCH_BYTES, GW_I8, GW_BF16, &ctx) != GW_OK)
+    if (shim_device_open_as(s, STEP_BYTES, SCRATCH_BYTES, act, GW_I8, act, &ctx) != GW_OK)
         fail_msg("%s", ctx.text);
-    cpu = ops_best(PROFILE);
+    cpu = ops_best(act == GW_F32 ? "cpu-f32-int8-1" : "cpu-bf16-int8-1");
 }
 
 static void close_device(struct shim_device *s)
@@ -41,30 +43,30 @@ static void *put(struct shim_device *s, const void *from, size_t bytes)
 /* ---- quantizing ---- */
 
 /* Rows that are spoiled: zeros, too small for a scale, an infinity, a NaN, one number alone. */
-static void spoil(uint16_t *x, size_t stride, uint32_t m, uint32_t k)
+static void spoil(void *x, enum gw_dtype act, size_t stride, uint32_t m, uint32_t k)
 {
     static const float with[] = {0.0f, 0x1p-110f, INFINITY, NAN, -3.0f};
     for (uint32_t row = 1; row < m && row <= 5; row++) {
-        for (uint32_t i = 0; i < k; i++) x[row * stride + i] = 0;
-        x[row * stride + k / 2] = (uint16_t)(gw_f32_bits(with[row - 1]) >> 16);
+        for (uint32_t i = 0; i < k; i++) gw_f32_put(x, act, row * stride + i, 0.0f);
+        gw_f32_put(x, act, row * stride + k / 2, with[row - 1]);
     }
 }
 
-static void check_quantize(struct gw_rng *r, uint32_t m, uint32_t segments, uint32_t k, size_t gap,
-                           bool directed)
+static void check_quantize(struct gw_rng *r, enum gw_dtype act, uint32_t m, uint32_t segments, uint32_t k,
+                           size_t gap, bool directed)
 {
     size_t stride = (size_t)segments * k + gap;
     uint32_t padded = (k + 15) / 16 * 16;
-    uint16_t *x = values_as(r, GW_BF16, m * stride, directed);
+    uint8_t *x = values_as(r, act, m * stride, directed);
     size_t bytes = (size_t)m * segments * padded;
     struct gw_cuda_int8_rows to = {take(bytes), take_f32((size_t)m * segments), segments, padded};
     uint8_t *want = take(k);
-    if (segments == 1) spoil(x, stride, m, k);
+    if (segments == 1) spoil(x, act, stride, m, k);
     memset(to.bytes, 0x55, bytes);
-    LAUNCH(gw_cuda_quantize, &to, x, stride, m, k);
+    LAUNCH(gw_cuda_quantize, &to, x, act, stride, m, k);
     for (uint32_t at = 0; at < m * segments; at++) {
-        const uint16_t *from = x + at / segments * stride + (size_t)(at % segments) * k;
-        float scale = gw_quantize_c(want, from, GW_BF16, k);
+        size_t first = at / segments * stride + (size_t)(at % segments) * k;
+        float scale = gw_quantize_c(want, x + first * gw_dtype_bytes(act), act, k);
         assert_true(isnan(scale) ? isnan(to.scales[at]) : gw_f32_bits(scale) == gw_f32_bits(to.scales[at]));
         for (uint32_t i = 0; i < k && !isnan(scale); i++)
             assert_int_equal(to.bytes[(size_t)at * padded + i], want[i] - GW_INT8_BIAS);
@@ -79,14 +81,16 @@ static void test_quantize_equals_cpu(void **state)
     (void)state;
     struct gw_rng r = seeded_rng(__func__);
     gw_device_enter_thread();
-    check_quantize(&r, 6, 1, 16, 0, true);
-    check_quantize(&r, 6, 1, 1, 0, false);
-    check_quantize(&r, 6, 1, 72, 8, false);
-    check_quantize(&r, 6, 1, 77, 2, true);
-    check_quantize(&r, 1, 1, 1040, 0, false);
-    check_quantize(&r, 1, 1, 2051, 5, false);
-    check_quantize(&r, 2, 3, 24, 8, true);
-    check_quantize(&r, 2, 3, 9, 0, false);
+    for (size_t i = 0; i < ACTS; i++) {
+        check_quantize(&r, acts[i], 6, 1, 16, 0, true);
+        check_quantize(&r, acts[i], 6, 1, 1, 0, false);
+        check_quantize(&r, acts[i], 6, 1, 72, 8, false);
+        check_quantize(&r, acts[i], 6, 1, 77, 2, true);
+        check_quantize(&r, acts[i], 1, 1, 1040, 0, false);
+        check_quantize(&r, acts[i], 1, 1, 2051, 5, false);
+        check_quantize(&r, acts[i], 2, 3, 24, 8, true);
+        check_quantize(&r, acts[i], 2, 3, 9, 0, false);
+    }
 }
 
 /* ---- products ---- */
@@ -113,10 +117,10 @@ static struct matrices matrices_of(struct gw_rng *r, struct shim_device *s, cons
     struct matrices m = {take(z->count * sizeof *m.cpu), take(z->count * sizeof *m.there), z->count};
     size_t bytes = s->ops->pack_bytes(z->n, z->k);
     for (uint32_t i = 0; i < z->count; i++) {
-        uint16_t *w = values_as(r, GW_BF16, (size_t)z->n * z->k, i % 2);
+        void *w = values_as(r, cpu->act, (size_t)z->n * z->k, i % 2);
         uint8_t *host = take(bytes);
         m.cpu[i] = packed(cpu, w, z->n, z->k);
-        s->ops->pack(host, w, GW_BF16, z->n, z->k, z->k);
+        s->ops->pack(host, w, cpu->act, z->n, z->k, z->k);
         m.there[i] = (struct gw_weight){z->n, z->k, put(s, host, bytes)};
         free(w), free(host);
     }
@@ -142,14 +146,15 @@ static void check_matmul(struct gw_rng *r, struct shim_device *s, const struct s
                          const struct matrices *w)
 {
     size_t y_stride = (size_t)z->count * (z->n + 1), len = z->m * y_stride, x_stride = z->k + 3;
-    uint16_t *x = values_as(r, GW_BF16, z->m * x_stride, false), *there;
+    size_t x_bytes = z->m * x_stride * gw_dtype_bytes(cpu->act);
+    void *x = values_as(r, cpu->act, z->m * x_stride, false), *there;
     float *want = take_f32(len), *got = take_f32(len);
     uint32_t *y_at = take(z->count * sizeof *y_at);
     for (uint32_t i = 0; i < z->count; i++) y_at[i] = i * (z->n + 1);
-    spoil(x, x_stride, z->m, z->k);
+    spoil(x, cpu->act, x_stride, z->m, z->k);
     memset(want, 0, len * 4);
     memset(got, 0, len * 4);
-    there = put(s, x, z->m * x_stride * 2);
+    there = put(s, x, x_bytes);
     cpu->matmul(s->cpu, want, y_stride, x, x_stride, w->cpu, y_at, z->count, z->m);
     s->ops->matmul(s->device, got, y_stride, there, x_stride, w->there, y_at, z->count, z->m);
     expect_same_numbers(got, want, len, "matmul");
@@ -161,7 +166,7 @@ static void check_shares(struct gw_rng *r, struct shim_device *s, const struct s
                          const struct matrices *w)
 {
     size_t plane = (size_t)z->m * z->n, len = z->count * plane, x_len = (size_t)z->m * z->count * z->k;
-    uint16_t *x = values_as(r, GW_BF16, x_len, false), *there = put(s, x, x_len * 2);
+    void *x = values_as(r, cpu->act, x_len, false), *there = put(s, x, x_len * gw_dtype_bytes(cpu->act));
     float *want = take_f32(len), *got = take_f32(len);
     float *residual = random_f32(r, plane), *residual_there = put(s, residual, plane * 4);
     cpu->matmul_shares(s->cpu, want, x, w->cpu, z->count, z->m);
@@ -178,15 +183,17 @@ static void test_products_have_the_bits_of_the_cpu(void **state)
     (void)state;
     struct gw_rng r = seeded_rng(__func__);
     struct shim_device s;
-    open_device(&s);
-    assert_int_equal(s.ops->weight, GW_I8);
-    for (size_t i = 0; i < SIZES; i++) {
-        struct matrices w = matrices_of(&r, &s, &sizes[i]);
-        check_matmul(&r, &s, &sizes[i], &w);
-        check_shares(&r, &s, &sizes[i], &w);
-        matrices_fini(&w);
+    for (size_t a = 0; a < ACTS; a++) {
+        open_device(&s, acts[a]);
+        assert_int_equal(s.ops->weight, GW_I8);
+        for (size_t i = 0; i < SIZES; i++) {
+            struct matrices w = matrices_of(&r, &s, &sizes[i]);
+            check_matmul(&r, &s, &sizes[i], &w);
+            check_shares(&r, &s, &sizes[i], &w);
+            matrices_fini(&w);
+        }
+        close_device(&s);
     }
-    close_device(&s);
 }
 
 /* Over more than a ring of pieces, both sides ±127: sums that f32 does not hold. */
@@ -195,7 +202,7 @@ static void test_sums_of_the_largest_numbers_are_exact(void **state)
     (void)state;
     enum { N = 3, K = 4112 };
     struct shim_device s;
-    open_device(&s);
+    open_device(&s, GW_BF16);
     uint16_t *x = take(K * 2), *w = take(N * K * 2);
     size_t bytes = s.ops->pack_bytes(N, K);
     uint8_t *host = take(bytes);
@@ -205,7 +212,7 @@ static void test_sums_of_the_largest_numbers_are_exact(void **state)
     struct gw_cuda_int8_rows rows = {take(K), take_f32(1), 1, K};
     struct gw_cuda_int8_product product = {.w = host, .n = N};
     float y[N];
-    LAUNCH(gw_cuda_quantize, &rows, x, K, 1, K);
+    LAUNCH(gw_cuda_quantize, &rows, x, GW_BF16, K, 1, K);
     LAUNCH(gw_cuda_matmul_int8, y, N, &rows, &product, 1, 1);
     for (int n = 0; n < N; n++) {
         float sum = (float)(127 * 127 * K), one = 1.0f / 127;
@@ -224,7 +231,7 @@ static void test_shapes_outside_limits_are_refused(void **state)
     struct gw_cuda_int8_rows rows = {bytes, scale, 1, 16};
     struct gw_cuda_int8_product p = {.w = bytes, .n = 1};
     memset(bytes, 0, 64);
-    ASSERT_REFUSED(gw_cuda_quantize, &rows, x, 16, 1, 17);
+    ASSERT_REFUSED(gw_cuda_quantize, &rows, x, GW_BF16, 16, 1, 17);
     ASSERT_REFUSED(gw_cuda_matmul_int8, y, 1, &rows, &p, GW_CUDA_PRODUCTS_MAX + 1, 1);
     p.segment = 1;
     ASSERT_REFUSED(gw_cuda_matmul_int8, y, 1, &rows, &p, 1, 1);
@@ -233,9 +240,9 @@ static void test_shapes_outside_limits_are_refused(void **state)
     p.w = bytes;
     rows.k = 8;
     ASSERT_REFUSED(gw_cuda_matmul_int8, y, 1, &rows, &p, 1, 1);
-    ASSERT_REFUSED(gw_cuda_quantize, &rows, x, 16, 1, 8);
+    ASSERT_REFUSED(gw_cuda_quantize, &rows, x, GW_BF16, 16, 1, 8);
     rows = (struct gw_cuda_int8_rows){bytes + 1, scale, 1, 16};
-    ASSERT_REFUSED(gw_cuda_quantize, &rows, x, 16, 1, 16);
+    ASSERT_REFUSED(gw_cuda_quantize, &rows, x, GW_BF16, 16, 1, 16);
     ASSERT_REFUSED(gw_cuda_matmul_int8, y, 1, &rows, &p, 1, 1);
     rows = (struct gw_cuda_int8_rows){bytes, scale, 1, GW_INT8_K_MAX + 16};
     ASSERT_REFUSED(gw_cuda_matmul_int8, y, 1, &rows, &p, 1, 1);
