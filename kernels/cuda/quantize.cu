@@ -36,9 +36,9 @@ __device__ static inline float f32_of(float x)
 
 /* Elements [at, at + GROUP) of a segment, zeros behind k. WHOLE: k is a multiple of GROUP, and x aligned. */
 template <bool WHOLE, class T>
-__device__ static inline struct eight<T> load(const T *x, uint32_t at, uint32_t k)
-{
-    struct eight<T> e = {};
+__device__ static inline struct eight<T> load(const T *x, uint32_t at, uint32_t k) {
+    struct eight<T> e = {
+    };
     if (WHOLE) {
         const void *from = x + at;
         uint4 words[sizeof e / sizeof(uint4)] = {};
@@ -53,7 +53,8 @@ __device__ static inline struct eight<T> load(const T *x, uint32_t at, uint32_t 
 }
 
 /* Of all threads of the block. */
-__device__ static inline uint32_t largest_of_block(uint32_t mine)
+__device__ static inline uint32_t
+largest_of_block(uint32_t mine)
 {
     GW_SHARED(uint32_t, largest, WARPS);
     for (int lanes = 1; lanes < (int)GW_WARP; lanes *= 2)
@@ -73,7 +74,8 @@ __global__ static void __launch_bounds__(THREADS)
     uint32_t largest = 0;
     for (uint32_t at = threadIdx.x * GROUP; at < k; at += THREADS * GROUP) {
         const struct eight<T> e = load<WHOLE>(from, at, k);
-        for (uint32_t i = 0; i < GROUP; i++) largest = max(largest, gw_f32_bits(f32_of(e.x[i])) & 0x7FFFFFFFu);
+        for (uint32_t i = 0; i < GROUP; i++)
+            largest = max(largest, gw_f32_bits(f32_of(e.x[i])) & 0x7FFFFFFFu);
     }
     float inverse, scale = gw_int8_scale(largest_of_block(largest), &inverse);
     for (uint32_t at = threadIdx.x * GROUP; at < to.k; at += THREADS * GROUP) {
