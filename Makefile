@@ -69,7 +69,7 @@ KERNELS += kernels/cuda/nccl_api.c kernels/cuda/nccl_end.c kernels/cuda/coll_tag
 KERNELS += kernels/cuda/copy_ring.c
 WORKER := worker/link.c worker/link_queue.c worker/safetensors.c worker/model_config.c worker/rope_config.c worker/cells.c worker/model.c worker/cell_store.c worker/weights.c worker/rope.c \
           worker/page_pool.c worker/page_dir.c worker/page_offload.c worker/shelf.c worker/shelf_slots.c worker/fetcher.c worker/copier.c worker/forecast.c worker/refill.c worker/block_manager.c worker/wish.c worker/part.c worker/cut.c worker/candidates.c worker/sampler.c \
-          worker/job.c worker/scheduler.c worker/place.c worker/answers.c worker/forward.c worker/step_desc.c worker/rank.c worker/engine.c worker/engine_jobs.c \
+          worker/job.c worker/step_pace.c worker/scheduler.c worker/place.c worker/answers.c worker/forward.c worker/step_desc.c worker/rank.c worker/engine.c worker/engine_jobs.c \
           worker/options.c worker/prove.c worker/stop_signals.c worker/member.c worker/meeting.c worker/resync.c worker/serve.c
 WORKER += worker/moe.c
 WORKER += worker/mesh.c worker/mesh_io.c worker/probe.c
@@ -173,7 +173,7 @@ UNIT_KERNELS += test_kernels_moe test_kernels_int8 test_kernels_kv8
 UNIT_KERNELS += test_share_tree test_coll test_coll_frames test_coll_failures
 UNIT_COLL_DEVICE := test_coll_nccl test_coll_nccl_failures test_coll_staged test_stream_cuda
 UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safetensors test_sampler \
-               test_block_manager test_rope test_engine_exact_branches test_engine_reference test_scheduler \
+               test_block_manager test_rope test_engine_exact_branches test_engine_reference test_step_pace test_scheduler \
                test_engine test_worker_options test_worker_prove test_ranks test_parts test_step_desc test_place test_cell_store test_member
 UNIT_WORKER += test_models_exact test_int8_exact
 UNIT_WORKER += test_mesh test_mesh_tls test_mesh_strangers test_probe test_moves test_shelf test_forecast test_fetcher test_refill

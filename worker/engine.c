@@ -76,9 +76,11 @@ static gw_err_t create_parts(struct gw_engine *e, struct gw_err_ctx *ctx)
     const struct gw_blocks_pages pages = {
         .arg = c->rank, .copy = copy_slot, .forget = forget_slot, .sealed = seal_slot};
     TRY(create_flights(e, ctx));
+    e->pace.target_us = c->step_target_us;
     const struct gw_scheduler_config scheduler = {.max_batch_tokens = c->room.max_rows,
                                                   .max_sequences = c->room.max_sequences,
                                                   .max_chunk = c->max_chunk,
+                                                  .pace = &e->pace,
                                                   .horizon = gw_model_horizon(&c->model->config),
                                                   .depth = e->depth,
                                                   .fetch = engine_fetch_back,
@@ -279,6 +281,7 @@ static gw_err_t begin_step(struct gw_engine *e, bool *did, struct gw_err_ctx *ct
     struct engine_flight *f = &e->flights[e->flights_len++];
     f->items_len = step->items_len;
     f->rows = step->rows;
+    f->prefills = step->prefills;
     f->start_us = start_us;
     memcpy(f->items, step->items, step->items_len * sizeof *f->items);
     describe(e, step, &f->room, &desc);
@@ -434,6 +437,7 @@ static gw_err_t end_oldest_step(struct gw_engine *e, struct gw_err_ctx *ctx)
     e->steps++;
     e->step_us = (uint64_t)(gw_clock_mono_us() - f.start_us);
     e->stats.rows += f.rows;
+    if (f.prefills) gw_step_pace_measured(&e->pace, f.rows, e->step_us);
     e->last_rows = f.rows;
     e->last_sequences = f.items_len;
     e->last_kv_tokens = f.kv_tokens;

@@ -47,7 +47,9 @@ struct gw_engine_config {
     struct gw_rank *rank;     /* the leader of its pipeline */
     struct gw_rank_room room; /* of the pipeline */
     uint32_t max_chunk;       /* rows of one prefilling branch per step; 0 = no limit of its own */
-    const void *key;          /* cluster key: block names */
+    uint64_t
+        step_target_us; /* that a step with rows of prompts should last (worker/step_pace.h); 0 = no limit */
+    const void *key;    /* cluster key: block names */
     size_t key_len;
     uint8_t fingerprint[GW_FINGERPRINT_BYTES];
     struct gw_engine_sink sink;

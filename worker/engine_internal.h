@@ -13,6 +13,7 @@
 struct engine_flight {
     struct gw_step_item *items; /* [max_sequences] */
     uint32_t items_len, rows;
+    bool prefills;
     uint64_t kv_tokens; /* positions that attention reads, over all rows */
     int64_t start_us;
     struct gw_wish_room room; /* of its wishes */
@@ -23,6 +24,7 @@ struct gw_engine {
     struct gw_blocks *blocks;
     struct gw_block_namer namer;
     struct gw_scheduler *scheduler;
+    struct gw_step_pace pace;
     struct gw_sampler *sampler;
     struct gw_refill *refill; /* NULL: without a copier */
     uint32_t context;

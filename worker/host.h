@@ -36,6 +36,7 @@ struct gw_host {
     uint32_t kv_tokens; /* capacity of a page pool; 0: what memory_bytes leaves, GW_HOST_CONTEXTS at most */
     uint32_t max_batch_tokens, max_sequences;
     uint8_t machine[GW_MACHINE_BYTES];
+    uint64_t step_target_us; /* of a step with rows of prompts (worker/step_pace.h); 0: none */
     int64_t step_timeout_us; /* a rank that says nothing for so long within a step is gone */
     bool poison;             /* unused page bytes are NaN */
     bool always_fetch; /* pages of moved requests, even where computing them is predicted to be faster */

@@ -355,6 +355,7 @@ static gw_err_t open_host(struct worker *w, struct gw_err_ctx *ctx)
     h->kv_tokens = (uint32_t)o->kv_tokens;
     h->max_batch_tokens = (uint32_t)o->max_batch_tokens;
     h->max_sequences = (uint32_t)o->max_sequences;
+    h->step_target_us = (uint64_t)(o->step_target_ms * 1e3);
     h->step_timeout_us = (int64_t)(o->step_timeout_s * 1e6);
     h->always_fetch = o->always_fetch;
     h->never_fetch = o->never_fetch;

@@ -406,6 +406,7 @@ static gw_err_t create_engine(struct gw_member *m, const struct gw_engine_sink *
                                       .sink = *sink,
                                       .copier = m->copier,
                                       .stores = h->stores,
+                                      .step_target_us = h->step_target_us,
                                       .always_fetch = h->always_fetch,
                                       .early_slots = m->room.early_slots};
     memcpy(config.fingerprint, h->fingerprint, sizeof config.fingerprint);

@@ -16,7 +16,8 @@ static const struct gw_worker_options defaults = {
     .device = "cpu",
     .isa_name = "auto",
     .log_level_name = "info",
-    .max_batch_tokens = 512, /* a prefill chunk that keeps a decode step below 100 ms on a few cores */
+    .max_batch_tokens = 512,
+    .step_target_ms = 150, /* a pause in a text that people read along does not show */
     .max_sequences = 256,
     .term_grace_s = 30,    /* the shortest notice that a cloud gives */
     .step_timeout_s = 120, /* a full prefill step of 8 billion weights on one core takes 80 s */
@@ -42,6 +43,11 @@ static const struct gw_worker_options defaults = {
     "or SIGINT, ends it at once.\n"                                                                          \
     "Exit status: 0 ended as asked, 1 wrong flags or files; refused by the controller: 10 cluster key, 11 "  \
     "protocol, 12 another model, 13 arithmetic of another digest. 20 --device cannot be used, 21 it failed."
+
+#define PROFILE_HELP                                                                                         \
+    "numerics profile (default: by the weights' type, --weights and --kv: cpu-bf16dot-2, cpu-f32-2, "        \
+    "cpu-bf16-int8-1, cpu-f32-int8-1; cpu-bf16-kv8-1 etc.). Of a GPU: exact, or fast (by cuBLASLt; who "     \
+    "moves without KV may go on with other tokens)"
 
 static gw_err_t parse_flags(int argc, char **argv, struct gw_worker_options *o, bool *help,
                             struct gw_err_ctx *ctx)
@@ -78,6 +84,9 @@ static gw_err_t parse_flags(int argc, char **argv, struct gw_worker_options *o, 
         {"step-timeout-s", GW_FLAG_DOUBLE, &o->step_timeout_s, "S",
          "a worker that says nothing for so long within a step of a common pipeline is taken as gone", 0.1,
          86400},
+        {"step-target-ms", GW_FLAG_DOUBLE, &o->step_target_ms, "MS",
+         "how long a step should last that takes in tokens of prompts: streams wait meanwhile; 0 = any time",
+         0, 86400e3},
         {"device", GW_FLAG_STRING, &o->device, "DEVICE", "cpu: this machine's cores; cuda:N: a GPU", 0, 0},
         {"cuda-graphs", GW_FLAG_STRING, &o->cuda_graphs, "HOW",
          "on: steps of decoding are put on a GPU at once, where they can; off: operation by operation", 0, 0},
@@ -109,10 +118,7 @@ static gw_err_t parse_flags(int argc, char **argv, struct gw_worker_options *o, 
         {"egress-usd-gb", GW_FLAG_DOUBLE, &o->egress_usd_gb, "USD", "of 10^9 bytes between zones", 0, 1e3},
         {"max-batch-tokens", GW_FLAG_INT, &o->max_batch_tokens, "N", "tokens per step", 1, 65536},
         {"max-sequences", GW_FLAG_INT, &o->max_sequences, "N", "sequences per step", 1, 65536},
-        {"profile", GW_FLAG_STRING, &o->profile, "NAME",
-         "numerics profile (default: by the weights' type, --weights and --kv: cpu-bf16dot-2, cpu-f32-2, "
-         "cpu-bf16-int8-1, cpu-f32-int8-1; cpu-bf16-kv8-1 etc.). Of a GPU: exact, or fast (by cuBLASLt; who "
-         "moves without KV may go on with other tokens)"},
+        {"profile", GW_FLAG_STRING, &o->profile, "NAME", PROFILE_HELP, 0, 0},
         {"isa", GW_FLAG_STRING, &o->isa_name, "NAME",
          "auto, amx or avx512vnni (of int8), avx512bf16 or avx512 (else), avx2, c: same bits, other speed"},
         {"term-grace-s", GW_FLAG_DOUBLE, &o->term_grace_s, "S", "time from SIGTERM to the end, at most", 0,

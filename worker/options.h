@@ -17,7 +17,7 @@ struct gw_worker_options {
     const char *worker_id, *instance_id, *zone, *data_listen, *sums, *kv_restore, *weights,
         *weights_from_name, *kv, *cuda_graphs;
     int64_t threads, numa_node, kv_tokens, memory_limit_bytes, max_batch_tokens, max_sequences;
-    double term_grace_s, step_timeout_s;
+    double term_grace_s, step_timeout_s, step_target_ms;
     const char *device;
     const char *store, *store_password_file, *redis_ca_file, *redis_tls_name;
     int64_t store_memory_bytes; /* -1: a part of memory_limit_bytes */

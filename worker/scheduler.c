@@ -18,7 +18,8 @@ struct gw_scheduler {
     struct gw_step step; /* items: [max_sequences] */
     uint32_t *lanes;     /* [max_sequences] those that are free: the first lanes_len */
     uint32_t lanes_len;
-    bool preempted; /* during the current plan */
+    uint32_t budget; /* rows of the current plan */
+    bool preempted;  /* during it */
     struct gw_scheduler_stats stats;
 };
 
@@ -188,6 +189,7 @@ static void add_item(struct gw_scheduler *s, struct gw_branch *b, uint32_t rows)
     s->step.items[s->step.items_len++] =
         (struct gw_step_item){.branch = b, .rows = rows, .sample = rows == rows_wanted(b)};
     s->step.rows += rows;
+    s->step.prefills |= rows > 1;
     b->in_flight = true;
     b->job->in_flight++;
 }
@@ -210,7 +212,9 @@ static void plan_running(struct gw_scheduler *s)
 {
     uint32_t idle, decoding = count_decoding(s, &idle);
     uint32_t part = min_u32((decoding + s->config.depth - 1) / s->config.depth, idle);
-    uint32_t spare = s->config.max_batch_tokens - part;
+    s->budget = s->config.max_batch_tokens;
+    if (s->config.pace) s->budget = gw_step_pace_rows(s->config.pace, part, s->budget);
+    uint32_t spare = s->budget - part;
     for (struct gw_branch *b = s->running.first; b; b = b->next) {
         uint32_t want = rows_wanted(b);
         if (b->in_flight || (want == 1 && part == 0)) continue;
@@ -313,7 +317,7 @@ static void admit(struct gw_scheduler *s, struct gw_branch *b, const struct foun
 
 static void run_newly(struct gw_scheduler *s, struct gw_branch *b)
 {
-    uint32_t spare = s->config.max_batch_tokens - s->step.rows;
+    uint32_t spare = s->budget - s->step.rows;
     uint32_t rows = min_u32(min_u32(rows_wanted(b), s->config.max_chunk), spare);
     uint32_t got = grow(s, b, rows);
     assert(got == rows); /* admission counted the blocks */
@@ -324,8 +328,7 @@ static void run_newly(struct gw_scheduler *s, struct gw_branch *b)
 static void plan_waiting(struct gw_scheduler *s)
 {
     struct found found;
-    while (s->waiting.first && s->running.len < s->config.max_sequences &&
-           s->step.rows < s->config.max_batch_tokens) {
+    while (s->waiting.first && s->running.len < s->config.max_sequences && s->step.rows < s->budget) {
         struct gw_branch *b = s->waiting.first;
         if (!fits(s, b, &found)) return;
         if (is_fetched(s, b, &found)) continue;
@@ -337,6 +340,7 @@ static void plan_waiting(struct gw_scheduler *s)
 const struct gw_step *gw_scheduler_plan(struct gw_scheduler *s)
 {
     s->step.items_len = s->step.rows = 0;
+    s->step.prefills = false;
     s->preempted = false;
     plan_running(s);
     if (!s->preempted) plan_waiting(s);

@@ -5,7 +5,7 @@
  * must give theirs back.
  *
  * BEHAVIOR of gw_scheduler_plan, in order of arrival throughout:
- *   1. Every running branch that needs one row gets it.
+ *   1. Every running branch that needs one row gets it. The budget is then what the pace allows, if that is less.
  *   2. What is left of the budget goes to running branches that prefill, oldest first, at most max_chunk rows
  * each.
  *   3. If nobody had to be preempted: waiting branches are admitted, oldest first, none is passed over.
@@ -40,13 +40,16 @@
 
 #include "worker/block_manager.h"
 #include "worker/job.h"
+#include "worker/step_pace.h"
 
 struct gw_scheduler_config {
     uint32_t max_batch_tokens; /* rows per step */
     uint32_t max_sequences;    /* running branches; <= max_batch_tokens, else it is lowered to that */
     uint32_t max_chunk;        /* rows of one prefilling branch per step; 0 = the budget */
     uint32_t horizon;          /* positions that rows see back (gw_model_horizon); 0: all */
-    uint32_t depth;            /* steps that may be under way at once: the stages of the pipeline; 0 = 1 */
+    const struct gw_step_pace
+        *pace;      /* bounds steps that have rows of prompts (worker/step_pace.h); NULL: nothing does */
+    uint32_t depth; /* steps that may be under way at once: the stages of the pipeline; 0 = 1 */
     /* Takes a job that was preempted and lacks sealed blocks, if they can be had sooner than they are computed: it is then no
      * longer the scheduler's, until it is added again. NULL: never. */
     bool (*fetch)(void *arg, struct gw_job *job);
@@ -62,6 +65,7 @@ struct gw_step_item {
 struct gw_step {
     struct gw_step_item *items;
     uint32_t items_len, rows;
+    bool prefills; /* some branch has several rows */
 };
 
 struct gw_scheduler_stats {

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/rng.h"
+#include "tests/lib/seeded_rng.h"
 #include "worker/scheduler.h"
 
 #define JOBS_MAX 64
@@ -115,6 +115,34 @@ static void test_plan_max_chunk_and_max_sequences_hold(void **state)
     }
     assert_int_equal(gw_scheduler_stats(t.s).running, 3);
     assert_int_equal(gw_scheduler_stats(t.s).waiting, 2);
+    close_bed(&t);
+}
+
+static void test_plan_takes_in_as_many_rows_of_prompts_as_the_pace_allows(void **state)
+{
+    (void)state;
+    struct bed t;
+    const struct gw_step_pace pace = {.target_us = 100, .row_us = 1};
+    open_bed(&t, 100,
+             (struct gw_scheduler_config){.max_batch_tokens = 200, .max_sequences = 4, .pace = &pace});
+    struct gw_job *a = add(&t, 1, 90, 50, 0), *b = add(&t, 1, 140, 5, 1000), *c = add(&t, 1, 30, 5, 2000);
+    const struct gw_step *step = gw_scheduler_plan(t.s);
+    assert_int_equal(item_of(step, a)->rows, 90);
+    assert_int_equal(item_of(step, b)->rows, 10);
+    assert_null(item_of(step, c));
+    assert_true(step->prefills);
+    carry_out(&t, step);
+    step = gw_scheduler_plan(t.s);
+    assert_int_equal(item_of(step, a)->rows, 1);
+    assert_int_equal(item_of(step, b)->rows, 99);
+    carry_out(&t, step);
+    step = gw_scheduler_plan(t.s);
+    assert_int_equal(item_of(step, b)->rows, 31);
+    assert_int_equal(item_of(step, c)->rows, 30);
+    carry_out(&t, step);
+    step = gw_scheduler_plan(t.s);
+    assert_int_equal(step->rows, 3);
+    assert_false(step->prefills);
     close_bed(&t);
 }
 
@@ -310,15 +338,13 @@ static void test_computed_behind_the_horizon_gives_blocks_back(void **state)
 static void test_plan_random_load_keeps_its_promises_and_ends(void **state)
 {
     (void)state;
-    struct gw_rng r;
-    uint64_t seed;
-    gw_random_bytes(&seed, sizeof seed);
-    print_message("# seed %llu\n", (unsigned long long)seed);
-    gw_rng_init(&r, seed);
+    struct gw_rng r = seeded_rng(__func__);
     for (int round = 0; round < 60; round++) {
         struct bed t;
+        const struct gw_step_pace pace = {.target_us = gw_rng_below(&r, 60), .row_us = 1};
         struct gw_scheduler_config c = {.max_batch_tokens = 1 + (uint32_t)gw_rng_below(&r, 80),
                                         .max_chunk = (uint32_t)gw_rng_below(&r, 20),
+                                        .pace = round % 3 ? &pace : NULL,
                                         .horizon = round % 2 ? 1 + (uint32_t)gw_rng_below(&r, 60) : 0};
         c.max_sequences = 1 + (uint32_t)gw_rng_below(&r, c.max_batch_tokens < 12 ? c.max_batch_tokens : 12);
         open_bed(&t, 8 + (uint32_t)gw_rng_below(&r, 20), c);
@@ -345,6 +371,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plan_decodes_first_and_chunks_prefill_by_the_budget),
         cmocka_unit_test(test_plan_max_chunk_and_max_sequences_hold),
+        cmocka_unit_test(test_plan_takes_in_as_many_rows_of_prompts_as_the_pace_allows),
         cmocka_unit_test(test_plan_out_of_blocks_preempts_the_youngest),
         cmocka_unit_test(test_plan_preempted_job_is_fetched_once_and_runs_when_it_is_added),
         cmocka_unit_test(test_plan_preempted_job_that_is_not_fetched_is_computed),
