@@ -10,11 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "base/rng.h"
 #include "kernels/convert.h"
 #include "kernels/op.h"
+#include "tests/lib/seeded_rng.h"
 
 #define PROFILES       2 /* of different operations on rows */
 #define PROFILES_ALL   4 /* of different products */
@@ -25,17 +24,6 @@
 static const char *const profiles[PROFILES_NAMED] = {
     "cpu-bf16dot-2",  "cpu-f32-2",     "cpu-bf16-int8-1",     "cpu-f32-int8-1",
     "cpu-bf16-kv8-1", "cpu-f32-kv8-1", "cpu-bf16-int8-kv8-1", "cpu-f32-int8-kv8-1"};
-
-/* GW_TEST_SEED=... replays a run. */
-static inline struct gw_rng seeded_rng(const char *test)
-{
-    const char *given = getenv("GW_TEST_SEED");
-    uint64_t seed = given ? strtoull(given, NULL, 0) : (uint64_t)time(NULL);
-    printf("# %s: GW_TEST_SEED=%llu\n", test, (unsigned long long)seed);
-    struct gw_rng r;
-    gw_rng_init(&r, seed);
-    return r;
-}
 
 static inline struct gw_device *device_with(int threads)
 {

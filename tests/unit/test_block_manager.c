@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/rng.h"
+#include "tests/lib/seeded_rng.h"
 #include "worker/block_manager.h"
 #include "worker/page_pool.h"
 
@@ -138,13 +138,9 @@ static void test_random_operations_keep_the_books(void **state)
     (void)state;
     enum { SLOTS = 24, NAMES = 40, STEPS = 20000 };
     struct gw_blocks *b;
-    struct gw_rng r;
-    uint64_t seed;
     uint32_t refs[SLOTS] = {0};
     int64_t name[SLOTS];
-    gw_random_bytes(&seed, sizeof seed);
-    print_message("# seed %llu\n", (unsigned long long)seed);
-    gw_rng_init(&r, seed);
+    struct gw_rng r = seeded_rng(__func__);
     for (int i = 0; i < SLOTS; i++) name[i] = -1;
     assert_int_equal(gw_blocks_create(SLOTS, NULL, &b), GW_OK);
     for (int step = 0; step < STEPS; step++) {

@@ -2,6 +2,7 @@
  * records and logit bits of the same request run alone: in a batch, in chunks, from the prefix cache, on
  * another ISA, after recomputation at any position, after preemption. Both profiles. */
 #include "tests/lib/mixed_requests.h"
+#include "tests/lib/seeded_rng.h"
 
 #include <stdio.h>
 
@@ -195,12 +196,8 @@ static void test_step_under_random_churn_gives_the_same_bits(void **state)
     const struct reference *ref = *state;
     struct solo_config c = config_of(ref);
     struct fixture f;
-    struct gw_rng r;
-    uint64_t seed;
     uint32_t submitted = 0, log_len[GW_REQUEST_BRANCHES_MAX], n;
-    gw_random_bytes(&seed, sizeof seed);
-    print_message("# seed %llu\n", (unsigned long long)seed);
-    gw_rng_init(&r, seed);
+    struct gw_rng r = seeded_rng(__func__);
     c.kv_tokens = 400;
     c.max_batch_tokens = 48;
     c.max_sequences = 12;

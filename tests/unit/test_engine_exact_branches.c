@@ -1,6 +1,7 @@
 /* worker/engine, exactness of requests with several branches: each branch is what it is alone, however the others
  * share its prompt: forked, found by name, recomputed, resumed from logs of any lengths, cancelled beside it. */
 #include "tests/lib/mixed_requests.h"
+#include "tests/lib/seeded_rng.h"
 
 #define MODEL    "tests/data/tiny/gqa64"
 #define SEED     11
@@ -160,11 +161,7 @@ static void test_step_branches_compute_their_prompt_once(void **state)
 static void test_submit_with_logs_of_all_lengths_gives_the_same_bits(void **state)
 {
     struct fixture *f = *state, again;
-    struct gw_rng r;
-    uint64_t seed;
-    gw_random_bytes(&seed, sizeof seed);
-    print_message("# seed %llu\n", (unsigned long long)seed);
-    gw_rng_init(&r, seed);
+    struct gw_rng r = seeded_rng(__func__);
     run_one_by_one(f);
     fixture_open(&again, MODEL, fixture_config());
     for (uint32_t round = 0; round < 4; round++) {
@@ -198,11 +195,7 @@ static void test_submit_with_logs_of_all_lengths_gives_the_same_bits(void **stat
 static void test_cancel_of_branches_leaves_the_others_alone(void **state)
 {
     struct fixture *f = *state, g;
-    struct gw_rng r;
-    uint64_t seed;
-    gw_random_bytes(&seed, sizeof seed);
-    print_message("# seed %llu\n", (unsigned long long)seed);
-    gw_rng_init(&r, seed);
+    struct gw_rng r = seeded_rng(__func__);
     run_one_by_one(f);
     for (uint32_t round = 0; round < 5; round++) {
         struct solo_config c = fixture_config();

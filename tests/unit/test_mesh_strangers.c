@@ -1,5 +1,6 @@
 /* worker/mesh: strangers and liars, at either end, get nothing and cost nothing. */
 #include "tests/lib/mesh_fixture.h"
+#include "tests/lib/seeded_rng.h"
 
 #define FUZZ_ROUNDS 400
 #define FUZZ_BYTES  160
@@ -231,11 +232,7 @@ static void say_noise(const struct mesh_rank *to, struct gw_rng *rng)
 static void test_random_bytes_prove_nothing(void **state)
 {
     struct mesh_fixture *f = *state;
-    const char *given = getenv("GW_TEST_SEED");
-    uint64_t seed = given ? strtoull(given, NULL, 0) : (uint64_t)time(NULL);
-    struct gw_rng rng;
-    printf("# GW_TEST_SEED=%llu\n", (unsigned long long)seed);
-    gw_rng_init(&rng, seed);
+    struct gw_rng rng = seeded_rng(__func__);
     open_ranks(f, 2, "127.0.0.1");
     for (int i = 0; i < FUZZ_ROUNDS; i++) say_noise(&f->r[0], &rng);
     check_mesh_works(f);

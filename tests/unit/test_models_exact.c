@@ -3,6 +3,7 @@
  * layout of ranks it is what it is alone: the same records, the same bits of the logits. */
 #include "tests/lib/mixed_requests.h"
 #include "tests/lib/pipeline_fixture.h"
+#include "tests/lib/seeded_rng.h"
 
 #define SEED     17
 #define REQUESTS 7 /* the first one's prompt is longer than an attention chunk, and than every window here */
@@ -144,12 +145,8 @@ static void churn(void **state)
 {
     struct fixture want, f;
     struct solo_config c = fixture_config();
-    struct gw_rng r;
-    uint64_t seed;
     uint32_t submitted = 0, moves = 0, log_len[GW_REQUEST_BRANCHES_MAX], n;
-    gw_random_bytes(&seed, sizeof seed);
-    print_message("# seed %llu\n", (unsigned long long)seed);
-    gw_rng_init(&r, seed);
+    struct gw_rng r = seeded_rng(__func__);
     open_reference(&want, *state);
     c.kv_tokens = POOL;
     c.max_batch_tokens = 48;

@@ -2,6 +2,7 @@
  * as the whole row, for every cut, or nothing; and bytes that nobody honest sends are refused. */
 #include "tests/lib/sampler_reference.h"
 
+#include "tests/lib/seeded_rng.h"
 #include "worker/candidates.h"
 #include "worker/part.h"
 
@@ -103,12 +104,8 @@ static void test_decide_every_cut_gives_the_record_of_the_whole_row(void **state
     static float row[VOCAB], before[VOCAB];
     struct test_sampler t = test_sampler_open(VOCAB, GW_ISA_AUTO);
     struct random_draw d;
-    struct gw_rng r;
     uint32_t decided = 0, not_decided = 0;
-    uint64_t seed;
-    gw_random_bytes(&seed, sizeof seed);
-    print_message("# seed %llu\n", (unsigned long long)seed);
-    gw_rng_init(&r, seed);
+    struct gw_rng r = seeded_rng(__func__);
     for (int round = 0; round < 1500; round++) {
         struct gw_sample_out want, got;
         random_row(&r, row, VOCAB);

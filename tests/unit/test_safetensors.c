@@ -4,8 +4,8 @@
 #include <sys/mman.h>
 
 #include "base/file.h"
-#include "base/rng.h"
 #include "migrate/model_files.h"
+#include "tests/lib/seeded_rng.h"
 #include "worker/safetensors.h"
 
 #define FILE_NAME "model.safetensors"
@@ -144,11 +144,7 @@ static void test_open_random_damage_never_reads_outside(void **state)
     (void)state;
     char path[TINY_PATH_MAX], *whole;
     size_t len;
-    uint64_t seed;
-    struct gw_rng r;
-    gw_random_bytes(&seed, sizeof seed);
-    print_message("# seed %llu\n", (unsigned long long)seed);
-    gw_rng_init(&r, seed);
+    struct gw_rng r = seeded_rng(__func__);
     snprintf(path, sizeof path, "%s/" FILE_NAME, dir.path);
     tiny_write_safetensors(&dir, FILE_NAME,
                            "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},"

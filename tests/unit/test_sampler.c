@@ -1,5 +1,6 @@
 /* worker/sampler: whole rows against a slow reference that sorts, and against the distribution it claims. */
 #include "tests/lib/sampler_reference.h"
+#include "tests/lib/seeded_rng.h"
 
 #define VOCAB 1000
 
@@ -121,10 +122,7 @@ static void test_draw_random_requests_give_what_the_reference_draws(void **state
     static struct ranked scratch[VOCAB];
     struct random_draw d;
     struct gw_rng r;
-    uint64_t seed;
-    gw_random_bytes(&seed, sizeof seed);
-    print_message("# seed %llu\n", (unsigned long long)seed);
-    gw_rng_init(&r, seed);
+    r = seeded_rng(__func__);
     for (int round = 0; round < 3000; round++) {
         uint32_t vocab = REFERENCE_TOKENS + (uint32_t)gw_rng_below(&r, VOCAB - REFERENCE_TOKENS);
         random_row(&r, row, vocab);

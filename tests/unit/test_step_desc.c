@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/rng.h"
 #include "migrate/block_name.h"
+#include "tests/lib/seeded_rng.h"
 #include "worker/step_desc.h"
 
 static const struct gw_step_limits limits = {
@@ -202,13 +202,7 @@ static void check_within(const struct gw_step_desc *d)
 static void test_get_mutated_bytes_stay_within_the_limits(void **state)
 {
     (void)state;
-    struct gw_rng rng;
-    uint64_t seed;
-    gw_random_bytes(&seed, sizeof seed);
-    const char *replay = getenv("STEP_SEED");
-    if (replay) seed = strtoull(replay, NULL, 10);
-    print_message("# STEP_SEED=%llu\n", (unsigned long long)seed);
-    gw_rng_init(&rng, seed);
+    struct gw_rng rng = seeded_rng(__func__);
     struct gw_step_reader *r;
     assert_int_equal(gw_step_reader_create(&limits, &r), GW_OK);
     for (int round = 0; round < 20000; round++) {

@@ -1,10 +1,10 @@
 /* migrate/store over two Redis servers that are stopped, killed, emptied and filled at random while calls go on: each call
- * ends once, by its deadline, and what is got is what was put. The seed of a failing run is printed: GW_SEED replays it. */
+ * ends once, by its deadline, and what is got is what was put. The seed of a failing run is printed: GW_TEST_SEED replays it. */
 #include "tests/lib/store_fixture.h"
 
-#include "base/rng.h"
 #include "migrate/store_redis.h"
 #include "tests/lib/redis_server.h"
+#include "tests/lib/seeded_rng.h"
 
 #define STEPS    600
 #define NAMES    50
@@ -98,12 +98,8 @@ static void test_any_mix_of_faults_every_call_ends_once_and_tells_the_truth(void
 {
     (void)state;
     struct mix *m = calloc(1, sizeof *m);
-    uint64_t seed;
     if (!redis_is_installed()) skip();
-    gw_random_bytes(&seed, sizeof seed);
-    if (getenv("GW_SEED")) seed = strtoull(getenv("GW_SEED"), NULL, 10);
-    print_message("seed %llu\n", (unsigned long long)seed);
-    gw_rng_init(&m->rng, seed);
+    m->rng = seeded_rng(__func__);
     open_mix(m);
     for (uint32_t step = 0; step < STEPS; step++) {
         call(m, step);

@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "base/hash.h"
-#include "base/rng.h"
+#include "tests/lib/seeded_rng.h"
 
 #define MUTATIONS 4000 /* per message type: a second under ASan for all */
 
@@ -188,14 +188,7 @@ static void mutate_once(struct gw_rng *rng, unsigned type, const struct gw_buf *
 static void test_decode_mutated_bytes_do_no_harm(void **state)
 {
     (void)state;
-    const char *given = getenv("WIRE_SEED");
-    uint64_t seed;
-    gw_random_bytes(&seed, sizeof seed);
-    if (given) seed = strtoull(given, NULL, 10);
-    printf("# WIRE_SEED=%llu\n", (unsigned long long)seed);
-    fflush(stdout);
-    struct gw_rng rng;
-    gw_rng_init(&rng, seed);
+    struct gw_rng rng = seeded_rng(__func__);
     for (unsigned type = FIRST; type <= LAST; type++) {
         struct gw_msg in = sample(type);
         struct gw_buf honest;
