@@ -26,8 +26,8 @@ struct gw_worker_device_config {
         *profile; /* of processors, which says their formats; a GPU's is its own, and this not looked at */
     enum gw_weight_format weights; /* a GPU's */
     enum gw_kv_format kv;
-    bool f32;           /* a GPU's: of a model whose matrices are not all bf16; not with fast */
-    bool fast;          /* a GPU's: -fast, not -exact-1 */
+    bool f32;  /* a GPU's: of a model whose matrices are not all bf16 */
+    bool fast; /* a GPU's: -fast, not -exact-1, where weights are not int8 (cuda_device.h says why) */
     uint32_t fast_rows; /* as cuda_library.h's; 0: its own */
     bool graphs;        /* a GPU's */
     enum gw_isa isa;

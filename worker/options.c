@@ -162,10 +162,6 @@ static gw_err_t check_gpu(struct gw_worker_options *o, struct gw_err_ctx *ctx)
     if (o->isa != GW_ISA_AUTO)
         return gw_fail(ctx, GW_ERR_INPUT,
                        "--device cuda:N: it has no instruction sets to choose from: no --isa");
-    if (o->fast && strcmp(o->weights, "file") != 0)
-        return gw_fail(ctx, GW_ERR_INPUT,
-                       "--profile fast: cuBLASLt multiplies weights of bf16, not --weights %.64s",
-                       o->weights);
     return GW_OK;
 }
 

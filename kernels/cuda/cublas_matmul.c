@@ -25,6 +25,7 @@ struct plan {
 
 struct gw_cublas {
     const struct gw_cublas_api *api;
+    int type; /* cuBLASLt's, of x and w */
     void *workspace;
     size_t workspace_bytes;
     struct gw_cublas_handle *handle;
@@ -53,12 +54,13 @@ static gw_err_t describe(struct gw_cublas *c, struct gw_err_ctx *ctx)
                            "cublasLtMatmulPreferenceSetAttribute", ctx);
 }
 
-gw_err_t gw_cublas_create(const struct gw_cublas_api *api, void *workspace, size_t workspace_bytes,
-                          struct gw_cublas **out, struct gw_err_ctx *ctx)
+gw_err_t gw_cublas_create(const struct gw_cublas_api *api, enum gw_dtype type, void *workspace,
+                          size_t workspace_bytes, struct gw_cublas **out, struct gw_err_ctx *ctx)
 {
     struct gw_cublas *c = calloc(1, sizeof *c);
     if (!c) return gw_fail(ctx, GW_ERR_MEMORY, "out of memory");
     c->api = api;
+    c->type = type == GW_F32 ? GW_CUBLAS_F32 : GW_CUBLAS_BF16;
     c->workspace = workspace;
     c->workspace_bytes = workspace_bytes;
     gw_err_t err = describe(c, ctx);
@@ -132,14 +134,14 @@ static struct plan *place_of(struct gw_cublas *c, const struct key *key)
     return oldest;
 }
 
-static gw_err_t lay_out(const struct gw_cublas_api *api, struct plan *p, struct gw_err_ctx *ctx)
+static gw_err_t lay_out(const struct gw_cublas *c, struct plan *p, struct gw_err_ctx *ctx)
 {
+    const struct gw_cublas_api *api = c->api;
     static const char what[] = "cublasLtMatrixLayoutCreate";
     const struct key *key = &p->key;
-    TRY(gw_cublas_check(api, api->layout_create(&p->w, GW_CUBLAS_BF16, key->k, key->n, (int64_t)key->k), what,
+    TRY(gw_cublas_check(api, api->layout_create(&p->w, c->type, key->k, key->n, (int64_t)key->k), what, ctx));
+    TRY(gw_cublas_check(api, api->layout_create(&p->x, c->type, key->k, key->m, (int64_t)key->x_stride), what,
                         ctx));
-    TRY(gw_cublas_check(
-        api, api->layout_create(&p->x, GW_CUBLAS_BF16, key->k, key->m, (int64_t)key->x_stride), what, ctx));
     return gw_cublas_check(
         api, api->layout_create(&p->y, GW_CUBLAS_F32, key->n, key->m, (int64_t)key->y_stride), what, ctx);
 }
@@ -160,7 +162,7 @@ static gw_err_t choose(struct gw_cublas *c, struct plan *p, struct gw_err_ctx *c
 {
     struct gw_cublas_choice choices[CHOICES] = {0};
     int len = 0;
-    TRY(lay_out(c->api, p, ctx));
+    TRY(lay_out(c, p, ctx));
     TRY(prefer_aligns(c, &p->key, ctx));
     int status = c->api->get_heuristic(c->handle, c->desc, p->w, p->x, p->y, p->y, c->preference, CHOICES,
                                        choices, &len);

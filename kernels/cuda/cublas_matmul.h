@@ -1,8 +1,11 @@
-/* Products by cuBLASLt: bf16 · bf16 summed in f32, for the fast profile.
+/* Products by cuBLASLt: bf16 · bf16 or f32 · f32, summed in f32, for the fast profile.
  *
  *     y[m, n] f32 = x[m, k] · w[n, k]ᵀ, or y += that, in the product's own epilogue (beta = 1, C = D = y)
  *
  * What is row after row here is column after column there: yᵀ [n, m] = (wᵀ)ᵀ · xᵀ with w as the library's A, transposed, x as B.
+ *
+ * Those of f32 are asked for as CUBLAS_COMPUTE_32F: with f32's ordinary multipliers, in an order of the library's; not with tensor
+ * cores, which would round f32 to 10 bits (TF32).
  *
  * Which algorithm the library takes for a shape is asked once, and kept in a table of GW_CUBLAS_PLANS_MAX; where that is full the
  * one that was used longest ago makes room. An algorithm that needs more than the workspace is not taken. A shape for which none is left
@@ -18,6 +21,7 @@
 #define GW_KERNELS_CUDA_CUBLAS_MATMUL_H
 
 #include "kernels/cuda/cublas_api.h"
+#include "kernels/op.h"
 
 #define GW_CUBLAS_WORKSPACE_BYTES                                                                            \
     ((size_t)32 << 20)           /* what NVIDIA's manual of cuBLAS advises for sm_90; others want 4 MiB */
@@ -28,16 +32,16 @@ struct gw_cublas;
 struct gw_cublas_product {
     float *y;
     size_t y_stride;
-    const uint16_t *x;
+    const void *x;
     size_t x_stride;
-    const uint16_t *w; /* rows k apart */
+    const void *w; /* rows k apart */
     uint32_t m, n, k;
     bool add; /* y += */
 };
 
-/* workspace: device memory. */
-gw_err_t gw_cublas_create(const struct gw_cublas_api *api, void *workspace, size_t workspace_bytes,
-                          struct gw_cublas **out, struct gw_err_ctx *ctx) GW_MUST_USE;
+/* type: of x and w, GW_BF16 or GW_F32. workspace: device memory. */
+gw_err_t gw_cublas_create(const struct gw_cublas_api *api, enum gw_dtype type, void *workspace,
+                          size_t workspace_bytes, struct gw_cublas **out, struct gw_err_ctx *ctx) GW_MUST_USE;
 void gw_cublas_destroy(struct gw_cublas *c);
 
 gw_err_t gw_cublas_multiply(struct gw_cublas *c, const struct gw_cublas_product *p, struct gw_stream *stream,

@@ -429,11 +429,10 @@ static gw_err_t open_cublas(struct gw_cuda_device *d, struct gw_err_ctx *ctx)
 {
     void *room;
     if (!d->config.cublas) return GW_OK;
-    if (d->ops.weight != GW_BF16) return gw_fail(ctx, GW_ERR_INPUT, "cuBLASLt multiplies weights of bf16");
     TRY(alloc_device(d, d->config.cublas_bytes, &room, ctx));
     d->cublas_room = room;
-    TRY(gw_cublas_create(d->config.cublas, room, d->config.cublas_bytes, &d->cublas, ctx));
-    gw_cuda_take_fast(&d->ops);
+    TRY(gw_cublas_create(d->config.cublas, d->ops.act, room, d->config.cublas_bytes, &d->cublas, ctx));
+    gw_cuda_take_fast(d);
     return GW_OK;
 }
 
@@ -474,6 +473,7 @@ static void describe(struct gw_cuda_device *d, const struct gw_cuda_device_confi
 {
     d->base = (struct gw_device_base){.backend = &backend, .host = config->host};
     d->config = *config;
+    if (!gw_cuda_can_be_fast(config->act, config->weight)) d->config.cublas = NULL;
     if (d->config.step_bytes == 0) d->config.step_bytes = GW_CUDA_STEP_BYTES;
     if (d->config.scratch_bytes == 0) d->config.scratch_bytes = GW_CUDA_SCRATCH_BYTES;
     if (d->config.deadline_us == 0) d->config.deadline_us = DEADLINE_US;

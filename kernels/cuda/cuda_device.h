@@ -55,15 +55,23 @@ struct gw_cuda_device_config {
         pages_out; /* KV pages to the host (copy_ring.h); apart from the others' calls: other threads make them */
     struct gw_stream *pages_in; /* and from there, by pages_out's calls */
     uint8_t gpu[GW_GPU_BYTES];
-    struct gw_device *host;             /* this machine's processors */
-    const struct gw_ops *host_ops;      /* theirs: pick, weigh */
-    size_t step_bytes, scratch_bytes;   /* 0: as above */
-    const struct gw_cublas_api *cublas; /* of the fast profile, borrowed; NULL: an exact one */
-    size_t cublas_bytes;                /* 0: as above */
-    uint32_t fast_rows;                 /* 0: GW_CUDA_FAST_ROWS */
-    bool graphs;                        /* of decoding steps, where compute's calls have them */
-    int64_t deadline_us;                /* of a step, or of a copy */
+    struct gw_device *host;           /* this machine's processors */
+    const struct gw_ops *host_ops;    /* theirs: pick, weigh */
+    size_t step_bytes, scratch_bytes; /* 0: as above */
+    const struct gw_cublas_api
+        *cublas;         /* of the fast profile, where there is one; borrowed. NULL: the exact one */
+    size_t cublas_bytes; /* 0: as above */
+    uint32_t fast_rows;  /* 0: GW_CUDA_FAST_ROWS */
+    bool graphs;         /* of decoding steps, where compute's calls have them */
+    int64_t deadline_us; /* of a step, or of a copy */
 };
+
+/* Is there a fast profile of such weights? Of int8 there is none: their sums are exact whoever adds them up, so nothing would be
+ * gained by giving the exact one's promise away. A device is then of the exact profile, whatever it is asked for. */
+static inline bool gw_cuda_can_be_fast(enum gw_dtype act, enum gw_dtype weight)
+{
+    return weight == act;
+}
 
 /* *ops: the device's table, as long as it lives. On error *out and *ops are unchanged. */
 gw_err_t gw_cuda_device_create(const struct gw_cuda_device_config *config, struct gw_device **out,

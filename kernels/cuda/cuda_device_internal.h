@@ -61,6 +61,7 @@ struct gw_cuda_pinned {
 struct gw_cuda_device {
     struct gw_device_base base;
     struct gw_ops ops;
+    struct gw_ops exact; /* of the fast profile: what does the products that cuBLASLt does not */
     struct gw_cuda_device_config config;
     char name[GW_CUDA_NAME_MAX], profile[GW_CUDA_PROFILE_MAX];
     uint8_t *step_pinned, *step_device; /* config.step_bytes */
@@ -150,8 +151,8 @@ void gw_cuda_use_int8_weights(struct gw_ops *table);
 void gw_cuda_use_f32(struct gw_ops *table);
 /* The table but for names and profile, of ops.c. */
 extern const struct gw_ops gw_cuda_table;
-/* Puts the fast profile's products into it, of ops_fast.c. */
-void gw_cuda_take_fast(struct gw_ops *ops);
+/* Puts the fast profile's products into the device's table, of ops_fast.c. */
+void gw_cuda_take_fast(struct gw_cuda_device *d);
 /* Of ops_graph.c. */
 extern const struct gw_graph_backend gw_cuda_graphs;
 

@@ -29,16 +29,17 @@ struct gw_cuda_open_config {
     enum gw_dtype act;             /* GW_BF16 or GW_F32 */
     enum gw_dtype weight, kv;      /* as act, or GW_I8 */
     int64_t deadline_us;           /* of a step */
-    bool fast;                     /* products by cuBLASLt: profile cuda-sm<capability>-fast */
-    uint32_t fast_rows;            /* of a product that cuBLASLt computes, at least; 0: GW_CUDA_FAST_ROWS */
-    bool graphs;                   /* decoding steps become CUDA graphs */
+    bool
+        fast; /* products by cuBLASLt: profile cuda-sm<capability>-fast; of int8 weights: exact all the same */
+    uint32_t fast_rows; /* of a product that cuBLASLt computes, at least; 0: GW_CUDA_FAST_ROWS */
+    bool graphs;        /* decoding steps become CUDA graphs */
 };
 
 struct gw_cuda_opened {
     struct gw_device *device;
-    const struct gw_ops *ops;      /* profile: cuda-sm<capability>-exact[-f32][-int8][-kv8]-1, -fast[-kv8] */
-    uint64_t free_bytes;           /* of its memory, behind its own rooms */
-    char model[GW_CUDA_MODEL_MAX]; /* "NVIDIA H100 80GB HBM3" */
+    const struct gw_ops *ops; /* profile: cuda-sm<capability>-exact[-f32][-int8][-kv8]-1, -fast[-f32][-kv8] */
+    uint64_t free_bytes;      /* of its memory, behind its own rooms */
+    char model[GW_CUDA_MODEL_MAX];     /* "NVIDIA H100 80GB HBM3" */
     uint32_t hidden_max, head_dim_max; /* of models that it can compute; head_dim in eights */
     void *inside;
 };

@@ -254,7 +254,8 @@ static gw_err_t make(struct inside *in, const struct gw_cuda_open_config *c, int
 {
     char name[GW_CUDA_NAME_MAX];
     snprintf(name, sizeof name, "cuda-sm%d", capability);
-    if (c->fast) {
+    bool fast = c->fast && gw_cuda_can_be_fast(c->act, c->weight);
+    if (fast) {
         gw_err_t err = gw_cublas_open(NULL, &in->cublas, ctx);
         if (err != GW_OK) return gw_fail_prefix(ctx, err, "the fast profile");
     }
@@ -275,7 +276,7 @@ static gw_err_t make(struct inside *in, const struct gw_cuda_open_config *c, int
                                            .host = c->host,
                                            .host_ops = c->host_ops,
                                            .deadline_us = c->deadline_us,
-                                           .cublas = c->fast ? &in->cublas : NULL,
+                                           .cublas = fast ? &in->cublas : NULL,
                                            .fast_rows = c->fast_rows,
                                            .graphs = c->graphs};
     memcpy(config.gpu, gpu, sizeof config.gpu);

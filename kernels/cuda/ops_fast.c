@@ -1,6 +1,6 @@
 /* The table's products in the fast profile: by cuBLASLt (cublas_matmul.h) where a batch has so many rows that multiplying is the time.
  *
- *     rows                        matmul.cu                          cuBLASLt
+ *     rows                        matmul.cu, matmul_f32.cu           cuBLASLt
  *     ─────────────────────────   ────────────────────────────────   ──────────────────────────────────────────────────────
  *     below config.fast_rows      all of them: reading weights is    not used: it wants a call for each piece of a matrix
  *                                 the time, and all pieces of a
@@ -9,26 +9,25 @@
  *                                 take: x not aligned, no            the residual stream in its epilogue, without planes and
  *                                 algorithm, too little workspace    without the tree
  *
- * Weights are packed for either: rows of bf16. So nothing else of a worker knows which profile it runs. */
+ * Weights are packed for either: rows of act. So nothing else of a worker knows which profile it runs. */
 #include "kernels/cuda/cublas_matmul.h"
 #include "kernels/cuda/cuda_device_internal.h"
 
-#define X_STEP  8u  /* elements: 16 bytes, below which cuBLASLt has slow algorithms alone */
-#define X_ALIGN 16u /* bytes */
+#define X_ALIGN 16u /* bytes, of x and of its rows: below that cuBLASLt has slow algorithms alone */
 
-/* x as rows of bf16. */
+/* x as rows of act. */
 struct rows {
-    const uint16_t *x;
+    const uint8_t *x;
     size_t stride;
 };
 
 static bool takes(const struct gw_cuda_device *d, struct rows x, uint32_t k, uint32_t m)
 {
-    return m >= d->config.fast_rows && k % X_STEP == 0 && x.stride % X_STEP == 0 &&
-           (uintptr_t)x.x % X_ALIGN == 0;
+    uint32_t step = X_ALIGN / (uint32_t)gw_dtype_bytes(d->ops.act);
+    return m >= d->config.fast_rows && k % step == 0 && x.stride % step == 0 && (uintptr_t)x.x % X_ALIGN == 0;
 }
 
-/* False: matmul.cu has to do it. True after an error, too. */
+/* False: the exact table has to do it. True after an error, too. */
 static bool multiply(struct gw_cuda_device *d, float *y, size_t y_stride, struct rows x,
                      const struct gw_weight *w, uint32_t m, bool add)
 {
@@ -55,32 +54,34 @@ static void matmul(struct gw_device *dev, float *y, size_t y_stride, const void 
     struct gw_cuda_device *d = gw_cuda_of(dev);
     const struct rows rows = {x, x_stride};
     if (count == 0 || !takes(d, rows, w->k, m)) {
-        gw_cuda_table.matmul(dev, y, y_stride, x, x_stride, w, y_at, count, m);
+        d->exact.matmul(dev, y, y_stride, x, x_stride, w, y_at, count, m);
         return;
     }
     for (uint32_t i = 0; i < count; i++)
         if (!multiply(d, y + y_at[i], y_stride, rows, &w[i], m, false))
-            gw_cuda_table.matmul(dev, y, y_stride, x, x_stride, &w[i], &y_at[i], 1, m);
+            d->exact.matmul(dev, y, y_stride, x, x_stride, &w[i], &y_at[i], 1, m);
 }
 
 /* Share s of x's columns. */
-static struct rows share_of(const void *x, const struct gw_weight *w, uint32_t shares, uint32_t s)
+static struct rows share_of(const struct gw_cuda_device *d, const void *x, const struct gw_weight *w,
+                            uint32_t shares, uint32_t s)
 {
-    return (struct rows){(const uint16_t *)x + (size_t)s * w->k, (size_t)shares * w->k};
+    return (struct rows){(const uint8_t *)x + (size_t)s * w->k * gw_dtype_bytes(d->ops.act),
+                         (size_t)shares * w->k};
 }
 
 static void matmul_shares(struct gw_device *dev, float *y, const void *x, const struct gw_weight *w,
                           uint32_t shares, uint32_t m)
 {
     struct gw_cuda_device *d = gw_cuda_of(dev);
-    if (!takes(d, share_of(x, w, shares, 0), w->k, m)) {
-        gw_cuda_table.matmul_shares(dev, y, x, w, shares, m);
+    if (!takes(d, share_of(d, x, w, shares, 0), w->k, m)) {
+        d->exact.matmul_shares(dev, y, x, w, shares, m);
         return;
     }
     for (uint32_t s = 0; s < shares; s++, y += (size_t)m * w->n) {
-        const struct rows rows = share_of(x, w, shares, s);
+        const struct rows rows = share_of(d, x, w, shares, s);
         if (!multiply(d, y, w->n, rows, &w[s], m, false))
-            gw_cuda_table.matmul(dev, y, w->n, rows.x, rows.stride, &w[s], &(uint32_t){0}, 1, m);
+            d->exact.matmul(dev, y, w->n, rows.x, rows.stride, &w[s], &(uint32_t){0}, 1, m);
     }
 }
 
@@ -88,22 +89,23 @@ static void matmul_tree_add(struct gw_device *dev, float *residual, const void *
                             uint32_t shares, uint32_t m, float *scratch)
 {
     struct gw_cuda_device *d = gw_cuda_of(dev);
-    if (!takes(d, share_of(x, w, shares, 0), w->k, m)) {
-        gw_cuda_table.matmul_tree_add(dev, residual, x, w, shares, m, scratch);
+    if (!takes(d, share_of(d, x, w, shares, 0), w->k, m)) {
+        d->exact.matmul_tree_add(dev, residual, x, w, shares, m, scratch);
         return;
     }
     for (uint32_t s = 0; s < shares; s++) {
-        const struct rows rows = share_of(x, w, shares, s);
+        const struct rows rows = share_of(d, x, w, shares, s);
         if (multiply(d, residual, w->n, rows, &w[s], m, true)) continue;
-        gw_cuda_table.matmul(dev, scratch, w->n, rows.x, rows.stride, &w[s], &(uint32_t){0}, 1, m);
-        gw_cuda_table.tree_add(dev, residual, scratch, 1, (size_t)m * w->n);
+        d->exact.matmul(dev, scratch, w->n, rows.x, rows.stride, &w[s], &(uint32_t){0}, 1, m);
+        d->exact.tree_add(dev, residual, scratch, 1, (size_t)m * w->n);
     }
 }
 
-void gw_cuda_take_fast(struct gw_ops *ops)
+void gw_cuda_take_fast(struct gw_cuda_device *d)
 {
-    ops->matmul = matmul;
-    ops->matmul_plain = matmul;
-    ops->matmul_shares = matmul_shares;
-    ops->matmul_tree_add = matmul_tree_add;
+    d->exact = d->ops;
+    d->ops.matmul = matmul;
+    d->ops.matmul_plain = matmul;
+    d->ops.matmul_shares = matmul_shares;
+    d->ops.matmul_tree_add = matmul_tree_add;
 }

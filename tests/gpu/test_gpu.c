@@ -170,13 +170,14 @@ static float *logits_of(const char *model, struct solo_config c)
     return row;
 }
 
-static void expect_near(const char *name, struct solo_config c)
+/* profile: of the CPU, with these formats. */
+static void expect_near(const char *name, const char *profile, struct solo_config c)
 {
     struct gw_model *model;
     double scale = 0, worst = 0;
     assert_int_equal(gw_model_open(name, &model, NULL), GW_OK);
     struct solo_config cpu = fixture_config();
-    cpu.profile = format->cpu;
+    cpu.profile = profile;
     float *want = logits_of(name, cpu), *got = logits_of(name, c);
     for (uint32_t i = 0; i < model->config.vocab; i++) {
         scale = fmax(scale, fabs((double)want[i]));
@@ -191,31 +192,39 @@ static void expect_near(const char *name, struct solo_config c)
 static void test_logits_are_near_to_the_cpu(void **state)
 {
     (void)state;
-    for (size_t m = 0; m < format->models; m++) expect_near(models[m], on_gpu());
+    for (size_t m = 0; m < format->models; m++) expect_near(models[m], format->cpu, on_gpu());
 }
 
-/* The fast profile, where cuBLASLt is: every product of it, near to the CPU. */
-static void test_fast_logits_are_near_to_the_cpu(void **state)
+static void expect_fast_near(bool f32, const char *const *names, size_t len, const char *profile)
 {
     struct gw_worker_device fast;
     struct gw_worker_device_config config = gpu_config;
     struct gw_err_ctx ctx = {0};
-    (void)state;
+    config.f32 = f32;
     config.fast = true;
     config.fast_rows = 1;
-    if (!gpu.gpu.device) skip();
     if (gw_worker_device_open(&config, &fast, &ctx) != GW_OK) {
         printf("# %s\n", ctx.text);
         skip();
     }
     printf("# %s\n", fast.ops->profile);
-    for (size_t m = 0; m < format->models; m++) {
+    for (size_t m = 0; m < len; m++) {
         struct solo_config c = on_gpu();
         c.ops = fast.ops;
         c.device = fast.device;
-        expect_near(models[m], c);
+        expect_near(names[m], profile, c);
     }
     gw_worker_device_close(&fast);
+}
+
+/* The fast profile, where cuBLASLt is: every product of it, near to the CPU. */
+static void test_fast_logits_are_near_to_the_cpu(void **state)
+{
+    static const char *const of_f32[] = {"tests/data/tiny/mha64", "tests/data/tiny/mqa64"};
+    (void)state;
+    if (!gpu.gpu.device) skip();
+    expect_fast_near(false, models, format->models, format->cpu);
+    expect_fast_near(true, of_f32, sizeof of_f32 / sizeof *of_f32, GW_PROFILE_CPU_F32);
 }
 
 /* ---- operations ---- */

@@ -164,10 +164,10 @@ static bool is_product(const struct gw_cublas_desc *desc, const struct gw_cublas
                        const struct gw_cublas_layout *x, const struct gw_cublas_layout *c,
                        const struct gw_cublas_layout *y)
 {
-    return desc->trans_a == GW_CUBLAS_TRANSPOSED && w->type == GW_CUBLAS_BF16 && x->type == GW_CUBLAS_BF16 &&
-           y->type == GW_CUBLAS_F32 && w->rows == x->rows && y->rows == w->columns &&
-           y->columns == x->columns && c->rows == y->rows && c->columns == y->columns &&
-           c->stride == y->stride && c->type == y->type;
+    bool known = w->type == GW_CUBLAS_BF16 || w->type == GW_CUBLAS_F32;
+    return desc->trans_a == GW_CUBLAS_TRANSPOSED && known && x->type == w->type && y->type == GW_CUBLAS_F32 &&
+           w->rows == x->rows && y->rows == w->columns && y->columns == x->columns && c->rows == y->rows &&
+           c->columns == y->columns && c->stride == y->stride && c->type == y->type;
 }
 
 static struct gw_cublas_algo algo_of(const struct algorithm *a)
@@ -208,18 +208,20 @@ EXPORT(int, cublasLtMatmulAlgoGetHeuristic, struct gw_cublas_handle *handle, str
 /* ---- work ---- */
 
 struct work {
-    const uint16_t *w, *x;
+    const void *w, *x; /* of type */
+    int type;
     float *y;
     size_t m, n, k, x_stride, y_stride;
     bool add;
 };
 
-static float of_bf16(uint16_t bits)
+static double number_at(const void *of, int type, size_t at)
 {
-    uint32_t wide = (uint32_t)bits << 16;
+    if (type == GW_CUBLAS_F32) return (double)((const float *)of)[at];
+    uint32_t wide = (uint32_t)((const uint16_t *)of)[at] << 16;
     float f;
     memcpy(&f, &wide, sizeof f);
-    return f;
+    return (double)f;
 }
 
 static void run(const void *arg)
@@ -230,8 +232,8 @@ static void run(const void *arg)
             float *y = &p->y[row * p->y_stride + column];
             double sum = p->add ? (double)*y : 0;
             for (size_t k = 0; k < p->k; k++)
-                sum +=
-                    (double)of_bf16(p->x[row * p->x_stride + k]) * (double)of_bf16(p->w[column * p->k + k]);
+                sum += number_at(p->x, p->type, row * p->x_stride + k) *
+                       number_at(p->w, p->type, column * p->k + k);
             *y = (float)sum;
         }
 }
@@ -261,6 +263,7 @@ EXPORT(int, cublasLtMatmul, struct gw_cublas_handle *handle, struct gw_cublas_de
     if (status != GW_CUBLAS_SUCCESS) return status;
     const struct work work = {.w = w,
                               .x = x,
+                              .type = w_layout->type,
                               .y = y,
                               .m = a.m,
                               .n = a.n,

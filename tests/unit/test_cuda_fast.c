@@ -45,15 +45,22 @@ static void test_open_of_an_old_cublaslt_says_which_is_needed(void **state)
 
 /* ---- a device over it ---- */
 
-static void open_device(struct shim_device *s, const struct fake_cublas *f, size_t workspace_bytes,
-                        uint32_t fast_rows)
+static void open_device_as(struct shim_device *s, const struct fake_cublas *f, size_t workspace_bytes,
+                           uint32_t fast_rows, enum gw_dtype act, enum gw_dtype weight)
 {
     struct gw_err_ctx ctx = {0};
     memset(s, 0, sizeof *s);
     s->cublas = &f->api;
     s->cublas_bytes = workspace_bytes;
     s->fast_rows = fast_rows;
-    if (shim_device_open(s, STEP_BYTES, SCRATCH_BYTES, &ctx) != GW_OK) fail_msg("%s", ctx.text);
+    if (shim_device_open_as(s, STEP_BYTES, SCRATCH_BYTES, act, weight, act, &ctx) != GW_OK)
+        fail_msg("%s", ctx.text);
+}
+
+static void open_device(struct shim_device *s, const struct fake_cublas *f, size_t workspace_bytes,
+                        uint32_t fast_rows)
+{
+    open_device_as(s, f, workspace_bytes, fast_rows, GW_BF16, GW_BF16);
 }
 
 static void test_device_whose_cublaslt_does_not_begin_is_an_error(void **state)
@@ -78,7 +85,8 @@ static void test_device_whose_cublaslt_does_not_begin_is_an_error(void **state)
 /* x [m, SHARES · k], weights of each share, and a residual stream. */
 struct job {
     uint32_t m, n, k;
-    uint16_t *x, *w[SHARES];
+    enum gw_dtype act;
+    void *x, *w[SHARES]; /* act */
     float *residual;
     struct gw_weight there[SHARES];
     struct gw_memory weights, x_there, y;
@@ -95,17 +103,18 @@ static struct gw_memory alloc(struct shim_device *s, size_t bytes)
 static struct job job_of(struct shim_device *s, uint32_t m, uint32_t n, uint32_t k)
 {
     struct gw_rng r = seeded_rng("job");
-    struct job j = {.m = m, .n = n, .k = k};
+    struct job j = {.m = m, .n = n, .k = k, .act = s->ops->act};
     size_t bytes = s->ops->pack_bytes(n, k), x_len = (size_t)m * SHARES * k;
+    size_t x_bytes = x_len * gw_dtype_bytes(j.act);
     j.weights = alloc(s, SHARES * bytes);
-    j.x_there = alloc(s, x_len * sizeof *j.x);
+    j.x_there = alloc(s, x_bytes);
     j.y = alloc(s, (size_t)SHARES * m * n * sizeof(float));
-    j.x = values_as(&r, GW_BF16, x_len, false);
+    j.x = values_as(&r, j.act, x_len, false);
     j.residual = random_f32(&r, (size_t)m * n);
-    gw_memory_put(s->device, j.x_there.device, j.x, x_len * sizeof *j.x);
+    gw_memory_put(s->device, j.x_there.device, j.x, x_bytes);
     for (uint32_t i = 0; i < SHARES; i++) {
-        j.w[i] = values_as(&r, GW_BF16, (size_t)n * k, false);
-        s->ops->pack((uint8_t *)j.weights.host + i * bytes, j.w[i], GW_BF16, n, k, k);
+        j.w[i] = values_as(&r, j.act, (size_t)n * k, false);
+        s->ops->pack((uint8_t *)j.weights.host + i * bytes, j.w[i], j.act, n, k, k);
         j.there[i] = (struct gw_weight){n, k, (uint8_t *)j.weights.device + i * bytes};
     }
     gw_memory_put(s->device, j.weights.device, j.weights.host, SHARES * bytes);
@@ -126,8 +135,8 @@ static double want_of(const struct job *j, uint32_t s, uint32_t row, uint32_t n,
 {
     double sum = 0;
     for (uint32_t k = 0; k < j->k; k++) {
-        double part = (double)gw_f32_of_bf16(j->x[(size_t)row * SHARES * j->k + s * j->k + k]) *
-                      (double)gw_f32_of_bf16(j->w[s][(size_t)n * j->k + k]);
+        double part = (double)gw_f32_at(j->x, j->act, (size_t)row * SHARES * j->k + s * j->k + k) *
+                      (double)gw_f32_at(j->w[s], j->act, (size_t)n * j->k + k);
         sum += part;
         *scale += fabs(part);
     }
@@ -148,8 +157,9 @@ static void expect_matmul(struct shim_device *s, struct job *j)
     gw_memory_fill(s->device, j->y.device, 0xFF, len * sizeof(float));
     s->ops->matmul(s->device, j->y.device, stride, j->x_there.device, (size_t)SHARES * j->k, j->there, at, 1,
                    j->m);
-    s->ops->matmul(s->device, j->y.device, stride, (const uint16_t *)j->x_there.device + j->k,
-                   (size_t)SHARES * j->k, &j->there[1], &at[1], 1, j->m);
+    s->ops->matmul(s->device, j->y.device, stride,
+                   (const uint8_t *)j->x_there.device + j->k * gw_dtype_bytes(j->act), (size_t)SHARES * j->k,
+                   &j->there[1], &at[1], 1, j->m);
     const float *y = got(s, j, len);
     for (uint32_t row = 0; row < j->m; row++)
         for (uint32_t n = 0; n < j->n; n++)
@@ -205,18 +215,19 @@ static void close_device(struct shim_device *s)
     assert_int_equal(shim_device_close(s), 0);
 }
 
-/* With cuBLASLt, and without it where the rows are few or k is not in eights. */
-static void test_products_match_double_whoever_computes_them(void **state)
+/* With cuBLASLt, and without it where the rows are few or k is not in 16 bytes. */
+static void expect_products_of(enum gw_dtype act, const char *profile)
 {
-    (void)state;
-    static const struct {
+    const struct {
         uint32_t m, n, k;
         bool here; /* cuBLASLt's */
-    } shapes[] = {{4, 5, 16, true}, {7, 33, 8, true}, {3, 5, 16, false}, {6, 5, 12, false}};
+    } shapes[] = {
+        {4, 5, 16, true}, {7, 33, 8, true}, {3, 5, 16, false}, {6, 5, 12, act == GW_F32}, {5, 2, 6, false}};
     struct fake_cublas f;
     struct shim_device s;
     fake_cublas_open(&f, &(struct fake_cublaslt_plan){0});
-    open_device(&s, &f, 0, 4);
+    open_device_as(&s, &f, 0, 4, act, act);
+    assert_string_equal(s.ops->profile, profile);
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         f.set(&(struct fake_cublaslt_plan){0});
         expect_products(&s, shapes[i].m, shapes[i].n, shapes[i].k);
@@ -225,6 +236,29 @@ static void test_products_match_double_whoever_computes_them(void **state)
         assert_int_equal(c.added, shapes[i].here ? SHARES : 0); /* into the residual stream */
         assert_int_equal(c.asked > 0, shapes[i].here);
     }
+    close_device(&s);
+    fake_cublas_close(&f);
+}
+
+static void test_products_match_double_whoever_computes_them(void **state)
+{
+    (void)state;
+    expect_products_of(GW_BF16, "cuda-shim-fast");
+    expect_products_of(GW_F32, "cuda-shim-fast-f32");
+}
+
+/* There is nothing to gain there: it is the exact profile, and cuBLASLt is not asked. */
+static void test_device_of_int8_weights_is_exact(void **state)
+{
+    (void)state;
+    struct fake_cublas f;
+    struct shim_device s;
+    fake_cublas_open(&f, &(struct fake_cublaslt_plan){.fails = "cublasLtCreate", .status = 1});
+    open_device_as(&s, &f, 0, 1, GW_BF16, GW_I8);
+    assert_string_equal(s.ops->profile, "cuda-shim-exact-int8-1");
+    close_device(&s);
+    open_device_as(&s, &f, 0, 1, GW_F32, GW_I8);
+    assert_string_equal(s.ops->profile, "cuda-shim-exact-f32-int8-1");
     close_device(&s);
     fake_cublas_close(&f);
 }
@@ -352,10 +386,11 @@ static void test_product_that_fails_is_the_devices_error(void **state)
 
 /* ---- the engine ---- */
 
-#define MODEL  "tests/data/tiny/gqa64"
-#define PROMPT 6
-#define TOKENS 5
-#define NEAR   3e-2 /* test_cuda_engine.c */
+#define MODEL     "tests/data/tiny/gqa64"
+#define MODEL_F32 "tests/data/tiny/mha64"
+#define PROMPT    6
+#define TOKENS    5
+#define NEAR      3e-2 /* test_cuda_engine.c */
 
 struct run {
     uint64_t hashes[TOKENS]; /* of all logit rows */
@@ -363,7 +398,7 @@ struct run {
     uint32_t vocab;
 };
 
-static struct run run_engine(struct solo_config c)
+static struct run run_engine(const char *model, struct solo_config c)
 {
     struct fixture f;
     struct run run;
@@ -371,7 +406,7 @@ static struct run run_engine(struct solo_config c)
     c.kv_tokens = 256;
     c.max_batch_tokens = 16;
     c.max_sequences = 4;
-    fixture_open(&f, MODEL, c);
+    fixture_open(&f, model, c);
     for (uint32_t i = 0; i < PROMPT; i++) ids[i] = (3 + 31 * i) % f.model->config.vocab;
     struct gw_request q = fixture_request(1, ids, PROMPT, TOKENS);
     q.sampling.bias_len = 1; /* the same tokens, whatever the logits */
@@ -389,17 +424,18 @@ static struct run run_engine(struct solo_config c)
     return run;
 }
 
-static struct run run_fast(bool no_graphs)
+static struct run run_fast(const char *model, enum gw_dtype act, bool no_graphs)
 {
     struct fake_cublas f;
     struct gw_err_ctx ctx = {0};
     struct solo_config c = fixture_config();
     struct shim_device s = {.cublas = &f.api, .fast_rows = 1, .no_graphs = no_graphs};
     fake_cublas_open(&f, &(struct fake_cublaslt_plan){.put = gw_shim_do});
-    if (shim_device_open(&s, STEP_BYTES, SCRATCH_BYTES, &ctx) != GW_OK) fail_msg("%s", ctx.text);
+    if (shim_device_open_as(&s, STEP_BYTES, SCRATCH_BYTES, act, act, act, &ctx) != GW_OK)
+        fail_msg("%s", ctx.text);
     c.ops = s.ops;
     c.device = s.device;
-    struct run run = run_engine(c);
+    struct run run = run_engine(model, c);
     assert_true(fake_cublas_counts(&f).added > 0);
     assert_int_equal(shim_device_close(&s), 0);
     fake_cublas_close(&f);
@@ -407,10 +443,10 @@ static struct run run_fast(bool no_graphs)
 }
 
 /* Every product of every step by cuBLASLt: near to the CPU, the same bits each time, in graphs or not. */
-static void test_engine_by_cublaslt_is_near_to_the_cpu_and_repeats_itself(void **state)
+static void expect_near_cpu(const char *model, enum gw_dtype act)
 {
-    (void)state;
-    struct run cpu = run_engine(fixture_config()), graphs = run_fast(false), plain = run_fast(true);
+    struct run cpu = run_engine(model, fixture_config());
+    struct run graphs = run_fast(model, act, false), plain = run_fast(model, act, true);
     double scale = 0, worst = 0;
     for (uint32_t i = 0; i < cpu.vocab; i++) {
         scale = fmax(scale, fabs((double)cpu.row[i]));
@@ -421,6 +457,13 @@ static void test_engine_by_cublaslt_is_near_to_the_cpu_and_repeats_itself(void *
     free(cpu.row), free(graphs.row), free(plain.row);
 }
 
+static void test_engine_by_cublaslt_is_near_to_the_cpu_and_repeats_itself(void **state)
+{
+    (void)state;
+    expect_near_cpu(MODEL, GW_BF16);
+    expect_near_cpu(MODEL_F32, GW_F32);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -428,6 +471,7 @@ int main(void)
         cmocka_unit_test(test_open_of_an_old_cublaslt_says_which_is_needed),
         cmocka_unit_test(test_device_whose_cublaslt_does_not_begin_is_an_error),
         cmocka_unit_test(test_products_match_double_whoever_computes_them),
+        cmocka_unit_test(test_device_of_int8_weights_is_exact),
         cmocka_unit_test(test_heuristics_are_asked_once_for_a_shape),
         cmocka_unit_test(test_shapes_that_do_not_fit_into_the_table_take_others_places),
         cmocka_unit_test(test_workspace_decides_which_algorithm_is_taken),
