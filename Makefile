@@ -530,7 +530,7 @@ $(TESTS_GPU): build/release/tests/gpu/%: build/release/tests/gpu/%.o $(call libs
 .PHONY: test-gpu bench-gpu
 test-gpu: all build/release/tests/gpu/test_gpu ## test the CUDA backend on GPU=cuda:0 (`make cuda` first), and under compute-sanitizer where that is
 	@tests/gpu/run.py test '$(VERSION)' '$(GPU)'
-bench-gpu: all build/release/tests/gpu/bench_gpu ## measure the CUDA backend on GPU=cuda:0 (`make cuda` first), beside PyTorch where that is
+bench-gpu: all build/release/tests/gpu/bench_gpu ## measure the CUDA backend on GPU=cuda:0 (`make cuda` first), beside PyTorch and transformers where they are
 	@tests/gpu/run.py bench '$(VERSION)' '$(GPU)'
 
 # ---- installing --------------------------------------------------------------------------------------------------

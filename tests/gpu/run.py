@@ -2,7 +2,7 @@
 """Tests or measures the CUDA backend on a GPU; says "no GPU: skipped", and succeeds, where there is none.
 
 test    tests/gpu/test_gpu.c, then the same under compute-sanitizer (memcheck, racecheck), where that is installed
-bench   tests/gpu/bench_gpu.c, then PyTorch's products and attention of the same shapes, where torch and CUDA are
+bench   tests/gpu/bench_gpu.c, then what PyTorch and transformers do with the same shapes, where they are (beside_torch.py)
 
 usage: tests/gpu/run.py test|bench VERSION cuda:N"""
 import os
@@ -47,43 +47,11 @@ def test(version, gpu):
     return 0
 
 
-def beside_torch(gpu):
-    try:
-        import torch  # pylint: disable=import-outside-toplevel
-    except ImportError:
-        return print("# no PyTorch: nothing to compare with")
-    if not torch.cuda.is_available():
-        return print("# PyTorch has no CUDA: nothing to compare with")
-    device = torch.device(gpu)
-
-    def seconds(work):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        best = float("inf")
-        for _ in range(10):
-            start.record()
-            work()
-            end.record()
-            torch.cuda.synchronize()
-            best = min(best, start.elapsed_time(end) / 1e3)
-        return best
-
-    def random(*shape):
-        return torch.randn(*shape, device=device, dtype=torch.bfloat16)
-
-    for m in (1, 16, 64, 512, 4096):
-        x, w = random(m, 4096), random(28672, 4096)
-        print(f"torch matmul_m{m}: {2 * m * 28672 * 4096 / seconds(lambda: x @ w.T) / 1e12:.4g} TFLOP/s")
-    for rows in (2048, 8192):
-        q, k, v = random(1, 32, rows, 128), random(1, 32, rows, 128), random(1, 32, rows, 128)
-        took = seconds(lambda: torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True))
-        print(f"torch prefill_{rows}: {2 * 32 * 128 * rows * rows / took / 1e12:.4g} TFLOP/s")
-    return None
-
-
 def bench(version, gpu):
     status, goes_on = run_first(["build/release/tests/gpu/bench_gpu", version, gpu])
-    if goes_on:
-        beside_torch(gpu)
+    if not goes_on:
+        return status
+    status, _ = run([sys.executable, "tests/gpu/beside_torch.py", gpu])
     return status
 
 
