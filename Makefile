@@ -70,7 +70,7 @@ KERNELS += kernels/cuda/copy_ring.c
 WORKER := worker/link.c worker/link_queue.c worker/safetensors.c worker/model_config.c worker/rope_config.c worker/cells.c worker/model.c worker/cell_store.c worker/weights.c worker/rope.c \
           worker/page_pool.c worker/page_dir.c worker/page_offload.c worker/shelf.c worker/shelf_slots.c worker/fetcher.c worker/copier.c worker/forecast.c worker/refill.c worker/block_manager.c worker/wish.c worker/part.c worker/cut.c worker/candidates.c worker/sampler.c \
           worker/job.c worker/step_pace.c worker/scheduler.c worker/place.c worker/answers.c worker/forward.c worker/step_desc.c worker/rank.c worker/engine.c worker/engine_jobs.c \
-          worker/options.c worker/prove.c worker/stop_signals.c worker/member.c worker/meeting.c worker/resync.c worker/serve.c
+          worker/options.c worker/prove.c worker/stop_signals.c worker/member.c worker/meeting.c worker/resync.c worker/serve.c worker/serve_requests.c worker/serve_progress.c
 WORKER += worker/moe.c
 WORKER += worker/mesh.c worker/mesh_io.c worker/probe.c
 WORKER += worker/device.c

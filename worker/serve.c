@@ -1,13 +1,10 @@
-#include "worker/serve.h"
+#include "worker/serve_internal.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/failpoint.h"
-#include "worker/member.h"
-#include "worker/resync.h"
 
 #define IDLE_WAIT_US   (50 * GW_US_PER_MS) /* messages end it; signals are looked at that often */
 #define GO_WAIT_US     500  /* for ranks that have not started yet: no message will end that wait */
@@ -15,36 +12,6 @@
 
 #define FIRST_PULL_US (1 * GW_US_PER_S)    /* whoever takes over from us begins to pull by then */
 #define NEXT_PULL_US  (300 * GW_US_PER_MS) /* and is through when nothing was asked for so long */
-
-/* In whose name an engine speaks. */
-struct speaker {
-    struct gw_serve *serve;
-    uint32_t pipeline;
-    uint64_t generation;
-};
-
-struct gw_serve {
-    struct gw_serve_config config;
-    const struct gw_log *log;
-    struct gw_link *link;
-    uint64_t session;             /* 0 = no controller */
-    uint16_t proto;               /* of the session */
-    struct gw_cell_loaded before; /* the session: loaded by then */
-    struct gw_traffic_bytes traffic_before;
-    struct speaker speakers[2]; /* of what serves, and of what is prepared */
-    uint32_t speaker;           /* of what serves */
-    struct gw_engine_sink sink; /* of what is prepared */
-    bool leaving, ended;
-    enum gw_serve_status status;
-    int64_t deadline_us;  /* of our own NOTICE */
-    int64_t busy_last_us; /* while leaving: when there was something to do last */
-    uint32_t handoff_len[GW_REQUEST_BRANCHES_MAX];
-    bool told; /* READY of the prepared one has been sent */
-    struct gw_resync resync;
-
-    pthread_mutex_t lock; /* guards which members there are, against the link's thread */
-    struct gw_member *serving, *prepared;
-};
 
 gw_err_t gw_serve_create(const struct gw_serve_config *config, struct gw_serve **out)
 {
@@ -101,7 +68,7 @@ static void leave_all(struct gw_serve *s)
     leave(s, &s->serving, GW_MEMBER_LEASE_US);
 }
 
-static bool is(const struct gw_member *m, const struct gw_msg *msg)
+bool serve_is(const struct gw_member *m, const struct gw_msg *msg)
 {
     return m && gw_member_pipeline(m) == msg->pipeline && gw_member_generation(m) == msg->generation;
 }
@@ -114,7 +81,7 @@ void gw_serve_destroy(struct gw_serve *s)
     free(s);
 }
 
-static void send_for(struct gw_serve *s, uint32_t pipeline, uint64_t generation, struct gw_msg *msg)
+void serve_send_for(struct gw_serve *s, uint32_t pipeline, uint64_t generation, struct gw_msg *msg)
 {
     msg->pipeline = pipeline;
     msg->generation = generation;
@@ -122,9 +89,9 @@ static void send_for(struct gw_serve *s, uint32_t pipeline, uint64_t generation,
     gw_link_send(s->link, s->session, msg);
 }
 
-static void send_of(struct gw_serve *s, const struct gw_member *m, struct gw_msg *msg)
+void serve_send_of(struct gw_serve *s, const struct gw_member *m, struct gw_msg *msg)
 {
-    send_for(s, gw_member_pipeline(m), gw_member_generation(m), msg);
+    serve_send_for(s, gw_member_pipeline(m), gw_member_generation(m), msg);
 }
 
 /* rank: that is at fault. */
@@ -136,7 +103,7 @@ static void say_broken(struct gw_serve *s, uint32_t pipeline, uint64_t generatio
     snprintf(msg.broken.text, sizeof msg.broken.text, "%.*s", GW_WIRE_TEXT_MAX, why->text);
     gw_logf(s->log, GW_LOG_WARN, "pipeline=%u gen=%llu is broken: %s", pipeline,
             (unsigned long long)generation, why->text);
-    send_for(s, pipeline, generation, &msg);
+    serve_send_for(s, pipeline, generation, &msg);
 }
 
 static void end(struct gw_serve *s, enum gw_serve_status status)
@@ -145,60 +112,11 @@ static void end(struct gw_serve *s, enum gw_serve_status status)
     s->status = status;
 }
 
-/* A device that has failed fails every step that follows. */
-static void give_up(struct gw_serve *s, struct gw_member **which, const struct gw_err_ctx *why)
+void serve_give_up(struct gw_serve *s, struct gw_member **which, const struct gw_err_ctx *why)
 {
     if (why->code == GW_ERR_CUDA) end(s, GW_SERVE_DEVICE_FAILED);
     say_broken(s, gw_member_pipeline(*which), gw_member_generation(*which), gw_member_unreached(*which), why);
     leave(s, which, GW_MEMBER_LEASE_US);
-}
-
-/* ---- what the engine says ---- */
-
-static void send_as(const struct speaker *who, struct gw_msg *msg)
-{
-    send_for(who->serve, who->pipeline, who->generation, msg);
-}
-
-static void send_tokens(void *arg, uint64_t request, uint32_t attempt, uint32_t branch,
-                        const struct gw_tokens *tokens)
-{
-    struct gw_msg msg = {
-        .type = GW_MSG_TOKENS,
-        .tokens = {.request = request, .attempt = attempt, .branch = branch, .tokens = *tokens}};
-    send_as(arg, &msg);
-}
-
-static void send_started(void *arg, uint64_t request, uint32_t attempt)
-{
-    const struct gw_tokens none = {0};
-    send_tokens(arg, request, attempt, 0, &none);
-}
-
-static void send_warmed(void *arg, uint64_t request, uint32_t attempt, uint32_t tokens)
-{
-    struct gw_msg msg = {.type = GW_MSG_WARMED,
-                         .warmed = {.request = request, .attempt = attempt, .tokens = tokens}};
-    send_as(arg, &msg);
-}
-
-static void send_origin(void *arg, const struct gw_msg_origin *origin)
-{
-    const struct speaker *who = arg;
-    struct gw_msg msg = {.type = GW_MSG_ORIGIN, .origin = *origin};
-    if (who->serve->proto >= 3) send_as(who, &msg);
-}
-
-static struct gw_engine_sink next_sink(struct gw_serve *s, const struct gw_member *m)
-{
-    struct speaker *who = &s->speakers[1 - s->speaker];
-    *who = (struct speaker){
-        .serve = s, .pipeline = gw_member_pipeline(m), .generation = gw_member_generation(m)};
-    return (struct gw_engine_sink){.arg = who,
-                                   .started = send_started,
-                                   .tokens = send_tokens,
-                                   .warmed = send_warmed,
-                                   .origin = send_origin};
 }
 
 /* ---- becoming a rank, and ceasing to be one ---- */
@@ -238,9 +156,9 @@ static void prepare(struct gw_serve *s, const struct gw_msg *head, const struct 
 static bool arm(struct gw_serve *s)
 {
     struct gw_err_ctx ctx = {0};
-    s->sink = next_sink(s, s->prepared);
+    s->sink = serve_next_sink(s, s->prepared);
     if (gw_member_arm(s->prepared, &s->sink, &ctx) == GW_OK) return true;
-    give_up(s, &s->prepared, &ctx);
+    serve_give_up(s, &s->prepared, &ctx);
     return false;
 }
 
@@ -251,10 +169,10 @@ static void tell_prepared(struct gw_serve *s)
     enum gw_member_state state = gw_member_state(s->prepared);
     if (state == GW_MEMBER_FAILED) {
         struct gw_err_ctx why = *gw_member_error(s->prepared);
-        give_up(s, &s->prepared, &why);
+        serve_give_up(s, &s->prepared, &why);
     } else if (state == GW_MEMBER_PREPARED && arm(s)) {
         gw_member_ready(s->prepared, &msg.ready);
-        send_of(s, s->prepared, &msg);
+        serve_send_of(s, s->prepared, &msg);
         s->told = true;
     }
 }
@@ -271,7 +189,7 @@ static void start(struct gw_serve *s)
     gw_err_t err = gw_member_start(s->serving, &s->sink, &ctx);
     gw_link_set_holds(s->link, gw_member_cells(s->serving));
     if (err != GW_OK) {
-        give_up(s, &s->serving, &ctx);
+        serve_give_up(s, &s->serving, &ctx);
         return;
     }
     gw_logf(s->log, GW_LOG_INFO, "pipeline=%u gen=%llu: serving", gw_member_pipeline(s->serving),
@@ -281,9 +199,9 @@ static void start(struct gw_serve *s)
 static void on_start(struct gw_serve *s, const struct gw_msg *msg)
 {
     struct gw_err_ctx ctx = {0};
-    if (is(s->prepared, msg) && gw_member_state(s->prepared) == GW_MEMBER_PREPARED) {
+    if (serve_is(s->prepared, msg) && gw_member_state(s->prepared) == GW_MEMBER_PREPARED) {
         start(s);
-    } else if (!is(s->serving, msg)) {
+    } else if (!serve_is(s->serving, msg)) {
         gw_err_t err = gw_fail(&ctx, GW_ERR_PROTO, "told to start what is not prepared here");
         (void)err; /* what BROKEN says */
         say_broken(s, msg->pipeline, msg->generation, GW_RANK_NONE, &ctx);
@@ -292,8 +210,8 @@ static void on_start(struct gw_serve *s, const struct gw_msg *msg)
 
 static void on_release(struct gw_serve *s, const struct gw_msg *msg)
 {
-    if (is(s->prepared, msg)) leave(s, &s->prepared, GW_MEMBER_LEASE_US);
-    if (is(s->serving, msg)) leave(s, &s->serving, GW_MEMBER_LEASE_US);
+    if (serve_is(s->prepared, msg)) leave(s, &s->prepared, GW_MEMBER_LEASE_US);
+    if (serve_is(s->serving, msg)) leave(s, &s->serving, GW_MEMBER_LEASE_US);
 }
 
 /* The session is the pipeline: one rank, all cells. */
@@ -309,72 +227,7 @@ static void be_protocol_1(struct gw_serve *s, const struct gw_msg *welcome)
         start(s);
 }
 
-/* ---- requests ---- */
-
-static struct gw_engine *engine_for(const struct gw_serve *s, const struct gw_msg *msg)
-{
-    if (is(s->serving, msg)) return gw_member_engine(s->serving);
-    return msg->type == GW_MSG_WARM && is(s->prepared, msg) ? gw_member_engine(s->prepared) : NULL;
-}
-
-/* Whatever cannot be fetched is computed when the request comes. */
-static void on_warm(struct gw_serve *s, struct gw_engine *engine, const struct gw_msg *head,
-                    struct gw_msg_submit *warm)
-{
-    struct gw_err_ctx ctx = {0};
-    struct gw_msg msg = {.type = GW_MSG_WARMED,
-                         .warmed = {.request = warm->request.id, .attempt = warm->attempt}};
-    if (engine && gw_engine_warm(engine, warm, &ctx) == GW_OK) return;
-    send_for(s, head->pipeline, head->generation, &msg);
-}
-
-static void on_submit(struct gw_serve *s, struct gw_engine *engine, struct gw_msg_submit *submit)
-{
-    struct gw_err_ctx ctx = {0};
-    struct gw_msg msg = {.type = GW_MSG_REJECT,
-                         .reject = {.request = submit->request.id, .attempt = submit->attempt}};
-    gw_err_t err = gw_engine_submit(engine, submit, &ctx);
-    if (err == GW_OK) return;
-    gw_logf(s->log, GW_LOG_WARN, "request=%llu attempt=%u rejected: %s",
-            (unsigned long long)msg.reject.request, msg.reject.attempt, ctx.text);
-    msg.reject.code = (uint16_t)err;
-    snprintf(msg.reject.text, sizeof msg.reject.text, "%.*s", GW_WIRE_TEXT_MAX, ctx.text);
-    send_of(s, s->serving, &msg);
-}
-
-/* Once the steps under way are over, all TOKENS have been queued. What is not here has ended, and its last TOKENS
- * said so. */
-static void on_cutover(struct gw_serve *s, struct gw_engine *engine, const struct gw_msg_cutover *cutover)
-{
-    struct gw_err_ctx ctx = {0};
-    if (gw_engine_settle(engine, &ctx) != GW_OK) {
-        give_up(s, &s->serving, &ctx);
-        return;
-    }
-    for (uint32_t i = 0; i < cutover->count; i++) {
-        const struct gw_cutover_item *item = &cutover->items[i];
-        struct gw_msg msg = {
-            .type = GW_MSG_HANDOFF,
-            .handoff = {.request = item->request, .attempt = item->attempt, .log_len = s->handoff_len}};
-        if (gw_engine_hand_off(engine, item->request, item->attempt, s->handoff_len, &msg.handoff.n))
-            send_of(s, s->serving, &msg);
-    }
-    if (gw_engine_settle(engine, &ctx) != GW_OK)
-        give_up(s, &s->serving, &ctx); /* the others learn of tails */
-}
-
-static void on_request_msg(struct gw_serve *s, struct gw_msg *msg)
-{
-    struct gw_engine *engine = engine_for(s, msg);
-    if (msg->type == GW_MSG_WARM) on_warm(s, engine, msg, &msg->warm);
-    if (!engine) return;
-    if (msg->type == GW_MSG_SUBMIT)
-        on_submit(s, engine, &msg->submit);
-    else if (msg->type == GW_MSG_CANCEL)
-        gw_engine_cancel(engine, msg->cancel.request, msg->cancel.attempt, msg->cancel.branch);
-    else if (msg->type == GW_MSG_CUTOVER)
-        on_cutover(s, engine, &msg->cutover);
-}
+/* ---- messages ---- */
 
 static void on_msg(struct gw_serve *s, struct gw_msg *msg)
 {
@@ -383,7 +236,7 @@ static void on_msg(struct gw_serve *s, struct gw_msg *msg)
     case GW_MSG_SUBMIT:
     case GW_MSG_WARM:
     case GW_MSG_CANCEL:
-    case GW_MSG_CUTOVER: on_request_msg(s, msg); break;
+    case GW_MSG_CUTOVER: serve_on_request_msg(s, msg); break;
     case GW_MSG_ASSIGN: prepare(s, msg, &msg->assign); break;
     case GW_MSG_START: on_start(s, msg); break;
     case GW_MSG_RELEASE: on_release(s, msg); break;
@@ -441,7 +294,7 @@ static void on_item(struct gw_serve *s, struct gw_link_item *item)
 
 /* ---- leaving ---- */
 
-static uint32_t requests_here(const struct gw_serve *s)
+uint32_t serve_requests_here(const struct gw_serve *s)
 {
     struct gw_engine *engine = s->serving ? gw_member_engine(s->serving) : NULL;
     return engine ? gw_engine_jobs(engine) : 0;
@@ -451,7 +304,7 @@ static bool has_something_to_do(const struct gw_serve *s, int64_t now_us)
 {
     if (gw_shelf_is_wanted(s->config.host->shelf, now_us, FIRST_PULL_US, NEXT_PULL_US)) return true;
     if (!s->serving) return false;
-    return !gw_member_is_alone(s->serving) || requests_here(s) > 0;
+    return !gw_member_is_alone(s->serving) || serve_requests_here(s) > 0;
 }
 
 static void announce(struct gw_serve *s, int64_t now_us)
@@ -463,7 +316,7 @@ static void announce(struct gw_serve *s, int64_t now_us)
     s->deadline_us = now_us + (int64_t)(grace_ms * 1000);
     s->busy_last_us = now_us;
     gw_logf(s->log, GW_LOG_INFO, "SIGTERM: leaving within %.1f s, %u requests are here",
-            s->config.term_grace_s, requests_here(s));
+            s->config.term_grace_s, serve_requests_here(s));
     gw_link_send(s->link, s->session, &msg);
 }
 
@@ -500,56 +353,6 @@ static void take_items(struct gw_serve *s, int64_t wait_us)
     }
 }
 
-static void add_checkpoint(const struct gw_host *h, struct gw_msg_heartbeat *progress)
-{
-    struct gw_stores_stats stores;
-    if (!h->checkpoint) return;
-    const struct gw_checkpoint_stats c = gw_checkpoint_stats(h->checkpoint);
-    gw_stores_stats(h->stores, &stores);
-    progress->kv_offered = c.offered;
-    progress->kv_stored = c.stored + c.there;
-    progress->kv_stored_bytes = c.bytes;
-    progress->kv_forged_pages = stores.pages_forged;
-}
-
-/* Of this session, so that a controller can add up what sessions say. */
-static void add_weights(const struct gw_serve *s, struct gw_msg_heartbeat *progress)
-{
-    const struct gw_cell_loaded now = gw_cell_loader_stats(s->config.host->loader);
-    progress->weight_disk_bytes = now.disk_bytes - s->before.disk_bytes;
-    progress->weight_peer_bytes = now.peer_bytes - s->before.peer_bytes;
-}
-
-static void add_traffic(const struct gw_serve *s, struct gw_msg_heartbeat *progress)
-{
-    const struct gw_traffic_bytes *before = &s->traffic_before;
-    struct gw_traffic_bytes now;
-    gw_traffic_read(s->config.host->traffic, &now);
-    for (int k = 0; k < GW_TRAFFIC_KINDS; k++) {
-        progress->traffic.near[k] = now.near[k] - before->near[k];
-        progress->traffic.far[k] = now.far[k] - before->far[k];
-    }
-}
-
-static void say_progress(struct gw_serve *s, bool stepped)
-{
-    struct gw_msg_heartbeat progress = {0};
-    struct gw_engine *engine = s->serving ? gw_member_engine(s->serving) : NULL;
-    if (engine) {
-        struct gw_engine_stats stats;
-        gw_engine_stats(engine, &stats);
-        progress = stats.progress;
-    } else if (s->serving) {
-        progress.steps = gw_member_steps(s->serving);
-    }
-    if (s->proto >= 3) add_checkpoint(s->config.host, &progress);
-    if (s->proto >= 4) add_weights(s, &progress);
-    if (s->proto >= 5) add_traffic(s, &progress);
-    gw_link_set_progress(s->link, &progress);
-    atomic_store_explicit(&s->config.host->giver->busy, stepped || requests_here(s) > 0,
-                          memory_order_relaxed);
-}
-
 /* Where to wait for something to do: with the link, or, a rank that follows, with the others of its pipeline. */
 static int64_t link_wait_us(const struct gw_serve *s, bool stepped)
 {
@@ -564,7 +367,7 @@ static bool step(struct gw_serve *s)
     struct gw_err_ctx ctx = {0};
     bool did = false;
     if (!s->serving) return false;
-    if (gw_member_step(s->serving, IDLE_WAIT_US, &did, &ctx) != GW_OK) give_up(s, &s->serving, &ctx);
+    if (gw_member_step(s->serving, IDLE_WAIT_US, &did, &ctx) != GW_OK) serve_give_up(s, &s->serving, &ctx);
     return did;
 }
 
@@ -587,7 +390,7 @@ enum gw_serve_status gw_serve_run(struct gw_serve *s, struct gw_link *link)
         if (s->ended) break;
         stepped = step(s);
         tend_prepared(s);
-        say_progress(s, stepped);
+        serve_say_progress(s, stepped);
     }
     say_goodbye(s);
     leave_all(s);
