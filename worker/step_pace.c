@@ -3,7 +3,7 @@
 uint32_t gw_step_pace_rows(const struct gw_step_pace *pace, uint32_t decoding, uint32_t max)
 {
     if (pace->target_us == 0) return max;
-    const double least = (double)decoding + GW_STEP_PACE_LEAST;
+    const double least = decoding ? (double)decoding + GW_STEP_PACE_LEAST : GW_STEP_PACE_ALONE;
     double rows = pace->row_us > 0 ? (double)pace->target_us / pace->row_us : GW_STEP_PACE_FIRST;
     if (rows < least) rows = least;
     return rows < (double)max ? (uint32_t)rows : max;

@@ -5,8 +5,10 @@
  * themselves.
  *
  * BEHAVIOR: rows = target / what a row cost lately, GW_STEP_PACE_FIRST before anything is known; never less than the rows that
- * decode and GW_STEP_PACE_LEAST more, so that prompts advance however slow the machine is. A lower cost is believed sooner than
- * a higher one, of which at most the double counts: a step that waited once for something else should not slow down the next ones.
+ * decode and GW_STEP_PACE_LEAST more, so that prompts advance however slow the machine is, nor, where none decodes, than
+ * GW_STEP_PACE_ALONE: nobody but newcomers waits, and products of fewer rows get less out of a processor. A lower cost is believed
+ * sooner than a higher one, of which at most the double counts: a step that waited once for something else should not slow down
+ * the next ones.
  * Only steps with rows of prompts are looked at: one that decodes reads all weights for a few rows.
  *
  * No bit depends on it: rows are computed the same way in any batch (under profiles that do not promise that, batches depend on
@@ -21,6 +23,7 @@
 
 #define GW_STEP_PACE_FIRST 64u
 #define GW_STEP_PACE_LEAST 32u
+#define GW_STEP_PACE_ALONE 128u /* nine tenths of what 512 rows get, of AVX-512; 32: eight */
 
 struct gw_step_pace {
     uint64_t target_us; /* of a step; 0: steps are as large as they can be */

@@ -125,10 +125,10 @@ static void test_plan_takes_in_as_many_rows_of_prompts_as_the_pace_allows(void *
     const struct gw_step_pace pace = {.target_us = 100, .row_us = 1};
     open_bed(&t, 100,
              (struct gw_scheduler_config){.max_batch_tokens = 200, .max_sequences = 4, .pace = &pace});
-    struct gw_job *a = add(&t, 1, 90, 50, 0), *b = add(&t, 1, 140, 5, 1000), *c = add(&t, 1, 30, 5, 2000);
+    struct gw_job *a = add(&t, 1, 90, 50, 0), *b = add(&t, 1, 168, 5, 1000), *c = add(&t, 1, 30, 5, 2000);
     const struct gw_step *step = gw_scheduler_plan(t.s);
     assert_int_equal(item_of(step, a)->rows, 90);
-    assert_int_equal(item_of(step, b)->rows, 10);
+    assert_int_equal(item_of(step, b)->rows, GW_STEP_PACE_ALONE - 90);
     assert_null(item_of(step, c));
     assert_true(step->prefills);
     carry_out(&t, step);

@@ -44,7 +44,8 @@ static void test_rows_before_anything_is_known(void **state)
 {
     struct gw_step_pace pace = {.target_us = TARGET_US};
     (void)state;
-    assert_int_equal(gw_step_pace_rows(&pace, 0, MAX_ROWS), GW_STEP_PACE_FIRST);
+    assert_int_equal(gw_step_pace_rows(&pace, 1, MAX_ROWS), GW_STEP_PACE_FIRST);
+    assert_int_equal(gw_step_pace_rows(&pace, 0, MAX_ROWS), GW_STEP_PACE_ALONE);
     assert_int_equal(gw_step_pace_rows(&pace, 200, MAX_ROWS), 200 + GW_STEP_PACE_LEAST);
     assert_int_equal(gw_step_pace_rows(&pace, 0, 10), 10);
 }
@@ -55,7 +56,7 @@ static void test_rows_fit_the_target_after_two_steps(void **state)
     const struct machine m = {.weights_us = 40000, .row_us = 3000};
     (void)state;
     step(&pace, &m, 0);
-    assert_int_equal(step(&pace, &m, 0), TARGET_US);
+    assert_int_equal(step(&pace, &m, 1), TARGET_US);
     assert_int_equal(step(&pace, &m, 7), TARGET_US);
 }
 
@@ -75,6 +76,7 @@ static void test_rows_of_a_slow_machine_advance_prompts(void **state)
     (void)state;
     for (int i = 0; i < 5; i++) step(&pace, &m, 16);
     assert_int_equal(gw_step_pace_rows(&pace, 16, MAX_ROWS), 16 + GW_STEP_PACE_LEAST);
+    assert_int_equal(gw_step_pace_rows(&pace, 0, MAX_ROWS), GW_STEP_PACE_ALONE);
 }
 
 static void test_measured_few_rows_teach_nothing(void **state)
@@ -82,11 +84,11 @@ static void test_measured_few_rows_teach_nothing(void **state)
     struct gw_step_pace pace = {.target_us = TARGET_US};
     const struct machine m = {.weights_us = 40000, .row_us = 3000};
     (void)state;
-    step(&pace, &m, 0);
-    uint32_t rows = gw_step_pace_rows(&pace, 0, MAX_ROWS);
+    step(&pace, &m, 1);
+    uint32_t rows = gw_step_pace_rows(&pace, 1, MAX_ROWS);
     gw_step_pace_measured(&pace, GW_STEP_PACE_LEAST - 1, cost_us(&m, 1));
     gw_step_pace_measured(&pace, 2, m.weights_us);
-    assert_int_equal(gw_step_pace_rows(&pace, 0, MAX_ROWS), rows);
+    assert_int_equal(gw_step_pace_rows(&pace, 1, MAX_ROWS), rows);
 }
 
 /* A step that waited for something else once costs the next ones little, and soon nothing; so does a first step that did. */
@@ -95,16 +97,16 @@ static void test_measured_stall_is_forgotten(void **state)
     const struct machine m = {.weights_us = 40000, .row_us = 1000};
     struct gw_step_pace pace = {.target_us = TARGET_US}, late = {.target_us = TARGET_US};
     (void)state;
-    for (int i = 0; i < 3; i++) step(&pace, &m, 0);
+    for (int i = 0; i < 3; i++) step(&pace, &m, 1);
     gw_step_pace_measured(&pace, 150, 100 * TARGET_US);
-    assert_in_range(gw_step_pace_rows(&pace, 0, MAX_ROWS), 120, 149);
+    assert_in_range(gw_step_pace_rows(&pace, 1, MAX_ROWS), 120, 149);
     gw_step_pace_measured(&late, GW_STEP_PACE_FIRST, 100 * TARGET_US);
-    assert_int_equal(gw_step_pace_rows(&late, 0, MAX_ROWS), GW_STEP_PACE_LEAST);
+    assert_int_equal(gw_step_pace_rows(&late, 1, MAX_ROWS), 1 + GW_STEP_PACE_LEAST);
     for (int i = 0; i < 20; i++) {
-        step(&pace, &m, 0);
-        step(&late, &m, 0);
+        step(&pace, &m, 1);
+        step(&late, &m, 1);
     }
-    assert_in_range(gw_step_pace_rows(&pace, 0, MAX_ROWS), 145, 150);
+    assert_in_range(gw_step_pace_rows(&pace, 1, MAX_ROWS), 145, 150);
     assert_in_range(gw_step_pace_rows(&late, 0, MAX_ROWS), 145, 150);
 }
 
@@ -118,15 +120,15 @@ static void test_rows_random_history_stay_in_bounds(void **state)
         for (int i = 0; i < 30; i++) {
             uint32_t max = 1 + (uint32_t)gw_rng_below(&r, 2000), decoding = (uint32_t)gw_rng_below(&r, max);
             uint32_t rows = gw_step_pace_rows(&pace, decoding, max);
-            uint32_t least = decoding + GW_STEP_PACE_LEAST;
+            uint32_t least = decoding ? decoding + GW_STEP_PACE_LEAST : GW_STEP_PACE_ALONE;
             assert_in_range(rows, least < max ? least : max, max);
             gw_step_pace_measured(&pace, 1 + (uint32_t)gw_rng_below(&r, 4000), gw_rng_below(&r, UINT32_MAX));
         }
         const struct machine m = {.row_us = 100 + gw_rng_below(&r, 3000)};
         pace.target_us = TARGET_US;
-        for (int i = 0; i < 60; i++) step(&pace, &m, 0);
+        for (int i = 0; i < 60; i++) step(&pace, &m, 1);
         uint32_t fits = (uint32_t)(TARGET_US / m.row_us);
-        assert_in_range(gw_step_pace_rows(&pace, 0, MAX_ROWS), (fits < MAX_ROWS ? fits : MAX_ROWS) - 1,
+        assert_in_range(gw_step_pace_rows(&pace, 1, MAX_ROWS), (fits < MAX_ROWS ? fits : MAX_ROWS) - 1,
                         fits < MAX_ROWS ? fits : MAX_ROWS);
     }
 }
