@@ -143,7 +143,7 @@ if __name__ == "__main__":
     sys.exit(tap.main(__doc__, [test_gpu_without_the_library_says_how_to_make_it, test_gpu_with_some_other_library_says_so,
                                 test_gpu_with_a_library_of_another_build_names_both,
                                 test_gpu_without_a_driver_says_which_is_needed,
-                                test_gpu_with_a_model_of_f32_says_what_does_not_go_with_it,
+                                test_gpu_with_a_model_of_f32_lacks_nothing_but_the_gpu,
                                 test_device_with_wrong_flags_says_what_is_expected,
                                 test_up_with_wrong_flags_of_a_gpu_says_what_is_expected,
                                 test_up_without_a_gpu_says_what_the_worker_lacks_at_once,
