@@ -12,12 +12,15 @@
 #define LAYERS_MAX       1024
 #define INTERMEDIATE_MAX (1 << 20)
 #define F32_BYTES        4
-#define INT8_HEAD_BYTES  8 /* of each row of a matrix: a scale, a sum (kernels/cpu/pack.h) */
+/* Of each row of a quantized matrix (kernels/cpu/pack.h). */
+#define INT8_HEAD_BYTES 8 /* a scale, a sum */
+#define FP8_HEAD_BYTES  4 /* a scale */
 
 struct dims {
     int64_t hidden, layers, heads, kv_heads, head_dim, intermediate, vocab, experts, taken;
     int64_t dense_intermediate; /* where only some layers have experts: of the others' FFNs */
-    bool tied, f32, int8, kv_int8, qkv_bias, qk_norm, has_experts;
+    enum gw_weight_format weights;
+    bool tied, f32, kv_int8, qkv_bias, qk_norm, has_experts;
     bool sparse[LAYERS_MAX]; /* these have them */
 };
 
@@ -111,15 +114,17 @@ static gw_err_t read_dims(const cJSON *c, struct dims *d, struct gw_err_ctx *ctx
 
 /* Bytes of what weights are made of, under one format. */
 struct sizes {
-    uint64_t item, weight, head; /* of a number in the file; of one here; of a row's head in int8 */
+    uint64_t item, weight, head; /* of a number in the file; of one here; of a quantized row's head */
     uint64_t row;                /* of one of `hidden` numbers */
     uint64_t share_rows;         /* of q in a share */
 };
 
 static struct sizes sizes_of(const struct dims *d, uint32_t shares)
 {
-    struct sizes s = {.item = d->f32 ? 4 : 2, .head = d->int8 ? INT8_HEAD_BYTES : 0};
-    s.weight = d->int8 ? 1 : s.item;
+    static const uint64_t heads[] = {
+        [GW_WEIGHT_FILE] = 0, [GW_WEIGHT_INT8] = INT8_HEAD_BYTES, [GW_WEIGHT_FP8] = FP8_HEAD_BYTES};
+    struct sizes s = {.item = d->f32 ? 4 : 2, .head = heads[d->weights]};
+    s.weight = d->weights == GW_WEIGHT_FILE ? s.item : 1;
     s.row = s.weight * (uint64_t)d->hidden + s.head;
     s.share_rows = (uint64_t)d->heads / shares * (uint64_t)d->head_dim;
     return s;
@@ -154,7 +159,7 @@ static void add_dense(const struct dims *d, const struct sizes *s, struct gw_pla
 
 /* Weights per layer: q and o [heads · head_dim, hidden] each, k and v [kv_heads · head_dim, hidden] each, of each expert
  * (or the one FFN) gate, up and down [intermediate, hidden] each; a router [experts, hidden] at every rank; norms and
- * biases in f32. In int8 each row of a matrix has a head, and o and down have as many rows at every share. Routers are as wide as the
+ * biases in f32. Quantized, each row of a matrix has a head, and o and down have as many rows at every share. Routers are as wide as the
  * file's weights; so is KV, or it is in int8 with a scale in f32 for each head's K and V. Attention: 2 FLOP for each of q·k and p·v per head_dim and token of
  * context. */
 static struct gw_plan_model model_of(const struct dims *d)
@@ -189,7 +194,7 @@ static struct gw_plan_model model_of(const struct dims *d)
 gw_err_t gw_plan_model_from_json(const cJSON *config, enum gw_weight_format weights, enum gw_kv_format kv,
                                  struct gw_plan_model *out, struct gw_err_ctx *ctx)
 {
-    struct dims d = {.int8 = weights == GW_WEIGHT_INT8, .kv_int8 = kv == GW_KV_INT8};
+    struct dims d = {.weights = weights, .kv_int8 = kv == GW_KV_INT8};
     TRY(read_dims(config, &d, ctx));
     *out = model_of(&d);
     return gw_plan_model_check(out, ctx);

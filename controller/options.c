@@ -39,7 +39,7 @@ static gw_err_t parse_flags(int argc, char **argv, struct gw_controller_options 
         {"model", GW_FLAG_STRING, &o->model, "DIR", "model directory in Hugging Face form (needed)", 0, 0},
         {"model-name", GW_FLAG_STRING, &o->model_name, "NAME", "name in the API (default: the directory's)",
          0, 0},
-        {"weights", GW_FLAG_STRING, &o->weights, "FORMAT", "the workers': file or int8", 0, 0},
+        {"weights", GW_FLAG_STRING, &o->weights, "FORMAT", "the workers': file, int8 or fp8", 0, 0},
         {"kv", GW_FLAG_STRING, &o->kv, "FORMAT", "the workers': file or int8", 0, 0},
         {"cluster-key-file", GW_FLAG_STRING, &o->cluster_key_file, "FILE",
          "secret that all programs of the cluster share (needed)", 0, 0},

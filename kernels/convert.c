@@ -10,7 +10,8 @@ size_t gw_dtype_bytes(enum gw_dtype type)
     case GW_F32: return 4;
     case GW_BF16:
     case GW_F16: return 2;
-    case GW_I8: return 1;
+    case GW_I8:
+    case GW_F8: return 1;
     }
     assert(!"a gw_dtype");
     return 0;
@@ -19,7 +20,7 @@ size_t gw_dtype_bytes(enum gw_dtype type)
 const char *gw_dtype_name(enum gw_dtype type)
 {
     static const char *const names[] = {
-        [GW_F32] = "f32", [GW_BF16] = "bf16", [GW_F16] = "f16", [GW_I8] = "int8"};
+        [GW_F32] = "f32", [GW_BF16] = "bf16", [GW_F16] = "f16", [GW_I8] = "int8", [GW_F8] = "fp8"};
     return names[type];
 }
 

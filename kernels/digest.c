@@ -124,13 +124,13 @@ static void spoil_rows(struct gw_digest *d, void *taken, uint32_t m, uint32_t k)
     gw_digest_put(d, taken, (size_t)m * k * gw_dtype_bytes(d->ops->act));
 }
 
-/* Of tables that quantize: sums over several blocks of k, rows around what is done at a time, and what a router takes. */
+/* Of tables that quantize matrices: sums over several blocks of k, rows around what is done at a time, and what a router takes. */
 static void quantized_products(struct gw_digest *d)
 {
     static const struct {
         uint32_t m, n, k;
     } shapes[] = {{4, 60, 4100}, {5, 64, 2048}, {7, 65, 2049}, {9, 129, 255}};
-    if (d->ops->weight != GW_I8) return;
+    if (d->ops->weight == d->ops->act) return;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         uint32_t m = shapes[i].m, n = shapes[i].n, k = shapes[i].k;
         void *x = gw_digest_values(d, d->ops->act, (size_t)m * k, false);
@@ -138,7 +138,7 @@ static void quantized_products(struct gw_digest *d)
         struct gw_weight w = {.n = n, .k = k, .data = gw_digest_take(d, d->ops->pack_bytes(n, k))};
         struct gw_weight plain = {.n = n, .k = k, .data = gw_digest_take(d, d->ops->pack_bytes_plain(n, k))};
         float *y = gw_digest_take(d, (size_t)m * n * sizeof *y);
-        spoil_rows(d, x, m, k);
+        if (d->ops->weight == GW_I8) spoil_rows(d, x, m, k);
         pack(d, &w, src, false);
         d->ops->matmul(d->dev, y, n, x, k, &w, &(uint32_t){0}, 1, m);
         gw_digest_absorb(d, y, (size_t)m * n * sizeof *y);

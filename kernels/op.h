@@ -18,7 +18,13 @@
  *     Integer sums are exact in any order. (A row of nothing over 2^-100 is zeros; one with an infinity or NaN gives
  *     NaN. k <= GW_INT8_K_MAX.)
  *
- *     …-kv8-1 (cpu-bf16-kv8-1, cpu-f32-kv8-1, cpu-bf16-int8-kv8-1, cpu-f32-int8-kv8-1): the same with KV pages of int8. Each
+ *     cpu-bf16-fp8-1, cpu-f32-fp8-1: x as it is; of matrices (not of routers) the weights are e4m3 with a scale for each n:
+ *         scale = max |w[k]| / 448;  q[k] = w[k] · (448 / max), to the nearest e4m3, ties to even, subnormal ones kept
+ *         y = (the sum above, of x and q) · scale
+ *     bf16 and f32 hold every e4m3, so that sum is the profile's own. (A row of nothing over 2^-100 is zeros; one with an infinity
+ *     or NaN gives NaN. The scale comes before the tree over shares.)
+ *
+ *     …-kv8-1 (cpu-bf16-kv8-1, cpu-f32-kv8-1, cpu-bf16-int8-kv8-1, …-fp8-kv8-1 etc.): the same with KV pages of int8. Each
  *     head's K (after RoPE) and V of a token is quantized by the same rule, from f32, with a scale of its own; attention
  *     multiplies the dot product by K's, and the weight of a position by V's (kernels/cpu/attention.h).
  *
@@ -49,7 +55,7 @@
 
 #include "base/err.h"
 
-enum gw_dtype { GW_F32 = 1, GW_BF16, GW_F16, GW_I8 };
+enum gw_dtype { GW_F32 = 1, GW_BF16, GW_F16, GW_I8, GW_F8 /* OCP e4m3 (kernels/convert.h) */ };
 
 /* Bytes of one element. */
 size_t gw_dtype_bytes(enum gw_dtype type);
@@ -109,7 +115,7 @@ struct gw_ops {
     const char *name;    /* e.g. "cpu-avx512" */
     const char *profile; /* e.g. "cpu-bf16dot-2" */
     enum gw_dtype act, kv;
-    enum gw_dtype weight; /* what matrices are packed as: act, or GW_I8 */
+    enum gw_dtype weight; /* what matrices are packed as: act, GW_I8 or GW_F8 */
 
     /* Packing, done once, in the host's memory; the device gets a copy. src: n rows of k elements, row_stride elements apart, of f32, bf16 or f16 (converted:
      * f16, bf16 → f32 is exact; f32 → bf16 never happens: such models get an f32 profile). */

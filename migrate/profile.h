@@ -16,10 +16,14 @@
 #define GW_PROFILE_CPU_F32           "cpu-f32-2"
 #define GW_PROFILE_CPU_BF16_INT8     "cpu-bf16-int8-1" /* weights int8, the rest as above */
 #define GW_PROFILE_CPU_F32_INT8      "cpu-f32-int8-1"
+#define GW_PROFILE_CPU_BF16_FP8      "cpu-bf16-fp8-1" /* weights e4m3 */
+#define GW_PROFILE_CPU_F32_FP8       "cpu-f32-fp8-1"
 #define GW_PROFILE_CPU_BF16_KV8      "cpu-bf16-kv8-1" /* KV pages int8 */
 #define GW_PROFILE_CPU_F32_KV8       "cpu-f32-kv8-1"
 #define GW_PROFILE_CPU_BF16_INT8_KV8 "cpu-bf16-int8-kv8-1" /* weights and KV pages int8 */
 #define GW_PROFILE_CPU_F32_INT8_KV8  "cpu-f32-int8-kv8-1"
+#define GW_PROFILE_CPU_BF16_FP8_KV8  "cpu-bf16-fp8-kv8-1" /* weights e4m3, KV pages int8 */
+#define GW_PROFILE_CPU_F32_FP8_KV8   "cpu-f32-fp8-kv8-1"
 /* Of the release before, whose workers may still serve, in pipelines of their own: there samplers added up whole rows. */
 #define GW_PROFILE_CPU_BF16_BEFORE "cpu-bf16dot-1"
 #define GW_PROFILE_CPU_F32_BEFORE  "cpu-f32-1"

@@ -2,7 +2,8 @@
 
 #include <string.h>
 
-static const char *const names[] = {[GW_WEIGHT_FILE] = "file", [GW_WEIGHT_INT8] = "int8"};
+static const char *const names[] = {
+    [GW_WEIGHT_FILE] = "file", [GW_WEIGHT_INT8] = "int8", [GW_WEIGHT_FP8] = "fp8"};
 
 const char *gw_weight_format_name(enum gw_weight_format format)
 {
@@ -17,5 +18,6 @@ gw_err_t gw_weight_format_parse(const char *name, enum gw_weight_format *out, st
         return GW_OK;
     }
     return gw_fail(ctx, GW_ERR_INPUT,
-                   "--weights %s: expected file or int8 (where they are loaded from: --weights-from)", name);
+                   "--weights %s: expected file, int8 or fp8 (where they are loaded from: --weights-from)",
+                   name);
 }

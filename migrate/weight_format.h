@@ -12,6 +12,7 @@
 enum gw_weight_format {
     GW_WEIGHT_FILE, /* of the files' own type */
     GW_WEIGHT_INT8, /* int8 with a scale for each output (of each share); not embeddings, norms, routers */
+    GW_WEIGHT_FP8,  /* OCP e4m3, likewise */
 };
 
 const char *gw_weight_format_name(enum gw_weight_format format); /* "file" etc. */

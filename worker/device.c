@@ -86,7 +86,7 @@ static gw_err_t be_gpu(const struct gw_worker_device_config *c, struct gw_worker
                                                .host = d->cpu,
                                                .host_ops = d->ops,
                                                .act = act,
-                                               .weight = c->weights == GW_WEIGHT_INT8 ? GW_I8 : act,
+                                               .weight = gw_model_weight_type(act, c->weights),
                                                .kv = c->kv == GW_KV_INT8 ? GW_I8 : act,
                                                .deadline_us = c->step_timeout_us,
                                                .fast = c->fast,

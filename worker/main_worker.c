@@ -83,10 +83,11 @@ static gw_err_t print_digests(const struct gw_worker_options *o, struct gw_err_c
 {
     if (o->cuda >= 0) return print_gpu_digest(o, ctx);
     if (o->profile) return print_digest(o->profile, o, ctx);
-    static const char *const profiles[] = {GW_PROFILE_CPU_BF16,          GW_PROFILE_CPU_F32,
-                                           GW_PROFILE_CPU_BF16_INT8,     GW_PROFILE_CPU_F32_INT8,
-                                           GW_PROFILE_CPU_BF16_KV8,      GW_PROFILE_CPU_F32_KV8,
-                                           GW_PROFILE_CPU_BF16_INT8_KV8, GW_PROFILE_CPU_F32_INT8_KV8};
+    static const char *const profiles[] = {
+        GW_PROFILE_CPU_BF16,          GW_PROFILE_CPU_F32,          GW_PROFILE_CPU_BF16_INT8,
+        GW_PROFILE_CPU_F32_INT8,      GW_PROFILE_CPU_BF16_KV8,     GW_PROFILE_CPU_F32_KV8,
+        GW_PROFILE_CPU_BF16_INT8_KV8, GW_PROFILE_CPU_F32_INT8_KV8, GW_PROFILE_CPU_BF16_FP8,
+        GW_PROFILE_CPU_F32_FP8,       GW_PROFILE_CPU_BF16_FP8_KV8, GW_PROFILE_CPU_F32_FP8_KV8};
     gw_err_t err = GW_OK;
     for (size_t i = 0; i < sizeof profiles / sizeof *profiles && err == GW_OK; i++)
         err = print_digest(profiles[i], o, ctx);
@@ -155,6 +156,8 @@ static gw_err_t open_device(struct worker *w, struct gw_err_ctx *ctx)
     const char *profile =
         o->profile ? o->profile : gw_model_profile(w->model, o->weight_format, o->kv_format);
     const struct gw_worker_device_config config = device_config(w, profile);
+    if (config.cuda >= 0 && config.weights == GW_WEIGHT_FP8)
+        return gw_fail(ctx, GW_ERR_INPUT, "--device %s: --weights fp8 are for processors", o->device);
     gw_err_t err = gw_worker_device_open(&config, &w->device, ctx);
     w->no_device = err != GW_OK && o->cuda >= 0;
     if (err != GW_OK) return err;
@@ -164,7 +167,7 @@ static gw_err_t open_device(struct worker *w, struct gw_err_ctx *ctx)
     TRY(gw_worker_device_fits(&w->device, &w->model->config, ctx));
     h->ops = w->device.ops;
     h->device = w->device.device;
-    if ((h->ops->weight == GW_I8) != (o->weight_format == GW_WEIGHT_INT8))
+    if (h->ops->weight != gw_model_weight_type(h->ops->act, o->weight_format))
         return gw_fail(ctx, GW_ERR_INPUT, "--profile %s does not go with --weights %s", h->ops->profile,
                        o->weights);
     if ((h->ops->kv == GW_I8) != (o->kv_format == GW_KV_INT8))

@@ -161,13 +161,21 @@ void gw_model_close(struct gw_model *m)
 
 const char *gw_model_profile(const struct gw_model *m, enum gw_weight_format weights, enum gw_kv_format kv)
 {
-    static const char *const of_bf16[2][2] = {
+    static const char *const of_bf16[][2] = {
         [GW_WEIGHT_FILE] = {[GW_KV_FILE] = GW_PROFILE_CPU_BF16, [GW_KV_INT8] = GW_PROFILE_CPU_BF16_KV8},
-        [GW_WEIGHT_INT8] = {
-            [GW_KV_FILE] = GW_PROFILE_CPU_BF16_INT8, [GW_KV_INT8] = GW_PROFILE_CPU_BF16_INT8_KV8}};
-    static const char *const of_f32[2][2] = {
+        [GW_WEIGHT_INT8] =
+            {[GW_KV_FILE] = GW_PROFILE_CPU_BF16_INT8, [GW_KV_INT8] = GW_PROFILE_CPU_BF16_INT8_KV8},
+        [GW_WEIGHT_FP8] = {
+            [GW_KV_FILE] = GW_PROFILE_CPU_BF16_FP8, [GW_KV_INT8] = GW_PROFILE_CPU_BF16_FP8_KV8}};
+    static const char *const of_f32[][2] = {
         [GW_WEIGHT_FILE] = {[GW_KV_FILE] = GW_PROFILE_CPU_F32, [GW_KV_INT8] = GW_PROFILE_CPU_F32_KV8},
-        [GW_WEIGHT_INT8] = {
-            [GW_KV_FILE] = GW_PROFILE_CPU_F32_INT8, [GW_KV_INT8] = GW_PROFILE_CPU_F32_INT8_KV8}};
+        [GW_WEIGHT_INT8] =
+            {[GW_KV_FILE] = GW_PROFILE_CPU_F32_INT8, [GW_KV_INT8] = GW_PROFILE_CPU_F32_INT8_KV8},
+        [GW_WEIGHT_FP8] = {[GW_KV_FILE] = GW_PROFILE_CPU_F32_FP8, [GW_KV_INT8] = GW_PROFILE_CPU_F32_FP8_KV8}};
     return (m->all_bf16 ? of_bf16 : of_f32)[weights][kv];
+}
+
+enum gw_dtype gw_model_weight_type(enum gw_dtype act, enum gw_weight_format format)
+{
+    return format == GW_WEIGHT_INT8 ? GW_I8 : format == GW_WEIGHT_FP8 ? GW_F8 : act;
 }

@@ -59,9 +59,12 @@ gw_err_t gw_model_open(const char *dir, struct gw_model **out, struct gw_err_ctx
 void gw_model_close(struct gw_model *model);
 
 /* The numerics profile of the model's own weight type: cpu-bf16dot-2 if every matrix is bf16, else cpu-f32-2; of
- * weights that are quantized when they are loaded: cpu-bf16-int8-1, cpu-f32-int8-1; with KV pages of int8: cpu-bf16-kv8-1,
+ * weights that are quantized when they are loaded: cpu-bf16-int8-1, cpu-f32-int8-1, cpu-bf16-fp8-1, cpu-f32-fp8-1; with KV pages of int8: cpu-bf16-kv8-1,
  * cpu-bf16-int8-kv8-1 etc. */
 const char *gw_model_profile(const struct gw_model *model, enum gw_weight_format weights,
                              enum gw_kv_format kv);
+
+/* What matrices of a format are packed as, where activations are of type `act` (struct gw_ops). */
+enum gw_dtype gw_model_weight_type(enum gw_dtype act, enum gw_weight_format format);
 
 #endif

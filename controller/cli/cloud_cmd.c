@@ -173,7 +173,7 @@ static gw_err_t parse(struct options *o, int argc, char **argv, const char **wor
     struct sim_cloud_config *c = &o->cloud;
     const struct gw_flag flags[] = {
         {"model", GW_FLAG_STRING, &c->model, "DIR", "the workers' model (needed)", 0, 0},
-        {"weights", GW_FLAG_STRING, &c->weights, "FORMAT", "what they keep it in: file or int8", 0, 0},
+        {"weights", GW_FLAG_STRING, &c->weights, "FORMAT", "what they keep it in: file, int8 or fp8", 0, 0},
         {"cluster-key-file", GW_FLAG_STRING, &c->key_file, "FILE", "the cluster's secret (needed)", 0, 0},
         {"controller", GW_FLAG_STRING, &c->controller, "HOST:PORT[,...]",
          "what workers dial (default: 127.0.0.1:8002)", 0, 0},

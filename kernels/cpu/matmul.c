@@ -67,10 +67,12 @@ static const uint8_t *x_at(const struct matmul_job *job, uint32_t row, size_t k)
     return (const uint8_t *)job->x + (row * job->x_stride + k) * (job->kernel->act == GW_F32 ? 4 : 2);
 }
 
-/* What a thread multiplies with: x of some rows, and sums of an item; of a tree, a stack of them. */
+/* What a thread multiplies with: x of some rows, sums of an item (of a tree, a stack of them), widened weights. */
 struct room {
     float panel[GW_MICRO_ROWS * GW_PANEL_STRIDE];
     _Alignas(64) float sums[GW_TREE_ROWS * GW_TILE_N];
+    _Alignas(64) float wide[GW_ITEM_TILES_FILLED * GW_FP8_PANEL_K *
+                            GW_TILE_N]; /* fp8 weights of a block, as micro reads them */
 };
 static_assert(sizeof(struct room) <= GW_SCRATCH_BYTES, "a thread's scratch holds it");
 
@@ -88,6 +90,7 @@ static uint32_t micro_rows(const struct matmul_job *job)
 static uint32_t panel_k(const struct matmul_job *job)
 {
     const struct gw_int8_kernel *int8 = job->kernel->int8;
+    if (job->kernel->widen) return job->m <= GW_MICRO_ROWS ? GW_FP8_PANEL_K_FEW : GW_FP8_PANEL_K;
     if (!int8) return GW_PANEL_K;
     return job->m <= int8->rows ? GW_INT8_PANEL_K : int8->k_block;
 }
@@ -97,19 +100,34 @@ static uint32_t k_per_step(const struct matmul_job *job)
     return job->kernel->int8 ? GW_INT8_K_STEP : job->kernel->k_per_step;
 }
 
+/* Of packed weights: what they have for each of the micro-kernel's steps, and for all of a tile. */
+static uint32_t step_bytes(const struct matmul_job *job)
+{
+    if (!job->kernel->widen) return GW_STEP_BYTES;
+    return GW_FP8_STEP_BYTES / GW_FP8_K_STEP * job->kernel->k_per_step;
+}
+
 static size_t tile_bytes(const struct matmul_job *job, const struct gw_weight *w)
 {
+    if (job->kernel->widen) return gw_fp8_tile_bytes(w->k);
     return job->kernel->int8 ? gw_int8_tile_bytes(w->k)
                              : (size_t)gw_steps(w->k, k_per_step(job)) * GW_STEP_BYTES;
 }
 
-/* The weights of block b of a tile, of int8 its head, too. */
+/* Of a tile, before its steps. */
+static size_t head_bytes(const struct matmul_job *job)
+{
+    if (job->kernel->widen) return sizeof(struct gw_fp8_head);
+    return job->kernel->int8 ? sizeof(struct gw_int8_head) : 0;
+}
+
+/* The weights of block b of a tile, of the first its head, too. */
 static const uint8_t *block_at(const struct matmul_job *job, const struct block *b, uint32_t tile)
 {
     const struct gw_weight *w = &job->w[b->of];
-    size_t head = job->kernel->int8 && b->k > 0 ? sizeof(struct gw_int8_head) : 0;
+    size_t head = b->k > 0 ? head_bytes(job) : 0;
     return (const uint8_t *)w->data + tile * tile_bytes(job, w) + head +
-           (size_t)(b->k / k_per_step(job)) * GW_STEP_BYTES;
+           (size_t)(b->k / k_per_step(job)) * step_bytes(job);
 }
 
 static struct block block_first(const struct matmul_job *job, const struct rectangle *r)
@@ -136,22 +154,46 @@ static bool block_next(const struct matmul_job *job, struct block *b)
     return true;
 }
 
-/* x · wᵀ in f32, of what is in the pass. */
-static void multiply_f32(const struct matmul_job *job, const struct gw_pass *p, void *panel)
+/* The pass's block of k of a tile of fp8 as the micro-kernel reads it: the item's first rows widen it, the others find it. */
+static const void *widened(const struct matmul_job *job, const struct gw_pass *p, uint32_t tile,
+                           const uint8_t *packed, struct room *room)
+{
+    float *wide = room->wide + (size_t)tile * GW_FP8_PANEL_K * GW_TILE_N;
+    const uint8_t *codes =
+        packed + sizeof(struct gw_fp8_head) + (size_t)(p->k / GW_FP8_K_STEP) * GW_FP8_STEP_BYTES;
+    if (p->fresh) job->kernel->widen(wide, codes, gw_steps(p->k_len, GW_FP8_K_STEP));
+    return wide;
+}
+
+static struct gw_micro_tile micro_tile(const struct matmul_job *job, const struct gw_pass *p, uint32_t tile,
+                                       struct room *room)
 {
     const struct gw_matmul_kernel *kernel = job->kernel;
-    const uint8_t *w = (const uint8_t *)p->w->data + p->tile * tile_bytes(job, p->w) +
-                       (size_t)(p->k / kernel->k_per_step) * GW_STEP_BYTES;
+    const uint8_t *packed = (const uint8_t *)p->w->data + (p->tile + tile) * tile_bytes(job, p->w);
+    struct gw_micro_tile t = {.place = gw_pass_place(p, tile),
+                              .fetch = gw_pass_fetch(p, tile),
+                              .x = kernel->fill ? (const void *)room->panel
+                                                : x_at(job, p->x_row, p->x_k + p->k),
+                              .x_stride = kernel->fill ? GW_PANEL_STRIDE : job->x_stride,
+                              .steps = gw_steps(p->k_len, kernel->k_per_step)};
+    if (kernel->widen) {
+        t.place.scale = ((const struct gw_fp8_head *)(const void *)packed)->scale;
+        t.w = widened(job, p, tile, packed, room);
+    } else {
+        t.w = packed + (size_t)(p->k / kernel->k_per_step) * GW_STEP_BYTES;
+        t.fresh = p->fresh;
+    }
+    return t;
+}
+
+/* x · wᵀ in f32, of what is in the pass. */
+static void multiply_f32(const struct matmul_job *job, const struct gw_pass *p, struct room *room)
+{
+    const struct gw_matmul_kernel *kernel = job->kernel;
     const void *x = x_at(job, p->x_row, p->x_k + p->k);
-    if (kernel->fill) kernel->fill(panel, x, job->x_stride, p->rows, p->k_len);
+    if (kernel->fill) kernel->fill(room->panel, x, job->x_stride, p->rows, p->k_len);
     for (uint32_t tile = 0; tile < p->tiles; tile++) {
-        const struct gw_micro_tile t = {.place = gw_pass_place(p, tile),
-                                        .fetch = gw_pass_fetch(p, tile),
-                                        .x = kernel->fill ? panel : x,
-                                        .x_stride = kernel->fill ? GW_PANEL_STRIDE : job->x_stride,
-                                        .w = w + tile * tile_bytes(job, p->w),
-                                        .steps = gw_steps(p->k_len, kernel->k_per_step),
-                                        .fresh = p->fresh};
+        const struct gw_micro_tile t = micro_tile(job, p, tile, room);
         kernel->micro(&t, p->rows);
     }
 }
@@ -161,7 +203,7 @@ static void multiply_pass(const struct matmul_job *job, const struct gw_pass *p,
     if (job->kernel->int8)
         gw_int8_multiply(job->kernel->int8, &job->quantized, p);
     else
-        multiply_f32(job, p, room->panel);
+        multiply_f32(job, p, room);
 }
 
 /* The rectangle in a whole y. */
@@ -225,14 +267,14 @@ static const uint8_t *ahead_of(const struct matmul_job *job, const struct item *
 /* The part of it that a pass asks for. The passes share it evenly, so that memory is never idle while they compute; of many
  * passes the first ones ask for a line in each step, the others for nothing. A single one has to wait for its own. `cold`: so has
  * the first one. */
-static struct gw_fetch part_of(const uint8_t *ahead, uint32_t steps, uint32_t pass, uint32_t passes,
-                               bool cold)
+static struct gw_fetch part_of(const uint8_t *ahead, uint32_t steps, uint32_t step_len, uint32_t pass,
+                               uint32_t passes, bool cold)
 {
     const struct gw_fetch none = {0};
     if (!ahead || passes == 1 || (cold && pass == 0)) return none;
     pass -= cold;
-    uint32_t step = clamp_u32(blocks_of(GW_STEP_BYTES, passes - cold), FETCH_STEP_LEAST, FETCH_STEP_MOST);
-    return pass * step < GW_STEP_BYTES ? (struct gw_fetch){ahead + (size_t)pass * steps * step, step} : none;
+    uint32_t step = clamp_u32(blocks_of(step_len, passes - cold), FETCH_STEP_LEAST, FETCH_STEP_MOST);
+    return pass * step < step_len ? (struct gw_fetch){ahead + (size_t)pass * steps * step, step} : none;
 }
 
 /* All rows of the item by block b. */
@@ -256,7 +298,7 @@ static void multiply_block(const struct matmul_job *job, const struct item *item
         p.row = pass * at_once;
         p.x_row = r->row + p.row;
         p.rows = min_u32(at_once, r->rows - p.row);
-        p.fetch = part_of(ahead, steps, pass, passes, item->first && block_is_first(job, b));
+        p.fetch = part_of(ahead, steps, step_bytes(job), pass, passes, item->first && block_is_first(job, b));
         p.fresh = pass == 0;
         multiply_pass(job, &p, room);
     }

@@ -13,6 +13,9 @@
  * n) run over k in order whatever the blocking. Of products over shares the micro-kernel also does the additions of the tree,
  * while its sums are in registers (struct gw_sink).
  *
+ * Weights of fp8 are widened block by block, when the first pass meets them, to what the micro-kernel of x's type multiplies; the
+ * last block brings their scales.
+ *
  * Floors: the bytes of w over the read bandwidth, and operations over the FMA (VNNI) peak. On one core of a Cascade Lake (AVX-512,
  * VNNI; other programs beside it): to 4 rows 90-98% of the bandwidth; at 16 rows int8 70-79% of it, bf16 (which widens w by
  * instructions of the same ports: 84% of the peak at most, 86% for 6 rows) 63-73% of the peak; at 512 rows f32 75-84%, bf16
@@ -42,6 +45,11 @@
  * into the same cache sets. */
 #define GW_PANEL_STRIDE (GW_PANEL_K + 16u)
 
+/* k of fp8 that are widened at once: for more rows 128 to 256 KB of four tiles, which stay in L2; for those of one pass, which
+ * read them once, 16 or 32 KB of a tile, so that much of it is still in L1. */
+#define GW_FP8_PANEL_K     256u
+#define GW_FP8_PANEL_K_FEW 128u
+
 #define GW_MICRO_ADDS_MAX 9u /* a subtree for each bit of the number of shares, and the residual */
 
 struct gw_int8_kernel;
@@ -64,6 +72,7 @@ struct gw_place {
     const struct gw_sink *sink;
     uint32_t row, col, cols; /* where in the sink's rectangle */
     bool first, last;        /* block of k */
+    const float *scale;      /* [cols] of fp8, that the last block's sums are multiplied by; NULL: none */
 };
 
 static inline float *gw_sums_at(const struct gw_sums *s, const struct gw_place *p)
@@ -80,6 +89,7 @@ static inline const struct gw_sums *gw_place_to(const struct gw_place *p)
 static inline void gw_place_finish(const struct gw_place *p, uint32_t r, uint32_t c, float sum)
 {
     const struct gw_sink *sink = p->sink;
+    if (p->scale) sum *= p->scale[c];
     for (uint32_t i = 0; i < sink->adds_len; i++)
         sum = gw_sums_at(&sink->adds[i], p)[r * sink->adds[i].stride + c] + sum;
     gw_sums_at(&sink->to, p)[r * sink->to.stride + c] = sum;
@@ -133,6 +143,9 @@ static inline struct gw_fetch gw_pass_fetch(const struct gw_pass *p, uint32_t ti
     return (struct gw_fetch){p->fetch.at ? p->fetch.at + tile * p->fetch_tile : NULL, p->fetch.step};
 }
 
+/* Steps of two k of a packed tile of fp8, as w of the micro-kernel. */
+typedef void gw_widen_fn(void *to, const uint8_t *from, uint32_t steps);
+
 struct gw_matmul_kernel {
     enum gw_dtype act;
     uint32_t k_per_step;
@@ -145,6 +158,7 @@ struct gw_matmul_kernel {
     void (*fill)(void *panel, const void *x, size_t x_stride, uint32_t rows, uint32_t k_len);
 
     void (*micro)(const struct gw_micro_tile *tile, uint32_t rows);
+    gw_widen_fn *widen; /* of fp8 weights; NULL: micro reads w as it is packed */
 };
 
 /* The fill of micro-kernels that read f32 as it is. */
@@ -161,5 +175,25 @@ void gw_matmul_shares_run(const struct gw_matmul_kernel *kernel, struct gw_devic
 void gw_matmul_tree_add_run(const struct gw_matmul_kernel *kernel, struct gw_device *dev, float *residual,
                             const void *x, const struct gw_weight *w, uint32_t shares, uint32_t m,
                             float *scratch);
+
+/* The three operations of one table: gw_cpu_matmul_<name> and so on. `kernel` may depend on their arguments w and m. */
+#define GW_MATMUL_OPERATIONS(name, kernel)                                                                   \
+    void gw_cpu_matmul_##name(struct gw_device *dev, float *y, size_t y_stride, const void *x,               \
+                              size_t x_stride, const struct gw_weight *w, const uint32_t *y_at,              \
+                              uint32_t count, uint32_t m)                                                    \
+    {                                                                                                        \
+        gw_matmul_run(kernel, dev, y, y_stride, x, x_stride, w, y_at, count, m);                             \
+    }                                                                                                        \
+    void gw_cpu_matmul_shares_##name(struct gw_device *dev, float *y, const void *x,                         \
+                                     const struct gw_weight *w, uint32_t shares, uint32_t m)                 \
+    {                                                                                                        \
+        gw_matmul_shares_run(kernel, dev, y, x, w, shares, m);                                               \
+    }                                                                                                        \
+    void gw_cpu_matmul_tree_add_##name(struct gw_device *dev, float *residual, const void *x,                \
+                                       const struct gw_weight *w, uint32_t shares, uint32_t m,               \
+                                       float *scratch)                                                       \
+    {                                                                                                        \
+        gw_matmul_tree_add_run(kernel, dev, residual, x, w, shares, m, scratch);                             \
+    }
 
 #endif

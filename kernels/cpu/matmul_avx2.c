@@ -5,6 +5,7 @@
 
 #include "kernels/cpu/matmul_fill.h"
 #include "kernels/cpu/variants.h"
+#include "kernels/cpu/widen_fp8.h"
 
 /* Of a register of pairs: which bits are the odd elements', and which bytes make the even ones. */
 struct constants {
@@ -107,3 +108,32 @@ void gw_cpu_matmul_tree_add_bf16_avx2(struct gw_device *dev, float *residual, co
 {
     gw_matmul_tree_add_run(&kernel_bf16, dev, residual, x, w, shares, m, scratch);
 }
+
+/* ---- fp8 weights ---- */
+
+static void widen_f32(void *to, const uint8_t *from, uint32_t steps)
+{
+    gw_widen_fp8_f32(to, from, steps);
+}
+
+static const struct gw_matmul_kernel kernel_fp8_f32 = {.act = GW_F32,
+                                                       .k_per_step = 1,
+                                                       .fma_ns = 0.03,
+                                                       .fill = gw_fill_f32,
+                                                       .micro = micro_f32,
+                                                       .widen = widen_f32};
+
+static void widen_bf16(void *to, const uint8_t *from, uint32_t steps)
+{
+    gw_widen_fp8_bf16(to, from, steps);
+}
+
+static const struct gw_matmul_kernel kernel_fp8_bf16 = {.act = GW_BF16,
+                                                        .k_per_step = 2,
+                                                        .fma_ns = 0.03,
+                                                        .fill = gw_fill_bf16_16,
+                                                        .micro = micro_bf16,
+                                                        .widen = widen_bf16};
+
+GW_MATMUL_OPERATIONS(fp8_f32_avx2, &kernel_fp8_f32)
+GW_MATMUL_OPERATIONS(fp8_bf16_avx2, &kernel_fp8_bf16)

@@ -4,6 +4,7 @@
 
 #include "kernels/cpu/matmul_fill.h"
 #include "kernels/cpu/variants.h"
+#include "kernels/cpu/widen_fp8.h"
 
 GW_INLINE void micro_rows_f32(const void *tile, const uint32_t rows, const bool far)
 {
@@ -102,3 +103,28 @@ void gw_cpu_matmul_tree_add_bf16_avx512(struct gw_device *dev, float *residual, 
 {
     gw_matmul_tree_add_run(&kernel_bf16, dev, residual, x, w, shares, m, scratch);
 }
+
+/* ---- fp8 weights ---- */
+
+static void widen_f32(void *to, const uint8_t *from, uint32_t steps)
+{
+    gw_widen_fp8_f32(to, from, steps);
+}
+
+static const struct gw_matmul_kernel kernel_fp8_f32 = {
+    .act = GW_F32, .k_per_step = 1, .fma_ns = 0.015, .micro = micro_f32, .widen = widen_f32};
+
+static void widen_bf16(void *to, const uint8_t *from, uint32_t steps)
+{
+    gw_widen_fp8_bf16(to, from, steps);
+}
+
+static const struct gw_matmul_kernel kernel_fp8_bf16 = {.act = GW_BF16,
+                                                        .k_per_step = 2,
+                                                        .fma_ns = 0.015,
+                                                        .fill = gw_fill_bf16_16,
+                                                        .micro = micro_bf16,
+                                                        .widen = widen_bf16};
+
+GW_MATMUL_OPERATIONS(fp8_f32_avx512, &kernel_fp8_f32)
+GW_MATMUL_OPERATIONS(fp8_bf16_avx512, &kernel_fp8_bf16)

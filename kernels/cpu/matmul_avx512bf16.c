@@ -7,6 +7,7 @@
 #include "kernels/cpu/micro_avx512.h"
 
 #include "kernels/cpu/variants.h"
+#include "kernels/cpu/widen_fp8.h"
 #include <string.h>
 
 /* Pairs as they lie in memory; an odd last element is paired with zero. */
@@ -69,3 +70,15 @@ void gw_cpu_matmul_tree_add_bf16_avx512bf16(struct gw_device *dev, float *residu
 {
     gw_matmul_tree_add_run(&kernel, dev, residual, x, w, shares, m, scratch);
 }
+
+/* ---- fp8 weights ---- */
+
+static void widen_bf16(void *to, const uint8_t *from, uint32_t steps)
+{
+    gw_widen_fp8_bf16(to, from, steps);
+}
+
+static const struct gw_matmul_kernel kernel_fp8_bf16 = {
+    .act = GW_BF16, .k_per_step = 2, .fma_ns = 0.008, .fill = fill, .micro = micro, .widen = widen_bf16};
+
+GW_MATMUL_OPERATIONS(fp8_bf16_avx512bf16, &kernel_fp8_bf16)

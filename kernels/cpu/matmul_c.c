@@ -99,3 +99,34 @@ void gw_cpu_matmul_tree_add_bf16_c(struct gw_device *dev, float *residual, const
 {
     gw_matmul_tree_add_run(&kernel_bf16, dev, residual, x, w, shares, m, scratch);
 }
+
+/* ---- fp8 weights ---- */
+
+static void widen_f32(void *to, const uint8_t *from, uint32_t steps)
+{
+    float *wide = to;
+    for (uint32_t step = 0; step < steps; step++, wide += 2 * GW_TILE_N)
+        for (uint32_t col = 0; col < GW_TILE_N; col++) {
+            wide[col] = gw_f32_of_e4m3(*from++);
+            wide[GW_TILE_N + col] = gw_f32_of_e4m3(*from++);
+        }
+}
+
+static void widen_bf16(void *to, const uint8_t *from, uint32_t steps)
+{
+    uint16_t *wide = to;
+    for (uint32_t i = 0; i < steps * 2 * GW_TILE_N; i++) wide[i] = gw_bf16_of_e4m3(from[i]);
+}
+
+static const struct gw_matmul_kernel kernel_fp8_f32 = {
+    .act = GW_F32, .k_per_step = 1, .fma_ns = 3, .fill = gw_fill_f32, .micro = micro_f32, .widen = widen_f32};
+
+static const struct gw_matmul_kernel kernel_fp8_bf16 = {.act = GW_BF16,
+                                                        .k_per_step = 2,
+                                                        .fma_ns = 3,
+                                                        .fill = fill_bf16,
+                                                        .micro = micro_bf16,
+                                                        .widen = widen_bf16};
+
+GW_MATMUL_OPERATIONS(fp8_f32_c, &kernel_fp8_f32)
+GW_MATMUL_OPERATIONS(fp8_bf16_c, &kernel_fp8_bf16)

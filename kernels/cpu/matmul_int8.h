@@ -74,24 +74,4 @@ void gw_int8_quantize(const struct gw_matmul_kernel *kernel, struct gw_device *d
 void gw_int8_multiply(const struct gw_int8_kernel *kernel, const struct gw_int8_x *x,
                       const struct gw_pass *p);
 
-/* The three operations of one table. `kernel` may depend on their arguments w and m. */
-#define GW_INT8_OPERATIONS(type, isa, kernel)                                                                \
-    void gw_cpu_matmul_int8_##type##_##isa(struct gw_device *dev, float *y, size_t y_stride, const void *x,  \
-                                           size_t x_stride, const struct gw_weight *w, const uint32_t *y_at, \
-                                           uint32_t count, uint32_t m)                                       \
-    {                                                                                                        \
-        gw_matmul_run(kernel, dev, y, y_stride, x, x_stride, w, y_at, count, m);                             \
-    }                                                                                                        \
-    void gw_cpu_matmul_shares_int8_##type##_##isa(struct gw_device *dev, float *y, const void *x,            \
-                                                  const struct gw_weight *w, uint32_t shares, uint32_t m)    \
-    {                                                                                                        \
-        gw_matmul_shares_run(kernel, dev, y, x, w, shares, m);                                               \
-    }                                                                                                        \
-    void gw_cpu_matmul_tree_add_int8_##type##_##isa(struct gw_device *dev, float *residual, const void *x,   \
-                                                    const struct gw_weight *w, uint32_t shares, uint32_t m,  \
-                                                    float *scratch)                                          \
-    {                                                                                                        \
-        gw_matmul_tree_add_run(kernel, dev, residual, x, w, shares, m, scratch);                             \
-    }
-
 #endif

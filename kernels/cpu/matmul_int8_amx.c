@@ -185,5 +185,5 @@ static bool few(uint32_t m, const struct gw_weight *w)
     return m < (w->k <= K_SHORT ? ROWS_SHORT : ROWS_LEAST);
 }
 
-GW_INT8_OPERATIONS(bf16, amx, few(m, w) ? &gw_int8_bf16_avx512vnni : &kernel_bf16)
-GW_INT8_OPERATIONS(f32, amx, few(m, w) ? &gw_int8_f32_avx512vnni : &kernel_f32)
+GW_MATMUL_OPERATIONS(int8_bf16_amx, few(m, w) ? &gw_int8_bf16_avx512vnni : &kernel_bf16)
+GW_MATMUL_OPERATIONS(int8_f32_amx, few(m, w) ? &gw_int8_f32_avx512vnni : &kernel_f32)

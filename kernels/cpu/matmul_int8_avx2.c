@@ -124,5 +124,5 @@ static const struct gw_int8_kernel int8 = {.rows = ROWS,
 static const struct gw_matmul_kernel kernel_bf16 = {.act = GW_BF16, .fma_ns = 0.02, .int8 = &int8};
 static const struct gw_matmul_kernel kernel_f32 = {.act = GW_F32, .fma_ns = 0.02, .int8 = &int8};
 
-GW_INT8_OPERATIONS(bf16, avx2, &kernel_bf16)
-GW_INT8_OPERATIONS(f32, avx2, &kernel_f32)
+GW_MATMUL_OPERATIONS(int8_bf16_avx2, &kernel_bf16)
+GW_MATMUL_OPERATIONS(int8_f32_avx2, &kernel_f32)

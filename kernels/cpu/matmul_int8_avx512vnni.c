@@ -61,5 +61,5 @@ static const struct gw_int8_kernel int8 = {.rows = GW_MICRO_ROWS,
 const struct gw_matmul_kernel gw_int8_bf16_avx512vnni = {.act = GW_BF16, .fma_ns = 0.004, .int8 = &int8};
 const struct gw_matmul_kernel gw_int8_f32_avx512vnni = {.act = GW_F32, .fma_ns = 0.004, .int8 = &int8};
 
-GW_INT8_OPERATIONS(bf16, avx512vnni, &gw_int8_bf16_avx512vnni)
-GW_INT8_OPERATIONS(f32, avx512vnni, &gw_int8_f32_avx512vnni)
+GW_MATMUL_OPERATIONS(int8_bf16_avx512vnni, &gw_int8_bf16_avx512vnni)
+GW_MATMUL_OPERATIONS(int8_f32_avx512vnni, &gw_int8_f32_avx512vnni)

@@ -43,5 +43,5 @@ static const struct gw_int8_kernel int8 = {.rows = ROWS,
 static const struct gw_matmul_kernel kernel_bf16 = {.act = GW_BF16, .fma_ns = 1, .int8 = &int8};
 static const struct gw_matmul_kernel kernel_f32 = {.act = GW_F32, .fma_ns = 1, .int8 = &int8};
 
-GW_INT8_OPERATIONS(bf16, c, &kernel_bf16)
-GW_INT8_OPERATIONS(f32, c, &kernel_f32)
+GW_MATMUL_OPERATIONS(int8_bf16_c, &kernel_bf16)
+GW_MATMUL_OPERATIONS(int8_f32_c, &kernel_f32)

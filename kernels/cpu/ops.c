@@ -23,7 +23,7 @@
 #define KV_INT8(TYPE, type, isa)                                                                             \
     .kv = GW_I8, .rope_append = gw_cpu_rope_append_int8_##isa,                                               \
     .attention = gw_cpu_attention_int8_##type##_##isa
-/* format: type, or int8_<type> with packing int8 */
+/* format: type, or int8_<type> with packing int8, or so fp8 */
 #define PRODUCT_OPS(format, packing, type, isa, products)                                                    \
     .pack_bytes = gw_cpu_pack_bytes_##packing##_any, .pack = gw_cpu_pack_##packing##_any,                    \
     .matmul = gw_cpu_matmul_##format##_##products,                                                           \
@@ -37,6 +37,9 @@
 #define INT8(TYPE, type, isa, products, kv_ops)                                                              \
     .name = "cpu-" #products, .weight = GW_I8, ANY_OPS(isa), ROW_OPS(TYPE, type, isa),                       \
     kv_ops(TYPE, type, isa), PRODUCT_OPS(int8_##type, int8, type, isa, products)
+#define FP8(TYPE, type, isa, products, kv_ops)                                                               \
+    .name = "cpu-" #products, .weight = GW_F8, ANY_OPS(isa), ROW_OPS(TYPE, type, isa),                       \
+    kv_ops(TYPE, type, isa), PRODUCT_OPS(fp8_##type, fp8, type, isa, products)
 
 static const struct choice {
     enum gw_isa isa;
@@ -73,6 +76,20 @@ static const struct choice {
     {GW_ISA_AVX512VNNI, {.profile = "cpu-f32-int8-kv8-1", INT8(F32, f32, avx512, avx512vnni, KV_INT8)}},
     {GW_ISA_AVX2, {.profile = "cpu-f32-int8-kv8-1", INT8(F32, f32, avx2, avx2, KV_INT8)}},
     {GW_ISA_C, {.profile = "cpu-f32-int8-kv8-1", INT8(F32, f32, c, c, KV_INT8)}},
+    {GW_ISA_AVX512BF16, {.profile = "cpu-bf16-fp8-1", FP8(BF16, bf16, avx512, avx512bf16, KV_PLAIN)}},
+    {GW_ISA_AVX512, {.profile = "cpu-bf16-fp8-1", FP8(BF16, bf16, avx512, avx512, KV_PLAIN)}},
+    {GW_ISA_AVX2, {.profile = "cpu-bf16-fp8-1", FP8(BF16, bf16, avx2, avx2, KV_PLAIN)}},
+    {GW_ISA_C, {.profile = "cpu-bf16-fp8-1", FP8(BF16, bf16, c, c, KV_PLAIN)}},
+    {GW_ISA_AVX512, {.profile = "cpu-f32-fp8-1", FP8(F32, f32, avx512, avx512, KV_PLAIN)}},
+    {GW_ISA_AVX2, {.profile = "cpu-f32-fp8-1", FP8(F32, f32, avx2, avx2, KV_PLAIN)}},
+    {GW_ISA_C, {.profile = "cpu-f32-fp8-1", FP8(F32, f32, c, c, KV_PLAIN)}},
+    {GW_ISA_AVX512BF16, {.profile = "cpu-bf16-fp8-kv8-1", FP8(BF16, bf16, avx512, avx512bf16, KV_INT8)}},
+    {GW_ISA_AVX512, {.profile = "cpu-bf16-fp8-kv8-1", FP8(BF16, bf16, avx512, avx512, KV_INT8)}},
+    {GW_ISA_AVX2, {.profile = "cpu-bf16-fp8-kv8-1", FP8(BF16, bf16, avx2, avx2, KV_INT8)}},
+    {GW_ISA_C, {.profile = "cpu-bf16-fp8-kv8-1", FP8(BF16, bf16, c, c, KV_INT8)}},
+    {GW_ISA_AVX512, {.profile = "cpu-f32-fp8-kv8-1", FP8(F32, f32, avx512, avx512, KV_INT8)}},
+    {GW_ISA_AVX2, {.profile = "cpu-f32-fp8-kv8-1", FP8(F32, f32, avx2, avx2, KV_INT8)}},
+    {GW_ISA_C, {.profile = "cpu-f32-fp8-kv8-1", FP8(F32, f32, c, c, KV_INT8)}},
 };
 
 /* Tiles are 8 KB more to save of a thread, so Linux has a process ask for them (once; asking again changes nothing). It refuses

@@ -1,6 +1,6 @@
-/* Quantization to int8: numbers of a row become q · scale with q in -127 .. 127 (kernels/op.h has the rule).
+/* Quantization: numbers of a row become q · scale, with q in -127 .. 127, or of weights an e4m3 (kernels/op.h has the rules).
  *
- * Of activations q + 128 is stored, a byte without sign: what VPDPBUSD wants of x, and Σ (q + 128) · w = Σ q · w + 128 · Σ w,
+ * int8: of activations q + 128 is stored, a byte without sign: what VPDPBUSD wants of x, and Σ (q + 128) · w = Σ q · w + 128 · Σ w,
  * where the last sum is known when w is packed. Of K and V it is q, in two's complement.
  *
  * Rounding is an addition: x + GW_F32_ROUNDER has the nearest integer (ties to even) in the low bits of the result.
@@ -16,18 +16,35 @@
 
 #define GW_INT8_MAX  127
 #define GW_INT8_BIAS 128
-/* Rows without anything above are zeros: 127 / max must not overflow. */
-#define GW_INT8_LEAST 0x1p-100f
+/* Rows without anything above are zeros: 448 / max must not overflow. */
+#define GW_SCALE_LEAST 0x1p-100f
 
-/* The scale of a row whose largest magnitude has these bits; *inverse: its numbers · this are what is rounded. */
-GW_BOTH static inline float gw_int8_scale(uint32_t largest_bits, float *inverse)
+/* The scale by which a row whose largest magnitude has these bits reaches `top`; *inverse: its numbers · this are what is
+ * rounded. */
+GW_BOTH static inline float gw_row_scale(uint32_t largest_bits, float top, float *inverse)
 {
     float largest = gw_f32_of_bits(largest_bits);
     *inverse = 0.0f;
     if (largest_bits >= 0x7F800000u) return gw_f32_of_bits(0x7FC00000u);
-    if (largest < GW_INT8_LEAST) return 0.0f;
-    *inverse = GW_INT8_MAX / largest;
-    return largest / GW_INT8_MAX;
+    if (largest < GW_SCALE_LEAST) return 0.0f;
+    *inverse = top / largest;
+    return largest / top;
+}
+
+GW_BOTH static inline float gw_int8_scale(uint32_t largest_bits, float *inverse)
+{
+    return gw_row_scale(largest_bits, GW_INT8_MAX, inverse);
+}
+
+GW_BOTH static inline float gw_fp8_scale(uint32_t largest_bits, float *inverse)
+{
+    return gw_row_scale(largest_bits, GW_E4M3_MAX, inverse);
+}
+
+/* The e4m3 of a number of a row. One that is not finite is in a row whose scale says so: its code is 0, as all are there. */
+GW_BOTH static inline uint8_t gw_fp8_of(float x, float inverse)
+{
+    return inverse > 0.0f ? gw_e4m3_of_f32(x * inverse) : 0;
 }
 
 /* q + bias in the lowest byte. */

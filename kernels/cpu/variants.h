@@ -1,7 +1,7 @@
 /* Every operation's variants on the CPU, by name: gw_cpu_<operation>_<activation type>_<ISA>.
  *
  * Variants of one operation and type give the same bits. `_any` is one plain C function for all tables: those
- * copy or convert and gain nothing from an ISA of their own. int8_<activation type>: of weights quantized to int8.
+ * copy or convert and gain nothing from an ISA of their own. int8_<activation type>: of weights quantized to int8; fp8_: to e4m3.
  *
  * Owner: as in kernels/op.h. Thread: likewise. Units: likewise. Errors: likewise. Source: own design. */
 #ifndef GW_KERNELS_CPU_VARIANTS_H
@@ -89,6 +89,24 @@ gw_matmul_tree_add_fn gw_cpu_matmul_tree_add_int8_bf16_c, gw_cpu_matmul_tree_add
 gw_matmul_tree_add_fn gw_cpu_matmul_tree_add_int8_bf16_avx2, gw_cpu_matmul_tree_add_int8_f32_avx2;
 gw_matmul_tree_add_fn gw_cpu_matmul_tree_add_int8_bf16_avx512vnni, gw_cpu_matmul_tree_add_int8_f32_avx512vnni;
 gw_matmul_tree_add_fn gw_cpu_matmul_tree_add_int8_bf16_amx, gw_cpu_matmul_tree_add_int8_f32_amx;
+
+gw_pack_bytes_fn gw_cpu_pack_bytes_fp8_any;
+gw_pack_fn gw_cpu_pack_fp8_any;
+
+gw_matmul_fn gw_cpu_matmul_fp8_bf16_c, gw_cpu_matmul_fp8_f32_c;
+gw_matmul_fn gw_cpu_matmul_fp8_bf16_avx2, gw_cpu_matmul_fp8_f32_avx2;
+gw_matmul_fn gw_cpu_matmul_fp8_bf16_avx512, gw_cpu_matmul_fp8_f32_avx512;
+gw_matmul_fn gw_cpu_matmul_fp8_bf16_avx512bf16;
+
+gw_matmul_shares_fn gw_cpu_matmul_shares_fp8_bf16_c, gw_cpu_matmul_shares_fp8_f32_c;
+gw_matmul_shares_fn gw_cpu_matmul_shares_fp8_bf16_avx2, gw_cpu_matmul_shares_fp8_f32_avx2;
+gw_matmul_shares_fn gw_cpu_matmul_shares_fp8_bf16_avx512, gw_cpu_matmul_shares_fp8_f32_avx512;
+gw_matmul_shares_fn gw_cpu_matmul_shares_fp8_bf16_avx512bf16;
+
+gw_matmul_tree_add_fn gw_cpu_matmul_tree_add_fp8_bf16_c, gw_cpu_matmul_tree_add_fp8_f32_c;
+gw_matmul_tree_add_fn gw_cpu_matmul_tree_add_fp8_bf16_avx2, gw_cpu_matmul_tree_add_fp8_f32_avx2;
+gw_matmul_tree_add_fn gw_cpu_matmul_tree_add_fp8_bf16_avx512, gw_cpu_matmul_tree_add_fp8_f32_avx512;
+gw_matmul_tree_add_fn gw_cpu_matmul_tree_add_fp8_bf16_avx512bf16;
 
 gw_rope_append_fn gw_cpu_rope_append_bf16_c, gw_cpu_rope_append_f32_c;
 gw_rope_append_fn gw_cpu_rope_append_bf16_avx2, gw_cpu_rope_append_f32_avx2;

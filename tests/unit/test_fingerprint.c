@@ -151,14 +151,14 @@ static void test_model_of_another_weight_format_is_another(void **state)
 static void test_model_of_another_kv_format_is_another(void **state)
 {
     (void)state;
-    uint8_t prints[2][2][GW_FINGERPRINT_BYTES];
-    for (int weights = 0; weights < 2; weights++)
+    uint8_t prints[3][2][GW_FINGERPRINT_BYTES];
+    for (int weights = 0; weights < 3; weights++)
         for (int kv = 0; kv < 2; kv++)
             assert_int_equal(gw_fingerprint_model(dir.path, (enum gw_weight_format)weights,
                                                   (enum gw_kv_format)kv, prints[weights][kv], NULL),
                              GW_OK);
-    for (int a = 0; a < 4; a++)
-        for (int b = a + 1; b < 4; b++)
+    for (int a = 0; a < 6; a++)
+        for (int b = a + 1; b < 6; b++)
             assert_memory_not_equal(prints[a / 2][a % 2], prints[b / 2][b % 2], GW_FINGERPRINT_BYTES);
 }
 

@@ -1,4 +1,4 @@
-/* worker/: int8 weights and int8 KV, exactness: what a request gets depends on nothing but itself, dense and with experts. In a
+/* worker/: quantized weights (int8, fp8) and int8 KV, exactness: what a request gets depends on nothing but itself, dense and with experts. In a
  * batch, in chunks, on another instruction set, on every layout of ranks it is what it is alone: the same records, the same bits of the
  * logits. And it is not what the file's own types give. */
 #include "tests/lib/mixed_requests.h"
@@ -17,6 +17,10 @@ static const struct subject dense = {.model = "tests/data/tiny/gqa64",
                                      .layouts = {"4+4", "3+3+2", "8/8", "3+5/8"}};
 static const struct subject experts = {
     .model = "tests/data/tiny/mixtral", .profile = "cpu-f32-int8-1", .layouts = {"4+4", "3+3+2"}};
+static const struct subject fp8_dense = {
+    .model = "tests/data/tiny/gqa64", .profile = "cpu-bf16-fp8-1", .layouts = {"3+3+2", "3+5/8"}};
+static const struct subject fp8_experts = {
+    .model = "tests/data/tiny/mixtral", .profile = "cpu-f32-fp8-kv8-1", .layouts = {"4+4"}};
 static const struct subject kv = {
     .model = "tests/data/tiny/gqa64", .profile = "cpu-bf16-kv8-1", .layouts = {"3+3+2", "3+5/8"}};
 static const struct subject kv_and_weights = {.model = "tests/data/tiny/mistral", /* with a sliding window */
@@ -113,21 +117,21 @@ static void test_layouts_give_the_same_bits(void **state)
     fixture_close(&want);
 }
 
-/* Else all of this would show nothing of int8. */
+/* Else all of this would show nothing of what was quantized. */
 static void test_types_of_the_file_give_other_bits(void **state)
 {
     const struct subject *s = *state;
-    struct fixture int8, plain;
+    struct fixture quantized, plain;
     struct solo_config c = config_of(s);
-    open_reference(&int8, s);
+    open_reference(&quantized, s);
     c.profile = NULL;
     fixture_open(&plain, s->model, c);
     submit_all(&plain, true);
     for (uint32_t i = 0; i < REQUESTS; i++)
-        assert_true(int8.runs[i].branches[0].records[0].logits !=
+        assert_true(quantized.runs[i].branches[0].records[0].logits !=
                     plain.runs[i].branches[0].records[0].logits);
     fixture_close(&plain);
-    fixture_close(&int8);
+    fixture_close(&quantized);
 }
 
 static int with_dense(void **state)
@@ -139,6 +143,18 @@ static int with_dense(void **state)
 static int with_experts(void **state)
 {
     *state = (void *)(uintptr_t)&experts;
+    return 0;
+}
+
+static int with_fp8_dense(void **state)
+{
+    *state = (void *)(uintptr_t)&fp8_dense;
+    return 0;
+}
+
+static int with_fp8_experts(void **state)
+{
+    *state = (void *)(uintptr_t)&fp8_experts;
     return 0;
 }
 
@@ -170,6 +186,8 @@ int main(void)
     };
     int failed = cmocka_run_group_tests_name("int8_dense", tests, with_dense, NULL);
     failed += cmocka_run_group_tests_name("int8_experts", tests, with_experts, NULL);
+    failed += cmocka_run_group_tests_name("fp8_dense", tests, with_fp8_dense, NULL);
+    failed += cmocka_run_group_tests_name("fp8_experts", kv_tests, with_fp8_experts, NULL);
     failed += cmocka_run_group_tests_name("int8_kv", kv_tests, with_kv, NULL);
     return failed + cmocka_run_group_tests_name("int8_kv_and_weights", kv_tests, with_kv_and_weights, NULL);
 }

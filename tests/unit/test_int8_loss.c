@@ -1,4 +1,4 @@
-/* What --weights int8 and --kv int8 lose: perplexity of the shipped model on text that it was not trained on, next to its own weights'.
+/* What --weights int8 or fp8 and --kv int8 lose: perplexity of the shipped model on text that it was not trained on, next to its own weights'.
  * The arithmetic is exact and the text fixed, so the figures are the same on every machine. */
 #include "tests/lib/perplexity.h"
 
@@ -8,7 +8,7 @@
 #define TEXT  "tests/data/loss/text.txt"
 #define GATE  1.005 /* of the perplexity without */
 
-#define FORMATS 3
+#define FORMATS 4
 
 /* Each format's profile next to the plain one. */
 static void expect_within_gate(const char *plain, const char *const formats[FORMATS])
@@ -28,16 +28,18 @@ static void expect_within_gate(const char *plain, const char *const formats[FORM
     perplexity_close(&p);
 }
 
-static void test_int8_of_bf16_loses_half_a_percent_at_most(void **state)
+static void test_8_bits_of_bf16_lose_half_a_percent_at_most(void **state)
 {
-    static const char *const formats[FORMATS] = {"cpu-bf16-int8-1", "cpu-bf16-kv8-1", "cpu-bf16-int8-kv8-1"};
+    static const char *const formats[FORMATS] = {"cpu-bf16-int8-1", "cpu-bf16-fp8-1", "cpu-bf16-kv8-1",
+                                                 "cpu-bf16-int8-kv8-1"};
     (void)state;
     expect_within_gate("cpu-bf16dot-2", formats);
 }
 
-static void test_int8_of_f32_loses_half_a_percent_at_most(void **state)
+static void test_8_bits_of_f32_lose_half_a_percent_at_most(void **state)
 {
-    static const char *const formats[FORMATS] = {"cpu-f32-int8-1", "cpu-f32-kv8-1", "cpu-f32-int8-kv8-1"};
+    static const char *const formats[FORMATS] = {"cpu-f32-int8-1", "cpu-f32-fp8-1", "cpu-f32-kv8-1",
+                                                 "cpu-f32-int8-kv8-1"};
     (void)state;
     expect_within_gate("cpu-f32-2", formats);
 }
@@ -45,8 +47,8 @@ static void test_int8_of_f32_loses_half_a_percent_at_most(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_int8_of_bf16_loses_half_a_percent_at_most),
-        cmocka_unit_test(test_int8_of_f32_loses_half_a_percent_at_most),
+        cmocka_unit_test(test_8_bits_of_bf16_lose_half_a_percent_at_most),
+        cmocka_unit_test(test_8_bits_of_f32_lose_half_a_percent_at_most),
     };
     return cmocka_run_group_tests_name("int8_loss", tests, NULL, NULL);
 }

@@ -234,16 +234,25 @@ static void bad_matmul_int8(struct gw_device *dev, float *y, size_t y_stride, co
     flip(y, (m - 1) * y_stride + w->n - 1);
 }
 
-static void test_digest_of_int8_shows_a_changed_bit_of_its_products(void **state)
+static void bad_matmul_fp8(struct gw_device *dev, float *y, size_t y_stride, const void *x, size_t x_stride,
+                           const struct gw_weight *w, const uint32_t *y_at, uint32_t count, uint32_t m)
+{
+    ops_best("cpu-f32-fp8-1")->matmul(dev, y, y_stride, x, x_stride, w, y_at, count, m);
+    flip(y, (m - 1) * y_stride + w->n - 1);
+}
+
+static void test_digest_of_8_bits_shows_a_changed_bit_of_its_products(void **state)
 {
     (void)state;
-    struct gw_ops bad[2] = {*ops_best("cpu-f32-int8-1"), *ops_best("cpu-f32-int8-1")};
-    bad[0].matmul_plain = bad_matmul_plain;
+    struct gw_ops bad[4] = {*ops_best("cpu-f32-int8-1"), *ops_best("cpu-f32-int8-1"),
+                            *ops_best("cpu-f32-fp8-1"), *ops_best("cpu-f32-fp8-1")};
+    bad[0].matmul_plain = bad[2].matmul_plain = bad_matmul_plain;
     bad[1].matmul = bad_matmul_int8;
-    for (int i = 0; i < 2; i++) {
+    bad[3].matmul = bad_matmul_fp8;
+    for (int i = 0; i < 4; i++) {
         uint8_t digest[32];
         digest_of(&bad[i], 1, digest);
-        assert_false(gw_profile_digest_ok("cpu-f32-int8-1", digest));
+        assert_false(gw_profile_digest_ok(bad[i].profile, digest));
     }
 }
 
@@ -291,7 +300,7 @@ int main(void)
         cmocka_unit_test(test_profile_known_by_name_only),
         cmocka_unit_test(test_profile_of_a_gpu_names_its_digest),
         cmocka_unit_test(test_digest_shows_a_changed_bit_of_any_operation),
-        cmocka_unit_test(test_digest_of_int8_shows_a_changed_bit_of_its_products),
+        cmocka_unit_test(test_digest_of_8_bits_shows_a_changed_bit_of_its_products),
         cmocka_unit_test(test_digest_of_kv8_shows_a_changed_bit_of_its_pages),
     };
     return cmocka_run_group_tests_name("kernels_digest", tests, NULL, NULL);

@@ -50,7 +50,7 @@ static void test_model_of_mistral_7b_has_its_bytes(void **state)
     assert_true(gw_plan_idle_bytes(&m, all_of(&m)) == 0);
 }
 
-static void test_model_in_int8_has_a_byte_of_each_weight_and_kv_as_before(void **state)
+static void test_model_in_8_bits_has_a_byte_of_each_weight_and_kv_as_before(void **state)
 {
     (void)state;
     static const char text[] =
@@ -64,6 +64,10 @@ static void test_model_in_int8_has_a_byte_of_each_weight_and_kv_as_before(void *
     double bytes = (double)gw_plan_weight_bytes(&m, all_of(&m));
     if (fabs(bytes / want - 1) > 1e-4) fail_msg("%.0f bytes, not %.0f", bytes, want);
     assert_true(m.kv_token_bytes == plain.kv_token_bytes && m.weight_bytes == 1);
+    m = parse_as(text, GW_WEIGHT_FP8, GW_KV_FILE); /* heads of 4 bytes */
+    want -= 4 * rows;
+    bytes = (double)gw_plan_weight_bytes(&m, all_of(&m));
+    if (fabs(bytes / want - 1) > 1e-4) fail_msg("%.0f bytes, not %.0f", bytes, want);
 }
 
 static void test_model_with_kv_in_int8_has_a_byte_of_each_number_and_scales(void **state)
@@ -167,7 +171,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_model_of_mistral_7b_has_its_bytes),
-        cmocka_unit_test(test_model_in_int8_has_a_byte_of_each_weight_and_kv_as_before),
+        cmocka_unit_test(test_model_in_8_bits_has_a_byte_of_each_weight_and_kv_as_before),
         cmocka_unit_test(test_model_with_kv_in_int8_has_a_byte_of_each_number_and_scales),
         cmocka_unit_test(test_model_of_qwen2_5_7b_has_its_bytes),
         cmocka_unit_test(test_model_of_qwen3_8b_has_its_bytes),

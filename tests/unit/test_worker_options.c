@@ -146,6 +146,8 @@ static void test_parse_weights_format_and_source_are_two_flags(void **state)
     assert_true(o.weight_format == GW_WEIGHT_FILE && o.weights_from == GW_WEIGHTS_AUTO);
     assert_int_equal(parse(WORDS(NEEDED, "--weights", "int8", "--weights-from", "disk"), &o, NULL), GW_OK);
     assert_true(o.weight_format == GW_WEIGHT_INT8 && o.weights_from == GW_WEIGHTS_DISK);
+    assert_int_equal(parse(WORDS(NEEDED, "--weights", "fp8"), &o, NULL), GW_OK);
+    assert_true(o.weight_format == GW_WEIGHT_FP8);
     expect_refused(WORDS(NEEDED, "--weights", "disk"), "--weights-from");
     expect_refused(WORDS(NEEDED, "--weights-from", "int8"), "--weights-from");
 }
@@ -175,8 +177,8 @@ static void test_parse_device_is_the_cpu_or_a_gpu(void **state)
     assert_int_equal(
         parse(WORDS(NEEDED, "--device", "cuda:0", "--weights", "int8", "--kv", "int8"), &o, NULL), GW_OK);
     assert_true(o.weight_format == GW_WEIGHT_INT8 && o.kv_format == GW_KV_INT8);
-    expect_refused(WORDS(NEEDED, "--device", "cuda:0", "--weights", "fp8"),
-                   "--weights fp8: expected file or int8");
+    expect_refused(WORDS(NEEDED, "--device", "cuda:0", "--weights", "fp4"),
+                   "--weights fp4: expected file, int8 or fp8");
     assert_int_equal(
         parse(WORDS(NEEDED, "--device", "cuda:0", "--profile", "fast", "--weights", "int8"), &o, NULL),
         GW_OK);
