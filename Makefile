@@ -61,6 +61,8 @@ KERNELS += kernels/cpu/coll.c kernels/cpu/coll_tcp.c kernels/cpu/coll_shm.c kern
 KERNELS += kernels/cpu/pack_int8.c kernels/cpu/quantize_c.c kernels/cpu/quantize_avx2.c kernels/cpu/quantize_avx512.c \
            kernels/cpu/matmul_int8.c kernels/cpu/matmul_int8_c.c kernels/cpu/matmul_int8_avx2.c kernels/cpu/matmul_int8_avx512vnni.c \
            kernels/cpu/matmul_int8_amx.c kernels/cpu/pack_fp8.c
+KERNELS += kernels/cpu/matmul_tiled.c kernels/cpu/matmul_bf16amx_c.c kernels/cpu/matmul_bf16amx_avx2.c \
+           kernels/cpu/matmul_bf16amx_avx512.c kernels/cpu/matmul_bf16amx_amx.c
 KERNELS += kernels/cpu/route.c kernels/cpu/gather.c kernels/cpu/scatter_add.c kernels/cpu/tree_add.c
 KERNELS += kernels/pick.c kernels/cpu/pick.c kernels/cpu/pick_c.c kernels/cpu/pick_avx2.c kernels/cpu/pick_avx512.c
 # Collectives over device memory: no header of CUDA or NCCL, both are loaded when they are there
@@ -169,7 +171,7 @@ UNIT_MIGRATE += test_geometry test_page_codec test_peer test_peer_server test_pe
 UNIT_MIGRATE += test_cell_line
 UNIT_MIGRATE += test_page_seal test_store_redis test_redis_tls test_redis_sentinel test_store_faults test_store_peer test_store_memory test_store_mix
 UNIT_KERNELS := test_kernels_vmath test_kernels_device test_kernels_matmul test_kernels_rows test_kernels_attention test_kernels_digest test_kernels_pick
-UNIT_KERNELS += test_kernels_moe test_kernels_int8 test_kernels_fp8 test_kernels_kv8
+UNIT_KERNELS += test_kernels_moe test_kernels_int8 test_kernels_fp8 test_kernels_kv8 test_kernels_bf16amx
 UNIT_KERNELS += test_share_tree test_coll test_coll_frames test_coll_failures
 UNIT_COLL_DEVICE := test_coll_nccl test_coll_nccl_failures test_coll_staged test_stream_cuda
 UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safetensors test_sampler \

@@ -10,6 +10,11 @@
  *                                                         acc = fma(x[k], w[k], acc)
  *                                                     (= VDPBF16PS: odd first, DAZ, FTZ; odd k: zeros)
  *     cpu-f32-2      f32                              acc = 0; for k in order: acc = fma(x[k], w[k], acc)
+ *     cpu-bf16amx-1  bf16                             acc = 0; for 32 k in order: even = odd = 0; for pairs of them in order:
+ *                                                         even = fma(x[k], w[k], even)
+ *                                                         odd = fma(x[k+1], w[k+1], odd)
+ *                                                     acc = acc + (even + odd)
+ *                                                     (= TDPBF16PS; behind the last k: zeros, to a multiple of 32)
  *
  *     cpu-bf16-int8-1, cpu-f32-int8-1: the same, but of matrices (not of routers): weights int8 with a scale for each
  *     n, x quantized to int8 with a scale for each row, or each row of a share where there are shares:
@@ -24,11 +29,11 @@
  *     bf16 and f32 hold every e4m3, so that sum is the profile's own. (A row of nothing over 2^-100 is zeros; one with an infinity
  *     or NaN gives NaN. The scale comes before the tree over shares.)
  *
- *     …-kv8-1 (cpu-bf16-kv8-1, cpu-f32-kv8-1, cpu-bf16-int8-kv8-1, …-fp8-kv8-1 etc.): the same with KV pages of int8. Each
+ *     …-kv8-1 (cpu-bf16-kv8-1, cpu-f32-kv8-1, cpu-bf16amx-kv8-1, cpu-bf16-int8-kv8-1, …-fp8-kv8-1 etc.): the same with KV pages of int8. Each
  *     head's K (after RoPE) and V of a token is quantized by the same rule, from f32, with a scale of its own; attention
  *     multiplies the dot product by K's, and the weight of a position by V's (kernels/cpu/attention.h).
  *
- * All other arithmetic is f32 with explicit fma, in both: residual stream, norms, RoPE, softmax, SiLU; FTZ
+ * All other arithmetic is f32 with explicit fma, in all: residual stream, norms, RoPE, softmax, SiLU; FTZ
  * and DAZ are on in every thread that computes. Horizontal sums run over 16 virtual lanes (lane = index mod
  * 16, each lane ascending, then lanes folded 8, 4, 2, 1) on every ISA. exp, log, sin, cos are the project's
  * own (kernels/vmath.h).
@@ -211,8 +216,8 @@ struct gw_ops {
     void (*weigh)(struct gw_device *dev, float *y, const float *x, uint32_t n, float top, float inverse);
 };
 
-/* ISA names, best first: "amx", "avx512vnni" (of int8 profiles), "avx512bf16", "avx512" (of the others), "avx2" (with FMA),
- * "c". */
+/* ISA names, best first: "amx" (of int8 profiles and cpu-bf16amx-1), "avx512vnni" (of int8 profiles), "avx512bf16" (of
+ * cpu-bf16dot-2), "avx512" (of those not int8), "avx2" (with FMA), "c". */
 enum gw_isa {
     GW_ISA_AUTO,
     GW_ISA_AVX512BF16,

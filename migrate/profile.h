@@ -24,6 +24,9 @@
 #define GW_PROFILE_CPU_F32_INT8_KV8  "cpu-f32-int8-kv8-1"
 #define GW_PROFILE_CPU_BF16_FP8_KV8  "cpu-bf16-fp8-kv8-1" /* weights e4m3, KV pages int8 */
 #define GW_PROFILE_CPU_F32_FP8_KV8   "cpu-f32-fp8-kv8-1"
+/* bf16 as AMX's tiles add it up: never chosen but by name. */
+#define GW_PROFILE_CPU_BF16AMX     "cpu-bf16amx-1"
+#define GW_PROFILE_CPU_BF16AMX_KV8 "cpu-bf16amx-kv8-1"
 /* Of the release before, whose workers may still serve, in pipelines of their own: there samplers added up whole rows. */
 #define GW_PROFILE_CPU_BF16_BEFORE "cpu-bf16dot-1"
 #define GW_PROFILE_CPU_F32_BEFORE  "cpu-f32-1"

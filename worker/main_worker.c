@@ -87,7 +87,8 @@ static gw_err_t print_digests(const struct gw_worker_options *o, struct gw_err_c
         GW_PROFILE_CPU_BF16,          GW_PROFILE_CPU_F32,          GW_PROFILE_CPU_BF16_INT8,
         GW_PROFILE_CPU_F32_INT8,      GW_PROFILE_CPU_BF16_KV8,     GW_PROFILE_CPU_F32_KV8,
         GW_PROFILE_CPU_BF16_INT8_KV8, GW_PROFILE_CPU_F32_INT8_KV8, GW_PROFILE_CPU_BF16_FP8,
-        GW_PROFILE_CPU_F32_FP8,       GW_PROFILE_CPU_BF16_FP8_KV8, GW_PROFILE_CPU_F32_FP8_KV8};
+        GW_PROFILE_CPU_F32_FP8,       GW_PROFILE_CPU_BF16_FP8_KV8, GW_PROFILE_CPU_F32_FP8_KV8,
+        GW_PROFILE_CPU_BF16AMX,       GW_PROFILE_CPU_BF16AMX_KV8};
     gw_err_t err = GW_OK;
     for (size_t i = 0; i < sizeof profiles / sizeof *profiles && err == GW_OK; i++)
         err = print_digest(profiles[i], o, ctx);

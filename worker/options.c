@@ -46,8 +46,9 @@ static const struct gw_worker_options defaults = {
 
 #define PROFILE_HELP                                                                                         \
     "numerics profile (default: by the weights' type, --weights and --kv: cpu-bf16dot-2, cpu-f32-2, "        \
-    "cpu-bf16-int8-1, cpu-f32-int8-1; cpu-bf16-kv8-1 etc.). Of a GPU: exact, or fast (by cuBLASLt; who "     \
-    "moves without KV may go on with other tokens)"
+    "cpu-bf16-int8-1, cpu-f32-int8-1; cpu-bf16-kv8-1 etc.). By AMX tiles, of all workers or none: "          \
+    "cpu-bf16amx-1, with int8 KV cpu-bf16amx-kv8-1. Of a GPU: exact, or fast (by cuBLASLt; who moves "       \
+    "without KV may go on with other tokens)"
 
 static gw_err_t parse_flags(int argc, char **argv, struct gw_worker_options *o, bool *help,
                             struct gw_err_ctx *ctx)
@@ -121,7 +122,7 @@ static gw_err_t parse_flags(int argc, char **argv, struct gw_worker_options *o, 
         {"max-sequences", GW_FLAG_INT, &o->max_sequences, "N", "sequences per step", 1, 65536},
         {"profile", GW_FLAG_STRING, &o->profile, "NAME", PROFILE_HELP, 0, 0},
         {"isa", GW_FLAG_STRING, &o->isa_name, "NAME",
-         "auto, amx or avx512vnni (of int8), avx512bf16 or avx512 (else), avx2, c: same bits, other speed"},
+         "auto, amx (int8, bf16amx), avx512vnni (int8), avx512bf16, avx512, avx2, c: same bits, other speed"},
         {"term-grace-s", GW_FLAG_DOUBLE, &o->term_grace_s, "S", "time from SIGTERM to the end, at most", 0,
          86400},
         {"digest", GW_FLAG_BOOL, &o->digest, NULL, "print profile and digest of this machine, and end", 0, 0},

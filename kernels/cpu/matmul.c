@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernels/cpu/matmul_int8.h"
+#include "kernels/cpu/matmul_tiled.h"
 
 #define ITEMS_PER_THREAD 8u /* so that threads of unequal speed end together */
 /* Bytes that are asked for with each step: a micro-kernel asks for two lines, one more than that would be in vain. */
@@ -25,6 +26,7 @@ struct matmul_job {
     const uint32_t *y_at;       /* [count] first column in y of each product side by side */
     float *residual;            /* [m, n] that the tree over shares is added to; NULL: y is the result */
     struct gw_int8_x quantized; /* x, with an int8 kernel */
+    struct gw_tiled_x tiled;    /* x, with a kernel of tiles */
     uint32_t tiles_per_item, rows_per_item, row_blocks;
 };
 
@@ -78,21 +80,26 @@ static_assert(sizeof(struct room) <= GW_SCRATCH_BYTES, "a thread's scratch holds
 
 static size_t share_width(const struct matmul_job *job, uint32_t share)
 {
-    return job->kernel->int8 ? gw_int8_segment(job->w[share].k) : job->w[share].k;
+    if (job->kernel->int8) return gw_int8_segment(job->w[share].k);
+    return job->kernel->tiled ? gw_tiled_segment(job->w[share].k) : job->w[share].k;
 }
 
 static uint32_t micro_rows(const struct matmul_job *job)
 {
-    return job->kernel->int8 ? job->kernel->int8->rows : GW_MICRO_ROWS;
+    if (job->kernel->int8) return job->kernel->int8->rows;
+    return job->kernel->tiled ? job->kernel->tiled->rows : GW_MICRO_ROWS;
 }
 
 /* What stays in a cache while all rows of an item pass; a single pass has nothing to gain from short blocks. */
 static uint32_t panel_k(const struct matmul_job *job)
 {
     const struct gw_int8_kernel *int8 = job->kernel->int8;
-    if (job->kernel->widen) return job->m <= GW_MICRO_ROWS ? GW_FP8_PANEL_K_FEW : GW_FP8_PANEL_K;
-    if (!int8) return GW_PANEL_K;
-    return job->m <= int8->rows ? GW_INT8_PANEL_K : int8->k_block;
+    const struct gw_tiled_kernel *tiled = job->kernel->tiled;
+    const bool single = job->m <= micro_rows(job);
+    if (job->kernel->widen) return single ? GW_FP8_PANEL_K_FEW : GW_FP8_PANEL_K;
+    if (int8) return single ? GW_INT8_PANEL_K : int8->k_block;
+    if (tiled) return single ? GW_TILED_PANEL_K : tiled->k_block;
+    return GW_PANEL_K;
 }
 
 static uint32_t k_per_step(const struct matmul_job *job)
@@ -202,6 +209,8 @@ static void multiply_pass(const struct matmul_job *job, const struct gw_pass *p,
 {
     if (job->kernel->int8)
         gw_int8_multiply(job->kernel->int8, &job->quantized, p);
+    else if (job->kernel->tiled)
+        gw_tiled_multiply(job->kernel->tiled, &job->tiled, p);
     else
         multiply_f32(job, p, room);
 }
@@ -356,8 +365,11 @@ static void matmul_items(const void *arg, void *scratch, size_t first, size_t la
 {
     const struct matmul_job *job = arg;
     const struct gw_int8_kernel *int8 = job->kernel->int8;
+    const struct gw_tiled_kernel *tiled = job->kernel->tiled;
     if (int8 && int8->enter) int8->enter();
+    if (tiled) tiled->enter();
     multiply_items(job, scratch, first, last);
+    if (tiled) tiled->leave();
     if (int8 && int8->enter) int8->leave();
 }
 
@@ -402,9 +414,10 @@ static void cut(struct matmul_job *job, uint32_t tiles, uint32_t rows_max)
 static void cut_items(struct matmul_job *job, uint32_t threads)
 {
     const struct gw_matmul_kernel *kernel = job->kernel;
-    uint32_t tiles = kernel->int8   ? kernel->int8->tiles
-                     : kernel->fill ? GW_ITEM_TILES_FILLED
-                                    : GW_ITEM_TILES,
+    uint32_t tiles = kernel->int8    ? kernel->int8->tiles
+                     : kernel->tiled ? kernel->tiled->tiles
+                     : kernel->fill  ? GW_ITEM_TILES_FILLED
+                                     : GW_ITEM_TILES,
              rows = GW_ITEM_ROWS;
     if (job->residual) rows = min_u32(rows, GW_TREE_ROWS / (tiles * count_levels(job->count)));
     cut(job, tiles, rows);
@@ -426,14 +439,27 @@ static void run_rows(struct matmul_job *job, struct gw_device *dev)
     gw_device_parallel(dev, matmul_items, job, items, item_weights * (0.1 + rows * job->kernel->fma_ns));
 }
 
-/* As many rows at a time as can be quantized at once. */
-static void run_int8(struct matmul_job job, struct gw_device *dev)
+/* Brings rows of x to where the kernel reads them: all of the job's, or as many as have room. Returns how many. */
+static uint32_t bring_x(struct matmul_job *job, struct gw_device *dev, uint32_t rows)
 {
-    uint32_t m = job.m, segments = job.shares ? job.count : 1;
+    uint32_t segments = job->shares ? job->count : 1;
+    const void *x = x_at(job, 0, 0);
+    if (job->kernel->tiled) {
+        gw_tiled_place(dev, job->w, segments, rows, &job->tiled);
+        gw_tiled_fill(dev, x, job->x_stride, job->w, segments, &job->tiled);
+        return job->tiled.rows;
+    }
+    gw_int8_place(dev, job->w, segments, rows, &job->quantized);
+    gw_int8_quantize(job->kernel, dev, x, job->x_stride, job->w, &job->quantized);
+    return job->quantized.rows;
+}
+
+/* As many rows at a time as there is room for. */
+static void run_pieces(struct matmul_job job, struct gw_device *dev)
+{
+    uint32_t m = job.m;
     for (uint32_t done = 0; done < m; done += job.m) {
-        gw_int8_place(dev, job.w, segments, m - done, &job.quantized);
-        gw_int8_quantize(job.kernel, dev, x_at(&job, 0, 0), job.x_stride, job.w, &job.quantized);
-        job.m = job.quantized.rows;
+        job.m = bring_x(&job, dev, m - done);
         run_rows(&job, dev);
         job.x = x_at(&job, job.m, 0);
         job.y += job.m * job.y_stride;
@@ -444,8 +470,8 @@ static void run_int8(struct matmul_job job, struct gw_device *dev)
 static void run(struct matmul_job *job, struct gw_device *dev)
 {
     if (job->count == 0 || job->m == 0) return;
-    if (job->kernel->int8)
-        run_int8(*job, dev);
+    if (job->kernel->int8 || job->kernel->tiled)
+        run_pieces(*job, dev);
     else
         run_rows(job, dev);
 }

@@ -53,6 +53,7 @@
 #define GW_MICRO_ADDS_MAX 9u /* a subtree for each bit of the number of shares, and the residual */
 
 struct gw_int8_kernel;
+struct gw_tiled_kernel;
 
 /* Sums of a rectangle of y: those of its first row and column, and from row to row. */
 struct gw_sums {
@@ -152,6 +153,7 @@ struct gw_matmul_kernel {
     double fma_ns; /* on one thread, data in cache */
     const struct gw_int8_kernel
         *int8; /* kernels/cpu/matmul_int8.h, in place of all that follows; NULL: none */
+    const struct gw_tiled_kernel *tiled; /* kernels/cpu/matmul_tiled.h, likewise */
 
     /* panel[row] = x[row, k_first .. k_first + k_len) as micro reads it, zeros behind k_len up to a step. NULL: micro reads x
      * itself. */

@@ -1,38 +1,16 @@
-/* Products with AVX2 and FMA. bf16: a register of 8 pairs is two of f32 (the odd elements by masking, the even
- * ones by a shuffle of bytes: a shift would take the multiply-adds' ports), and two fused multiply-adds do what
- * VDPBF16PS does. */
+/* Products with AVX2 and FMA. bf16: a register of 8 pairs is two of f32 (kernels/cpu/pairs_avx2.h), and two fused multiply-adds do
+ * what VDPBF16PS does. */
 #include "kernels/cpu/micro_avx2.h"
 
 #include "kernels/cpu/matmul_fill.h"
+#include "kernels/cpu/pairs_avx2.h"
 #include "kernels/cpu/variants.h"
 #include "kernels/cpu/widen_fp8.h"
-
-/* Of a register of pairs: which bits are the odd elements', and which bytes make the even ones. */
-struct constants {
-    _Alignas(32) uint32_t odd[8];
-    int8_t even[32];
-};
-#define EVENS -1, -1, 0, 1, -1, -1, 4, 5, -1, -1, 8, 9, -1, -1, 12, 13
-#define ODDS  0xFFFF0000u, 0xFFFF0000u, 0xFFFF0000u, 0xFFFF0000u
-static const struct constants pairs = {.odd = {ODDS, ODDS}, .even = {EVENS, EVENS}};
 
 GW_INLINE __m256 take_f32(const float *w, const void *unused)
 {
     (void)unused;
     return _mm256_load_ps(w);
-}
-
-GW_INLINE __m256 take_odd(const float *w, const void *constants)
-{
-    const struct constants *c = constants;
-    return _mm256_and_ps(_mm256_load_ps(w), _mm256_load_ps((const float *)c->odd));
-}
-
-GW_INLINE __m256 take_even(const float *w, const void *constants)
-{
-    const struct constants *c = constants;
-    __m256i order = _mm256_loadu_si256((const __m256i_u *)c->even);
-    return _mm256_castsi256_ps(_mm256_shuffle_epi8(_mm256_castps_si256(_mm256_load_ps(w)), order));
 }
 
 GW_INLINE void steps_f32(struct gw_micro_acc *acc, const uint32_t rows, const uint32_t width, const float *x,
@@ -48,13 +26,13 @@ GW_INLINE void steps_f32(struct gw_micro_acc *acc, const uint32_t rows, const ui
 GW_INLINE void steps_bf16(struct gw_micro_acc *acc, const uint32_t rows, const uint32_t width, const float *x,
                           const float *w, uint32_t steps, struct gw_micro_ahead ahead)
 {
-    const struct constants *c = &pairs;
+    const struct gw_pairs *c = &gw_pairs_avx2;
     for (uint32_t s = 0; s < steps; s++, x += 2, w += GW_TILE_N) {
         /* Nothing, but the compiler cannot know: else it keeps the constants in registers, and sums in memory. */
         __asm__("" : "+r"(c));
         gw_micro_prefetch(&ahead, width);
-        gw_micro_fma(acc, x + 1, w, take_odd, c, rows, width);
-        gw_micro_fma(acc, x, w, take_even, c, rows, width);
+        gw_micro_fma(acc, x + 1, w, gw_take_odd, c, rows, width);
+        gw_micro_fma(acc, x, w, gw_take_even, c, rows, width);
     }
 }
 

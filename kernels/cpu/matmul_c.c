@@ -1,19 +1,9 @@
 /* Reference: one fmaf at a time. fmaf is a real fused operation here (libm picks the CPU's instruction, which
  * honours FTZ and DAZ; tests/unit/test_kernels_vmath.c checks both). */
-#include "kernels/cpu/matmul.h"
+#include "kernels/cpu/micro_c.h"
 
-#include "kernels/convert.h"
 #include "kernels/cpu/variants.h"
 #include <math.h>
-
-static void fill_bf16(void *panel, const void *x, size_t x_stride, uint32_t rows, uint32_t k_len)
-{
-    for (uint32_t r = 0; r < rows; r++) {
-        float *to = (float *)panel + (size_t)r * GW_PANEL_STRIDE;
-        for (uint32_t i = 0; i < k_len; i++) to[i] = gw_f32_at(x, GW_BF16, r * x_stride + i);
-        to[k_len] = 0.0f; /* the odd one's partner */
-    }
-}
 
 static float sum_f32(const struct gw_micro_tile *t, uint32_t row, uint32_t col, float acc)
 {
@@ -33,36 +23,20 @@ static float sum_bf16(const struct gw_micro_tile *t, uint32_t row, uint32_t col,
     return acc;
 }
 
-typedef float sum_fn(const struct gw_micro_tile *t, uint32_t row, uint32_t col, float acc);
-
-static void micro(const struct gw_micro_tile *t, uint32_t rows, sum_fn *sum)
-{
-    const struct gw_sink *sink = t->place.sink;
-    for (uint32_t r = 0; r < rows; r++)
-        for (uint32_t c = 0; c < t->place.cols; c++) {
-            float *partial = gw_sums_at(&sink->partial, &t->place) + r * sink->partial.stride + c;
-            float acc = sum(t, r, c, t->place.first ? 0.0f : *partial);
-            if (t->place.last)
-                gw_place_finish(&t->place, r, c, acc);
-            else
-                *partial = acc;
-        }
-}
-
 static void micro_f32(const struct gw_micro_tile *tile, uint32_t rows)
 {
-    micro(tile, rows, sum_f32);
+    gw_micro_c(tile, rows, sum_f32);
 }
 
 static void micro_bf16(const struct gw_micro_tile *tile, uint32_t rows)
 {
-    micro(tile, rows, sum_bf16);
+    gw_micro_c(tile, rows, sum_bf16);
 }
 
 static const struct gw_matmul_kernel kernel_f32 = {
     .act = GW_F32, .k_per_step = 1, .fma_ns = 3, .fill = gw_fill_f32, .micro = micro_f32};
 static const struct gw_matmul_kernel kernel_bf16 = {
-    .act = GW_BF16, .k_per_step = 2, .fma_ns = 3, .fill = fill_bf16, .micro = micro_bf16};
+    .act = GW_BF16, .k_per_step = 2, .fma_ns = 3, .fill = gw_micro_c_fill_bf16, .micro = micro_bf16};
 
 void gw_cpu_matmul_f32_c(struct gw_device *dev, float *y, size_t y_stride, const void *x, size_t x_stride,
                          const struct gw_weight *w, const uint32_t *y_at, uint32_t count, uint32_t m)
@@ -124,7 +98,7 @@ static const struct gw_matmul_kernel kernel_fp8_f32 = {
 static const struct gw_matmul_kernel kernel_fp8_bf16 = {.act = GW_BF16,
                                                         .k_per_step = 2,
                                                         .fma_ns = 3,
-                                                        .fill = fill_bf16,
+                                                        .fill = gw_micro_c_fill_bf16,
                                                         .micro = micro_bf16,
                                                         .widen = widen_bf16};
 

@@ -9,9 +9,6 @@
  * All 16 rows are multiplied even where there are fewer (w takes as long to read): what is read behind the last row of x is what
  * earlier products left there, and its sums are dropped.
  *
- * Tiles are configured when a thread begins with a job's items and released behind them: LDTILECFG takes 50 ns, a micro-kernel
- * of 16 rows and 256 k 90. Released, they are in no context switch and no signal frame.
- *
  * Floors: the bytes of w over the read bandwidth, and 32768 operations for every 16 cycles (6.2 TOP/s at 3 GHz). 17 GB/s, what a
  * core reads there, and the peak meet at 180 rows: below, memory alone counts. w in L2 and x in L1, as here, a loop of tile loads and
  * TDPBUSD without anything else reaches 2.7-3.4 TOP/s: L2 gives a line in 1.5 to 2 cycles, and a line of w is there for 16 rows.
@@ -19,6 +16,7 @@
  * 50%, 512 rows 1.75 TOP/s (shares of 1024 k 1.4, of 256 k 1.15: scales and tree do not get faster). */
 #include "kernels/cpu/micro_int8_avx512.h"
 
+#include "kernels/cpu/amx.h"
 #include "kernels/cpu/variants.h"
 
 #define ROWS  16u
@@ -32,31 +30,6 @@
 /* Blocks so long are read from memory in order, best (by a tenth) when nothing else is asked for meanwhile. */
 #define STEPS_LONG 128u
 
-struct tile_config {
-    uint8_t palette, start_row, reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-};
-
-static void enter(void)
-{
-    static const struct tile_config config = {
-        .palette = 1, .row_bytes = {[0 ... 7] = 64}, .rows = {[0 ... 7] = ROWS}};
-    __asm__ volatile("ldtilecfg %0" : : "m"(config));
-}
-
-static void leave(void)
-{
-    __asm__ volatile("tilerelease");
-}
-
-/* gcc 12's own do not say that a load reads memory. */
-#define LOAD(tile, from, stride)                                                                             \
-    __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #tile : : "r"(from), "r"((size_t)(stride)) : "memory")
-#define STORE(tile, to, stride)                                                                              \
-    __asm__ volatile("tilestored %%tmm" #tile ", (%0,%1,1)" : : "r"(to), "r"((size_t)(stride)) : "memory")
-#define DOT(sums, x, w) __asm__ volatile("tdpbusd %%tmm" #w ", %%tmm" #x ", %%tmm" #sums : :)
-
 /* The sums so far; what the bias of x adds is taken off at the beginning, in all rows alike. */
 static void begin(const struct gw_int8_tile *t)
 {
@@ -64,33 +37,33 @@ static void begin(const struct gw_int8_tile *t)
     const void *sums = p->first ? (const void *)t->head->shift : gw_sums_at(&p->sink->partial, p);
     const size_t stride = p->first ? 0 : p->sink->partial.stride * sizeof(float);
     const uint8_t *from = sums;
-    LOAD(0, from, stride);
-    LOAD(1, from + 64, stride);
-    LOAD(2, from + 128, stride);
-    LOAD(3, from + 192, stride);
+    GW_AMX_LOAD(0, from, stride);
+    GW_AMX_LOAD(1, from + 64, stride);
+    GW_AMX_LOAD(2, from + 128, stride);
+    GW_AMX_LOAD(3, from + 192, stride);
 }
 
 static void put(const struct gw_place *p)
 {
     const size_t stride = p->sink->partial.stride * sizeof(float);
     uint8_t *to = (uint8_t *)gw_sums_at(&p->sink->partial, p);
-    STORE(0, to, stride);
-    STORE(1, to + 64, stride);
-    STORE(2, to + 128, stride);
-    STORE(3, to + 192, stride);
+    GW_AMX_STORE(0, to, stride);
+    GW_AMX_STORE(1, to + 64, stride);
+    GW_AMX_STORE(2, to + 128, stride);
+    GW_AMX_STORE(3, to + 192, stride);
 }
 
 GW_INLINE void multiply_steps(const uint8_t *x, size_t x_stride, const uint8_t *w)
 {
-    LOAD(4, x, x_stride);
-    LOAD(5, w, GW_STEP_BYTES);
-    DOT(0, 4, 5);
-    LOAD(6, w + 64, GW_STEP_BYTES);
-    DOT(1, 4, 6);
-    LOAD(7, w + 128, GW_STEP_BYTES);
-    DOT(2, 4, 7);
-    LOAD(5, w + 192, GW_STEP_BYTES);
-    DOT(3, 4, 5);
+    GW_AMX_LOAD(4, x, x_stride);
+    GW_AMX_LOAD(5, w, GW_STEP_BYTES);
+    GW_AMX_DOT_INT8(0, 4, 5);
+    GW_AMX_LOAD(6, w + 64, GW_STEP_BYTES);
+    GW_AMX_DOT_INT8(1, 4, 6);
+    GW_AMX_LOAD(7, w + 128, GW_STEP_BYTES);
+    GW_AMX_DOT_INT8(2, 4, 7);
+    GW_AMX_LOAD(5, w + 192, GW_STEP_BYTES);
+    GW_AMX_DOT_INT8(3, 4, 5);
 }
 
 /* Fewer than STEPS: zeros follow w. What follows in x, whose segments are whole, does not matter then. */
@@ -175,8 +148,8 @@ static const struct gw_int8_kernel int8 = {.rows = ROWS,
                                            .tiles = 1,
                                            .quantize = gw_quantize_avx512,
                                            .micro = micro,
-                                           .enter = enter,
-                                           .leave = leave};
+                                           .enter = gw_amx_enter,
+                                           .leave = gw_amx_leave};
 static const struct gw_matmul_kernel kernel_bf16 = {.act = GW_BF16, .fma_ns = 0.0006, .int8 = &int8};
 static const struct gw_matmul_kernel kernel_f32 = {.act = GW_F32, .fma_ns = 0.0006, .int8 = &int8};
 

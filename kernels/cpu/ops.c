@@ -23,23 +23,26 @@
 #define KV_INT8(TYPE, type, isa)                                                                             \
     .kv = GW_I8, .rope_append = gw_cpu_rope_append_int8_##isa,                                               \
     .attention = gw_cpu_attention_int8_##type##_##isa
-/* format: type, or int8_<type> with packing int8, or so fp8 */
-#define PRODUCT_OPS(format, packing, type, isa, products)                                                    \
+/* format: type, int8_<type> with packing int8, so fp8, or bf16amx; plain: of matrices that are never quantized, by the ISA behind it */
+#define PRODUCT_OPS(format, packing, type, plain, isa, products)                                             \
     .pack_bytes = gw_cpu_pack_bytes_##packing##_any, .pack = gw_cpu_pack_##packing##_any,                    \
     .matmul = gw_cpu_matmul_##format##_##products,                                                           \
     .matmul_shares = gw_cpu_matmul_shares_##format##_##products,                                             \
     .matmul_tree_add = gw_cpu_matmul_tree_add_##format##_##products,                                         \
     .pack_bytes_plain = gw_cpu_pack_bytes_##type##_any, .pack_plain = gw_cpu_pack_##type##_any,              \
-    .matmul_plain = gw_cpu_matmul_##type##_##isa
+    .matmul_plain = gw_cpu_matmul_##plain##_##isa
 #define PLAIN(TYPE, type, isa, products, kv_ops)                                                             \
     .name = "cpu-" #products, .weight = GW_##TYPE, ANY_OPS(isa), ROW_OPS(TYPE, type, isa),                   \
-    kv_ops(TYPE, type, isa), PRODUCT_OPS(type, type, type, products, products)
+    kv_ops(TYPE, type, isa), PRODUCT_OPS(type, type, type, type, products, products)
 #define INT8(TYPE, type, isa, products, kv_ops)                                                              \
     .name = "cpu-" #products, .weight = GW_I8, ANY_OPS(isa), ROW_OPS(TYPE, type, isa),                       \
-    kv_ops(TYPE, type, isa), PRODUCT_OPS(int8_##type, int8, type, isa, products)
+    kv_ops(TYPE, type, isa), PRODUCT_OPS(int8_##type, int8, type, type, isa, products)
 #define FP8(TYPE, type, isa, products, kv_ops)                                                               \
     .name = "cpu-" #products, .weight = GW_F8, ANY_OPS(isa), ROW_OPS(TYPE, type, isa),                       \
-    kv_ops(TYPE, type, isa), PRODUCT_OPS(fp8_##type, fp8, type, isa, products)
+    kv_ops(TYPE, type, isa), PRODUCT_OPS(fp8_##type, fp8, type, type, isa, products)
+#define BF16AMX(isa, products, kv_ops)                                                                       \
+    .name = "cpu-" #products, .weight = GW_BF16, ANY_OPS(isa), ROW_OPS(BF16, bf16, isa),                     \
+    kv_ops(BF16, bf16, isa), PRODUCT_OPS(bf16amx, bf16, bf16, bf16amx, products, products)
 
 static const struct choice {
     enum gw_isa isa;
@@ -90,6 +93,14 @@ static const struct choice {
     {GW_ISA_AVX512, {.profile = "cpu-f32-fp8-kv8-1", FP8(F32, f32, avx512, avx512, KV_INT8)}},
     {GW_ISA_AVX2, {.profile = "cpu-f32-fp8-kv8-1", FP8(F32, f32, avx2, avx2, KV_INT8)}},
     {GW_ISA_C, {.profile = "cpu-f32-fp8-kv8-1", FP8(F32, f32, c, c, KV_INT8)}},
+    {GW_ISA_AMX, {.profile = "cpu-bf16amx-1", BF16AMX(avx512, amx, KV_PLAIN)}},
+    {GW_ISA_AVX512, {.profile = "cpu-bf16amx-1", BF16AMX(avx512, avx512, KV_PLAIN)}},
+    {GW_ISA_AVX2, {.profile = "cpu-bf16amx-1", BF16AMX(avx2, avx2, KV_PLAIN)}},
+    {GW_ISA_C, {.profile = "cpu-bf16amx-1", BF16AMX(c, c, KV_PLAIN)}},
+    {GW_ISA_AMX, {.profile = "cpu-bf16amx-kv8-1", BF16AMX(avx512, amx, KV_INT8)}},
+    {GW_ISA_AVX512, {.profile = "cpu-bf16amx-kv8-1", BF16AMX(avx512, avx512, KV_INT8)}},
+    {GW_ISA_AVX2, {.profile = "cpu-bf16amx-kv8-1", BF16AMX(avx2, avx2, KV_INT8)}},
+    {GW_ISA_C, {.profile = "cpu-bf16amx-kv8-1", BF16AMX(c, c, KV_INT8)}},
 };
 
 /* Tiles are 8 KB more to save of a thread, so Linux has a process ask for them (once; asking again changes nothing). It refuses
@@ -99,16 +110,17 @@ static bool tiles_granted(void)
     return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
 }
 
-static const char *missing_of_amx(void)
+static const char *missing_of_amx(enum gw_dtype weight)
 {
-    if (!__builtin_cpu_supports("avx512vnni")) return "avx512_vnni"; /* for few rows */
     if (!__builtin_cpu_supports("amx-tile")) return "amx_tile";
-    if (!__builtin_cpu_supports("amx-int8")) return "amx_int8";
+    if (weight == GW_BF16 && !__builtin_cpu_supports("amx-bf16")) return "amx_bf16";
+    if (weight == GW_I8 && !__builtin_cpu_supports("avx512vnni")) return "avx512_vnni"; /* for few rows */
+    if (weight == GW_I8 && !__builtin_cpu_supports("amx-int8")) return "amx_int8";
     return tiles_granted() ? NULL : "the kernel's leave to use amx_tile";
 }
 
-/* The CPU flag that this machine lacks for the ISA; NULL if it lacks none. */
-static const char *missing_flag(enum gw_isa isa)
+/* The CPU flag that this machine lacks for the ISA, of tables with such weights; NULL if it lacks none. */
+static const char *missing_flag(enum gw_isa isa, enum gw_dtype weight)
 {
     __builtin_cpu_init();
     if (isa == GW_ISA_C)
@@ -123,7 +135,7 @@ static const char *missing_flag(enum gw_isa isa)
     if (!__builtin_cpu_supports("avx512vl")) return "avx512vl";
     if (isa == GW_ISA_AVX512BF16 && !__builtin_cpu_supports("avx512bf16")) return "avx512_bf16";
     if (isa == GW_ISA_AVX512VNNI && !__builtin_cpu_supports("avx512vnni")) return "avx512_vnni";
-    return isa == GW_ISA_AMX ? missing_of_amx() : NULL;
+    return isa == GW_ISA_AMX ? missing_of_amx(weight) : NULL;
 }
 
 /* Intel's cores do a VDPBF16PS in two cycles (105 GFLOP/s at 3 GHz), and two fused multiply-adds in each: widened, the products of
@@ -141,7 +153,7 @@ gw_err_t gw_ops_cpu(const char *profile, enum gw_isa isa, const struct gw_ops **
         const struct choice *c = &choices[i];
         if (strcmp(c->ops.profile, profile) != 0) continue;
         if (isa == GW_ISA_AUTO ? gw_isa_slow(c->isa) : isa != c->isa) continue;
-        const char *lacks = missing_flag(c->isa);
+        const char *lacks = missing_flag(c->isa, c->ops.weight);
         if (!lacks) {
             *out = &c->ops;
             return GW_OK;

@@ -72,6 +72,14 @@ gw_matmul_tree_add_fn gw_cpu_matmul_tree_add_bf16_avx2, gw_cpu_matmul_tree_add_f
 gw_matmul_tree_add_fn gw_cpu_matmul_tree_add_bf16_avx512, gw_cpu_matmul_tree_add_f32_avx512;
 gw_matmul_tree_add_fn gw_cpu_matmul_tree_add_bf16_avx512bf16;
 
+/* Of cpu-bf16amx-1: weights and activations as bf16, added up as AMX's tiles do it. */
+gw_matmul_fn gw_cpu_matmul_bf16amx_c, gw_cpu_matmul_bf16amx_avx2, gw_cpu_matmul_bf16amx_avx512;
+gw_matmul_fn gw_cpu_matmul_bf16amx_amx;
+gw_matmul_shares_fn gw_cpu_matmul_shares_bf16amx_c, gw_cpu_matmul_shares_bf16amx_avx2;
+gw_matmul_shares_fn gw_cpu_matmul_shares_bf16amx_avx512, gw_cpu_matmul_shares_bf16amx_amx;
+gw_matmul_tree_add_fn gw_cpu_matmul_tree_add_bf16amx_c, gw_cpu_matmul_tree_add_bf16amx_avx2;
+gw_matmul_tree_add_fn gw_cpu_matmul_tree_add_bf16amx_avx512, gw_cpu_matmul_tree_add_bf16amx_amx;
+
 gw_pack_bytes_fn gw_cpu_pack_bytes_int8_any;
 gw_pack_fn gw_cpu_pack_int8_any;
 

@@ -6,6 +6,7 @@
  *
  *     format   ours                                                    oneDNN (matmul primitive)
  *     bf16     bf16 · bf16 → f32                                       the same
+ *     bf16amx  the same under cpu-bf16amx-1                            the same
  *     f32      f32 · f32 → f32                                         the same
  *     int8     bf16, quantized here for each row · int8 → f32          u8, quantized beforehand · s8 → f32, a scale
  *                                                                      for each column
@@ -37,6 +38,7 @@ struct format {
 
 static const struct format formats[] = {
     {"bf16", "cpu-bf16dot-2", GW_BF16, dnnl_bf16, dnnl_bf16},
+    {"bf16amx", "cpu-bf16amx-1", GW_BF16, dnnl_bf16, dnnl_bf16},
     {"f32", "cpu-f32-2", GW_F32, dnnl_f32, dnnl_f32},
     {"int8", "cpu-bf16-int8-1", GW_BF16, dnnl_u8, dnnl_s8},
 };

@@ -17,15 +17,17 @@
 
 #define PROFILES       2  /* of different operations on rows */
 #define PROFILES_INT8  4  /* of these or int8 products */
-#define PROFILES_ALL   6  /* of different products */
-#define PROFILES_NAMED 12 /* of KV pages in int8, too */
+#define PROFILES_FP8   6  /* or fp8 */
+#define PROFILES_ALL   7  /* of different products */
+#define PROFILES_NAMED 14 /* of KV pages in int8, too */
 #define VARIANTS_MAX   6
 #define TABLES_MAX     (PROFILES_ALL * VARIANTS_MAX)
 
 static const char *const profiles[PROFILES_NAMED] = {
-    "cpu-bf16dot-2",       "cpu-f32-2",          "cpu-bf16-int8-1",    "cpu-f32-int8-1",
-    "cpu-bf16-fp8-1",      "cpu-f32-fp8-1",      "cpu-bf16-kv8-1",     "cpu-f32-kv8-1",
-    "cpu-bf16-int8-kv8-1", "cpu-f32-int8-kv8-1", "cpu-bf16-fp8-kv8-1", "cpu-f32-fp8-kv8-1"};
+    "cpu-bf16dot-2",     "cpu-f32-2",           "cpu-bf16-int8-1",    "cpu-f32-int8-1",
+    "cpu-bf16-fp8-1",    "cpu-f32-fp8-1",       "cpu-bf16amx-1",      "cpu-bf16-kv8-1",
+    "cpu-f32-kv8-1",     "cpu-bf16-int8-kv8-1", "cpu-f32-int8-kv8-1", "cpu-bf16-fp8-kv8-1",
+    "cpu-f32-fp8-kv8-1", "cpu-bf16amx-kv8-1"};
 
 static inline struct gw_device *device_with(int threads)
 {

@@ -11,8 +11,8 @@
 static void test_prove_isa_auto_gives_the_profiles_bits(void **state)
 {
     (void)state;
-    static const char *const profiles[] = {"cpu-bf16dot-2", "cpu-f32-2"};
-    for (int i = 0; i < 2; i++) {
+    static const char *const profiles[] = {"cpu-bf16dot-2", "cpu-f32-2", "cpu-bf16amx-1"};
+    for (int i = 0; i < 3; i++) {
         enum gw_isa isa = GW_ISA_AUTO;
         uint8_t digest[GW_DIGEST_BYTES];
         assert_int_equal(gw_prove_isa(profiles[i], GW_ISA_AUTO, NULL, &isa, NULL), GW_OK);
