@@ -223,7 +223,7 @@ CUDA_OPS := kernels/cuda/embed.cu kernels/cuda/rmsnorm.cu kernels/cuda/rope_appe
 CUDA_OPS += kernels/cuda/quantize.cu kernels/cuda/matmul_int8.cu kernels/cuda/matmul_f32.cu kernels/cuda/attention_f32.cu
 # The device and the table over them: C, without a header of CUDA
 CUDA_DEVICE := kernels/cuda/cuda_device.c kernels/cuda/ops.c kernels/cuda/ops_attention.c kernels/cuda/ops_pick.c
-CUDA_DEVICE += kernels/cuda/ops_int8.c kernels/cuda/ops_f32.c
+CUDA_DEVICE += kernels/cuda/ops_int8.c kernels/cuda/ops_f32.c kernels/cuda/ops_fp8.c
 CUDA_DEVICE += kernels/cuda/ops_fast.c kernels/cuda/ops_graph.c kernels/cuda/cublas_api.c kernels/cuda/cublas_matmul.c
 CUDA_SHIM := tests/lib/cuda_shim.cpp tests/lib/cuda_shim_warp.cpp tests/lib/cuda_shim_faults.cu
 CUDA_SHIM += tests/lib/cuda_shim_graph.cpp
@@ -232,7 +232,7 @@ CUDA_LIBRARY := $(CUDA_OPS) $(CUDA_DEVICE) kernels/cuda/library.c kernels/cuda/s
                 base/err.c base/clock.c base/dl_calls.c
 UNIT_CUDA := test_cuda_shim test_cuda_rows test_cuda_attention test_cuda_matmul
 UNIT_CUDA_WORKER := test_cuda_engine test_cuda_device test_cuda_pick test_cuda_ranks
-UNIT_CUDA_WORKER += test_cuda_int8
+UNIT_CUDA_WORKER += test_cuda_int8 test_cuda_fp8
 UNIT_CUDA_WORKER += test_cuda_fast test_cuda_graph test_cuda_pages test_cuda_f32
 
 # ---- rules -----------------------------------------------------------------------------------------------------

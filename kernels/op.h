@@ -44,7 +44,7 @@
  *
  *     cuda-smXX-exact-1   bf16, as cpu-bf16dot-2; products and attention by tensor cores (kernels/cuda/README.md): other bits, one
  *                         profile for each architecture
- *     cuda-smXX-exact-f32-1   f32, with the bits of cpu-f32-2 (with -int8, -kv8: of cpu-f32-int8-1, cpu-f32-kv8-1, …)
+ *     cuda-smXX-exact-f32-1   f32, with the bits of cpu-f32-2 (with -int8, -fp8, -kv8: of cpu-f32-int8-1, …)
  *     cuda-smXX-fast      as exact-1, but that products of many rows are cuBLASLt's: a row's bits depend on its batch, which breaks the
  *                         contract above, and the profile says so (gw_profile_exact)
  *

@@ -157,13 +157,12 @@ static gw_err_t open_device(struct worker *w, struct gw_err_ctx *ctx)
     const char *profile =
         o->profile ? o->profile : gw_model_profile(w->model, o->weight_format, o->kv_format);
     const struct gw_worker_device_config config = device_config(w, profile);
-    if (config.cuda >= 0 && config.weights == GW_WEIGHT_FP8)
-        return gw_fail(ctx, GW_ERR_INPUT, "--device %s: --weights fp8 are for processors", o->device);
     gw_err_t err = gw_worker_device_open(&config, &w->device, ctx);
     w->no_device = err != GW_OK && o->cuda >= 0;
     if (err != GW_OK) return err;
     if (o->fast && gw_profile_exact(w->device.ops->profile))
-        gw_logf(&w->log, GW_LOG_INFO, "products of int8 weights are exact sums, --profile fast or not: %s",
+        gw_logf(&w->log, GW_LOG_INFO,
+                "--weights %s: products are the exact profile's, --profile fast or not: %s", o->weights,
                 w->device.ops->profile);
     TRY(gw_worker_device_fits(&w->device, &w->model->config, ctx));
     h->ops = w->device.ops;

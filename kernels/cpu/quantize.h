@@ -41,6 +41,17 @@ GW_BOTH static inline float gw_fp8_scale(uint32_t largest_bits, float *inverse)
     return gw_row_scale(largest_bits, GW_E4M3_MAX, inverse);
 }
 
+/* The bits of the largest magnitude of numbers [first, first + k) of an array of f32, bf16 or f16. */
+static inline uint32_t gw_largest_bits(const void *x, enum gw_dtype type, size_t first, uint32_t k)
+{
+    uint32_t largest = 0;
+    for (uint32_t i = 0; i < k; i++) {
+        uint32_t bits = gw_f32_bits(gw_f32_at(x, type, first + i)) & 0x7FFFFFFFu;
+        largest = bits > largest ? bits : largest;
+    }
+    return largest;
+}
+
 /* The e4m3 of a number of a row. One that is not finite is in a row whose scale says so: its code is 0, as all are there. */
 GW_BOTH static inline uint8_t gw_fp8_of(float x, float inverse)
 {

@@ -465,8 +465,11 @@ static void name_profile(struct gw_cuda_device *d)
 {
     const struct gw_cuda_device_config *c = &d->config;
     snprintf(d->profile, sizeof d->profile, "%s-%s%s%s%s%s", d->name, c->cublas ? "fast" : "exact",
-             c->act == GW_F32 ? "-f32" : "", c->weight == GW_I8 ? "-int8" : "", c->kv == GW_I8 ? "-kv8" : "",
-             c->cublas ? "" : "-1");
+             c->act == GW_F32 ? "-f32" : "",
+             c->weight == GW_I8   ? "-int8"
+             : c->weight == GW_F8 ? "-fp8"
+                                  : "",
+             c->kv == GW_I8 ? "-kv8" : "", c->cublas ? "" : "-1");
 }
 
 static void describe(struct gw_cuda_device *d, const struct gw_cuda_device_config *config)
@@ -486,6 +489,7 @@ static void describe(struct gw_cuda_device *d, const struct gw_cuda_device_confi
     d->ops.profile = d->profile;
     if (config->act == GW_F32) gw_cuda_use_f32(&d->ops);
     if (config->weight == GW_I8) gw_cuda_use_int8_weights(&d->ops);
+    if (config->weight == GW_F8) gw_cuda_use_fp8_weights(&d->ops);
     if (config->kv == GW_I8) d->ops.kv = GW_I8;
     d->config.name = d->name;
 }

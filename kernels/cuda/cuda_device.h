@@ -48,7 +48,8 @@ struct gw_cuda_lane {
 
 struct gw_cuda_device_config {
     const char *name; /* "cuda-sm90"; copied. The profile: this and what gw_cuda_library.h says */
-    enum gw_dtype act, weight, kv; /* act: GW_BF16 or GW_F32; weight, kv: as act, or GW_I8 */
+    enum gw_dtype act, weight,
+        kv; /* act: GW_BF16 or GW_F32; weight: as act, GW_I8 or GW_F8; kv: as act, or GW_I8 */
     struct gw_cuda_lane compute, transfer;
     struct gw_stream *meet; /* where collectives connect, by compute's calls */
     struct gw_cuda_lane
@@ -67,7 +68,7 @@ struct gw_cuda_device_config {
 };
 
 /* Is there a fast profile of such weights? Of int8 there is none: their sums are exact whoever adds them up, so nothing would be
- * gained by giving the exact one's promise away. A device is then of the exact profile, whatever it is asked for. */
+ * gained by giving the exact one's promise away. Of fp8 neither: cuBLASLt multiplies no e4m3 by bf16. A device is then of the exact profile, whatever it is asked for. */
 static inline bool gw_cuda_can_be_fast(enum gw_dtype act, enum gw_dtype weight)
 {
     return weight == act;

@@ -32,12 +32,6 @@ static inline uint32_t gw_cuda_min(uint32_t a, uint32_t b)
     return a < b ? a : b;
 }
 
-/* Elements of a packed row: k, filled up to whole steps of its product's kernel. */
-static inline uint32_t gw_cuda_whole_steps(uint32_t k, uint32_t step)
-{
-    return (k + step - 1) / step * step;
-}
-
 /* A place through which bytes reach or leave unpinned memory. */
 struct gw_cuda_bounce {
     const struct gw_cuda_lane *lane;
@@ -144,6 +138,19 @@ void gw_cuda_op_attention(struct gw_device *dev, void *out, const float *qkv, si
                           const struct gw_seq_rows *seqs, uint32_t seqs_len);
 /* The table's, of ops_pick.c. */
 bool gw_cuda_op_pick_there(struct gw_device *dev, const struct gw_pick_row *rows, uint32_t count);
+/* The table's products by a launcher, of ops.c for x of bf16 (it is padded where that needs it) and of ops_f32.c. */
+void gw_cuda_op_matmul(struct gw_device *dev, gw_cuda_matmul_fn *launch, float *y, size_t y_stride,
+                       const void *x, size_t x_stride, const struct gw_weight *w, const uint32_t *y_at,
+                       uint32_t count, uint32_t m);
+void gw_cuda_op_matmul_shares(struct gw_device *dev, gw_cuda_matmul_fn *launch, float *y, const void *x,
+                              const struct gw_weight *w, uint32_t shares, uint32_t m);
+void gw_cuda_op_matmul_f32(struct gw_device *dev, gw_cuda_matmul_f32_fn *launch, float *y, size_t y_stride,
+                           const void *x, size_t x_stride, const struct gw_weight *w, const uint32_t *y_at,
+                           uint32_t count, uint32_t m);
+void gw_cuda_op_matmul_shares_f32(struct gw_device *dev, gw_cuda_matmul_f32_fn *launch, float *y,
+                                  const void *x, const struct gw_weight *w, uint32_t shares, uint32_t m);
+/* The same become those of fp8 weights, of ops_fp8.c; behind gw_cuda_use_f32, where that is called. */
+void gw_cuda_use_fp8_weights(struct gw_ops *table);
 /* The table's products and their packing become those of int8 weights; of ops_int8.c. */
 void gw_cuda_use_int8_weights(struct gw_ops *table);
 /* The table becomes that of f32: activations, weights and, until somebody says otherwise, KV; of ops_f32.c. Before that of

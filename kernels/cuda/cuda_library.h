@@ -27,7 +27,7 @@ struct gw_cuda_open_config {
     struct gw_device *host;        /* this machine's processors, borrowed */
     const struct gw_ops *host_ops; /* theirs, of bf16 */
     enum gw_dtype act;             /* GW_BF16 or GW_F32 */
-    enum gw_dtype weight, kv;      /* as act, or GW_I8 */
+    enum gw_dtype weight, kv;      /* as act, or GW_I8; weight, or GW_F8 */
     int64_t deadline_us;           /* of a step */
     bool
         fast; /* products by cuBLASLt: profile cuda-sm<capability>-fast; of int8 weights: exact all the same */

@@ -17,6 +17,7 @@
 extern "C" {
 #endif
 
+#include "kernels/convert.h"
 #include "kernels/op.h"
 #include "kernels/pick.h"
 
@@ -40,19 +41,24 @@ struct gw_cuda_qkv {
 
 #define GW_CUDA_PRODUCTS_MAX GW_SHARES_MAX /* of one launch; what it needs goes with the launch: 4 KiB */
 
-/* y columns [y_at, y_at + n) = x columns [x_at, x_at + k) · wᵀ, w [n, k] bf16, row after row. */
+/* y columns [y_at, y_at + n) = x columns [x_at, x_at + k) · wᵀ, w [n, k], row after row, of the launcher's type:
+ *
+ *     bf16, f32    as it is
+ *     fp8          each row [k padded to GW_CUDA_FP8_STEP] e4m3, zeros behind k; behind all rows [n] f32 scales. For x of bf16 the
+ *                  bytes 4 j .. 4 j + 3 of 16 are k 2 j, 2 j + 8, 2 j + 1, 2 j + 9; for x of f32 they are in order */
 struct gw_cuda_product {
-    const uint16_t *w;
+    const void *w;
     size_t x_at, y_at;
     uint32_t n, k;
 };
 
-/* The same of f32. */
-struct gw_cuda_f32_product {
-    const float *w;
-    size_t x_at, y_at;
-    uint32_t n, k;
-};
+#define GW_CUDA_FP8_STEP 16u
+
+/* Elements of a packed row: k, filled up to whole steps of its product's kernel. */
+GW_BOTH static inline uint32_t gw_cuda_whole_steps(uint32_t k, uint32_t step)
+{
+    return (k + step - 1) / step * step;
+}
 
 /* Rows quantized to int8: bytes [m][segments][k], scales [m][segments]. */
 struct gw_cuda_int8_rows {
@@ -77,14 +83,16 @@ gw_err_t gw_cuda_rmsnorm(gw_cuda_stream stream, void *y, enum gw_dtype act, floa
                          struct gw_err_ctx *ctx) GW_MUST_USE;
 
 /* Products of one x [m rows] side by side in y f32, which may be planes, too (y_at). list: the caller's, [count]. */
-gw_err_t gw_cuda_matmul(gw_cuda_stream stream, float *y, size_t y_stride, const uint16_t *x, size_t x_stride,
-                        const struct gw_cuda_product *list, uint32_t count, uint32_t m,
-                        struct gw_err_ctx *ctx) GW_MUST_USE;
+typedef gw_err_t gw_cuda_matmul_fn(gw_cuda_stream stream, float *y, size_t y_stride, const uint16_t *x,
+                                   size_t x_stride, const struct gw_cuda_product *list, uint32_t count,
+                                   uint32_t m, struct gw_err_ctx *ctx) GW_MUST_USE;
+gw_cuda_matmul_fn gw_cuda_matmul, gw_cuda_matmul_fp8;
 
-/* gw_cuda_matmul of f32. */
-gw_err_t gw_cuda_matmul_f32(gw_cuda_stream stream, float *y, size_t y_stride, const float *x, size_t x_stride,
-                            const struct gw_cuda_f32_product *list, uint32_t count, uint32_t m,
-                            struct gw_err_ctx *ctx) GW_MUST_USE;
+/* The same of x in f32; w of f32, or of fp8. */
+typedef gw_err_t gw_cuda_matmul_f32_fn(gw_cuda_stream stream, float *y, size_t y_stride, const float *x,
+                                       size_t x_stride, const struct gw_cuda_product *list, uint32_t count,
+                                       uint32_t m, struct gw_err_ctx *ctx) GW_MUST_USE;
+gw_cuda_matmul_f32_fn gw_cuda_matmul_f32, gw_cuda_matmul_f32_fp8;
 
 /* x [m] of [to->segments][k] act, rows x_stride apart, quantized. */
 gw_err_t gw_cuda_quantize(gw_cuda_stream stream, const struct gw_cuda_int8_rows *to, const void *x,

@@ -18,26 +18,25 @@
 
 struct int8_job {
     typedef int32_t sum;
+    typedef uint16_t weight;
     float *y;
     size_t y_stride;
     struct gw_cuda_int8_rows x;
     uint32_t m;
     struct gw_cuda_int8_product of[GW_CUDA_PRODUCTS_MAX];
 
-    __device__ struct gw_mm_operands operands(uint32_t i) const
-    {
+    __device__ struct gw_mm_operands<uint16_t> operands(uint32_t i) const {
         const struct gw_cuda_int8_product &p = of[i];
         const void *first = x.bytes + (size_t)p.segment * x.k;
-        struct gw_mm_operands o = {static_cast<const uint16_t *>(first),
-                                   static_cast<const uint16_t *>(p.w),
-                                   (size_t)x.segments * x.k / 2,
-                                   m,
-                                   p.n,
-                                   x.k / 2};
+        struct gw_mm_operands<uint16_t> o = {
+            static_cast<const uint16_t *>(first), static_cast<const uint16_t *>(p.w),
+                (size_t)x.segments *x.k / 2, x.k / 2, m, p.n, x.k / 2
+        };
         return o;
     }
 
-    __device__ void put(uint32_t i, uint32_t row, uint32_t column, int32_t acc) const
+    __device__ void
+    put(uint32_t i, uint32_t row, uint32_t column, int32_t acc) const
     {
         const struct gw_cuda_int8_product &p = of[i];
         const void *scales = static_cast<const int8_t *>(p.w) + (size_t)p.n * x.k;

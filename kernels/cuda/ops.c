@@ -35,13 +35,13 @@ struct rows {
 };
 
 /* Products of rows [first, first + m): y's planes are m_all rows apart in `list` already. */
-static gw_err_t multiply(struct gw_cuda_device *d, float *y, size_t y_stride, struct rows x,
-                         const struct gw_cuda_product *list, uint32_t count, uint32_t m,
+static gw_err_t multiply(struct gw_cuda_device *d, gw_cuda_matmul_fn *launch, float *y, size_t y_stride,
+                         struct rows x, const struct gw_cuda_product *list, uint32_t count, uint32_t m,
                          struct gw_err_ctx *ctx)
 {
     for (uint32_t i = 0; i < count; i += GW_CUDA_PRODUCTS_MAX)
-        TRY(gw_cuda_matmul(gw_cuda_compute(d), y, y_stride, x.x, x.stride, list + i,
-                           gw_cuda_min(count - i, GW_CUDA_PRODUCTS_MAX), m, ctx));
+        TRY(launch(gw_cuda_compute(d), y, y_stride, x.x, x.stride, list + i,
+                   gw_cuda_min(count - i, GW_CUDA_PRODUCTS_MAX), m, ctx));
     return GW_OK;
 }
 
@@ -51,9 +51,10 @@ static bool is_aligned(struct rows x, uint32_t k)
 }
 
 /* The same of an x that the launcher does not take: its rows, parts of k each, go through the scratch. */
-static gw_err_t multiply_padded(struct gw_cuda_device *d, float *y, size_t y_stride, struct rows x,
-                                uint32_t parts, uint32_t k, const struct gw_cuda_product *list,
-                                uint32_t count, uint32_t m, struct gw_err_ctx *ctx)
+static gw_err_t multiply_padded(struct gw_cuda_device *d, gw_cuda_matmul_fn *launch, float *y,
+                                size_t y_stride, struct rows x, uint32_t parts, uint32_t k,
+                                const struct gw_cuda_product *list, uint32_t count, uint32_t m,
+                                struct gw_err_ctx *ctx)
 {
     size_t row = (size_t)parts * gw_cuda_whole_steps(k, K_STEP);
     uint16_t *to = (uint16_t *)(void *)d->scratch;
@@ -63,7 +64,8 @@ static gw_err_t multiply_padded(struct gw_cuda_device *d, float *y, size_t y_str
         uint32_t some = m - first < most ? m - first : (uint32_t)most;
         TRY(gw_cuda_pad(gw_cuda_compute(d), to, x.x + first * x.stride, x.stride, some, parts, k,
                         gw_cuda_whole_steps(k, K_STEP), ctx));
-        TRY(multiply(d, y + first * y_stride, y_stride, (struct rows){to, row}, list, count, some, ctx));
+        TRY(multiply(d, launch, y + first * y_stride, y_stride, (struct rows){to, row}, list, count, some,
+                     ctx));
         first += some;
     }
     return GW_OK;
@@ -75,17 +77,18 @@ struct products {
     uint32_t len;
 };
 
-static gw_err_t run_products(struct gw_cuda_device *d, float *y, size_t y_stride, struct rows x,
-                             uint32_t parts, uint32_t k, const struct products *p, uint32_t m,
+static gw_err_t run_products(struct gw_cuda_device *d, gw_cuda_matmul_fn *launch, float *y, size_t y_stride,
+                             struct rows x, uint32_t parts, uint32_t k, const struct products *p, uint32_t m,
                              struct gw_err_ctx *ctx)
 {
     if (m == 0 || p->len == 0) return GW_OK;
-    if (is_aligned(x, k)) return multiply(d, y, y_stride, x, p->of, p->len, m, ctx);
-    return multiply_padded(d, y, y_stride, x, parts, k, p->of, p->len, m, ctx);
+    if (is_aligned(x, k)) return multiply(d, launch, y, y_stride, x, p->of, p->len, m, ctx);
+    return multiply_padded(d, launch, y, y_stride, x, parts, k, p->of, p->len, m, ctx);
 }
 
-static void matmul(struct gw_device *dev, float *y, size_t y_stride, const void *x, size_t x_stride,
-                   const struct gw_weight *w, const uint32_t *y_at, uint32_t count, uint32_t m)
+void gw_cuda_op_matmul(struct gw_device *dev, gw_cuda_matmul_fn *launch, float *y, size_t y_stride,
+                       const void *x, size_t x_stride, const struct gw_weight *w, const uint32_t *y_at,
+                       uint32_t count, uint32_t m)
 {
     struct gw_cuda_device *d = gw_cuda_of(dev);
     struct gw_err_ctx ctx = {0};
@@ -97,13 +100,15 @@ static void matmul(struct gw_device *dev, float *y, size_t y_stride, const void 
                                                .n = w[first + i].n,
                                                .k = gw_cuda_whole_steps(w->k, K_STEP)};
         if (!gw_cuda_begin(d)) return;
-        gw_cuda_note(d, run_products(d, y, y_stride, (struct rows){x, x_stride}, 1, w->k, &p, m, &ctx), &ctx);
+        gw_cuda_note(
+            d, run_products(d, launch, y, y_stride, (struct rows){x, x_stride}, 1, w->k, &p, m, &ctx), &ctx);
     }
 }
 
 /* y[shares][m, n]: a plane for each share, whose columns of x begin where the last one's end. */
-static gw_err_t multiply_shares(struct gw_cuda_device *d, float *y, const void *x, const struct gw_weight *w,
-                                uint32_t shares, uint32_t m, struct gw_err_ctx *ctx)
+static gw_err_t multiply_shares(struct gw_cuda_device *d, gw_cuda_matmul_fn *launch, float *y, const void *x,
+                                const struct gw_weight *w, uint32_t shares, uint32_t m,
+                                struct gw_err_ctx *ctx)
 {
     const struct rows all = {x, (size_t)shares * w->k};
     uint32_t k = is_aligned(all, w->k) ? w->k : gw_cuda_whole_steps(w->k, K_STEP);
@@ -115,15 +120,27 @@ static gw_err_t multiply_shares(struct gw_cuda_device *d, float *y, const void *
                                            .y_at = (size_t)s * m * w->n,
                                            .n = w->n,
                                            .k = gw_cuda_whole_steps(w->k, K_STEP)};
-    return run_products(d, y, w->n, all, shares, w->k, &p, m, ctx);
+    return run_products(d, launch, y, w->n, all, shares, w->k, &p, m, ctx);
+}
+
+void gw_cuda_op_matmul_shares(struct gw_device *dev, gw_cuda_matmul_fn *launch, float *y, const void *x,
+                              const struct gw_weight *w, uint32_t shares, uint32_t m)
+{
+    struct gw_cuda_device *d = gw_cuda_of(dev);
+    struct gw_err_ctx ctx = {0};
+    if (gw_cuda_begin(d)) gw_cuda_note(d, multiply_shares(d, launch, y, x, w, shares, m, &ctx), &ctx);
+}
+
+static void matmul(struct gw_device *dev, float *y, size_t y_stride, const void *x, size_t x_stride,
+                   const struct gw_weight *w, const uint32_t *y_at, uint32_t count, uint32_t m)
+{
+    gw_cuda_op_matmul(dev, gw_cuda_matmul, y, y_stride, x, x_stride, w, y_at, count, m);
 }
 
 static void matmul_shares(struct gw_device *dev, float *y, const void *x, const struct gw_weight *w,
                           uint32_t shares, uint32_t m)
 {
-    struct gw_cuda_device *d = gw_cuda_of(dev);
-    struct gw_err_ctx ctx = {0};
-    if (gw_cuda_begin(d)) gw_cuda_note(d, multiply_shares(d, y, x, w, shares, m, &ctx), &ctx);
+    gw_cuda_op_matmul_shares(dev, gw_cuda_matmul, y, x, w, shares, m);
 }
 
 static void tree_add(struct gw_device *dev, float *residual, const float *partials, uint32_t shares,

@@ -24,37 +24,48 @@ static void pack(void *dst, const void *src, enum gw_dtype src_type, uint32_t n,
 
 /* ---- products ---- */
 
-static void matmul(struct gw_device *dev, float *y, size_t y_stride, const void *x, size_t x_stride,
-                   const struct gw_weight *w, const uint32_t *y_at, uint32_t count, uint32_t m)
+void gw_cuda_op_matmul_f32(struct gw_device *dev, gw_cuda_matmul_f32_fn *launch, float *y, size_t y_stride,
+                           const void *x, size_t x_stride, const struct gw_weight *w, const uint32_t *y_at,
+                           uint32_t count, uint32_t m)
 {
     struct gw_cuda_device *d = gw_cuda_of(dev);
     struct gw_err_ctx ctx = {0};
     for (uint32_t first = 0; first < count && gw_cuda_begin(d); first += GW_CUDA_PRODUCTS_MAX) {
-        struct gw_cuda_f32_product of[GW_CUDA_PRODUCTS_MAX];
+        struct gw_cuda_product of[GW_CUDA_PRODUCTS_MAX];
         uint32_t len = gw_cuda_min(count - first, GW_CUDA_PRODUCTS_MAX);
         for (uint32_t i = 0; i < len; i++)
-            of[i] = (struct gw_cuda_f32_product){
+            of[i] = (struct gw_cuda_product){
                 .w = w[first + i].data, .y_at = y_at[first + i], .n = w[first + i].n, .k = w->k};
-        gw_cuda_note(d, gw_cuda_matmul_f32(gw_cuda_compute(d), y, y_stride, x, x_stride, of, len, m, &ctx),
-                     &ctx);
+        gw_cuda_note(d, launch(gw_cuda_compute(d), y, y_stride, x, x_stride, of, len, m, &ctx), &ctx);
     }
 }
 
 /* y[shares][m, n]: a plane for each share, whose columns of x begin where the last one's end. */
-static void matmul_shares(struct gw_device *dev, float *y, const void *x, const struct gw_weight *w,
-                          uint32_t shares, uint32_t m)
+void gw_cuda_op_matmul_shares_f32(struct gw_device *dev, gw_cuda_matmul_f32_fn *launch, float *y,
+                                  const void *x, const struct gw_weight *w, uint32_t shares, uint32_t m)
 {
     struct gw_cuda_device *d = gw_cuda_of(dev);
-    struct gw_cuda_f32_product of[GW_CUDA_PRODUCTS_MAX];
+    struct gw_cuda_product of[GW_CUDA_PRODUCTS_MAX];
     struct gw_err_ctx ctx = {0};
     assert(shares <= GW_CUDA_PRODUCTS_MAX);
     for (uint32_t s = 0; s < shares; s++)
-        of[s] = (struct gw_cuda_f32_product){
+        of[s] = (struct gw_cuda_product){
             .w = w[s].data, .x_at = (size_t)s * w->k, .y_at = (size_t)s * m * w->n, .n = w->n, .k = w->k};
     if (gw_cuda_begin(d))
-        gw_cuda_note(
-            d, gw_cuda_matmul_f32(gw_cuda_compute(d), y, w->n, x, (size_t)shares * w->k, of, shares, m, &ctx),
-            &ctx);
+        gw_cuda_note(d, launch(gw_cuda_compute(d), y, w->n, x, (size_t)shares * w->k, of, shares, m, &ctx),
+                     &ctx);
+}
+
+static void matmul(struct gw_device *dev, float *y, size_t y_stride, const void *x, size_t x_stride,
+                   const struct gw_weight *w, const uint32_t *y_at, uint32_t count, uint32_t m)
+{
+    gw_cuda_op_matmul_f32(dev, gw_cuda_matmul_f32, y, y_stride, x, x_stride, w, y_at, count, m);
+}
+
+static void matmul_shares(struct gw_device *dev, float *y, const void *x, const struct gw_weight *w,
+                          uint32_t shares, uint32_t m)
+{
+    gw_cuda_op_matmul_shares_f32(dev, gw_cuda_matmul_f32, y, x, w, shares, m);
 }
 
 static void matmul_tree_add(struct gw_device *dev, float *residual, const void *x, const struct gw_weight *w,

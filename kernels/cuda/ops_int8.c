@@ -22,13 +22,7 @@ static size_t pack_bytes(uint32_t n, uint32_t k)
 /* Returns the row's scale. */
 static float pack_row(int8_t *to, const void *src, enum gw_dtype type, size_t first, uint32_t k)
 {
-    uint32_t largest = 0;
-    float inverse, scale;
-    for (uint32_t i = 0; i < k; i++) {
-        uint32_t bits = gw_f32_bits(gw_f32_at(src, type, first + i)) & 0x7FFFFFFFu;
-        largest = bits > largest ? bits : largest;
-    }
-    scale = gw_int8_scale(largest, &inverse);
+    float inverse, scale = gw_int8_scale(gw_largest_bits(src, type, first, k), &inverse);
     for (uint32_t i = 0; i < k; i++) to[i] = (int8_t)gw_int8_of(gw_f32_at(src, type, first + i), inverse, 0);
     memset(to + k, 0, gw_cuda_whole_steps(k, K_STEP) - k);
     return scale;

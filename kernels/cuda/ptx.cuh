@@ -6,6 +6,7 @@
  *     gw_mma_bf16            d[16, 8] f32 += a[16, 16] bf16 · b[16, 8] bf16, fragments as in PTX' mma.m16n8k16
  *     gw_mma_int8            d[16, 8] int32 += a[16, 32] int8 · b[32, 8] int8, fragments as in PTX' mma.m16n8k32: a register holds
  *                            four k where that of bf16 holds two, so that ldmatrix brings both
+ *     gw_rebias_bf16x2       two bf16, each times 2^120 (exact: subnormal ones count, and none is 2^-112 or more)
  *     gw_copy16_async        16 bytes from global to shared memory; not `whole`: zeros, and global is not read
  *     gw_copy_small_async<n> the same of 4 or 8 bytes
  *     gw_copies_commit       closes the group of copies requested so far
@@ -47,6 +48,13 @@ __device__ static inline void gw_ldmatrix_x2_trans(uint32_t r[2], const void *ro
 }
 
 #if GW_HAS_SM80
+
+__device__ static inline uint32_t gw_rebias_bf16x2(uint32_t pair)
+{
+    uint32_t to; /* bf16's 2^120, and -0, which changes no product */
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(to) : "r"(pair), "r"(0x7B807B80u), "r"(0x80008000u));
+    return to;
+}
 
 __device__ static inline void gw_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2])
 {
@@ -94,6 +102,19 @@ template <int groups> __device__ static inline void gw_copies_wait()
 }
 
 #else
+
+/* A subnormal bf16 is its fraction times 2^-133. */
+__device__ static inline uint32_t gw_rebias_bf16(uint32_t half)
+{
+    uint32_t magnitude = half & 0x7FFFu;
+    if (magnitude >= 0x80u) return half + (120u << 7);
+    return (half & 0x8000u) | gw_f32_bits((float)magnitude * 0x1p-13f) >> 16;
+}
+
+__device__ static inline uint32_t gw_rebias_bf16x2(uint32_t pair)
+{
+    return gw_rebias_bf16(pair & 0xFFFFu) | gw_rebias_bf16(pair >> 16) << 16;
+}
 
 __device__ static inline float gw_fma_pair(uint32_t a, uint32_t b, float c)
 {

@@ -1,4 +1,4 @@
-/* f32 on a device, of int8 weights, too: all of its results have the CPU's bits, and so has its digest, under the CPU's name. */
+/* f32 on a device, of int8 and fp8 weights, too: all of its results have the CPU's bits, and so has its digest, under the CPU's name. */
 #ifndef GW_TESTS_GPU_GPU_F32_H
 #define GW_TESTS_GPU_GPU_F32_H
 

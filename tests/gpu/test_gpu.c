@@ -51,6 +51,7 @@ static const struct format {
 } formats[] = {
     {"gpu", GW_PROFILE_CPU_BF16, GW_WEIGHT_FILE, GW_KV_FILE, MODELS, NEAR},
     {"gpu_int8", GW_PROFILE_CPU_BF16_INT8, GW_WEIGHT_INT8, GW_KV_FILE, FORMAT_MODELS, NEAR_INT8},
+    {"gpu_fp8", GW_PROFILE_CPU_BF16_FP8, GW_WEIGHT_FP8, GW_KV_FILE, FORMAT_MODELS, NEAR},
     {"gpu_kv8", GW_PROFILE_CPU_BF16_KV8, GW_WEIGHT_FILE, GW_KV_INT8, FORMAT_MODELS, NEAR},
     {"gpu_int8_kv8", GW_PROFILE_CPU_BF16_INT8_KV8, GW_WEIGHT_INT8, GW_KV_INT8, FORMAT_MODELS, NEAR_INT8}};
 static const struct format *format; /* of gpu */
@@ -521,6 +522,7 @@ static void test_f32_has_the_bits_of_the_cpu(void **state)
     gpu_check_f32_digest(&gpu_config, GW_WEIGHT_FILE, GW_KV_INT8, GW_PROFILE_CPU_F32_KV8);
     gpu_check_f32_digest(&gpu_config, GW_WEIGHT_INT8, GW_KV_FILE, GW_PROFILE_CPU_F32_INT8);
     gpu_check_f32_digest(&gpu_config, GW_WEIGHT_INT8, GW_KV_INT8, GW_PROFILE_CPU_F32_INT8_KV8);
+    gpu_check_f32_digest(&gpu_config, GW_WEIGHT_FP8, GW_KV_FILE, GW_PROFILE_CPU_F32_FP8);
 }
 
 /* 0, -1: there is no GPU, 1: it cannot be used. */

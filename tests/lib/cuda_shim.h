@@ -171,6 +171,7 @@ void gw_ldmatrix_x4(uint32_t r[4], const void *row);
 void gw_ldmatrix_x2_trans(uint32_t r[2], const void *row);
 void gw_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2]);
 void gw_mma_int8(int32_t d[4], const uint32_t a[4], const uint32_t b[2]);
+uint32_t gw_rebias_bf16x2(uint32_t pair);
 void gw_shim_copy_async(void *shared, const void *global, size_t bytes, bool whole);
 static inline void gw_copy16_async(void *shared, const void *global, bool whole)
 {

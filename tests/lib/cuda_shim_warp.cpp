@@ -180,6 +180,21 @@ void gw_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2])
     mma("mma.m16n8k16", d, a, b, join_mma);
 }
 
+/* By its definition, in double: the host may flush subnormal numbers. */
+uint32_t gw_rebias_bf16x2(uint32_t pair)
+{
+    uint32_t to = 0;
+    for (unsigned half = 0; half < 2; half++) {
+        uint32_t bits = pair >> 16 * half & 0xFFFFu, exponent = bits >> 7 & 0xFFu, fraction = bits & 0x7Fu;
+        double magnitude = exponent ? ldexp(128 + fraction, (int)exponent - 134) : ldexp(fraction, -133);
+        float scaled = (float)ldexp(magnitude, 120);
+        uint32_t wide;
+        memcpy(&wide, &scaled, sizeof wide);
+        to |= ((bits & 0x8000u) | wide >> 16) << 16 * half;
+    }
+    return to;
+}
+
 void gw_mma_int8(int32_t d[4], const uint32_t a[4], const uint32_t b[2])
 {
     mma("mma.m16n8k32", d, a, b, join_mma_int8);

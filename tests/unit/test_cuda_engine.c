@@ -45,6 +45,8 @@ static const struct subject windows = {MISTRAL, GW_BF16, GW_BF16, GW_BF16, "cpu-
 static const struct subject experts = {MOE, GW_BF16, GW_BF16, GW_BF16, "cpu-bf16dot-2"};
 static const struct subject groups = {GQA64, GW_BF16, GW_BF16, GW_BF16, "cpu-bf16dot-2"};
 static const struct subject int8_experts = {MOE, GW_BF16, GW_I8, GW_BF16, "cpu-bf16-int8-1"};
+static const struct subject fp8_experts = {MOE, GW_BF16, GW_F8, GW_BF16, "cpu-bf16-fp8-1"};
+static const struct subject fp8_and_pages = {GQA64, GW_BF16, GW_F8, GW_I8, "cpu-bf16-fp8-kv8-1"};
 static const struct subject int8_pages = {GQA64, GW_BF16, GW_BF16, GW_I8, "cpu-bf16-kv8-1"};
 static const struct subject int8_both = {MISTRAL, GW_BF16, GW_I8, GW_I8, "cpu-bf16-int8-kv8-1"};
 static const struct subject int8_of_f32 = {MHA64, GW_F32, GW_I8, GW_I8, "cpu-f32-int8-kv8-1"};
@@ -348,11 +350,14 @@ int main(void)
              expect_cpu_bits_but_for_attention, int8_both),
         WITH("test_step_of_int8_weights_and_pages_of_f32_has_the_bits_of_the_cpu", expect_cpu_bits,
              int8_of_f32),
+        WITH("test_step_of_fp8_experts_is_near_to_the_cpu", expect_near_cpu, fp8_experts),
         WITH("test_step_of_int8_pages_is_near_to_the_cpu", expect_near_cpu, int8_pages),
         WITH("test_step_in_batches_and_chunks_gives_the_same_bits", expect_same_in_batches_and_chunks,
              groups),
         WITH("test_step_of_int8_weights_and_pages_in_batches_and_chunks_gives_the_same_bits",
              expect_same_in_batches_and_chunks, int8_both),
+        WITH("test_step_of_fp8_weights_and_int8_pages_in_batches_and_chunks_gives_the_same_bits",
+             expect_same_in_batches_and_chunks, fp8_and_pages),
         cmocka_unit_test(test_tokens_picked_on_the_device_are_those_drawn_from_whole_rows),
         cmocka_unit_test(test_step_of_a_device_that_fails_is_an_error),
         cmocka_unit_test(test_step_of_a_device_that_hangs_ends_by_its_deadline),

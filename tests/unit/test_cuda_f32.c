@@ -1,5 +1,5 @@
-/* CUDA's f32 operations on the host shim: products, attention over pages of f32 and int8, the digest and whole models (of int8 weights,
- * too) have the CPU's bits, whatever the shape, in one launch or several. */
+/* CUDA's f32 operations on the host shim: products, attention over pages of f32 and int8, the digest and whole models (of int8
+ * and fp8 weights, too) have the CPU's bits, whatever the shape, in one launch or several. */
 #include "tests/lib/cuda_fixture.h"
 
 #include "kernels/digest.h"
@@ -18,6 +18,7 @@ struct form {
 static const struct form plain = {GW_F32, GW_F32, "cpu-f32-2"};
 static const struct form int8_pages = {GW_F32, GW_I8, "cpu-f32-kv8-1"};
 static const struct form int8_weights = {GW_I8, GW_F32, "cpu-f32-int8-1"};
+static const struct form fp8_weights = {GW_F8, GW_F32, "cpu-f32-fp8-1"};
 static const struct form int8_both = {GW_I8, GW_I8, "cpu-f32-int8-kv8-1"};
 
 static void open_device(struct shim_device *s, size_t step_bytes, size_t scratch_bytes,
@@ -268,6 +269,7 @@ static void test_digest_is_that_of_the_cpu(void **state)
     check_digest(&int8_pages, "cuda-shim-exact-f32-kv8-1");
     check_digest(&int8_weights, "cuda-shim-exact-f32-int8-1");
     check_digest(&int8_both, "cuda-shim-exact-f32-int8-kv8-1");
+    check_digest(&fp8_weights, "cuda-shim-exact-f32-fp8-1");
 }
 
 #define PROMPT 19
@@ -316,6 +318,7 @@ static void test_models_of_f32_and_f16_have_the_bits_of_the_cpu(void **state)
     check_model("tests/data/tiny/mqa64", &plain);
     check_model("tests/data/tiny/mha64", &int8_pages);
     check_model("tests/data/tiny/mha64", &int8_weights);
+    check_model("tests/data/tiny/mha64", &fp8_weights);
 }
 
 static void test_experts_of_f32_have_the_bits_of_the_cpu(void **state)

@@ -71,7 +71,7 @@ static void check_float64(const struct job *j, const float *y)
             double sum = 0, magnitudes = 0;
             for (uint32_t k = 0; k < p->k; k++) {
                 double product = (double)gw_f32_of_bf16(j->x[row * j->x_stride + p->x_at + k]) *
-                                 gw_f32_of_bf16(p->w[(size_t)column * p->k + k]);
+                                 gw_f32_of_bf16(((const uint16_t *)p->w)[(size_t)column * p->k + k]);
                 sum += product;
                 magnitudes += fabs(product);
             }
