@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""int8 weights and KV: streams of workers that quantized both are the same when they are moved with their KV and through a kill,
+"""int8 and fp8 weights, int8 KV: streams of workers that quantized both are the same when they are moved with their KV and through a kill,
 the newcomer has its weights from its peer, and a worker of another format of either is refused with a line that says why."""
 
 import os
@@ -89,13 +89,25 @@ def test_int8_streams_are_the_same_moved_and_through_a_kill_and_strangers_are_re
         up.wait(lambda: peer_bytes(up) > 0, SETTLE_S, "weights have come from a peer")
         check_refused(up, "file", "int8")
         check_refused(up, "int8", "file")
+        check_refused(up, "fp8", "int8")
+
+
+def test_fp8_streams_are_the_same_through_a_kill(args):
+    requests = workload.stories(STREAMS, args.seed, TOKENS)
+    extra = ["--weights", "fp8", "--weights-from", "peers", "--layout", "replicas"]
+    with Cluster(variant="asan", workers=2, replace_after_s=0.5, term_grace_s=5, extra=extra) as up:
+        settle(up, 2, "both workers serve")
+        references = load.run_once(up.http, requests, STREAMS, STREAMS_S)
+        lose_w1(up, signal.SIGKILL, requests, references, "through a kill")
+        up.wait(lambda: peer_bytes(up) > 0, SETTLE_S, "weights have come from a peer")
 
 
 def arguments(ap):
     ap.add_argument("--seed", type=int, default=13, help="of the requests (default: %(default)s)")
 
 
-TESTS = [test_int8_streams_are_the_same_moved_and_through_a_kill_and_strangers_are_refused]
+TESTS = [test_int8_streams_are_the_same_moved_and_through_a_kill_and_strangers_are_refused,
+         test_fp8_streams_are_the_same_through_a_kill]
 
 if __name__ == "__main__":
     sys.exit(tap.main(__doc__, TESTS, arguments))
