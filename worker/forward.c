@@ -300,9 +300,22 @@ static gw_err_t get_input(struct gw_forward *f, const uint32_t *ids, uint32_t ro
     }
     float *x = gw_memory_host(&f->seen, f->x);
     size_t bytes = (size_t)rows * hidden * sizeof *x;
+    if (c->passes) {
+        TRY(gw_coll_device_recv(c->passes, c->place->from, f->x, bytes, ctx));
+        return gw_coll_device_finish(c->passes, ctx); /* the device's waits are for the device alone */
+    }
     TRY(gw_coll_recv(c->coll, c->place->from, x, bytes, ctx));
     gw_memory_put(c->device, f->x, x, bytes);
     return GW_OK;
+}
+
+/* x, which is there, to the stage behind; it may change again afterwards. */
+static gw_err_t pass_on(struct gw_forward *f, size_t bytes, struct gw_err_ctx *ctx)
+{
+    const struct gw_place *p = f->config.place;
+    for (uint32_t i = 0; i < p->to_len; i++)
+        TRY(gw_coll_device_send(f->config.passes, p->to[i], f->x, bytes, ctx));
+    return p->to_len > 0 ? gw_coll_device_finish(f->config.passes, ctx) : GW_OK;
 }
 
 static gw_err_t give_output(struct gw_forward *f, uint32_t rows, struct gw_err_ctx *ctx)
@@ -311,8 +324,9 @@ static gw_err_t give_output(struct gw_forward *f, uint32_t rows, struct gw_err_c
     float *x = gw_memory_host(&f->seen, f->x);
     size_t bytes = (size_t)rows * f->config.model->config.hidden * sizeof *x;
     if (f->config.sums) TRY(gw_coll_device_finish(f->config.sums, ctx));
-    if (p->to_len > 0) gw_memory_get(f->config.device, x, f->x, bytes);
+    if (p->to_len > 0 && !f->config.passes) gw_memory_get(f->config.device, x, f->x, bytes);
     TRY(gw_device_finish(f->config.device, ctx)); /* nobody is given what a device did not compute */
+    if (f->config.passes) return pass_on(f, bytes, ctx);
     for (uint32_t i = 0; i < p->to_len; i++)
         TRY(gw_coll_send(f->config.coll, p->to[i], GW_COLL_DATA, x, bytes, ctx));
     return GW_OK;

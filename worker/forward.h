@@ -8,6 +8,23 @@
  * Every rank of a stage has the whole residual stream x; the trees are finished by kernels/coll.h, or by one operation
  * where a rank has all shares: the same bits (DESIGN part 4).
  *
+ * How x gets from stage to stage: by the host (kernels/coll.h), or between GPUs of one machine by NCCL (`passes`), which a rank
+ * waits for before it goes on, behind and ahead. Every wait ends by the deadline of its collectives; a rank that fails
+ * leaves its pipeline, whose other ranks see that as it is told here:
+ *
+ *     lost                when                                      what is seen                            GW_ERR_…
+ *     ─────────────────   ───────────────────────────────────────   ─────────────────────────────────────   ─────────
+ *     the rank before     its x has not come                        receives: NCCL says so, or deadline     IO
+ *     …                   x is here                                 nothing in this step; next descriptor   IO
+ *                                                                   or x
+ *     the rank behind     it has not taken x                        sends: NCCL says so, or deadline        IO
+ *     …                   it has                                    its step's answers do not come: the     IO
+ *                                                                   leader's socket closes
+ *     any other           at any time                               a neighbour fails by one of these, and  IO
+ *                                                                   so on; the controller's RELEASE is sooner
+ *     the leader          before its descriptor                     its socket closes: no step begins       IO
+ *     nobody: a rank is at another step                             the tag behind x differs: never used    PROTO
+ *
  * Owner: gw_forward_destroy frees the activations; everything in the configuration is the caller's and must outlive
  * it. Thread: the device's. Units: rows of the batch. Errors: GW_ERR_MEMORY at creation (*out is unchanged); those of
  * kernels/coll.h when ranks exchange: the pipeline is dead then. Source: Llama (Touvron et al. 2023); own design. */
@@ -35,8 +52,9 @@ struct gw_forward_config {
     struct gw_coll *coll; /* NULL: one rank */
     struct gw_coll_device
         *sums; /* adds over ranks where a device has memory of its own; NULL: coll does, on the host */
-    uint32_t max_rows;  /* of a batch */
-    uint32_t positions; /* of the longest sequence */
+    struct gw_coll_device *passes; /* carries activations between stages; NULL: coll does, from the host */
+    uint32_t max_rows;             /* of a batch */
+    uint32_t positions;            /* of the longest sequence */
 };
 
 gw_err_t gw_forward_create(const struct gw_forward_config *config, struct gw_forward **out,

@@ -47,13 +47,19 @@ void gw_meeting_destroy(struct gw_meeting *m)
     free(m);
 }
 
-static bool all_on_this_machine(const struct gw_meeting *m)
+/* Ranks [first, first + len). */
+static bool are_here(const struct gw_meeting *m, uint32_t first, uint32_t len)
 {
-    for (uint32_t i = 0; i < m->place->stage_ranks; i++)
-        if (memcmp(m->config.assign->ranks[m->place->stage_first + i].machine, m->config.host->machine,
-                   GW_MACHINE_BYTES) != 0)
+    for (uint32_t i = 0; i < len; i++)
+        if (memcmp(m->config.assign->ranks[first + i].machine, m->config.host->machine, GW_MACHINE_BYTES) !=
+            0)
             return false;
     return true;
+}
+
+static bool stage_is_here(const struct gw_meeting *m)
+{
+    return are_here(m, m->place->stage_first, m->place->stage_ranks);
 }
 
 static void break_sockets(struct gw_meeting *m)
@@ -95,7 +101,7 @@ static gw_err_t create_coll(struct gw_meeting *m, const struct gw_socket *socket
                                           .shares = h->model->cells.shares,
                                           .share_at = m->place->share_at,
                                           .max_elems = (size_t)h->max_batch_tokens * h->model->config.hidden,
-                                          .try_shm = m->place->stage_ranks > 1 && all_on_this_machine(m) &&
+                                          .try_shm = m->place->stage_ranks > 1 && stage_is_here(m) &&
                                                      gw_device_is_host(h->device),
                                           .deadline_us = h->step_timeout_us};
     struct gw_coll *coll = NULL;
@@ -109,6 +115,18 @@ static gw_err_t create_coll(struct gw_meeting *m, const struct gw_socket *socket
     if (coll && atomic_load(m->config.stop)) gw_coll_abort(coll);
     pthread_mutex_unlock(&m->lock);
     return err;
+}
+
+static void say_joined(const struct gw_meeting *m)
+{
+    const struct gw_coll_device *sums = gw_coll_join_sums(m->join), *passes = gw_coll_join_passes(m->join);
+    if (sums)
+        gw_logf(m->config.host->log, GW_LOG_INFO, "pipeline=%u gen=%llu: sums between GPUs: %s",
+                m->config.pipeline, (unsigned long long)m->config.generation, gw_coll_device_carrier(sums));
+    if (m->place->stages > 1)
+        gw_logf(m->config.host->log, GW_LOG_INFO, "pipeline=%u gen=%llu: activations between stages: %s",
+                m->config.pipeline, (unsigned long long)m->config.generation,
+                passes ? gw_coll_device_carrier(passes) : "by the host");
 }
 
 static gw_err_t join_devices(struct gw_meeting *m, struct gw_err_ctx *ctx)
@@ -130,16 +148,19 @@ static gw_err_t join_devices(struct gw_meeting *m, struct gw_err_ctx *ctx)
                   .stop = m->config.stop},
         .coll = m->coll,
         .device = h->device,
-        .one_machine = all_on_this_machine(m),
+        .one_machine = stage_is_here(m),
+        .all_on_one_machine = are_here(m, 0, m->place->ranks),
+        .from = m->place->from == GW_RANK_NONE ? NULL : &m->place->from,
+        .to = m->place->to,
+        .to_len = m->place->to_len,
         .init_us = JOIN_INIT_US};
     struct gw_coll_join *join;
-    if (gw_device_is_host(h->device) || m->place->stage_ranks == 1) return GW_OK;
+    if (gw_device_is_host(h->device)) return GW_OK;
     TRY(gw_coll_join_create(&config, &join, ctx));
     pthread_mutex_lock(&m->lock);
     m->join = join;
     pthread_mutex_unlock(&m->lock);
-    gw_logf(h->log, GW_LOG_INFO, "pipeline=%u gen=%llu: sums between GPUs: %s", m->config.pipeline,
-            (unsigned long long)m->config.generation, gw_coll_device_carrier(gw_coll_join_sums(join)));
+    say_joined(m);
     return GW_OK;
 }
 
@@ -162,7 +183,7 @@ void gw_meeting_abort(struct gw_meeting *m)
     gw_mesh_cancel(m->config.host->mesh, m->config.generation);
     pthread_mutex_lock(&m->lock);
     if (m->coll) gw_coll_abort(m->coll);
-    if (m->join) gw_coll_device_abort(gw_coll_join_sums(m->join));
+    if (m->join) gw_coll_join_abort(m->join);
     break_sockets(m);
     pthread_mutex_unlock(&m->lock);
 }
@@ -182,6 +203,11 @@ struct gw_coll *gw_meeting_coll(const struct gw_meeting *m)
 struct gw_coll_device *gw_meeting_sums(const struct gw_meeting *m)
 {
     return gw_coll_join_sums(m->join);
+}
+
+struct gw_coll_device *gw_meeting_passes(const struct gw_meeting *m)
+{
+    return gw_coll_join_passes(m->join);
 }
 
 uint32_t gw_meeting_unreached(const struct gw_meeting *m)

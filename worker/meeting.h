@@ -3,7 +3,8 @@
  *     event                                what is done
  *     ──────────────────────────────────   ──────────────────────────────────────────────────────────────────────
  *     run                                  sockets to all ranks (mesh.h), sums over them (kernels/coll.h), the rooms of all
- *                                          told to the leader (gw_rank_agree), sums between devices (coll_join.h)
+ *                                          told to the leader (gw_rank_agree), sums and activations between
+ *                                          devices (coll_join.h)
  *     a rank does not come, or not in      run fails; gw_meeting_unreached says which it was, if it was one
  *      time
  *     abort, before, during or after run   whatever waits for another rank fails, here and at the others
@@ -46,6 +47,8 @@ void gw_meeting_wake(struct gw_meeting *m);
 struct gw_coll *gw_meeting_coll(const struct gw_meeting *m);
 /* Sums between devices; NULL: gw_meeting_coll's, or there are none. */
 struct gw_coll_device *gw_meeting_sums(const struct gw_meeting *m);
+/* Activations between stages; the same. */
+struct gw_coll_device *gw_meeting_passes(const struct gw_meeting *m);
 /* GW_RANK_NONE: all came, or that was not why run failed. */
 uint32_t gw_meeting_unreached(const struct gw_meeting *m);
 

@@ -190,6 +190,7 @@ static gw_err_t create_rank(struct gw_member *m, struct gw_err_ctx *ctx)
                                           .weights = m->weights,
                                           .coll = gw_meeting_coll(m->meeting),
                                           .sums = gw_meeting_sums(m->meeting),
+                                          .passes = gw_meeting_passes(m->meeting),
                                           .place = m->place,
                                           .room = m->room,
                                           .poison = h->poison,

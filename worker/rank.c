@@ -145,6 +145,7 @@ static gw_err_t create_parts(struct gw_rank *r, struct gw_err_ctx *ctx)
                                               .device = c->device,
                                               .coll = c->coll,
                                               .sums = c->sums,
+                                              .passes = c->passes,
                                               .max_rows = c->room.max_rows,
                                               .positions = c->room.positions};
     TRY(gw_forward_create(&forward, &r->forward, ctx));
@@ -211,6 +212,7 @@ static gw_err_t compute(struct gw_rank *r, const struct gw_step_desc *step, stru
 {
     uint32_t row = 0;
     if (r->config.sums) gw_coll_device_begin(r->config.sums, r->steps);
+    if (r->config.passes) gw_coll_device_begin(r->config.passes, r->steps);
     for (uint32_t i = 0; i < step->seqs_len; i++) {
         const struct gw_step_seq *s = &step->seqs[i];
         r->seqs[i] =
@@ -243,6 +245,14 @@ gw_err_t gw_rank_may_lead(struct gw_rank *r, bool *may, struct gw_err_ctx *ctx)
     return GW_OK;
 }
 
+/* Who waits for a device's collectives moves no bytes of sockets: descriptors must have left before, for those whom it waits for need
+ * them. They are all read in the end, where activations do not go by sockets, too: then a rank has all that it needs for the
+ * steps before. */
+static bool waits_on_devices(const struct gw_rank *r)
+{
+    return r->config.passes || (r->config.sums && r->config.place.stages == 1);
+}
+
 static gw_err_t tell_others(struct gw_rank *r, const struct gw_step_desc *step, struct gw_err_ctx *ctx)
 {
     struct gw_step_desc told = *step;
@@ -259,7 +269,7 @@ static gw_err_t tell_others(struct gw_rank *r, const struct gw_step_desc *step, 
     gw_buf_reset(&r->sealed);
     for (uint32_t rank = 1; rank < r->config.place.ranks; rank++)
         TRY(gw_coll_send(r->config.coll, rank, GW_COLL_CONTROL, r->desc.data, r->desc.len, ctx));
-    return GW_OK;
+    return waits_on_devices(r) ? gw_coll_flush(r->config.coll, ctx) : GW_OK;
 }
 
 gw_err_t gw_rank_lead(struct gw_rank *r, const struct gw_step_desc *step, struct gw_err_ctx *ctx)

@@ -42,8 +42,8 @@ struct gw_rank_config {
     const struct gw_ops *ops;
     struct gw_device *device;
     const struct gw_weights *weights;
-    struct gw_coll *coll;        /* NULL: alone */
-    struct gw_coll_device *sums; /* forward.h; NULL: coll's */
+    struct gw_coll *coll;                 /* NULL: alone */
+    struct gw_coll_device *sums, *passes; /* forward.h; NULL: coll's */
     struct gw_place place;
     struct gw_rank_room room; /* the leader: of all ranks (gw_rank_agree) */
     bool poison;              /* unused page bytes are NaN */

@@ -181,11 +181,13 @@ static gw_err_t settle(struct gw_coll_device *d, gw_err_t err, struct gw_err_ctx
     return gw_fail(ctx, d->failed.code, "%s", d->failed.text);
 }
 
+/* What a step begins with may be a receive: the device is not the thread's before that. */
 static gw_err_t check_usable(struct gw_coll_device *d, struct gw_err_ctx *ctx)
 {
+    const struct gw_coll_device_config *c = &d->config;
     if (d->failed.code != GW_OK) return gw_fail(ctx, d->failed.code, "%s", d->failed.text);
     if (atomic_load(&d->aborted)) return settle(d, gw_fail(&d->failed, GW_ERR_IO, "aborted"), ctx);
-    return GW_OK;
+    return c->ops->enter ? settle(d, c->ops->enter(c->device, &d->failed), ctx) : GW_OK;
 }
 
 static gw_err_t sum(struct gw_coll_device *d, const struct gw_share_add *adds, uint32_t adds_len,

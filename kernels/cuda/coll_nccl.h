@@ -33,8 +33,8 @@
  * Survivors do not tell each other; each comes to its own end, by the deadline at the latest, and the controller, which hears
  * of the first one, makes it sooner (gw_coll_device_abort).
  *
- * Owner: as coll_device.h's; nccl is borrowed until destroy. Thread: as coll_device.h's; the device must be the thread's
- * current one. Units: microseconds. Errors: as above; GW_ERR_LIMIT beyond GW_COLL_TAGS_MAX sends and receives in a step.
+ * Owner: as coll_device.h's; nccl is borrowed until destroy. Thread: as coll_device.h's; at creation and end the device must be
+ * the thread's current one. Units: microseconds. Errors: as above; GW_ERR_LIMIT beyond GW_COLL_TAGS_MAX sends and receives in a step.
  * Source: own design; NCCL's user guide, "fault tolerance". */
 #ifndef GW_KERNELS_CUDA_COLL_NCCL_H
 #define GW_KERNELS_CUDA_COLL_NCCL_H

@@ -45,6 +45,7 @@ struct rank_threads {
     gw_err_t (*open)(struct rank_thread *t, struct gw_err_ctx *ctx);
     void (*close)(struct rank_thread *t);
     const char *nccl;  /* coll_join.h */
+    bool apart;        /* stages are said to be on machines of their own */
     bool try_shm, tcp; /* tcp: sockets are TCP over loopback, else socket pairs */
     struct gw_assign_rank places[GW_WIRE_RANKS_MAX];
     struct gw_msg_assign assign;
@@ -63,7 +64,7 @@ static inline gw_err_t rank_open_device(struct rank_thread *t, struct gw_err_ctx
 }
 
 static inline gw_err_t rank_join(struct rank_thread *t, const struct gw_coll_config *c,
-                                 struct gw_err_ctx *ctx)
+                                 const struct gw_place *p, struct gw_err_ctx *ctx)
 {
     const struct gw_coll_join_config config = {.group = {.term = c->term,
                                                          .generation = c->generation,
@@ -81,8 +82,12 @@ static inline gw_err_t rank_join(struct rank_thread *t, const struct gw_coll_con
                                                .device = t->device,
                                                .nccl = t->all->nccl,
                                                .one_machine = true,
+                                               .all_on_one_machine = !t->all->apart,
+                                               .from = p->from == GW_RANK_NONE ? NULL : &p->from,
+                                               .to = p->to,
+                                               .to_len = p->to_len,
                                                .init_us = RANK_DEADLINE_US};
-    if (gw_device_is_host(t->device) || c->stage_ranks == 1) return GW_OK;
+    if (gw_device_is_host(t->device)) return GW_OK;
     return gw_coll_join_create(&config, &t->join, ctx);
 }
 
@@ -113,12 +118,13 @@ static inline gw_err_t rank_make(struct rank_thread *t, struct gw_err_ctx *ctx)
     if (config.place.ranks > 1) {
         TRY(gw_coll_create(&coll, &t->coll, ctx));
         TRY(gw_rank_agree(t->coll, &config.place, &t->room, false, RANK_DEADLINE_US, ctx));
-        TRY(rank_join(t, &coll, ctx));
+        TRY(rank_join(t, &coll, &config.place, ctx));
     }
     config.device = t->device;
     config.weights = t->weights;
     config.coll = t->coll;
     config.sums = gw_coll_join_sums(t->join);
+    config.passes = gw_coll_join_passes(t->join);
     config.room = t->room;
     return gw_rank_create(&config, &t->rank, ctx);
 }
@@ -154,10 +160,18 @@ static inline void rank_drop(struct rank_thread *t)
         gw_device_destroy(t->device);
 }
 
+/* As a worker does whose rank has failed. */
+static inline void rank_hang_up(struct rank_thread *t)
+{
+    for (uint32_t i = 0; i < t->assign.ranks_len; i++)
+        if (t->sockets[i].fd >= 0) shutdown(t->sockets[i].fd, SHUT_RDWR);
+}
+
 static inline void *rank_thread_main(void *arg)
 {
     struct rank_thread *t = arg;
     t->err = rank_follow_all(t);
+    if (t->err != GW_OK && t->coll) rank_hang_up(t);
     rank_leave(t);
     return NULL;
 }

@@ -1,5 +1,5 @@
 /* A pipeline of ranks that have a CUDA device each, on the host shim: sums stay on the devices, by NCCL (a stand-in) or through pinned
- * memory, and give the bits of one rank; a peer that is lost ends the step. */
+ * memory, activations go from stage to stage by NCCL or by the host, and give the bits of one rank; a peer that is lost ends the step. */
 #include "kernels/cuda/cuda_device_internal.h"
 #include "tests/lib/coll_device_fixture.h"
 #include "tests/lib/pipeline_fixture.h"
@@ -12,6 +12,7 @@
 #define SCRATCH_BYTES (1u << 20)
 #define REQUESTS      2
 #define TOKENS        2
+#define STEPS_MAX     8 /* more than the requests take */
 
 static struct solo_config small_config(void)
 {
@@ -67,20 +68,37 @@ static void open_alone(struct fixture *f, struct shim_device *s, const char *mod
     fixture_drain(f);
 }
 
-/* nccl: the library's path, or "". */
-static void start(struct rank_threads *a, struct fixture *f, const struct gw_model *model, const char *layout,
-                  const char *nccl)
+static struct solo_config logged_config(void)
 {
     struct solo_config c = small_config();
     c.sink.logits = fixture_logits;
+    return c;
+}
+
+/* nccl: the library's path, or "". */
+static void prepare(struct rank_threads *a, const char *nccl)
+{
     *a = (struct rank_threads){.open = open_device, .close = close_device, .nccl = nccl};
     pieces_left = 0;
-    pipeline_start(a, f, model, layout, c, false);
+}
+
+static void start(struct rank_threads *a, struct fixture *f, const struct gw_model *model, const char *layout,
+                  const char *nccl)
+{
+    prepare(a, nccl);
+    pipeline_start(a, f, model, layout, logged_config(), false);
 }
 
 static const char *carrier_of(const struct rank_thread *t)
 {
     return gw_coll_device_carrier(gw_coll_join_sums(t->join));
+}
+
+static void expect_runs(struct fixture *want, struct fixture *got)
+{
+    for (uint32_t id = 1; id <= REQUESTS; id++)
+        fixture_expect_same(&fixture_run_of(want, id)->branches[0], &fixture_run_of(got, id)->branches[0], 0,
+                            0);
 }
 
 static void expect_as_alone(struct fixture *want, const char *layout, const char *nccl, const char *carrier)
@@ -91,14 +109,11 @@ static void expect_as_alone(struct fixture *want, const char *layout, const char
     assert_string_equal(carrier_of(&a.ranks[0]), carrier);
     submit_all(&f);
     fixture_drain(&f);
-    for (uint32_t id = 1; id <= REQUESTS; id++)
-        fixture_expect_same(&fixture_run_of(want, id)->branches[0], &fixture_run_of(&f, id)->branches[0], 0,
-                            0);
+    expect_runs(want, &f);
     pipeline_close(&a, &f);
     assert_int_equal(pieces_left, 0);
 }
 
-/* Two generations: each has an id of its own. */
 static void test_ranks_with_nccl_give_the_bits_of_one(void **state)
 {
     static const char *const models[] = {GQA64, MOE};
@@ -112,10 +127,11 @@ static void test_ranks_with_nccl_give_the_bits_of_one(void **state)
         fake_nccl_open(&fake, &(struct fake_nccl_plan){.seed = 3});
         open_alone(&want, &s, models[i]);
         expect_as_alone(&want, "4+4", path, "nccl");
-        if (i == 0) expect_as_alone(&want, "3+5/8", path, "nccl"); /* a stage of two, one of one */
         fixture_close(&want);
         assert_int_equal(shim_device_close(&s), 0);
-        assert_int_equal(fake_nccl_end(&fake).calls[FAKE_GET_ID], i == 0 ? 2 : 1);
+        struct fake_nccl_counts counts = fake_nccl_end(&fake);
+        assert_int_equal(counts.calls[FAKE_GET_ID], 1);
+        assert_int_equal(counts.calls[FAKE_SEND], 0);
     }
 }
 
@@ -130,10 +146,68 @@ static void test_ranks_without_nccl_give_the_bits_of_one_through_pinned_memory(v
     assert_int_equal(shim_device_close(&s), 0);
 }
 
+/* ---- activations ---- */
+
+/* All stages on one machine: from device to device, and each has an id for that and one for its sums, if it has several ranks. Else by
+ * the host. */
+static void expect_passed(struct fixture *want, const char *layout, uint32_t ids, bool apart)
+{
+    struct rank_threads a;
+    struct fixture f;
+    struct fake_nccl fake;
+    char path[300];
+    fake_nccl_path(path, sizeof path);
+    fake_nccl_open(&fake, &(struct fake_nccl_plan){.seed = 5});
+    prepare(&a, path);
+    a.apart = apart;
+    pipeline_start(&a, &f, want->model, layout, logged_config(), false);
+    for (uint32_t i = 0; i < a.assign.ranks_len; i++)
+        assert_int_equal(gw_coll_join_passes(a.ranks[i].join) != NULL, !apart);
+    submit_all(&f);
+    fixture_drain(&f);
+    expect_runs(want, &f);
+    pipeline_close(&a, &f);
+    assert_int_equal(pieces_left, 0);
+    struct fake_nccl_counts counts = fake_nccl_end(&fake);
+    assert_int_equal(counts.calls[FAKE_GET_ID], ids);
+    assert_int_equal(counts.calls[FAKE_SEND] > 0, !apart);
+}
+
+static void test_stages_with_nccl_pass_activations_on_from_device_to_device(void **state)
+{
+    struct shim_device s;
+    struct fixture want;
+    (void)state;
+    open_alone(&want, &s, GQA64);
+    expect_passed(&want, "8/8", 1, false);
+    expect_passed(&want, "8/3+5", 2, false); /* one sends to two */
+    expect_passed(&want, "3+5/8", 1, true);
+    fixture_close(&want);
+    assert_int_equal(shim_device_close(&s), 0);
+}
+
 /* ---- a peer is lost ---- */
 
+static void close_broken(struct rank_threads *a, struct fixture *f)
+{
+    gw_engine_destroy(f->engine);
+    rank_leave(&a->ranks[0]);
+    for (uint32_t i = 0; i < a->assign.ranks_len; i++) rank_drop(&a->ranks[i]);
+    assert_int_equal(pieces_left, 0);
+    free(f->runs);
+    free(f->last_row);
+}
+
+static gw_err_t step_until_error(struct fixture *f, struct gw_err_ctx *ctx)
+{
+    gw_err_t err = GW_OK;
+    bool did;
+    for (int i = 0; err == GW_OK && i < STEPS_MAX; i++) err = gw_engine_step(f->engine, &did, ctx);
+    return err;
+}
+
 /* The other rank goes while the leader has requests: its step fails, and so does every step after it. */
-static void expect_loss(const char *nccl)
+static void expect_loss(const char *layout, const char *nccl)
 {
     struct rank_threads a;
     struct fixture f;
@@ -141,21 +215,17 @@ static void expect_loss(const char *nccl)
     struct gw_err_ctx ctx = {0};
     bool did = true;
     assert_int_equal(gw_model_open(GQA64, &model, NULL), GW_OK);
-    start(&a, &f, model, "4+4", nccl);
+    start(&a, &f, model, layout, nccl);
     submit_all(&f);
     assert_int_equal(gw_engine_step(f.engine, &did, &ctx), GW_OK);
     atomic_store(&a.stop, true);
     pthread_join(a.ranks[1].thread, NULL);
     rank_drop(&a.ranks[1]);
+    a.ranks[1] = (struct rank_thread){.all = &a};
+    assert_int_equal(step_until_error(&f, &ctx), GW_ERR_IO); /* what it had answered before counts */
     assert_int_equal(gw_engine_step(f.engine, &did, &ctx), GW_ERR_IO);
-    assert_int_equal(gw_engine_step(f.engine, &did, &ctx), GW_ERR_IO);
-    gw_engine_destroy(f.engine);
-    rank_leave(&a.ranks[0]);
-    rank_drop(&a.ranks[0]);
-    assert_int_equal(pieces_left, 0);
+    close_broken(&a, &f);
     gw_model_close(model);
-    free(f.runs);
-    free(f.last_row);
 }
 
 static void test_step_whose_peer_is_lost_fails(void **state)
@@ -163,11 +233,49 @@ static void test_step_whose_peer_is_lost_fails(void **state)
     struct fake_nccl fake;
     char path[300];
     (void)state;
-    expect_loss("");
+    expect_loss("4+4", "");
     fake_nccl_path(path, sizeof path);
     fake_nccl_open(&fake, &(struct fake_nccl_plan){.seed = 4, .tells = true});
-    expect_loss(path);
+    expect_loss("4+4", path);
+    expect_loss("8/8", path);
     fake_nccl_end(&fake);
+}
+
+/* The activations of the second step are cut short, at one end: both ranks end with an error, none with what it was not sent. A transfer is two
+ * calls, one for its tag, and one transfer goes before the first step. */
+static void expect_loss_between_stages(enum fake_call call, int rank)
+{
+    const struct fake_nccl_plan plan = {
+        .seed = 6,
+        .tells = true,
+        .rules_len = 1,
+        .rules = {
+            {.fault = FAKE_ASYNC, .call = call, .rank = rank, .nth = 5, .result = GW_NCCL_REMOTE_ERROR}}};
+    struct rank_threads a;
+    struct fixture f;
+    struct fake_nccl fake;
+    struct gw_model *model;
+    struct gw_err_ctx ctx = {0};
+    char path[300];
+    fake_nccl_path(path, sizeof path);
+    fake_nccl_open(&fake, &plan);
+    assert_int_equal(gw_model_open(GQA64, &model, NULL), GW_OK);
+    start(&a, &f, model, "8/8", path);
+    submit_all(&f);
+    assert_int_equal(step_until_error(&f, &ctx), GW_ERR_IO);
+    pthread_join(a.ranks[1].thread, NULL);
+    assert_int_equal(a.ranks[1].err, GW_ERR_IO);
+    assert_int_equal(a.ranks[1].followed, 1);
+    close_broken(&a, &f);
+    gw_model_close(model);
+    fake_nccl_end(&fake);
+}
+
+static void test_loss_between_stages_ends_both_ranks(void **state)
+{
+    (void)state;
+    expect_loss_between_stages(FAKE_SEND, 0);
+    expect_loss_between_stages(FAKE_RECV, 1);
 }
 
 /* ---- who has what ---- */
@@ -241,7 +349,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ranks_with_nccl_give_the_bits_of_one),
         cmocka_unit_test(test_ranks_without_nccl_give_the_bits_of_one_through_pinned_memory),
+        cmocka_unit_test(test_stages_with_nccl_pass_activations_on_from_device_to_device),
         cmocka_unit_test(test_step_whose_peer_is_lost_fails),
+        cmocka_unit_test(test_loss_between_stages_ends_both_ranks),
         cmocka_unit_test(test_join_with_a_rank_of_another_build_is_refused),
         cmocka_unit_test(test_ranks_that_share_a_gpu_do_without_nccl),
     };
