@@ -308,6 +308,8 @@ static void multiply_block(const struct matmul_job *job, const struct item *item
         p.x_row = r->row + p.row;
         p.rows = min_u32(at_once, r->rows - p.row);
         p.fetch = part_of(ahead, steps, step_bytes(job), pass, passes, item->first && block_is_first(job, b));
+        /* A single pass over widened weights reads no memory while it multiplies: then all of it can come. */
+        if (job->kernel->widen && passes == 1) p.fetch = (struct gw_fetch){ahead, step_bytes(job)};
         p.fresh = pass == 0;
         multiply_pass(job, &p, room);
     }
