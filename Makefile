@@ -397,7 +397,7 @@ E2E += tests/e2e/test_resume.py@300 tests/e2e/test_standby.py@300 tests/e2e/test
 E2E += tests/e2e/test_controller_deaths.py@300
 E2E += tests/e2e/test_stores.py@400
 E2E += tests/e2e/test_models.py@400
-E2E += tests/e2e/test_weights.py@300 tests/e2e/test_int8.py@300
+E2E += tests/e2e/test_weights.py@300 tests/e2e/test_int8.py@300 tests/e2e/test_bf16amx.py@300
 # For one architecture: those of `make cuda` take minutes. Skipped where there is no nvcc.
 E2E_LIGHT += tests/lib/cuda_build.py,--archs,90a,--library,build/cuda/libgodwit-cuda.so,--version,$(VERSION)$(subst $() ,,$(CUDA_LIBRARY:%=,%))@900
 E2E += tests/e2e/test_device.py@120

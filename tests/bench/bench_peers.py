@@ -28,7 +28,7 @@ LLAMA = os.path.join(HERE, "peer_llama.py")
 
 # name: (sequences, tokens of each prompt, tokens of each answer; 1: the prompt is what is timed)
 LOADS = {"prefill512": (1, 512, 1), "one": (1, 32, 9), "8": (8, 32, 6), "16": (16, 32, 5)}
-FORMATS = {"bf16": ("file", "bf16.gguf"), "int8": ("int8", "q8_0.gguf")}
+FORMATS = {"bf16": ("file", "bf16.gguf"), "int8": ("int8", "q8_0.gguf"), "bf16amx": ("bf16amx", "bf16.gguf")}
 # The least ratios that the project wants, with two threads; `bandwidth`: of what is read for one sequence to what was probed
 GATES = {
     ("bf16", "one"): 1.0,
@@ -150,7 +150,7 @@ def compare(run, thread_counts, loads, rows):
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("model", help="with the two GGUF files in it")
-    ap.add_argument("--formats", default=",".join(FORMATS))
+    ap.add_argument("--formats", default="bf16,int8", help="of bf16, int8 and bf16amx (profile cpu-bf16amx-1; default: %(default)s)")
     ap.add_argument("--loads", default=",".join(LOADS))
     ap.add_argument("--threads", default="1,2")
     ap.add_argument("--rounds", type=int, default=3)

@@ -8,12 +8,13 @@
  * tokens of each sequence behind its first one. All sequences run at once; temperature is 0. The time has all in it that
  * a worker does for a token, sampling too.
  *
- * usage: peer_godwit MODEL file|int8 */
+ * usage: peer_godwit MODEL file|int8|bf16amx   (bf16amx: the file's weights under cpu-bf16amx-1) */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
+#include "migrate/profile.h"
 #include "tests/bench/bench_probe.h"
 #include "tests/lib/solo_engine.h"
 
@@ -166,12 +167,13 @@ static void probe(struct peer *p, int threads)
     printf("probe read=%.2f fma=%.1f bf16dot=%.1f vnni=%.1f\n", read, fma, bf16dot, vnni);
 }
 
-static void open_peer(struct peer *p, const char *dir, enum gw_weight_format format)
+static void open_peer(struct peer *p, const char *dir, enum gw_weight_format format, const char *profile)
 {
     struct gw_err_ctx ctx = {0};
     struct gw_place place;
     must(gw_model_open(dir, &p->model, &ctx), &ctx);
-    must(gw_ops_cpu(gw_model_profile(p->model, format, GW_KV_FILE), GW_ISA_AUTO, &p->ops, &ctx), &ctx);
+    if (!profile) profile = gw_model_profile(p->model, format, GW_KV_FILE);
+    must(gw_ops_cpu(profile, GW_ISA_AUTO, &p->ops, &ctx), &ctx);
     must(gw_cell_store_create(p->model, p->ops, &p->store, &ctx), &ctx);
     gw_place_alone(&p->model->cells, &place);
     must(gw_weights_create(p->store, p->model, place.cells, NULL, &p->weights, &ctx), &ctx);
@@ -216,10 +218,12 @@ int main(int argc, char **argv)
 {
     char line[LINE_MAX_LEN];
     struct peer p = {0};
-    bool int8 = argc == 3 && strcmp(argv[2], "int8") == 0;
-    if (argc != 3 || (!int8 && strcmp(argv[2], "file") != 0)) die("usage: peer_godwit MODEL file|int8");
+    bool int8 = argc == 3 && strcmp(argv[2], "int8") == 0,
+         tiles = argc == 3 && strcmp(argv[2], "bf16amx") == 0;
+    if (argc != 3 || (!int8 && !tiles && strcmp(argv[2], "file") != 0))
+        die("usage: peer_godwit MODEL file|int8|bf16amx");
     gw_device_enter_thread();
-    open_peer(&p, argv[1], int8 ? GW_WEIGHT_INT8 : GW_WEIGHT_FILE);
+    open_peer(&p, argv[1], int8 ? GW_WEIGHT_INT8 : GW_WEIGHT_FILE, tiles ? GW_PROFILE_CPU_BF16AMX : NULL);
     printf("ready %s %s bytes=%lu\n", p.ops->profile, p.ops->name, gw_cell_store_bytes(p.store));
     fflush(stdout);
     while (fgets(line, sizeof line, stdin)) obey(&p, line);
