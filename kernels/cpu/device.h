@@ -13,7 +13,7 @@
 #include "kernels/op.h"
 
 /* Per thread; the largest user is a tree of products (kernels/cpu/matmul.c). */
-#define GW_SCRATCH_BYTES (672 * 1024)
+#define GW_SCRATCH_BYTES (720 * 1024)
 
 /* Rows of x that a product has quantized, and their scales (kernels/cpu/matmul_int8.h); resident only as far as rows
  * have been there. The longest row, 128 shares of GW_INT8_K_MAX each, has half of it. */

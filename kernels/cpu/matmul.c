@@ -90,16 +90,22 @@ static uint32_t micro_rows(const struct matmul_job *job)
     return job->kernel->tiled ? job->kernel->tiled->rows : GW_MICRO_ROWS;
 }
 
+/* All rows in one pass. */
+static bool single_pass(const struct matmul_job *job)
+{
+    return job->m <= micro_rows(job);
+}
+
 /* What stays in a cache while all rows of an item pass; a single pass has nothing to gain from short blocks. */
 static uint32_t panel_k(const struct matmul_job *job)
 {
     const struct gw_int8_kernel *int8 = job->kernel->int8;
     const struct gw_tiled_kernel *tiled = job->kernel->tiled;
-    const bool single = job->m <= micro_rows(job);
+    const bool single = single_pass(job);
     if (job->kernel->widen) return single ? GW_FP8_PANEL_K_FEW : GW_FP8_PANEL_K;
     if (int8) return single ? GW_INT8_PANEL_K : int8->k_block;
     if (tiled) return single ? GW_TILED_PANEL_K : tiled->k_block;
-    return GW_PANEL_K;
+    return single ? GW_PANEL_K_SINGLE : GW_PANEL_K;
 }
 
 static uint32_t k_per_step(const struct matmul_job *job)
@@ -186,9 +192,9 @@ static struct gw_micro_tile micro_tile(const struct matmul_job *job, const struc
     if (kernel->widen) {
         t.place.scale = ((const struct gw_fp8_head *)(const void *)packed)->scale;
         t.w = widened(job, p, tile, packed, room);
+        t.fetch.fresh = false;
     } else {
         t.w = packed + (size_t)(p->k / kernel->k_per_step) * GW_STEP_BYTES;
-        t.fresh = p->fresh;
     }
     return t;
 }
@@ -412,15 +418,19 @@ static void cut(struct matmul_job *job, uint32_t tiles, uint32_t rows_max)
     job->rows_per_item = blocks_of(blocks_of(job->m, job->row_blocks), at_once) * at_once;
 }
 
+static uint32_t tiles_most(const struct matmul_job *job)
+{
+    const struct gw_matmul_kernel *kernel = job->kernel;
+    if (kernel->tiled) return kernel->tiled->tiles;
+    if (single_pass(job) && !kernel->widen) return GW_ITEM_TILES_SINGLE;
+    if (kernel->int8) return kernel->int8->tiles;
+    return kernel->fill ? GW_ITEM_TILES_FILLED : GW_ITEM_TILES;
+}
+
 /* Large items read and fill less; small ones keep all threads busy. */
 static void cut_items(struct matmul_job *job, uint32_t threads)
 {
-    const struct gw_matmul_kernel *kernel = job->kernel;
-    uint32_t tiles = kernel->int8    ? kernel->int8->tiles
-                     : kernel->tiled ? kernel->tiled->tiles
-                     : kernel->fill  ? GW_ITEM_TILES_FILLED
-                                     : GW_ITEM_TILES,
-             rows = GW_ITEM_ROWS;
+    uint32_t tiles = tiles_most(job), rows = GW_ITEM_ROWS;
     if (job->residual) rows = min_u32(rows, GW_TREE_ROWS / (tiles * count_levels(job->count)));
     cut(job, tiles, rows);
     while (count_items(job) < ITEMS_PER_THREAD * (size_t)threads && rows > ITEM_ROWS_LEAST) {

@@ -7,7 +7,8 @@
  *             fill: x of these rows and this block → panel           12 KB, stays in L1
  *             for each tile: micro: sums (registers) += panel · w
  *
- * So memory is read while all passes compute, not in the first alone: at 16 rows that saves a fifth of the time.
+ * So memory is read while all passes compute, not in the first alone: at 16 rows that saves a fifth of the time. Where all rows are
+ * a single pass, blocks are of GW_PANEL_K_SINGLE, so that w is read in the order of memory.
  *
  * Between blocks of k the sums rest in the thread's scratch (exact: they are f32 there too), so the additions of one (m,
  * n) run over k in order whatever the blocking. Of products over shares the micro-kernel also does the additions of the tree,
@@ -19,7 +20,9 @@
  * Floors: the bytes of w over the read bandwidth, and operations over the FMA (VNNI) peak. On one core of a Cascade Lake (AVX-512,
  * VNNI; other programs beside it): to 4 rows 90-98% of the bandwidth; at 16 rows int8 70-79% of it, bf16 (which widens w by
  * instructions of the same ports: 84% of the peak at most, 86% for 6 rows) 63-73% of the peak; at 512 rows f32 75-84%, bf16
- * 70-74%, int8 80%, of shares of 256 k 65%: there the scales and the tree are 96 instructions for each 1536 that multiply.
+ * 70-74%, int8 80%, of shares of 256 k 65%: there the scales and the tree are 96 instructions for each 1536 that multiply. On one core
+ * of a Xeon with AMX, which reads 18.5 GB/s (asked for ahead; 14 by plain loads), other programs beside it: 1 row of bf16
+ * 81-93% of that, of int8 84-92%, 4 rows 74-83% and 71-84%; of int8 shares of 256 k at 1 row 72%.
  *
  * Owner: all memory is the caller's. Thread: any number of items at a time. Units: elements, ns. Errors:
  * none; alignment and equal n or k are asserted. Source: blocking after Goto & van de Geijn 2008, k never
@@ -32,18 +35,22 @@
 
 #define GW_MICRO_ROWS 6u   /* 6 x 4 accumulators + 4 of w + x fill the 32 registers of AVX-512 */
 #define GW_PANEL_K    512u /* 64-128 KB of w per tile, reloaded accumulators cost < 1% */
+/* Of a single pass, of which nothing has to stay in L2: w is read in longer runs. On a Xeon with AMX bf16 is 9% (1 row) to 20% (6
+ * rows) faster so than by GW_PANEL_K. */
+#define GW_PANEL_K_SINGLE 2048u
 /* Of an item. More rows: w comes from memory for fewer of them. More tiles: so does x, and a filled panel serves all of
  * them; but a block of w of all tiles has to leave half of L2 to others, and that of four tiles of f32 or int8 has not. (Beside 48
  * rows of four tiles, f32 and int8 gain 5-15% from 64 rows on; bf16 nothing.) */
 #define GW_ITEM_ROWS         192u
 #define GW_ITEM_TILES        2u
 #define GW_ITEM_TILES_FILLED 4u
+#define GW_ITEM_TILES_SINGLE 4u /* of a single pass: w is read in longer runs, 0-9% */
 /* What waits of a tree over shares, in rows of a tile: 384 KB, touched once for each share. */
 #define GW_TREE_ROWS 1536u
 
-/* Words (f32, or pairs of bf16) from one row of the panel to the next; not a power of two: rows would fall
- * into the same cache sets. */
-#define GW_PANEL_STRIDE (GW_PANEL_K + 16u)
+/* Words (f32, or pairs of bf16) from one row of the panel to the next: room for 16 behind the last k; and blocks of GW_PANEL_K of
+ * all rows fall into different cache sets. */
+#define GW_PANEL_STRIDE (GW_PANEL_K_SINGLE + GW_PANEL_K + 16u)
 
 /* k of fp8 that are widened at once: for more rows 128 to 256 KB of four tiles, which stay in L2; for those of one pass, which
  * read them once, 16 or 32 KB of a tile, so that much of it is still in L1. */
@@ -97,10 +104,11 @@ static inline void gw_place_finish(const struct gw_place *p, uint32_t r, uint32_
 }
 
 /* Weights that are multiplied later, to come to L2 while a tile is multiplied: for each of its steps so many bytes from `at`
- * on, 128 at most. at = NULL: none. */
+ * on, 128 at most. at = NULL: none. fresh: the tile's own may come from memory (these are the item's first rows); else from L2. */
 struct gw_fetch {
     const uint8_t *at;
     uint32_t step;
+    bool fresh;
 };
 
 struct gw_micro_tile {
@@ -110,7 +118,6 @@ struct gw_micro_tile {
     size_t x_stride; /* words from row to row */
     const void *w;   /* of the block's first step */
     uint32_t steps;
-    bool fresh; /* these are the item's first rows, w may come from memory; else from L2 */
 };
 
 /* Rows that a micro-kernel takes at a time, by all tiles of an item, over one block of k of one product. */
@@ -141,7 +148,8 @@ static inline struct gw_place gw_pass_place(const struct gw_pass *p, uint32_t ti
 /* The fetch of the pass's tile number `tile`. */
 static inline struct gw_fetch gw_pass_fetch(const struct gw_pass *p, uint32_t tile)
 {
-    return (struct gw_fetch){p->fetch.at ? p->fetch.at + tile * p->fetch_tile : NULL, p->fetch.step};
+    return (struct gw_fetch){p->fetch.at ? p->fetch.at + tile * p->fetch_tile : NULL, p->fetch.step,
+                             p->fresh};
 }
 
 /* Steps of two k of a packed tile of fp8, as w of the micro-kernel. */

@@ -6,7 +6,7 @@
 #include "kernels/cpu/variants.h"
 #include "kernels/cpu/widen_fp8.h"
 
-GW_INLINE void micro_rows_f32(const void *tile, const uint32_t rows, const bool far)
+GW_INLINE void micro_rows_f32(const void *tile, const uint32_t rows, const enum gw_ahead ahead)
 {
     const struct gw_micro_tile *t = tile;
     struct gw_fetch fetch = t->fetch;
@@ -16,7 +16,7 @@ GW_INLINE void micro_rows_f32(const void *tile, const uint32_t rows, const bool 
     const size_t x_stride = t->x_stride;
     for (uint32_t s = 0; s < t->steps; s++, x++, ws += GW_TILE_N) {
         __m512 wv[4];
-        gw_micro_fetch(&fetch, ws, far);
+        gw_micro_fetch(&fetch, ws, ahead);
 #pragma GCC unroll 4
         for (uint32_t j = 0; j < 4; j++) wv[j] = _mm512_load_ps(ws + 16 * j);
         gw_micro_fma(&acc, x, x_stride, wv, rows);
@@ -24,7 +24,7 @@ GW_INLINE void micro_rows_f32(const void *tile, const uint32_t rows, const bool 
     gw_micro_end(&acc, &t->place, rows);
 }
 
-GW_INLINE void micro_rows_bf16(const void *tile, const uint32_t rows, const bool far)
+GW_INLINE void micro_rows_bf16(const void *tile, const uint32_t rows, const enum gw_ahead ahead)
 {
     const struct gw_micro_tile *t = tile;
     struct gw_fetch fetch = t->fetch;
@@ -35,7 +35,7 @@ GW_INLINE void micro_rows_bf16(const void *tile, const uint32_t rows, const bool
     const uint32_t *ws = t->w;
     for (uint32_t s = 0; s < t->steps; s++, x += 2, ws += GW_TILE_N) {
         __m512 wv[4];
-        gw_micro_fetch(&fetch, ws, far);
+        gw_micro_fetch(&fetch, ws, ahead);
 #pragma GCC unroll 4
         for (uint32_t j = 0; j < 4; j++)
             wv[j] = _mm512_castsi512_ps(_mm512_and_si512(_mm512_load_si512(ws + 16 * j), odd));
@@ -52,12 +52,12 @@ GW_INLINE void micro_rows_bf16(const void *tile, const uint32_t rows, const bool
 
 static void micro_f32(const struct gw_micro_tile *tile, uint32_t rows)
 {
-    gw_micro_dispatch(micro_rows_f32, tile, rows, tile->fetch.at != NULL);
+    gw_micro_dispatch(micro_rows_f32, tile, rows, &tile->fetch);
 }
 
 static void micro_bf16(const struct gw_micro_tile *tile, uint32_t rows)
 {
-    gw_micro_dispatch(micro_rows_bf16, tile, rows, tile->fetch.at != NULL);
+    gw_micro_dispatch(micro_rows_bf16, tile, rows, &tile->fetch);
 }
 
 static const struct gw_matmul_kernel kernel_f32 = {

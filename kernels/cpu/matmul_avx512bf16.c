@@ -20,7 +20,7 @@ static void fill(void *panel, const void *x, size_t x_stride, uint32_t rows, uin
     }
 }
 
-GW_INLINE void micro_rows(const void *tile, const uint32_t rows, const bool far)
+GW_INLINE void micro_rows(const void *tile, const uint32_t rows, const enum gw_ahead ahead)
 {
     const struct gw_micro_tile *t = tile;
     struct gw_fetch fetch = t->fetch;
@@ -30,7 +30,7 @@ GW_INLINE void micro_rows(const void *tile, const uint32_t rows, const bool far)
     const uint32_t *ws = t->w;
     for (uint32_t s = 0; s < t->steps; s++, x++, ws += GW_TILE_N) {
         __m512i wv[4];
-        gw_micro_fetch(&fetch, ws, far);
+        gw_micro_fetch(&fetch, ws, ahead);
 #pragma GCC unroll 4
         for (uint32_t j = 0; j < 4; j++) wv[j] = _mm512_load_si512(ws + 16 * j);
 #pragma GCC unroll 6
@@ -45,7 +45,7 @@ GW_INLINE void micro_rows(const void *tile, const uint32_t rows, const bool far)
 
 static void micro(const struct gw_micro_tile *tile, uint32_t rows)
 {
-    gw_micro_dispatch(micro_rows, tile, rows, tile->fetch.at != NULL);
+    gw_micro_dispatch(micro_rows, tile, rows, &tile->fetch);
 }
 
 static const struct gw_matmul_kernel kernel = {

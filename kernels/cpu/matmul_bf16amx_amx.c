@@ -172,9 +172,9 @@ static void multiply_bands(const struct gw_micro_tile *t, uint32_t row, struct r
     put_band(to);
 }
 
-GW_INLINE void end_rows(const void *place, const uint32_t rows, const bool far)
+GW_INLINE void end_rows(const void *place, const uint32_t rows, const enum gw_ahead ahead)
 {
-    (void)far;
+    (void)ahead;
     const struct gw_place *p = place;
     struct gw_micro_acc acc;
     gw_micro_load(&acc, p, rows);
@@ -186,7 +186,8 @@ static void end(const struct gw_place *place, uint32_t rows)
 {
     struct gw_place p = *place;
     for (uint32_t r = 0; r < rows; r += GW_MICRO_ROWS, p.row += GW_MICRO_ROWS)
-        gw_micro_dispatch_rows(end_rows, &p, rows - r < GW_MICRO_ROWS ? rows - r : GW_MICRO_ROWS, false);
+        gw_micro_dispatch_rows(end_rows, &p, rows - r < GW_MICRO_ROWS ? rows - r : GW_MICRO_ROWS,
+                               GW_AHEAD_NEAR);
 }
 
 static void micro(const struct gw_micro_tile *t, uint32_t rows)
@@ -201,7 +202,7 @@ static void micro(const struct gw_micro_tile *t, uint32_t rows)
         pad(&padded, (const uint8_t *)t->w + (size_t)(t->steps - t->steps % STEPS) * GW_STEP_BYTES,
             t->steps % STEPS);
     /* Halves of the columns, one after the other, are no order for memory. */
-    const bool in_order = t->fresh && !t->fetch.at;
+    const bool in_order = t->fetch.fresh && !t->fetch.at;
     if (rows > GW_XTILE_ROWS && !in_order) {
         multiply_squares(t, 0, rest, to, &padded);
         multiply_squares(t, 1, rest, to, &padded);

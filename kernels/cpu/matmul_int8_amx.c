@@ -103,9 +103,9 @@ static void multiply(const struct gw_int8_tile *t, uint32_t rows)
     if (t->steps % STEPS) multiply_rest(x, t->x_stride, w, t->steps % STEPS);
 }
 
-GW_INLINE void end_rows(const void *tile, const uint32_t rows, const bool far)
+GW_INLINE void end_rows(const void *tile, const uint32_t rows, const enum gw_ahead ahead)
 {
-    (void)far;
+    (void)ahead;
     const struct gw_int8_tile *t = tile;
     struct gw_micro_acc acc;
     gw_micro_load(&acc, &t->place, rows);
@@ -115,7 +115,7 @@ GW_INLINE void end_rows(const void *tile, const uint32_t rows, const bool far)
 
 static void end(const struct gw_int8_tile *t, uint32_t rows)
 {
-    gw_micro_dispatch_rows(end_rows, t, rows, false);
+    gw_micro_dispatch_rows(end_rows, t, rows, GW_AHEAD_NEAR);
 }
 
 /* Calls fn for rows of the tile, as many at a time as registers hold. */

@@ -17,7 +17,7 @@ GW_INLINE void begin(__m512i sums[GW_MICRO_ROWS][4], const struct gw_int8_tile *
                                         : _mm512_castps_si512(acc.v[r][j]);
 }
 
-GW_INLINE void micro_rows(const void *tile, const uint32_t rows, const bool far)
+GW_INLINE void micro_rows(const void *tile, const uint32_t rows, const enum gw_ahead ahead)
 {
     const struct gw_int8_tile *t = tile;
     struct gw_fetch fetch = t->fetch;
@@ -28,7 +28,7 @@ GW_INLINE void micro_rows(const void *tile, const uint32_t rows, const bool far)
     const size_t x_stride = t->x_stride;
     for (uint32_t s = 0; s < t->steps; s++, x += GW_INT8_K_STEP, w += GW_STEP_BYTES) {
         __m512i ws[4];
-        gw_micro_fetch(&fetch, w, far);
+        gw_micro_fetch(&fetch, w, ahead);
 #pragma GCC unroll 4
         for (uint32_t j = 0; j < 4; j++) ws[j] = _mm512_load_si512(w + 64 * j);
 #pragma GCC unroll 6
@@ -50,7 +50,7 @@ GW_INLINE void micro_rows(const void *tile, const uint32_t rows, const bool far)
 
 void gw_micro_int8_avx512vnni(const struct gw_int8_tile *t, uint32_t rows)
 {
-    gw_micro_dispatch(micro_rows, t, rows, t->fetch.at != NULL);
+    gw_micro_dispatch(micro_rows, t, rows, &t->fetch);
 }
 
 static const struct gw_int8_kernel int8 = {.rows = GW_MICRO_ROWS,

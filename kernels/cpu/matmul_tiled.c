@@ -104,8 +104,7 @@ void gw_tiled_multiply(const struct gw_tiled_kernel *kernel, const struct gw_til
                                              (p->x_k + p->k) / GW_XTILE_K * GW_XTILE_BYTES,
                                         .x_stride = x->stride,
                                         .w = w + tile * tile_bytes,
-                                        .steps = gw_steps(p->k_len, 2),
-                                        .fresh = p->fresh};
+                                        .steps = gw_steps(p->k_len, 2)};
         kernel->micro(&t, p->rows);
     }
 }
