@@ -8,8 +8,9 @@
  *     gw_v16                                16 floats
  *     gw_get16 gw_put16                     all lanes from and to f32
  *     gw_load16 gw_store16                  the first n lanes from and to f32 or bf16 (and from int8); lanes not loaded are 0
- *     gw_widen32                            32 bf16 to f32 in memory
+ *     gw_widen32                            32 bf16 to two registers: those of even index, those of odd index
  *     gw_unzip16                            pairs (even, odd) of f32, the first n of them, to two registers
+ *     gw_zip16                              16 even, 16 odd to 16 pairs in two registers
  *     gw_set16 gw_first16                   one value in all lanes; the first n lanes of one, the rest of another
  *     gw_add16 _sub _mul _div _max          as +, -, *, /, and a > b ? a : b
  *     gw_fma16 gw_fms16 gw_negate16         a * b + c, a * b - c, -a

@@ -201,10 +201,29 @@ GW_INLINE void gw_unzip8(gw_v16 pairs, __m256 *even, __m256 *odd)
     *odd = _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(odds), 0xD8));
 }
 
-GW_INLINE void gw_widen32(float *to, const uint16_t *from)
+GW_INLINE void gw_widen32(const uint16_t *from, gw_v16 *even, gw_v16 *odd)
 {
-    gw_put16(to, gw_load16(from, GW_BF16, 0, 16));
-    gw_put16(to + 16, gw_load16(from, GW_BF16, 16, 16));
+    const __m256i mask = _mm256_set1_epi32((int)0xFFFF0000u);
+    __m256i low = _mm256_loadu_si256((const __m256i_u *)from);
+    __m256i high = _mm256_loadu_si256((const __m256i_u *)(from + 16));
+    *even = (gw_v16){_mm256_castsi256_ps(_mm256_slli_epi32(low, 16)),
+                     _mm256_castsi256_ps(_mm256_slli_epi32(high, 16))};
+    *odd = (gw_v16){_mm256_castsi256_ps(_mm256_and_si256(low, mask)),
+                    _mm256_castsi256_ps(_mm256_and_si256(high, mask))};
+}
+
+/* 8 pairs */
+GW_INLINE gw_v16 gw_zip8(__m256 even, __m256 odd)
+{
+    __m256 a = _mm256_unpacklo_ps(even, odd), b = _mm256_unpackhi_ps(even, odd); /* quarters 0 2, 1 3 */
+    return (gw_v16){_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31)};
+}
+
+GW_INLINE void gw_zip16(gw_v16 *even, gw_v16 *odd)
+{
+    gw_v16 first = gw_zip8(even->low, odd->low);
+    *odd = gw_zip8(even->high, odd->high);
+    *even = first;
 }
 
 GW_INLINE void gw_unzip16(const float *pairs, uint32_t n, gw_v16 *even, gw_v16 *odd)

@@ -136,14 +136,21 @@ GW_INLINE gw_v16 gw_load16(const void *array, enum gw_dtype type, size_t i, uint
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
 }
 
-/* Zeros are put under 32 halves at once, by shuffles alone: shifts would keep the port busy that multiplies and adds. A
- * shuffle of halves stays within each 128 bits, hence the order of the quarters before it. */
-GW_INLINE void gw_widen32(float *to, const uint16_t *from)
+/* Zeros under the halves of odd index and of even: two in a dword are taken apart where they lie. */
+GW_INLINE void gw_widen32(const uint16_t *from, gw_v16 *even, gw_v16 *odd)
 {
-    const __m512i quarters = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7), zero = _mm512_setzero_si512();
-    __m512i halves = _mm512_permutexvar_epi64(quarters, _mm512_loadu_si512(from));
-    _mm512_storeu_si512(to, _mm512_unpacklo_epi16(zero, halves));
-    _mm512_storeu_si512(to + 16, _mm512_unpackhi_epi16(zero, halves));
+    __m512i pairs = _mm512_loadu_si512(from);
+    *even = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
+    *odd = _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32((int)0xFFFF0000u)));
+}
+
+GW_INLINE void gw_zip16(gw_v16 *even, gw_v16 *odd)
+{
+    const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+    __m512 first = _mm512_permutex2var_ps(*even, low, *odd);
+    *odd = _mm512_permutex2var_ps(*even, high, *odd);
+    *even = first;
 }
 
 GW_INLINE void gw_unzip16(const float *pairs, uint32_t n, gw_v16 *even, gw_v16 *odd)
