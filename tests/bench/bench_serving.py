@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Serving over HTTP: 16 clients at once, prompts of 70 tokens, 48 tokens each, streamed, bf16; beside llama.cpp's server.
+"""Serving over HTTP: 16 clients at once, prompts of 70 tokens, 48 tokens each, streamed; beside llama.cpp's server.
 
-    tests/bench/bench_serving.py build/llama-1b [--python build/peers/bin/python]
+    tests/bench/bench_serving.py build/llama-1b [--python build/peers/bin/python] [--profile cpu-bf16amx-1] [--weights int8]
 
 Ours is the whole stack: `godwit up` with controller and one worker of two threads. Theirs is the server of llama-cpp-python
 (`python -m llama_cpp.server`), on the same weights and as many threads. That server computes one request at a time: what it does
@@ -80,8 +80,8 @@ def text_times(stream):
     return [t for t in stream.times if t >= stream.first_s]
 
 
-def serve_ours(model):
-    with Cluster(variant="release", workers=1, model=model, threads_per_worker=THREADS, ready_s=START_S) as up:
+def serve_ours(model, extra):
+    with Cluster(variant="release", workers=1, model=model, threads_per_worker=THREADS, ready_s=START_S, extra=extra) as up:
         return measure(up.host, up.port, os.path.basename(os.path.abspath(model)))
 
 
@@ -126,18 +126,22 @@ def serve_theirs(python, gguf):
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("model")
+    ap.add_argument("--weights", default="file", help="of our workers: file, int8, fp8")
+    ap.add_argument("--profile", help="of our workers, cpu-bf16amx-1, say")
     ap.add_argument("--python", help="one that has llama_cpp with its server")
     args = ap.parse_args()
     print(report.setting())
     report.warn_if_busy()
-    ours = serve_ours(args.model)
+    extra = ["--weights", args.weights, *(["--profile", args.profile] if args.profile else [])]
+    kind = args.profile or ("bf16" if args.weights == "file" else args.weights)
+    ours = serve_ours(args.model, extra)
     for name, value in ours.items():
-        print(report.bench_line(f"serving_{name}_to_aim", value, AIMS[name], UNITS[name]), flush=True)
+        print(report.bench_line(f"serving_{kind}_{name}_to_aim", value, AIMS[name], UNITS[name]), flush=True)
     if args.python:
         theirs = serve_theirs(args.python, os.path.join(args.model, "bf16.gguf"))
         print("# beside llama_cpp.server, which computes one request at a time")
         for name, value in ours.items():
-            print(report.bench_line(f"serving_{name}", value, theirs[name], UNITS[name]))
+            print(report.bench_line(f"serving_{kind}_{name}", value, theirs[name], UNITS[name]))
     print(report.setting())
     return 0
 
