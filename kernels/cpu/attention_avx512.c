@@ -48,15 +48,20 @@ GW_INLINE void add_woven(__m512 acc[][4], const float *const q[], const __m512 k
                 _mm512_fmadd_ps(_mm512_broadcast_f32x4(_mm_loadu_ps(q[i] + d + 4 * e)), k[e], acc[i][e]);
 }
 
+GW_INLINE void zero_sums(__m512 acc[][4], const uint32_t n)
+{
+#pragma GCC unroll 4
+    for (uint32_t i = 0; i < n; i++)
+#pragma GCC unroll 4
+        for (uint32_t e = 0; e < 4; e++) acc[i][e] = _mm512_setzero_ps();
+}
+
 /* Sums of rows [i][4 lanes], lanes folded 8 and 4, of four rows woven. */
 GW_INLINE void dot_woven(__m512 out[], const float *const q[], const struct quarter *rows, uint32_t head_dim,
                          const uint32_t n)
 {
     __m512 acc[TOGETHER][4], k[4];
-#pragma GCC unroll 4
-    for (uint32_t i = 0; i < n; i++)
-#pragma GCC unroll 4
-        for (uint32_t e = 0; e < 4; e++) acc[i][e] = _mm512_setzero_ps();
+    zero_sums(acc, n);
     size_t d = 0;
     for (; d + 16 <= head_dim; d += 16) {
         weave(k, rows, d);
@@ -85,10 +90,7 @@ GW_INLINE void dot_rows(__m512 out[], const float *const q[], const struct quart
 {
     const uint8_t *const row[4] = {rows->a, rows->b, rows->c, rows->d};
     __m512 acc[TOGETHER][4], k[4];
-#pragma GCC unroll 4
-    for (uint32_t i = 0; i < n; i++)
-#pragma GCC unroll 4
-        for (uint32_t e = 0; e < 4; e++) acc[i][e] = _mm512_setzero_ps();
+    zero_sums(acc, n);
     size_t d = 0;
     for (; d + 16 <= head_dim; d += 16) {
 #pragma GCC unroll 4

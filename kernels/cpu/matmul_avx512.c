@@ -65,44 +65,8 @@ static const struct gw_matmul_kernel kernel_f32 = {
 static const struct gw_matmul_kernel kernel_bf16 = {
     .act = GW_BF16, .k_per_step = 2, .fma_ns = 0.015, .fill = gw_fill_bf16_16, .micro = micro_bf16};
 
-void gw_cpu_matmul_f32_avx512(struct gw_device *dev, float *y, size_t y_stride, const void *x,
-                              size_t x_stride, const struct gw_weight *w, const uint32_t *y_at,
-                              uint32_t count, uint32_t m)
-{
-    gw_matmul_run(&kernel_f32, dev, y, y_stride, x, x_stride, w, y_at, count, m);
-}
-
-void gw_cpu_matmul_shares_f32_avx512(struct gw_device *dev, float *y, const void *x,
-                                     const struct gw_weight *w, uint32_t shares, uint32_t m)
-{
-    gw_matmul_shares_run(&kernel_f32, dev, y, x, w, shares, m);
-}
-
-void gw_cpu_matmul_bf16_avx512(struct gw_device *dev, float *y, size_t y_stride, const void *x,
-                               size_t x_stride, const struct gw_weight *w, const uint32_t *y_at,
-                               uint32_t count, uint32_t m)
-{
-    gw_matmul_run(&kernel_bf16, dev, y, y_stride, x, x_stride, w, y_at, count, m);
-}
-
-void gw_cpu_matmul_shares_bf16_avx512(struct gw_device *dev, float *y, const void *x,
-                                      const struct gw_weight *w, uint32_t shares, uint32_t m)
-{
-    gw_matmul_shares_run(&kernel_bf16, dev, y, x, w, shares, m);
-}
-
-void gw_cpu_matmul_tree_add_f32_avx512(struct gw_device *dev, float *residual, const void *x,
-                                       const struct gw_weight *w, uint32_t shares, uint32_t m, float *scratch)
-{
-    gw_matmul_tree_add_run(&kernel_f32, dev, residual, x, w, shares, m, scratch);
-}
-
-void gw_cpu_matmul_tree_add_bf16_avx512(struct gw_device *dev, float *residual, const void *x,
-                                        const struct gw_weight *w, uint32_t shares, uint32_t m,
-                                        float *scratch)
-{
-    gw_matmul_tree_add_run(&kernel_bf16, dev, residual, x, w, shares, m, scratch);
-}
+GW_MATMUL_OPERATIONS(f32_avx512, &kernel_f32)
+GW_MATMUL_OPERATIONS(bf16_avx512, &kernel_bf16)
 
 /* ---- fp8 weights ---- */
 

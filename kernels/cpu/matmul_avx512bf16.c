@@ -51,25 +51,7 @@ static void micro(const struct gw_micro_tile *tile, uint32_t rows)
 static const struct gw_matmul_kernel kernel = {
     .act = GW_BF16, .k_per_step = 2, .fma_ns = 0.008, .fill = fill, .micro = micro};
 
-void gw_cpu_matmul_bf16_avx512bf16(struct gw_device *dev, float *y, size_t y_stride, const void *x,
-                                   size_t x_stride, const struct gw_weight *w, const uint32_t *y_at,
-                                   uint32_t count, uint32_t m)
-{
-    gw_matmul_run(&kernel, dev, y, y_stride, x, x_stride, w, y_at, count, m);
-}
-
-void gw_cpu_matmul_shares_bf16_avx512bf16(struct gw_device *dev, float *y, const void *x,
-                                          const struct gw_weight *w, uint32_t shares, uint32_t m)
-{
-    gw_matmul_shares_run(&kernel, dev, y, x, w, shares, m);
-}
-
-void gw_cpu_matmul_tree_add_bf16_avx512bf16(struct gw_device *dev, float *residual, const void *x,
-                                            const struct gw_weight *w, uint32_t shares, uint32_t m,
-                                            float *scratch)
-{
-    gw_matmul_tree_add_run(&kernel, dev, residual, x, w, shares, m, scratch);
-}
+GW_MATMUL_OPERATIONS(bf16_avx512bf16, &kernel)
 
 /* ---- fp8 weights ---- */
 

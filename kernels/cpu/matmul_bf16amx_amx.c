@@ -51,10 +51,7 @@ static struct rectangle sums_of(const struct gw_place *p, const struct gw_sums *
 GW_INLINE void begin_square(const struct gw_place *p, struct rectangle r)
 {
     if (p->first) {
-        GW_AMX_ZERO(0);
-        GW_AMX_ZERO(1);
-        GW_AMX_ZERO(2);
-        GW_AMX_ZERO(3);
+        gw_amx_zero_sums();
         return;
     }
     GW_AMX_LOAD(0, r.at, r.stride);
@@ -86,38 +83,15 @@ GW_INLINE void multiply_square(const uint8_t *x, size_t x_stride, const uint8_t 
 /* Sums of 16 rows and 64 columns. */
 GW_INLINE void begin_band(const struct gw_place *p, struct rectangle r)
 {
-    if (p->first) {
-        GW_AMX_ZERO(0);
-        GW_AMX_ZERO(1);
-        GW_AMX_ZERO(2);
-        GW_AMX_ZERO(3);
-        return;
-    }
-    GW_AMX_LOAD(0, r.at, r.stride);
-    GW_AMX_LOAD(1, r.at + 64, r.stride);
-    GW_AMX_LOAD(2, r.at + 128, r.stride);
-    GW_AMX_LOAD(3, r.at + 192, r.stride);
-}
-
-GW_INLINE void put_band(struct rectangle r)
-{
-    GW_AMX_STORE(0, r.at, r.stride);
-    GW_AMX_STORE(1, r.at + 64, r.stride);
-    GW_AMX_STORE(2, r.at + 128, r.stride);
-    GW_AMX_STORE(3, r.at + 192, r.stride);
+    if (p->first)
+        gw_amx_zero_sums();
+    else
+        gw_amx_load_sums(r.at, r.stride);
 }
 
 GW_INLINE void multiply_band(const uint8_t *x, const uint8_t *w)
 {
-    GW_AMX_LOAD(4, x, 64);
-    GW_AMX_LOAD(5, w, GW_STEP_BYTES);
-    GW_AMX_DOT_BF16(0, 4, 5);
-    GW_AMX_LOAD(6, w + 64, GW_STEP_BYTES);
-    GW_AMX_DOT_BF16(1, 4, 6);
-    GW_AMX_LOAD(7, w + 128, GW_STEP_BYTES);
-    GW_AMX_DOT_BF16(2, 4, 7);
-    GW_AMX_LOAD(5, w + 192, GW_STEP_BYTES);
-    GW_AMX_DOT_BF16(3, 4, 5);
+    GW_AMX_ADD_PRODUCTS(GW_AMX_DOT_BF16, x, 64, w, GW_STEP_BYTES);
 }
 
 /* A part of what is asked for in 16 steps: `part` of `parts`. */
@@ -169,7 +143,7 @@ static void multiply_bands(const struct gw_micro_tile *t, uint32_t row, struct r
         multiply_band(x, w);
     }
     if (t->steps % STEPS) multiply_band(x, rest->w);
-    put_band(to);
+    gw_amx_store_sums(to.at, to.stride);
 }
 
 GW_INLINE void end_rows(const void *place, const uint32_t rows, const enum gw_ahead ahead)

@@ -36,34 +36,17 @@ static void begin(const struct gw_int8_tile *t)
     const struct gw_place *p = &t->place;
     const void *sums = p->first ? (const void *)t->head->shift : gw_sums_at(&p->sink->partial, p);
     const size_t stride = p->first ? 0 : p->sink->partial.stride * sizeof(float);
-    const uint8_t *from = sums;
-    GW_AMX_LOAD(0, from, stride);
-    GW_AMX_LOAD(1, from + 64, stride);
-    GW_AMX_LOAD(2, from + 128, stride);
-    GW_AMX_LOAD(3, from + 192, stride);
+    gw_amx_load_sums(sums, stride);
 }
 
 static void put(const struct gw_place *p)
 {
-    const size_t stride = p->sink->partial.stride * sizeof(float);
-    uint8_t *to = (uint8_t *)gw_sums_at(&p->sink->partial, p);
-    GW_AMX_STORE(0, to, stride);
-    GW_AMX_STORE(1, to + 64, stride);
-    GW_AMX_STORE(2, to + 128, stride);
-    GW_AMX_STORE(3, to + 192, stride);
+    gw_amx_store_sums(gw_sums_at(&p->sink->partial, p), p->sink->partial.stride * sizeof(float));
 }
 
 GW_INLINE void multiply_steps(const uint8_t *x, size_t x_stride, const uint8_t *w)
 {
-    GW_AMX_LOAD(4, x, x_stride);
-    GW_AMX_LOAD(5, w, GW_STEP_BYTES);
-    GW_AMX_DOT_INT8(0, 4, 5);
-    GW_AMX_LOAD(6, w + 64, GW_STEP_BYTES);
-    GW_AMX_DOT_INT8(1, 4, 6);
-    GW_AMX_LOAD(7, w + 128, GW_STEP_BYTES);
-    GW_AMX_DOT_INT8(2, 4, 7);
-    GW_AMX_LOAD(5, w + 192, GW_STEP_BYTES);
-    GW_AMX_DOT_INT8(3, 4, 5);
+    GW_AMX_ADD_PRODUCTS(GW_AMX_DOT_INT8, x, x_stride, w, GW_STEP_BYTES);
 }
 
 /* Fewer than STEPS: zeros follow w. What follows in x, whose segments are whole, does not matter then. */

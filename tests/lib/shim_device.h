@@ -6,6 +6,11 @@
 #ifndef GW_TESTS_LIB_SHIM_DEVICE_H
 #define GW_TESTS_LIB_SHIM_DEVICE_H
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -260,6 +265,14 @@ static inline uint32_t shim_device_close(struct shim_device *s)
     gw_device_destroy(s->device);
     gw_device_destroy(s->cpu);
     return shim_runtime_close(&s->runtime) + shim_runtime_close(&s->pages);
+}
+
+/* The same of a device that has to be well and to hold no memory of its users any more. */
+static inline void shim_device_end(struct shim_device *s)
+{
+    struct gw_err_ctx ctx = {0};
+    if (gw_device_finish(s->device, &ctx) != GW_OK) fail_msg("%s", ctx.text);
+    assert_int_equal(shim_device_close(s), 0);
 }
 
 #endif

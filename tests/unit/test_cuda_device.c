@@ -16,13 +16,6 @@ static void open_device(struct shim_device *s)
     if (shim_device_open(s, STEP_BYTES, SCRATCH_BYTES, &ctx) != GW_OK) fail_msg("%s", ctx.text);
 }
 
-static void close_device(struct shim_device *s)
-{
-    struct gw_err_ctx ctx = {0};
-    if (gw_device_finish(s->device, &ctx) != GW_OK) fail_msg("%s", ctx.text);
-    assert_int_equal(shim_device_close(s), 0);
-}
-
 static struct gw_memory alloc(struct shim_device *s, size_t bytes, enum gw_memory_kind kind)
 {
     struct gw_memory m;
@@ -60,7 +53,7 @@ static void test_put_and_get_bring_every_byte(void **state)
         gw_memory_free(&n);
     }
     free(want), free(got);
-    close_device(&s);
+    shim_device_end(&s);
 }
 
 static void test_alloc_that_fails_says_how_much_was_asked_for(void **state)
@@ -77,7 +70,7 @@ static void test_alloc_that_fails_says_how_much_was_asked_for(void **state)
         assert_non_null(strstr(ctx.text, "1234 bytes"));
         assert_int_equal(m.bytes, 77);
     }
-    close_device(&s);
+    shim_device_end(&s);
 }
 
 /* What could not be had is zeros, so that nobody follows what nobody wrote. */
@@ -176,7 +169,7 @@ static void test_products_of_any_k_match_double(void **state)
         expect_share(&p, (float *)p.y.host + p.n, 2 * (size_t)p.n, SHARES - 1);
         close_product(&p);
     }
-    close_device(&s);
+    shim_device_end(&s);
 }
 
 int main(void)

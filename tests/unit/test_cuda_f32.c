@@ -30,13 +30,6 @@ static void open_device(struct shim_device *s, size_t step_bytes, size_t scratch
         fail_msg("%s", ctx.text);
 }
 
-static void close_device(struct shim_device *s)
-{
-    struct gw_err_ctx ctx = {0};
-    if (gw_device_finish(s->device, &ctx) != GW_OK) fail_msg("%s", ctx.text);
-    assert_int_equal(shim_device_close(s), 0);
-}
-
 /* ---- products ---- */
 
 #define COUNT 3u
@@ -86,7 +79,7 @@ static void test_products_have_the_bits_of_the_cpu(void **state)
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         for (int directed = 0; directed <= 1; directed++)
             check_products(&r, &s, sizes[i].m, sizes[i].n, sizes[i].k, sizes[i].gap, directed);
-    close_device(&s);
+    shim_device_end(&s);
 }
 
 /* ---- attention ---- */
@@ -227,7 +220,7 @@ static void check_all_shapes(const char *test, const struct form *form)
         struct shim_device s;
         open_device(&s, STEP_BYTES, scratches[k], form);
         for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) check_attention(&r, &s, &shapes[i], form);
-        close_device(&s);
+        shim_device_end(&s);
     }
 }
 
@@ -259,7 +252,7 @@ static void check_digest(const struct form *form, const char *name)
     assert_int_equal(gw_ops_digest(&named, s.device, got), GW_OK);
     assert_memory_equal(got, want, sizeof want);
     gw_device_destroy(cpu);
-    close_device(&s);
+    shim_device_end(&s);
 }
 
 static void test_digest_is_that_of_the_cpu(void **state)
@@ -308,7 +301,7 @@ static void check_model(const char *model, const struct form *form)
     }
     fixture_close(&want);
     fixture_close(&got);
-    close_device(&s);
+    shim_device_end(&s);
 }
 
 static void test_models_of_f32_and_f16_have_the_bits_of_the_cpu(void **state)

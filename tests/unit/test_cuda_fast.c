@@ -208,13 +208,6 @@ static void expect_products(struct shim_device *s, uint32_t m, uint32_t n, uint3
     job_fini(&j);
 }
 
-static void close_device(struct shim_device *s)
-{
-    struct gw_err_ctx ctx = {0};
-    if (gw_device_finish(s->device, &ctx) != GW_OK) fail_msg("%s", ctx.text);
-    assert_int_equal(shim_device_close(s), 0);
-}
-
 /* With cuBLASLt, and without it where the rows are few or k is not in 16 bytes. */
 static void expect_products_of(enum gw_dtype act, const char *profile)
 {
@@ -236,7 +229,7 @@ static void expect_products_of(enum gw_dtype act, const char *profile)
         assert_int_equal(c.added, shapes[i].here ? SHARES : 0); /* into the residual stream */
         assert_int_equal(c.asked > 0, shapes[i].here);
     }
-    close_device(&s);
+    shim_device_end(&s);
     fake_cublas_close(&f);
 }
 
@@ -256,10 +249,10 @@ static void test_device_of_int8_weights_is_exact(void **state)
     fake_cublas_open(&f, &(struct fake_cublaslt_plan){.fails = "cublasLtCreate", .status = 1});
     open_device_as(&s, &f, 0, 1, GW_BF16, GW_I8);
     assert_string_equal(s.ops->profile, "cuda-shim-exact-int8-1");
-    close_device(&s);
+    shim_device_end(&s);
     open_device_as(&s, &f, 0, 1, GW_F32, GW_I8);
     assert_string_equal(s.ops->profile, "cuda-shim-exact-f32-int8-1");
-    close_device(&s);
+    shim_device_end(&s);
     fake_cublas_close(&f);
 }
 
@@ -279,7 +272,7 @@ static void test_heuristics_are_asked_once_for_a_shape(void **state)
     s.ops->matmul(s.device, j.y.device, 9, j.x_there.device, SHARES * 16, j.there, &(uint32_t){0}, 1, 2);
     assert_int_equal(fake_cublas_counts(&f).asked, 2); /* another stride */
     job_fini(&j);
-    close_device(&s);
+    shim_device_end(&s);
     fake_cublas_close(&f);
 }
 
@@ -304,7 +297,7 @@ static void test_shapes_that_do_not_fit_into_the_table_take_others_places(void *
     assert_int_equal(fake_cublas_counts(&f).asked, MORE);
     assert_in_range(fake_cublas_counts(&f).living, begin + 3, begin + 3 * GW_CUBLAS_PLANS_MAX);
     job_fini(&j);
-    close_device(&s);
+    shim_device_end(&s);
     fake_cublas_close(&f);
 }
 
@@ -334,7 +327,7 @@ static void test_workspace_decides_which_algorithm_is_taken(void **state)
                           2);
         assert_int_equal(fake_cublas_counts(&f).asked, c.asked + 1);
         job_fini(&j);
-        close_device(&s);
+        shim_device_end(&s);
         fake_cublas_close(&f);
     }
 }
@@ -352,7 +345,7 @@ static void test_shape_that_is_not_supported_is_left_to_matmul(void **state)
         open_device(&s, &f, 0, 1);
         expect_products(&s, 5, 9, 16);
         assert_int_equal(fake_cublas_counts(&f).multiplied, 0);
-        close_device(&s);
+        shim_device_end(&s);
         fake_cublas_close(&f);
     }
 }

@@ -20,13 +20,6 @@ static void open_device(struct shim_device *s, enum gw_dtype act, enum gw_dtype 
     assert_int_equal(s->ops->weight, weight);
 }
 
-static void close_device(struct shim_device *s)
-{
-    struct gw_err_ctx ctx = {0};
-    if (gw_device_finish(s->device, &ctx) != GW_OK) fail_msg("%s", ctx.text);
-    assert_int_equal(shim_device_close(s), 0);
-}
-
 static void *put(struct shim_device *s, const void *from, size_t bytes)
 {
     void *to = take(bytes);
@@ -149,8 +142,8 @@ static void check_products(const char *test, enum gw_dtype act)
         check_shares(&r, &fp8, &plain, act, &sizes[i], &w);
         matrices_fini(&w, &sizes[i]);
     }
-    close_device(&plain);
-    close_device(&fp8);
+    shim_device_end(&plain);
+    shim_device_end(&fp8);
 }
 
 static void test_products_of_bf16_are_the_exact_profiles_times_the_scale(void **state)
@@ -182,7 +175,7 @@ static void check_codes(enum gw_dtype act)
     s.ops->matmul(s.device, y, 1, x_there, K, &packed_w, &(uint32_t){0}, 1, K);
     for (size_t i = 0; i < K; i++) assert_true(y[i] == gw_f32_at(w, act, i));
     free(w), free(x), free(y), free(packed_w.data), free(x_there);
-    close_device(&s);
+    shim_device_end(&s);
 }
 
 static void test_every_code_is_widened_to_its_value(void **state)
@@ -210,7 +203,7 @@ static void check_rows_without_scale(enum gw_dtype act)
     assert_true(y[0] == 0 && y[1] == 0 && isnan(y[2]) && isnan(y[3]));
     assert_true(y[4] == 448.0f * (3.0f / 448.0f));
     free(w), free(x), free(packed_w.data), free(x_there);
-    close_device(&s);
+    shim_device_end(&s);
 }
 
 static void test_rows_without_a_scale(void **state)

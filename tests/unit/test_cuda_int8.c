@@ -25,13 +25,6 @@ static void open_device(struct shim_device *s, enum gw_dtype act)
     cpu = ops_best(act == GW_F32 ? "cpu-f32-int8-1" : "cpu-bf16-int8-1");
 }
 
-static void close_device(struct shim_device *s)
-{
-    struct gw_err_ctx ctx = {0};
-    if (gw_device_finish(s->device, &ctx) != GW_OK) fail_msg("%s", ctx.text);
-    assert_int_equal(shim_device_close(s), 0);
-}
-
 /* Device memory with these bytes in it. */
 static void *put(struct shim_device *s, const void *from, size_t bytes)
 {
@@ -192,7 +185,7 @@ static void test_products_have_the_bits_of_the_cpu(void **state)
             check_shares(&r, &s, &sizes[i], &w);
             matrices_fini(&w);
         }
-        close_device(&s);
+        shim_device_end(&s);
     }
 }
 
@@ -219,7 +212,7 @@ static void test_sums_of_the_largest_numbers_are_exact(void **state)
         assert_int_equal(gw_f32_bits(y[n]), gw_f32_bits((n == 1 ? -sum : sum) * one * one));
     }
     free(x), free(w), free(host), free(rows.bytes), free(rows.scales);
-    close_device(&s);
+    shim_device_end(&s);
 }
 
 static void test_shapes_outside_limits_are_refused(void **state)

@@ -16,13 +16,6 @@ static void open_device(struct shim_device *s, size_t step_bytes, size_t scratch
     if (shim_device_open(s, step_bytes, scratch_bytes, &ctx) != GW_OK) fail_msg("%s", ctx.text);
 }
 
-static void close_device(struct shim_device *s)
-{
-    struct gw_err_ctx ctx = {0};
-    if (gw_device_finish(s->device, &ctx) != GW_OK) fail_msg("%s", ctx.text);
-    assert_int_equal(shim_device_close(s), 0);
-}
-
 /* Rows of both sides: x is apart from there, the device's. */
 struct both {
     struct gw_pick_row host[ROWS], there[ROWS];
@@ -98,7 +91,7 @@ static void test_pick_there_gives_the_parts_of_the_cpu(void **state)
         fill_wants(&r, vocab, &w);
         expect_as_cpu(&s, x, vocab, &w, ROWS, first, last);
     }
-    close_device(&s);
+    shim_device_end(&s);
 }
 
 /* Every logit occurs some hundred times: the ids decide, from chunk to chunk. */
@@ -113,7 +106,7 @@ static void test_pick_there_of_equal_logits_takes_the_lowest_ids(void **state)
     for (uint32_t i = 0; i < WIDE; i++) x[i] = (float)gw_rng_below(&r, 40) - 20.0f;
     w.want[0] = (struct gw_pick_want){.keep = GW_PICK_KEEP_MAX, .top = GW_PICK_TOP_MAX, .inverse = 1};
     expect_as_cpu(&s, x, WIDE, &w, 1, 0, SHARES);
-    close_device(&s);
+    shim_device_end(&s);
     free(x);
 }
 
@@ -131,7 +124,7 @@ static void test_pick_there_by_score_takes_the_best_of_all(void **state)
     for (int i = 0; i < 2; i++)
         w.want[i] = (struct gw_pick_want){.stream = gw_rng_next(&r), .inverse = 1.25f, .stats = true};
     expect_as_cpu(&s, x, WIDE, &w, 2, 0, SHARES);
-    close_device(&s);
+    shim_device_end(&s);
     free(x);
 }
 
@@ -148,7 +141,7 @@ static void test_pick_there_of_nothing_to_pick_picks_nothing(void **state)
     for (uint32_t i = 0; i < ROWS; i++)
         w.want[i] = (struct gw_pick_want){.keep = i % 2 ? 9 : 0, .top = 3, .inverse = 1, .weights = true};
     expect_as_cpu(&s, x, VOCAB, &w, ROWS, 0, SHARES);
-    close_device(&s);
+    shim_device_end(&s);
 }
 
 /* Rooms for a row or two: the batch is done in groups. */
@@ -164,7 +157,7 @@ static void test_pick_there_in_small_rooms_does_groups(void **state)
     fill_rows(&r, x, VOCAB);
     fill_wants(&r, VOCAB, &w);
     expect_as_cpu(&s, x, VOCAB, &w, ROWS, 0, SHARES);
-    close_device(&s);
+    shim_device_end(&s);
 }
 
 /* Lists that the step's room does not hold, a copy that scratch does not: it is left to the host, and the device is well. */
@@ -187,7 +180,7 @@ static void test_pick_there_of_a_row_that_fits_nowhere_is_refused(void **state)
         open_both(&b, &s, x, VOCAB, &w, 1, 0, SHARES);
         assert_false(s.ops->pick_there(s.device, b.there, 1));
         gw_memory_free(&b.x);
-        close_device(&s);
+        shim_device_end(&s);
     }
 }
 
