@@ -38,7 +38,7 @@ struct bench {
     float *qkv, *cos_sin; /* [CHUNK][ROW_FLOATS], [TOKENS][HEAD_DIM] */
     float *out;           /* [Q_FLOATS] of any type */
     uint32_t blocks[BLOCKS];
-    const uint8_t *cold;
+    struct bench_cold cold;
 };
 
 static void describe_layers(struct pages *p)
@@ -106,8 +106,7 @@ static void compare(const struct bench *b, struct pages *bf16, struct pages *int
 {
     double read[ROUNDS], wide[ROUNDS], narrow[ROUNDS];
     for (int r = 0; r < ROUNDS; r++) {
-        read[r] = bench_probe_rate(b->dev, bench_probe_read, b->cold, BENCH_COLD_BYTES / BENCH_PROBE_SLICE,
-                                   (double)BENCH_COLD_BYTES);
+        read[r] = bench_probe_bandwidth(b->dev, &b->cold);
         wide[r] = attend(b, bf16);
         narrow[r] = attend(b, int8);
     }
@@ -124,10 +123,8 @@ int main(void)
     struct bench b = {.qkv = bench_map((size_t)CHUNK * ROW_FLOATS * sizeof(float)),
                       .cos_sin = bench_map((size_t)TOKENS * HEAD_DIM * sizeof(float)),
                       .out = bench_map(Q_FLOATS * sizeof(float))};
-    uint8_t *cold = bench_map(BENCH_COLD_BYTES);
     static struct pages bf16, int8;
-    memset(cold, 1, BENCH_COLD_BYTES);
-    b.cold = cold;
+    b.cold = bench_cold_map();
     for (uint32_t i = 0; i < BLOCKS; i++) b.blocks[i] = i;
     for (uint32_t i = 0; i < TOKENS * HEAD_DIM; i++) b.cos_sin[i] = i % 2 ? 0.6f : 0.8f;
     gw_device_enter_thread();

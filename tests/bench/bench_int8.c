@@ -24,7 +24,7 @@ struct bench {
     int threads;
     gw_work_fn *peak; /* NULL: the CPU has no such instruction */
     double peak_ops;
-    const uint8_t *cold; /* BENCH_COLD_BYTES */
+    struct bench_cold cold;
 };
 
 static void bench_rows_of(struct bench *b, struct bench_weights *quantized, struct bench_weights *bf16,
@@ -33,8 +33,7 @@ static void bench_rows_of(struct bench *b, struct bench_weights *quantized, stru
     double ours[ROUNDS], theirs[ROUNDS], read[ROUNDS], peak[ROUNDS] = {0};
     struct gw_device *dev = b->operands.dev;
     for (int r = 0; r < ROUNDS; r++) {
-        read[r] = bench_probe_rate(dev, bench_probe_read, b->cold, BENCH_COLD_BYTES / BENCH_PROBE_SLICE,
-                                   (double)BENCH_COLD_BYTES);
+        read[r] = bench_probe_bandwidth(dev, &b->cold);
         if (b->peak) peak[r] = bench_probe_peak(dev, b->peak, b->threads, b->peak_ops);
         ours[r] = bench_multiply_rate(&b->operands, quantized, m, SLOT_US);
         theirs[r] = bench_multiply_rate(&b->operands, bf16, m, SLOT_US);
@@ -87,8 +86,7 @@ int main(void)
     uint16_t *values = bench_values_bf16();
     float *y = bench_map(BENCH_ROWS_MAX * 16384 * sizeof *y),
           *scratch = bench_map((size_t)BENCH_SHARES * BENCH_ROWS_MAX * 2048 * sizeof *scratch);
-    uint8_t *cold = bench_map(BENCH_COLD_BYTES);
-    memset(cold, 1, BENCH_COLD_BYTES);
+    const struct bench_cold cold = bench_cold_map();
     gw_device_enter_thread();
     for (int threads = 1; threads <= 2; threads++) {
         struct bench b = {

@@ -1,4 +1,4 @@
-/* What benchmarks measure with: the median of rounds, and a loop that does nothing but read memory.
+/* What benchmarks measure with: the median of rounds, memory that no cache holds, and a loop that does nothing but read it.
  *
  * Owner: the caller's arrays. Thread: any. Units: the caller's; bytes. Errors: none. Source: own design. */
 #ifndef GW_TESTS_BENCH_MEASURE_H
@@ -8,7 +8,11 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#define BENCH_COLD_LEAST ((size_t)96 << 20)
+#define BENCH_COLD_MOST  ((size_t)1 << 30)
 #define BENCH_READ_BYTES 256  /* bench_read's piece: what is read is a multiple of it */
 #define BENCH_READ_AHEAD 1024 /* bytes */
 
@@ -23,6 +27,22 @@ static inline double bench_median(double *values, size_t len)
 {
     qsort(values, len, sizeof *values, bench_by_value);
     return values[len / 2];
+}
+
+static inline void *bench_map(size_t bytes)
+{
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) exit(1);
+    madvise(p, bytes, MADV_HUGEPAGE); /* as weights are kept that serve */
+    return p;
+}
+
+/* What was read so many bytes ago comes from memory: twice the last cache, of a virtual machine that of its host. */
+static inline size_t bench_cold_bytes(void)
+{
+    const long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    const size_t cold = cache > 0 ? 2 * (size_t)cache : 0;
+    return cold < BENCH_COLD_LEAST ? BENCH_COLD_LEAST : cold > BENCH_COLD_MOST ? BENCH_COLD_MOST : cold;
 }
 
 /* Reads so many bytes as fast as a core can: memory is asked for ahead, by which a virtual Xeon with AMX reads a quarter to a

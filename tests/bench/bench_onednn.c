@@ -2,7 +2,8 @@
  * `bench onednn_<format>_<shape>_m<rows>_t<threads> ours=<x> ref=<y> ratio=<x/y> unit=GOP/s`.
  *
  * Both have weights in the layout that they chose, in as many copies as are larger than any cache, and as many threads (oneDNN's
- * are OpenMP's); they take turns, and figures are medians over rounds. What is multiplied:
+ * are OpenMP's); they take turns, and figures are medians over rounds. Each turn begins with products that do not count: for
+ * some 12 ms behind its last one, OpenMP's threads spin on cores that ours would have. What is multiplied:
  *
  *     format   ours                                                    oneDNN (matmul primitive)
  *     bf16     bf16 · bf16 → f32                                       the same
@@ -27,7 +28,8 @@
 #include "tests/bench/bench_product.h"
 
 #define ROUNDS_MAX 15
-#define SLOT_US    20000 /* over which one figure of a round is averaged */
+#define SLOT_US    30000 /* over which one figure of a round is averaged */
+#define SETTLE_US  30000 /* before it, after the other side's */
 
 /* One way to multiply, on both sides. */
 struct format {
@@ -151,7 +153,7 @@ static void theirs_close(struct theirs *t)
     dnnl_engine_destroy(t->engine);
 }
 
-static double theirs_rate(struct theirs *t, double ops)
+static double theirs_rate(struct theirs *t, double ops, int64_t slot_us)
 {
     int64_t start = gw_clock_mono_us(), now;
     int calls = 0;
@@ -162,7 +164,7 @@ static double theirs_rate(struct theirs *t, double ops)
         must(dnnl_stream_wait(t->stream), "wait");
         calls++;
         now = gw_clock_mono_us();
-    } while (now - start < SLOT_US);
+    } while (now - start < slot_us);
     return ops * calls / (double)(now - start) * 1e-3;
 }
 
@@ -179,11 +181,11 @@ static void bench_rows_of(struct bench *b, const struct format *f, struct bench_
     }
     dnnl_primitive_desc_query(t.desc, dnnl_query_impl_info_str, 0, &implementation);
     b->operands.x = f->act == GW_F32 ? b->x_f32 : b->values;
-    bench_multiply(&b->operands, w, m); /* both are warm */
-    theirs_rate(&t, ops);
     for (int r = 0; r < b->rounds; r++) {
+        bench_multiply_rate(&b->operands, w, m, SETTLE_US);
         ours[r] = bench_multiply_rate(&b->operands, w, m, SLOT_US);
-        theirs[r] = theirs_rate(&t, ops);
+        theirs_rate(&t, ops, SETTLE_US);
+        theirs[r] = theirs_rate(&t, ops, SLOT_US);
     }
     double x = bench_median(ours, (size_t)b->rounds), y = bench_median(theirs, (size_t)b->rounds);
     printf("bench onednn_%s_%s_m%u_t%d ours=%.1f ref=%.1f ratio=%.2f unit=GOP/s  # %s beside %s\n", f->name,

@@ -9,6 +9,8 @@
 #ifndef GW_TESTS_BENCH_PROBE_H
 #define GW_TESTS_BENCH_PROBE_H
 
+#include <string.h>
+
 #include "tests/bench/bench_measure.h"
 #include "base/clock.h"
 #include "kernels/cpu/device.h"
@@ -113,6 +115,27 @@ static inline double bench_probe_rate(struct gw_device *dev, gw_work_fn *fn, con
         now = gw_clock_mono_us();
     } while (now - start < BENCH_PROBE_SLOT_US);
     return work * calls / (double)(now - start) * 1e-3;
+}
+
+/* What is read to find the bandwidth. */
+struct bench_cold {
+    uint8_t *memory;
+    size_t bytes;
+};
+
+static inline struct bench_cold bench_cold_map(void)
+{
+    const size_t bytes = bench_cold_bytes() / BENCH_PROBE_SLICE * BENCH_PROBE_SLICE;
+    struct bench_cold cold = {bench_map(bytes), bytes};
+    memset(cold.memory, 1, bytes);
+    return cold;
+}
+
+/* In GB/s. */
+static inline double bench_probe_bandwidth(struct gw_device *dev, const struct bench_cold *cold)
+{
+    return bench_probe_rate(dev, bench_probe_read, cold->memory, cold->bytes / BENCH_PROBE_SLICE,
+                            (double)cold->bytes);
 }
 
 /* Of instructions of so many operations each, on so many threads. */

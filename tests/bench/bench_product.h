@@ -1,6 +1,6 @@
 /* Products on the shapes of a 1B model, as an engine has them: weights in memory, not in a cache.
  *
- * Weights are as many copies as are larger than any cache, each call takes the next. Row-parallel shapes are in SHARES parts
+ * Weights are as many copies as are twice as large as the last cache, each call takes the next. Row-parallel shapes are in SHARES parts
  * of k, added up by the tree (matmul_tree_add), the others whole.
  *
  * Owner: maps memory that lives as long as the program, but for weights. Thread: one. Units: elements, bytes. Errors: ends
@@ -9,14 +9,12 @@
 #define GW_TESTS_BENCH_PRODUCT_H
 
 #include <string.h>
-#include <sys/mman.h>
 
 #include "tests/bench/bench_probe.h"
 #include "base/rng.h"
 #include "kernels/convert.h"
 
-#define BENCH_COLD_BYTES ((size_t)96 << 20)
-#define BENCH_COPIES_MAX 32u
+#define BENCH_COPIES_MAX 256u
 #define BENCH_SHARES     8u
 #define BENCH_ROWS_MAX   512u
 #define BENCH_WEIGHTS    ((size_t)16384 * 2048) /* of the largest shape */
@@ -51,17 +49,9 @@ struct bench_operands {
     float *y, *scratch;
 };
 
-static inline void *bench_map(size_t bytes)
-{
-    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED) exit(1);
-    madvise(p, bytes, MADV_HUGEPAGE); /* as weights are kept that serve */
-    return p;
-}
-
 static inline uint32_t bench_copies(size_t bytes)
 {
-    size_t copies = BENCH_COLD_BYTES / bytes + 1;
+    size_t copies = bench_cold_bytes() / bytes + 1;
     return copies < BENCH_COPIES_MAX ? (uint32_t)copies : BENCH_COPIES_MAX;
 }
 

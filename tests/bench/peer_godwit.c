@@ -23,7 +23,6 @@
 #define PROMPT_MAX    512u
 #define TOKENS_MAX    512u
 #define LINE_MAX_LEN  128
-#define MEMORY_BYTES  ((size_t)192 << 20) /* that is read; several times what caches hold */
 
 /* An engine of so many threads over the weights that all share. */
 struct lane {
@@ -38,7 +37,7 @@ struct peer {
     struct gw_cell_store *store;
     struct gw_weights *weights;
     struct lane lanes[THREADS_MAX + 1]; /* by threads; opened when first asked for */
-    uint8_t *memory;
+    struct bench_cold cold;
     uint64_t requests; /* submitted */
     uint32_t first[SEQUENCES_MAX], firsts;
 };
@@ -153,8 +152,7 @@ static void run(struct peer *p, const struct load *load)
 static void probe(struct peer *p, int threads)
 {
     struct gw_device *dev = lane_of(p, threads)->device;
-    double read = bench_probe_rate(dev, bench_probe_read, p->memory, MEMORY_BYTES / BENCH_PROBE_SLICE,
-                                   (double)MEMORY_BYTES);
+    double read = bench_probe_bandwidth(dev, &p->cold);
     double fma = 0, bf16dot = 0, vnni = 0;
     if (__builtin_cpu_supports("avx512f"))
         fma = bench_probe_peak(dev, bench_probe_fma512, threads, BENCH_PROBE_WIDE);
@@ -177,10 +175,7 @@ static void open_peer(struct peer *p, const char *dir, enum gw_weight_format for
     must(gw_cell_store_create(p->model, p->ops, &p->store, &ctx), &ctx);
     gw_place_alone(&p->model->cells, &place);
     must(gw_weights_create(p->store, p->model, place.cells, NULL, &p->weights, &ctx), &ctx);
-    p->memory = mmap(NULL, MEMORY_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p->memory == MAP_FAILED) die("no memory to read");
-    madvise(p->memory, MEMORY_BYTES, MADV_HUGEPAGE);
-    memset(p->memory, 1, MEMORY_BYTES);
+    p->cold = bench_cold_map();
 }
 
 static void close_peer(struct peer *p)
@@ -193,7 +188,7 @@ static void close_peer(struct peer *p)
     gw_weights_destroy(p->weights);
     gw_cell_store_destroy(p->store);
     gw_model_close(p->model);
-    munmap(p->memory, MEMORY_BYTES);
+    munmap(p->cold.memory, p->cold.bytes);
 }
 
 static void obey(struct peer *p, const char *line)
