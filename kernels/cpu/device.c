@@ -20,9 +20,12 @@
 #define SPIN_US 20
 /* Below this a job is done before a helper has taken its first range. */
 #define INLINE_NS 8000.0
-/* Ranges per thread: few enough that taking them costs nothing, enough to even out threads of unequal speed.
- */
-#define RANGES_PER_THREAD 4
+/* So much of what is left of a job is shared out evenly at a time: long ranges first, which read memory in long runs, then ever
+ * shorter ones, so that threads of unequal speed end together ("factoring", Hummel, Schonberg and Flynn 1992). */
+#define RANGES_OF_LEFT(left) ((left) - (left) / 4)
+/* A thread that has nothing to do spins for this part of the time that it has worked, too: in a long job the others may be so much
+ * behind, and to be woken costs more. */
+#define SPIN_PART 4
 
 #define MXCSR_DAZ 0x0040u
 #define MXCSR_FTZ 0x8000u
@@ -48,7 +51,8 @@ struct helper {
 
 struct gw_device {
     struct gw_device_base base;
-    int threads, spin_us;
+    int threads;
+    bool spins;
     uint8_t *scratch; /* [threads][GW_SCRATCH_BYTES] */
     void *quant;      /* GW_QUANT_BYTES */
     struct helper *helpers;
@@ -58,8 +62,8 @@ struct gw_device {
 
     gw_work_fn *fn;
     const void *arg;
-    size_t items, grain;
-    _Alignas(64) _Atomic size_t next;
+    size_t items;
+    _Alignas(64) _Atomic size_t next; /* range */
     _Alignas(64) _Atomic uint64_t state;
     _Atomic int sleepers; /* helpers that wait for work_ready, or are about to */
     _Atomic bool caller_sleeps, stop;
@@ -82,15 +86,33 @@ static uint32_t generation_of(uint64_t state)
     return (uint32_t)(state >> STATE_GEN_SHIFT);
 }
 
+static size_t range_len(size_t left, size_t threads)
+{
+    size_t len = RANGES_OF_LEFT(left) / threads;
+    return len > 0 ? len : 1;
+}
+
+/* Range number i of a job. False: there are not so many. */
+static bool range_of(const struct gw_device *dev, size_t i, size_t *first, size_t *last)
+{
+    const size_t threads = (size_t)dev->threads;
+    size_t begin = 0, len = range_len(dev->items, threads);
+    for (; i >= threads; i -= threads) {
+        begin += len * threads;
+        if (begin >= dev->items) return false;
+        len = range_len(dev->items - begin, threads);
+    }
+    *first = begin + i * len;
+    *last = *first + len < dev->items ? *first + len : dev->items;
+    return *first < dev->items;
+}
+
 static void take_ranges(struct gw_device *dev, int thread)
 {
     uint8_t *scratch = dev->scratch + (size_t)thread * GW_SCRATCH_BYTES;
-    for (;;) {
-        size_t first = atomic_fetch_add(&dev->next, dev->grain);
-        if (first >= dev->items) return;
-        size_t last = first + dev->grain < dev->items ? first + dev->grain : dev->items;
+    size_t first, last;
+    while (range_of(dev, atomic_fetch_add(&dev->next, 1), &first, &last))
         dev->fn(dev->arg, scratch, first, last);
-    }
 }
 
 static bool work_is_new(struct gw_device *dev, uint32_t seen)
@@ -98,10 +120,18 @@ static bool work_is_new(struct gw_device *dev, uint32_t seen)
     return generation_of(atomic_load(&dev->state)) != seen || atomic_load(&dev->stop);
 }
 
-/* Returns when there is a generation other than `seen`, or the device stops. */
-static void helper_wait(struct gw_device *dev, uint32_t seen)
+/* Until when a thread spins that has worked since `begun`; 0: not at all. */
+static int64_t spin_until(const struct gw_device *dev, int64_t begun)
 {
-    int64_t until = dev->spin_us ? gw_clock_mono_us() + dev->spin_us : 0;
+    if (!dev->spins) return 0;
+    int64_t now = gw_clock_mono_us();
+    return now + SPIN_US + (now - begun) / SPIN_PART;
+}
+
+/* Returns when there is a generation other than `seen`, or the device stops. joined: the job before. */
+static void helper_wait(struct gw_device *dev, uint32_t seen, int64_t joined)
+{
+    int64_t until = spin_until(dev, joined);
     while (until && gw_clock_mono_us() < until) {
         if (work_is_new(dev, seen)) return;
         _mm_pause();
@@ -139,9 +169,11 @@ static void *helper_main(void *arg)
     struct gw_device *dev = h->dev;
     gw_thread_name("gw-compute");
     gw_device_enter_thread();
+    int64_t joined = gw_clock_mono_us();
     for (uint32_t seen = 0;;) {
-        helper_wait(dev, seen);
+        helper_wait(dev, seen, joined);
         if (atomic_load(&dev->stop)) return NULL;
+        joined = gw_clock_mono_us();
         if (!helper_join(dev, &seen)) continue;
         take_ranges(dev, h->index);
         helper_leave(dev);
@@ -153,9 +185,9 @@ static bool helpers_inside(struct gw_device *dev)
     return atomic_load(&dev->state) & STATE_INSIDE;
 }
 
-static void wait_for_helpers(struct gw_device *dev)
+static void wait_for_helpers(struct gw_device *dev, int64_t opened)
 {
-    int64_t until = dev->spin_us ? gw_clock_mono_us() + dev->spin_us : 0;
+    int64_t until = spin_until(dev, opened);
     do {
         if (!helpers_inside(dev)) return;
         _mm_pause();
@@ -189,13 +221,12 @@ void gw_device_parallel(struct gw_device *dev, gw_work_fn *fn, const void *arg, 
     dev->fn = fn;
     dev->arg = arg;
     dev->items = items;
-    size_t ranges = (size_t)dev->threads * RANGES_PER_THREAD;
-    dev->grain = (items + ranges - 1) / ranges;
     atomic_store(&dev->next, 0);
+    int64_t opened = gw_clock_mono_us();
     open_job(dev);
     take_ranges(dev, 0);
     atomic_fetch_and(&dev->state, ~STATE_OPEN);
-    wait_for_helpers(dev);
+    wait_for_helpers(dev, opened);
 }
 
 /* Pins thread number i to the i-th core of the mask. Failing to is no error: the kernel places it then. */
@@ -265,7 +296,7 @@ gw_err_t gw_device_cpu_create(int threads, bool pin, struct gw_device **out, str
     struct gw_device *dev = NULL;
     gw_err_t err = alloc_device(threads, &dev, ctx);
     if (err == GW_OK) {
-        dev->spin_us = threads > cores ? 0 : SPIN_US;
+        dev->spins = threads <= cores;
         err = start_helpers(dev, ctx);
     }
     if (err != GW_OK) {

@@ -6,7 +6,7 @@
 #include "kernels/cpu/matmul_int8.h"
 #include "kernels/cpu/matmul_tiled.h"
 
-#define ITEMS_PER_THREAD 8u /* so that threads of unequal speed end together */
+#define ITEMS_PER_THREAD 4u /* so that threads of unequal speed end together */
 /* Bytes that are asked for with each step: a micro-kernel asks for two lines, one more than that would be in vain. */
 #define FETCH_STEP_LEAST 64u
 #define FETCH_STEP_MOST  128u
@@ -28,6 +28,7 @@ struct matmul_job {
     struct gw_int8_x quantized; /* x, with an int8 kernel */
     struct gw_tiled_x tiled;    /* x, with a kernel of tiles */
     uint32_t tiles_per_item, rows_per_item, row_blocks;
+    uint32_t items_at_once; /* side by side, that make one rectangle */
 };
 
 struct rectangle {
@@ -182,9 +183,11 @@ static struct gw_micro_tile micro_tile(const struct matmul_job *job, const struc
                                        struct room *room)
 {
     const struct gw_matmul_kernel *kernel = job->kernel;
-    const uint8_t *packed = (const uint8_t *)p->w->data + (p->tile + tile) * tile_bytes(job, p->w);
+    const size_t len = tile_bytes(job, p->w);
+    const uint8_t *packed = (const uint8_t *)p->w->data + (p->tile + tile) * len;
+    const uint8_t *w = packed + (size_t)(p->k / kernel->k_per_step) * GW_STEP_BYTES;
     struct gw_micro_tile t = {.place = gw_pass_place(p, tile),
-                              .fetch = gw_pass_fetch(p, tile),
+                              .fetch = gw_pass_fetch(p, tile, w, len),
                               .x = kernel->fill ? (const void *)room->panel
                                                 : x_at(job, p->x_row, p->x_k + p->k),
                               .x_stride = kernel->fill ? GW_PANEL_STRIDE : job->x_stride,
@@ -194,7 +197,7 @@ static struct gw_micro_tile micro_tile(const struct matmul_job *job, const struc
         t.w = widened(job, p, tile, packed, room);
         t.fetch.fresh = false;
     } else {
-        t.w = packed + (size_t)(p->k / kernel->k_per_step) * GW_STEP_BYTES;
+        t.w = w;
     }
     return t;
 }
@@ -230,7 +233,7 @@ static struct gw_sums sums_at(const struct matmul_job *job, float *y, const stru
 /* Level `level` of the stack. */
 static struct gw_sums level_at(const struct matmul_job *job, struct room *room, uint32_t level)
 {
-    size_t stride = (size_t)job->tiles_per_item * GW_TILE_N;
+    size_t stride = (size_t)job->items_at_once * job->tiles_per_item * GW_TILE_N;
     return (struct gw_sums){room->sums + level * stride * job->rows_per_item, stride};
 }
 
@@ -309,6 +312,7 @@ static void multiply_block(const struct matmul_job *job, const struct item *item
     uint32_t at_once = micro_rows(job), passes = blocks_of(r->rows, at_once);
     uint32_t steps = gw_steps(b->k_len, k_per_step(job));
     const uint8_t *ahead = ahead_of(job, item, b, &p.fetch_tile);
+    p.then = ahead;
     for (uint32_t pass = 0; pass < passes; pass++) {
         p.row = pass * at_once;
         p.x_row = r->row + p.row;
@@ -340,29 +344,34 @@ struct cursor {
     uint32_t product;
 };
 
-static struct rectangle rectangle_at(const struct matmul_job *job, struct cursor *c)
+/* The rectangle that begins at the cursor's item, of items before `last`; the cursor goes behind it. */
+static struct rectangle rectangle_next(const struct matmul_job *job, struct cursor *c, size_t last)
 {
     while (c->item - c->product_first >= c->product_len) {
         c->product_first += c->product_len;
         c->product_len = product_items(job, ++c->product);
     }
-    size_t item = c->item - c->product_first;
+    size_t item = c->item - c->product_first, end = c->product_first + c->product_len;
+    size_t items = (end < last ? end : last) - c->item;
+    if (items > job->items_at_once) items = job->items_at_once;
     struct rectangle r = {.product = c->product,
                           .row = (uint32_t)(item % job->row_blocks) * job->rows_per_item,
                           .tile = (uint32_t)(item / job->row_blocks) * job->tiles_per_item};
     r.rows = min_u32(job->rows_per_item, job->m - r.row);
-    r.tiles = min_u32(job->tiles_per_item, gw_tiles(job->w[c->product].n) - r.tile);
+    r.tiles = min_u32((uint32_t)items * job->tiles_per_item, gw_tiles(job->w[c->product].n) - r.tile);
+    c->item += items;
     return r;
 }
 
 static void multiply_items(const struct matmul_job *job, struct room *room, size_t first, size_t last)
 {
     struct cursor c = {.item = first, .product_len = product_items(job, 0)};
-    struct rectangle next = rectangle_at(job, &c);
-    while (c.item < last) {
-        struct item item = {.r = next, .first = c.item == first};
-        if (++c.item < last) {
-            next = rectangle_at(job, &c);
+    struct rectangle next = rectangle_next(job, &c, last);
+    for (bool begun = false, more = true; more; begun = true) {
+        struct item item = {.r = next, .first = !begun};
+        more = c.item < last;
+        if (more) {
+            next = rectangle_next(job, &c, last);
             item.next = &next;
         }
         multiply_item(job, &item, room);
@@ -418,13 +427,28 @@ static void cut(struct matmul_job *job, uint32_t tiles, uint32_t rows_max)
     job->rows_per_item = blocks_of(blocks_of(job->m, job->row_blocks), at_once) * at_once;
 }
 
+/* Of a single pass items are single tiles, and those that a thread takes at a time make one rectangle. */
+static bool grows(const struct matmul_job *job)
+{
+    return single_pass(job) && !job->kernel->widen && !job->kernel->tiled;
+}
+
 static uint32_t tiles_most(const struct matmul_job *job)
 {
     const struct gw_matmul_kernel *kernel = job->kernel;
     if (kernel->tiled) return kernel->tiled->tiles;
-    if (single_pass(job) && !kernel->widen) return GW_ITEM_TILES_SINGLE;
+    if (grows(job)) return 1;
     if (kernel->int8) return kernel->int8->tiles;
     return kernel->fill ? GW_ITEM_TILES_FILLED : GW_ITEM_TILES;
+}
+
+/* How many neighbours a rectangle takes in, where it grows: to a run of w in each block, and as far as there is room for sums. */
+static uint32_t items_at_once(const struct matmul_job *job)
+{
+    if (!grows(job)) return 1;
+    const uint32_t levels = job->residual ? count_levels(job->count) : 1;
+    const size_t run = (size_t)gw_steps(min_u32(job->w[0].k, panel_k(job)), k_per_step(job)) * GW_STEP_BYTES;
+    return clamp_u32((uint32_t)(GW_RUN_BYTES / run), 1, GW_TREE_ROWS / (job->rows_per_item * levels));
 }
 
 /* Large items read and fill less; small ones keep all threads busy. */
@@ -438,6 +462,7 @@ static void cut_items(struct matmul_job *job, uint32_t threads)
         cut(job, tiles, rows);
     }
     while (count_items(job) < ITEMS_PER_THREAD * (size_t)threads && tiles > 1) cut(job, tiles /= 2, rows);
+    job->items_at_once = items_at_once(job);
 }
 
 static void run_rows(struct matmul_job *job, struct gw_device *dev)

@@ -44,7 +44,9 @@
 #define GW_ITEM_ROWS         192u
 #define GW_ITEM_TILES        2u
 #define GW_ITEM_TILES_FILLED 4u
-#define GW_ITEM_TILES_SINGLE 4u /* of a single pass: w is read in longer runs, 0-9% */
+/* Of a block of w, in a rectangle of a single pass. Two threads of a Xeon read runs of 128 KB from here and there at 82% of the
+ * bandwidth, of 256 KB at 96%, of 512 KB at all of it. */
+#define GW_RUN_BYTES ((size_t)512 << 10)
 /* What waits of a tree over shares, in rows of a tile: 384 KB, touched once for each share. */
 #define GW_TREE_ROWS 1536u
 
@@ -104,11 +106,13 @@ static inline void gw_place_finish(const struct gw_place *p, uint32_t r, uint32_
 }
 
 /* Weights that are multiplied later, to come to L2 while a tile is multiplied: for each of its steps so many bytes from `at`
- * on, 128 at most. at = NULL: none. fresh: the tile's own may come from memory (these are the item's first rows); else from L2. */
+ * on, 128 at most. at = NULL: none. fresh: the tile's own may come from memory (these are the item's first rows); else from L2.
+ * Those are asked for some steps ahead, and behind the tile's last one, those of the tile that `then` points to. */
 struct gw_fetch {
     const uint8_t *at;
     uint32_t step;
     bool fresh;
+    const uint8_t *then;
 };
 
 struct gw_micro_tile {
@@ -131,6 +135,7 @@ struct gw_pass {
     const struct gw_sink *sink;
     struct gw_fetch fetch; /* of the first tile */
     size_t fetch_tile;     /* from tile to tile */
+    const uint8_t *then;   /* what is multiplied behind the last tile; NULL: not known */
     bool fresh;            /* these are the item's first rows */
 };
 
@@ -145,11 +150,15 @@ static inline struct gw_place gw_pass_place(const struct gw_pass *p, uint32_t ti
                              .last = p->k + p->k_len == p->w->k};
 }
 
-/* The fetch of the pass's tile number `tile`. */
-static inline struct gw_fetch gw_pass_fetch(const struct gw_pass *p, uint32_t tile)
+/* The fetch of the pass's tile number `tile`, whose weights are at w, a tile's `len` bytes before the next one's. */
+static inline struct gw_fetch gw_pass_fetch(const struct gw_pass *p, uint32_t tile, const uint8_t *w,
+                                            size_t len)
 {
-    return (struct gw_fetch){p->fetch.at ? p->fetch.at + tile * p->fetch_tile : NULL, p->fetch.step,
-                             p->fresh};
+    const uint8_t *then = tile + 1 < p->tiles ? w + len : p->then;
+    return (struct gw_fetch){.at = p->fetch.at ? p->fetch.at + tile * p->fetch_tile : NULL,
+                             .step = p->fetch.step,
+                             .fresh = p->fresh,
+                             .then = then ? then : w};
 }
 
 /* Steps of two k of a packed tile of fp8, as w of the micro-kernel. */

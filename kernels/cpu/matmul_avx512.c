@@ -9,14 +9,14 @@
 GW_INLINE void micro_rows_f32(const void *tile, const uint32_t rows, const enum gw_ahead ahead)
 {
     const struct gw_micro_tile *t = tile;
-    struct gw_fetch fetch = t->fetch;
+    struct gw_micro_asked asked = gw_micro_ask(&t->fetch, t->w, t->steps, ahead);
     struct gw_micro_acc acc;
     gw_micro_begin(&acc, &t->place, rows);
     const float *x = t->x, *ws = t->w;
     const size_t x_stride = t->x_stride;
     for (uint32_t s = 0; s < t->steps; s++, x++, ws += GW_TILE_N) {
         __m512 wv[4];
-        gw_micro_fetch(&fetch, ws, ahead);
+        gw_micro_fetch(&asked, ahead);
 #pragma GCC unroll 4
         for (uint32_t j = 0; j < 4; j++) wv[j] = _mm512_load_ps(ws + 16 * j);
         gw_micro_fma(&acc, x, x_stride, wv, rows);
@@ -27,7 +27,7 @@ GW_INLINE void micro_rows_f32(const void *tile, const uint32_t rows, const enum 
 GW_INLINE void micro_rows_bf16(const void *tile, const uint32_t rows, const enum gw_ahead ahead)
 {
     const struct gw_micro_tile *t = tile;
-    struct gw_fetch fetch = t->fetch;
+    struct gw_micro_asked asked = gw_micro_ask(&t->fetch, t->w, t->steps, ahead);
     const __m512i odd = _mm512_set1_epi32((int)0xFFFF0000u);
     struct gw_micro_acc acc;
     gw_micro_begin(&acc, &t->place, rows);
@@ -35,7 +35,7 @@ GW_INLINE void micro_rows_bf16(const void *tile, const uint32_t rows, const enum
     const uint32_t *ws = t->w;
     for (uint32_t s = 0; s < t->steps; s++, x += 2, ws += GW_TILE_N) {
         __m512 wv[4];
-        gw_micro_fetch(&fetch, ws, ahead);
+        gw_micro_fetch(&asked, ahead);
 #pragma GCC unroll 4
         for (uint32_t j = 0; j < 4; j++)
             wv[j] = _mm512_castsi512_ps(_mm512_and_si512(_mm512_load_si512(ws + 16 * j), odd));

@@ -23,14 +23,14 @@ static void fill(void *panel, const void *x, size_t x_stride, uint32_t rows, uin
 GW_INLINE void micro_rows(const void *tile, const uint32_t rows, const enum gw_ahead ahead)
 {
     const struct gw_micro_tile *t = tile;
-    struct gw_fetch fetch = t->fetch;
+    struct gw_micro_asked asked = gw_micro_ask(&t->fetch, t->w, t->steps, ahead);
     struct gw_micro_acc acc;
     gw_micro_begin(&acc, &t->place, rows);
     const int32_t *x = t->x;
     const uint32_t *ws = t->w;
     for (uint32_t s = 0; s < t->steps; s++, x++, ws += GW_TILE_N) {
         __m512i wv[4];
-        gw_micro_fetch(&fetch, ws, ahead);
+        gw_micro_fetch(&asked, ahead);
 #pragma GCC unroll 4
         for (uint32_t j = 0; j < 4; j++) wv[j] = _mm512_load_si512(ws + 16 * j);
 #pragma GCC unroll 6

@@ -43,7 +43,7 @@ GW_INLINE void add_step(struct pair_sums *s, const float *x, const uint32_t *w, 
 
 /* `steps` steps, 16 at most, of columns from 16 * `from` on; folded into acc. */
 GW_INLINE void add_block(struct gw_micro_acc *acc, const float *x, const uint32_t *w, uint32_t steps,
-                         struct gw_fetch *fetch, const uint32_t rows, const uint32_t from,
+                         struct gw_micro_asked *asked, const uint32_t rows, const uint32_t from,
                          const uint32_t width, const enum gw_ahead ahead)
 {
     const __m512i odd_half = _mm512_set1_epi32((int)0xFFFF0000u);
@@ -54,7 +54,7 @@ GW_INLINE void add_block(struct gw_micro_acc *acc, const float *x, const uint32_
 #pragma GCC unroll 4
         for (uint32_t j = 0; j < width; j++) s.even[r][j] = s.odd[r][j] = _mm512_setzero_ps();
     for (uint32_t i = 0; i < steps; i++, x += 2, w += GW_TILE_N) {
-        if (from == 0) gw_micro_fetch(fetch, w, ahead);
+        if (from == 0) gw_micro_fetch(asked, ahead);
         add_step(&s, x, w + 16 * from, rows, width, odd_half);
     }
     const bool rest = steps < GW_FOLD_STEPS;
@@ -71,7 +71,7 @@ GW_INLINE void add_block(struct gw_micro_acc *acc, const float *x, const uint32_
 GW_INLINE void micro_rows(const void *tile, const uint32_t rows, const enum gw_ahead ahead)
 {
     const struct gw_micro_tile *t = tile;
-    struct gw_fetch fetch = t->fetch;
+    struct gw_micro_asked asked = gw_micro_ask(&t->fetch, t->w, t->steps, ahead);
     struct gw_micro_acc acc;
     gw_micro_begin(&acc, &t->place, rows);
     const float *x = t->x;
@@ -79,10 +79,10 @@ GW_INLINE void micro_rows(const void *tile, const uint32_t rows, const enum gw_a
     for (uint32_t done = 0; done < t->steps; done += GW_FOLD_STEPS) {
         const uint32_t left = t->steps - done, steps = left < GW_FOLD_STEPS ? left : GW_FOLD_STEPS;
         if (rows > 3) {
-            add_block(&acc, x, w, steps, &fetch, rows, 0, 2, ahead);
-            add_block(&acc, x, w, steps, &fetch, rows, 2, 2, ahead);
+            add_block(&acc, x, w, steps, &asked, rows, 0, 2, ahead);
+            add_block(&acc, x, w, steps, &asked, rows, 2, 2, ahead);
         } else {
-            add_block(&acc, x, w, steps, &fetch, rows, 0, 4, ahead);
+            add_block(&acc, x, w, steps, &asked, rows, 0, 4, ahead);
         }
         x += 2 * GW_FOLD_STEPS;
         w += GW_FOLD_STEPS * GW_TILE_N;

@@ -66,12 +66,13 @@ void gw_int8_multiply(const struct gw_int8_kernel *kernel, const struct gw_int8_
     size_t tile_bytes = gw_int8_tile_bytes(p->w->k), step = p->k / GW_INT8_K_STEP;
     for (uint32_t tile = 0; tile < p->tiles; tile++) {
         const uint8_t *packed = (const uint8_t *)p->w->data + (p->tile + tile) * tile_bytes;
+        const uint8_t *w = packed + sizeof(struct gw_int8_head) + step * GW_STEP_BYTES;
         const struct gw_int8_tile t = {.place = gw_pass_place(p, tile),
-                                       .fetch = gw_pass_fetch(p, tile),
+                                       .fetch = gw_pass_fetch(p, tile, w, tile_bytes),
                                        .x = x->bytes + p->x_row * x->stride + p->x_k + p->k,
                                        .x_stride = x->stride,
                                        .x_rows = x->room - p->x_row,
-                                       .w = packed + sizeof(struct gw_int8_head) + step * GW_STEP_BYTES,
+                                       .w = w,
                                        .steps = gw_steps(p->k_len, GW_INT8_K_STEP),
                                        .head = (const struct gw_int8_head *)(const void *)packed,
                                        .x_scale = x->scales + (size_t)p->x_row * x->segments + p->segment,

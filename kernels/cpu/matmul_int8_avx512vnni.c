@@ -20,7 +20,7 @@ GW_INLINE void begin(__m512i sums[GW_MICRO_ROWS][4], const struct gw_int8_tile *
 GW_INLINE void micro_rows(const void *tile, const uint32_t rows, const enum gw_ahead ahead)
 {
     const struct gw_int8_tile *t = tile;
-    struct gw_fetch fetch = t->fetch;
+    struct gw_micro_asked asked = gw_micro_ask(&t->fetch, t->w, t->steps, ahead);
     __m512i sums[GW_MICRO_ROWS][4];
     struct gw_micro_acc acc;
     begin(sums, t, rows);
@@ -28,7 +28,7 @@ GW_INLINE void micro_rows(const void *tile, const uint32_t rows, const enum gw_a
     const size_t x_stride = t->x_stride;
     for (uint32_t s = 0; s < t->steps; s++, x += GW_INT8_K_STEP, w += GW_STEP_BYTES) {
         __m512i ws[4];
-        gw_micro_fetch(&fetch, w, ahead);
+        gw_micro_fetch(&asked, ahead);
 #pragma GCC unroll 4
         for (uint32_t j = 0; j < 4; j++) ws[j] = _mm512_load_si512(w + 64 * j);
 #pragma GCC unroll 6

@@ -142,31 +142,48 @@ GW_INLINE void gw_micro_end(struct gw_micro_acc *acc, const struct gw_place *p, 
         gw_micro_put(acc, p, rows, false);
 }
 
-GW_INLINE void gw_micro_fetch_step(const void *w, const uint32_t steps, const int hint)
+/* What is asked for in each step. `next`: of what is multiplied later, or, where w comes from memory, of w itself. */
+struct gw_micro_asked {
+    const uint8_t *near, *next; /* to L1, to L2 */
+    const uint8_t *end, *then;  /* behind the tile's last step comes `then` */
+    uint32_t step;
+};
+
+/* Where one is so many steps behind the tile's first. */
+GW_INLINE const uint8_t *gw_micro_at(const struct gw_micro_asked *a, const uint8_t *w, size_t steps)
 {
-    const uint8_t *at = (const uint8_t *)w + steps * GW_STEP_BYTES;
-#pragma GCC unroll 4
-    for (uint32_t j = 0; j < 4; j++)
-        if (hint == _MM_HINT_T0)
-            _mm_prefetch(at + 64 * j, _MM_HINT_T0);
-        else
-            _mm_prefetch(at + 64 * j, _MM_HINT_T1);
+    const uint8_t *at = w + steps * GW_STEP_BYTES;
+    return at < a->end ? at : a->then + (at - a->end);
 }
 
-/* What is asked for in each step. */
-GW_INLINE void gw_micro_fetch(struct gw_fetch *fetch, const void *w, const enum gw_ahead ahead)
+GW_INLINE struct gw_micro_asked gw_micro_ask(const struct gw_fetch *fetch, const void *first, uint32_t steps,
+                                             const enum gw_ahead ahead)
 {
-    if (ahead == GW_AHEAD_FAR) {
-        _mm_prefetch(fetch->at, _MM_HINT_T1);
-        _mm_prefetch(fetch->at + 64, _MM_HINT_T1);
-        fetch->at += fetch->step;
+    const uint8_t *w = first;
+    struct gw_micro_asked a = {.end = w + (size_t)steps * GW_STEP_BYTES, .then = fetch->then};
+    if (ahead == GW_AHEAD_FRESH) {
+        a.near = gw_micro_at(&a, w, GW_MICRO_NEAR_FRESH);
+        a.next = gw_micro_at(&a, w, GW_MICRO_FAR_FRESH);
+        return a;
     }
-    if (ahead == GW_AHEAD_FRESH) gw_micro_fetch_step(w, GW_MICRO_FAR_FRESH, _MM_HINT_T1);
-    gw_micro_fetch_step(w,
-                        ahead == GW_AHEAD_FRESH ? GW_MICRO_NEAR_FRESH
-                        : ahead == GW_AHEAD_FAR ? GW_MICRO_NEAR
-                                                : GW_MICRO_NEAR_FEW,
-                        _MM_HINT_T0);
+    a.near = w + (ahead == GW_AHEAD_FAR ? GW_MICRO_NEAR : GW_MICRO_NEAR_FEW) * GW_STEP_BYTES;
+    a.next = fetch->at;
+    a.step = fetch->step;
+    return a;
+}
+
+GW_INLINE void gw_micro_fetch(struct gw_micro_asked *a, const enum gw_ahead ahead)
+{
+    const uint32_t lines = ahead == GW_AHEAD_FRESH ? 4 : ahead == GW_AHEAD_FAR ? 2 : 0;
+#pragma GCC unroll 4
+    for (uint32_t j = 0; j < lines; j++) _mm_prefetch(a->next + 64 * j, _MM_HINT_T1);
+#pragma GCC unroll 4
+    for (uint32_t j = 0; j < 4; j++) _mm_prefetch(a->near + 64 * j, _MM_HINT_T0);
+    a->near += GW_STEP_BYTES;
+    a->next += ahead == GW_AHEAD_FRESH ? GW_STEP_BYTES : a->step;
+    if (ahead != GW_AHEAD_FRESH) return;
+    if (a->near == a->end) a->near = a->then;
+    if (a->next == a->end) a->next = a->then;
 }
 
 /* Told by an intrinsic, gcc 12 moves sums from register to register, has too few, and keeps some in memory. */
