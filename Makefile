@@ -409,7 +409,7 @@ LIBS_bench_onednn := $(if $(wildcard /usr/include/dnnl.h),-ldnnl -lgomp)
 BENCH_MODEL := bench_ranks bench_prepare bench_moves bench_weights bench_checkpoint
 LIBS_bench_moves := -lcmocka
 LIBS_bench_checkpoint := -Wl,--wrap=gw_checkpoint_offer # so that it can leave offers out
-BENCH_E2E := tests/bench/bench_recovery.py tests/bench/bench_clouds.py
+BENCH_E2E := tests/bench/bench_recovery.py tests/bench/bench_clouds.py tests/bench/bench_token.py
 
 JOBS ?= $(shell nproc)
 RUN_JOBS = $(shell expr $(JOBS) + 1) # some of the tests wait
@@ -472,7 +472,7 @@ demo: ## chat completions that stream on while workers are reclaimed, killed and
 	@+$(SUBMAKE) all
 	@tests/e2e/demo.py
 
-$(patsubst %,build/release/tests/bench/%,$(BENCH) $(BENCH_MODEL)): build/release/tests/bench/%: build/release/tests/bench/%.o $(call libs,release,WORKER KERNELS PLAN MIGRATE BASE)
+$(patsubst %,build/release/tests/bench/%,$(BENCH) $(BENCH_MODEL) token_socket): build/release/tests/bench/%: build/release/tests/bench/%.o $(call libs,release,WORKER KERNELS PLAN MIGRATE BASE)
 	@echo "  LINK  $@"; $(CC) $^ $(LIBS) $(LIBS_$(@F)) -o $@
 BENCH_DIR ?= build/llama-1b
 $(BENCH_DIR)/model.safetensors:
@@ -502,7 +502,7 @@ $(BENCH_MIGRATE:%=build/release/tests/bench/%): build/release/tests/bench/%: bui
 bench-migrate: $(BENCH_MIGRATE:%=build/release/tests/bench/%) ## measure KV on the move: stores against raw hiredis (wants redis-server)
 	@for b in $^; do $$b || exit; done
 
-bench: all build/release/tests/cloud_call $(BENCH:%=build/release/tests/bench/%) ## measure: lines `bench <name> ours=<x> ref=<y> ratio=<x/y> unit=<u>`
+bench: all build/release/tests/cloud_call $(BENCH:%=build/release/tests/bench/%) build/release/tests/bench/token_socket ## measure: lines `bench <name> ours=<x> ref=<y> ratio=<x/y> unit=<u>`
 	@for b in $(BENCH:%=build/release/tests/bench/%) $(BENCH_E2E); do $$b || exit; done
 
 .PHONY: fuzz

@@ -55,6 +55,9 @@ struct gw_link {
     uint64_t session; /* 0 = none is up */
     uint64_t sessions_begun;
     struct evbuffer *outbox;
+    int fd; /* the session's socket, where the engine's thread may write to it; else -1 */
+    bool
+        behind; /* the I/O thread has bytes that are not written yet: what is written now would overtake them */
     struct gw_msg fence; /* head of outgoing messages; generation 0: the sender's own */
     struct gw_msg_heartbeat progress;
     struct gw_cell_rect holds;
@@ -65,8 +68,17 @@ static void dial(struct gw_link *l);
 
 /* ---- I/O thread: sending ---- */
 
+/* Before the buffer of the I/O thread gets bytes; on_written() takes it back. */
+static void fall_behind(struct gw_link *l)
+{
+    pthread_mutex_lock(&l->lock);
+    l->behind = true;
+    pthread_mutex_unlock(&l->lock);
+}
+
 static void write_msg(struct gw_link *l, struct gw_msg *msg)
 {
+    fall_behind(l);
     msg->term = l->term;
     if (l->proto == 1) {
         msg->pipeline = l->pipeline;
@@ -87,6 +99,9 @@ static void set_timer(struct gw_link *l, int64_t ms)
 
 static void drop_connection(struct gw_link *l)
 {
+    pthread_mutex_lock(&l->lock);
+    l->fd = -1;
+    pthread_mutex_unlock(&l->lock);
     if (l->bev) bufferevent_free(l->bev);
     l->bev = NULL;
     event_del(l->beat);
@@ -171,6 +186,11 @@ static bool on_challenge(struct gw_link *l, const struct gw_msg *msg)
     return true;
 }
 
+static bool is_plain(const struct gw_link *l)
+{
+    return !gw_tls_is_due(l->config.tls, &l->config.controllers[l->controller].addr);
+}
+
 static void begin_session(struct gw_link *l, const struct gw_msg *msg)
 {
     struct gw_link_item item = {.type = GW_LINK_UP, .proto = l->proto};
@@ -185,6 +205,7 @@ static void begin_session(struct gw_link *l, const struct gw_msg *msg)
     l->controller_timeout_us = msg->welcome.controller_timeout_ms * GW_US_PER_MS;
     pthread_mutex_lock(&l->lock);
     item.session = l->session = ++l->sessions_begun;
+    l->fd = is_plain(l) ? bufferevent_getfd(l->bev) : -1;
     l->fence = (struct gw_msg){.term = l->term};
     if (l->proto == 1) {
         l->fence.pipeline = l->pipeline;
@@ -289,6 +310,15 @@ static bool read_one(struct gw_link *l)
     return go_on;
 }
 
+/* All that this thread had is in the socket. */
+static void on_written(struct bufferevent *bev, void *arg)
+{
+    struct gw_link *l = arg;
+    pthread_mutex_lock(&l->lock);
+    l->behind = evbuffer_get_length(bufferevent_get_output(bev)) > 0;
+    pthread_mutex_unlock(&l->lock);
+}
+
 static void on_readable(struct bufferevent *bev, void *arg)
 {
     struct gw_link *l = arg;
@@ -351,7 +381,7 @@ static void dial(struct gw_link *l)
                                            : bufferevent_socket_new(l->loop, -1, BEV_OPT_CLOSE_ON_FREE);
     set_timer(l, SHAKE_TIMEOUT_S * 1000);
     if (!l->bev) return; /* the timer tries again */
-    bufferevent_setcb(l->bev, on_readable, NULL, on_connection_event, l);
+    bufferevent_setcb(l->bev, on_readable, on_written, on_connection_event, l);
     bufferevent_enable(l->bev, EV_READ | EV_WRITE);
     if (bufferevent_socket_connect(l->bev, (struct sockaddr *)&to->addr, (int)to->len) != 0)
         connection_over(l, strerror(errno));
@@ -375,6 +405,7 @@ static void flush_outbox(struct gw_link *l)
     if (l->state != UP) return;
     struct evbuffer *out = bufferevent_get_output(l->bev);
     pthread_mutex_lock(&l->lock);
+    l->behind |= evbuffer_get_length(l->outbox) > 0;
     evbuffer_add_buffer(out, l->outbox);
     pthread_mutex_unlock(&l->lock);
     if (evbuffer_get_length(out) > OUT_MAX) connection_over(l, "the controller does not read");
@@ -461,7 +492,7 @@ gw_err_t gw_link_create(const struct gw_link_config *config, struct gw_link **ou
     l->holds = config->hello.holds;
     memcpy(l->key, config->key, config->key_len);
     l->backoff_ms = BACKOFF_MIN_MS;
-    l->wake_fd = -1;
+    l->wake_fd = l->fd = -1;
     pthread_mutex_init(&l->lock, NULL);
     gw_err_t err = set_up(l, ctx);
     if (err == GW_OK) err = start_thread(l, ctx);
@@ -497,6 +528,7 @@ void gw_link_destroy(struct gw_link *l)
 
 bool gw_link_receive(struct gw_link *l, int64_t wait_us, struct gw_link_item *out)
 {
+    gw_link_flush(l);
     return link_queue_pop(&l->inbox, wait_us, out);
 }
 
@@ -514,7 +546,17 @@ void gw_link_send(struct gw_link *l, uint64_t session, struct gw_msg *msg)
             gw_logf(l->config.log, GW_LOG_ERROR, "out of memory: a %s is lost", gw_msg_name(msg->type));
     }
     pthread_mutex_unlock(&l->lock);
-    if (current) wake_io(l);
+}
+
+/* To wake the I/O thread takes as long as all else from here to the client. An error of the socket is its affair. */
+void gw_link_flush(struct gw_link *l)
+{
+    pthread_mutex_lock(&l->lock);
+    if (evbuffer_get_length(l->outbox) > 0 && l->fd >= 0 && !l->behind)
+        (void)evbuffer_write(l->outbox, l->fd);
+    bool left = evbuffer_get_length(l->outbox) > 0;
+    pthread_mutex_unlock(&l->lock);
+    if (left) wake_io(l);
 }
 
 void gw_link_set_holds(struct gw_link *l, struct gw_cell_rect holds)

@@ -1,7 +1,8 @@
 /* Link: the worker's end of the connection to its controller, on a thread of its own.
  *
  * The I/O thread dials, shakes hands, beats, and watches the controller, whatever the engine is busy with.
- * The engine's thread receives items from a bounded queue and sends messages into another.
+ * The engine's thread receives items from a bounded queue. What it sends it writes to the socket itself, where the connection is
+ * plain and nothing is waiting to be written; else the I/O thread does.
  *
  *     link state   event                              next       what is done
  *     ──────────   ────────────────────────────────   ────────   ──────────────────────────────────────────
@@ -78,12 +79,13 @@ gw_err_t gw_link_create(const struct gw_link_config *config, struct gw_link **ou
 /* Gives what is queued a short while to be written, then ends the thread. */
 void gw_link_destroy(struct gw_link *link);
 
-/* Takes the next item; waits at most wait_us (0 = does not wait). False if there was none. */
+/* Flushes, and takes the next item; waits at most wait_us (0 = does not wait). False if there was none. */
 bool gw_link_receive(struct gw_link *link, int64_t wait_us, struct gw_link_item *out);
 
 /* Queues msg (its term is filled in; protocol 1: pipeline and generation, too) if `session` is still the current one;
- * else drops it. msg stays the caller's. */
+ * else drops it. msg stays the caller's. It leaves with the next flush. */
 void gw_link_send(struct gw_link *link, uint64_t session, struct gw_msg *msg);
+void gw_link_flush(struct gw_link *link);
 
 /* What the next HELLO says of the cells that this worker has. */
 void gw_link_set_holds(struct gw_link *link, struct gw_cell_rect holds);

@@ -388,7 +388,9 @@ enum gw_serve_status gw_serve_run(struct gw_serve *s, struct gw_link *link)
         if (!s->ended) tell_prepared(s);
         if (!s->ended) look_at_signals(s, gw_clock_mono_us());
         if (s->ended) break;
+        gw_link_flush(link);
         stepped = step(s);
+        gw_link_flush(link);
         tend_prepared(s);
         serve_say_progress(s, stepped);
     }

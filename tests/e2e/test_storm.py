@@ -9,7 +9,6 @@ Silence counts so late that a busy machine loses nobody: what is counted is what
 import contextlib
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -24,24 +23,12 @@ from tap import check, check_equal, note  # noqa: E402
 WORKERS, DOOMED, EPOCHS_MAX = 80, 64, 3
 SOON_S = 90.0
 CALM = ["--heartbeat-timeout-ms", "60000"]
-PROFILE = "cpu-f32-2"
-
-
-def digest():
-    """Of the profile, as a worker of this build says it."""
-    p = subprocess.run([cluster.program("godwit-worker", "release"), "--digest", "--profile", PROFILE],
-                       capture_output=True, text=True, timeout=60, check=True)  # fmt: skip
-    return re.search(r"\b[0-9a-f]{64}\b", p.stdout)[0]
 
 
 @contextlib.contextmanager
 def fleet(c):
     """The workers, while the block lasts."""
-    with open(os.path.join(c.model, "config.json")) as f:
-        model = json.load(f)
-    argv = [cluster.program("tests/fake_fleet", c.variant), "--model", c.model, "--cluster-key-file", c.key]
-    argv += ["--profile", PROFILE, "--digest", digest(), "--port", str(c.controllers["c0"].worker_port)]
-    argv += ["--workers", str(WORKERS), "--vocab", str(model["vocab_size"]), "--context", str(model["max_position_embeddings"])]
+    argv = [cluster.program("tests/fake_fleet", c.variant), *c.fake_worker_flags(), "--workers", str(WORKERS)]
     with open(os.path.join(c.dir, "fleet.log"), "wb") as log:
         p = subprocess.Popen([*cluster.DIE_WITH_PARENT, *argv], stdin=subprocess.PIPE, stdout=log, stderr=log,
                              env={**os.environ, **cluster.sanitizer_env(c.dir)})  # fmt: skip

@@ -8,8 +8,9 @@ The end of the block is a test of its own, as that of cluster.Cluster is. Contro
 """
 
 import contextlib
-
+import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -169,6 +170,17 @@ class Control:
         argv = [self._program("godwit-worker"), "--model", self.model, "--controller", endpoints]
         argv += ["--worker-id", worker, "--instance-id", instance, "--cluster-key-file", self.key, "--threads", "1", *extra]
         return self._spawn(worker, argv)
+
+    def fake_worker_flags(self, name="c0", profile="cpu-f32-2"):
+        """What a program that only plays a worker (tests/lib/fake_worker.h) needs to know; it has the release build's digest."""
+        said = subprocess.run([cluster.program("godwit-worker", "release"), "--digest", "--profile", profile],
+                              capture_output=True, text=True, timeout=60, check=True)  # fmt: skip
+        digest = re.search(r"\b[0-9a-f]{64}\b", said.stdout)[0]
+        with open(os.path.join(self.model, "config.json")) as f:
+            model = json.load(f)
+        flags = ["--model", self.model, "--cluster-key-file", self.key, "--profile", profile, "--digest", digest]
+        flags += ["--port", str(self.controllers[name].worker_port), "--vocab", str(model["vocab_size"])]
+        return [*flags, "--context", str(model["max_position_embeddings"])]
 
     def wait_workers(self, count, name="c0"):
         def up():

@@ -29,6 +29,7 @@ struct fixture {
     int hellos, heartbeats, tokens, downs;
     uint64_t last_max_term, last_steps, last_generation;
     uint32_t last_token;
+    bool jumped; /* a token that was not the one behind the last */
 };
 
 static void on_msg(struct fixture *f, const struct gw_msg *msg)
@@ -38,7 +39,7 @@ static void on_msg(struct fixture *f, const struct gw_msg *msg)
         f->heartbeats++;
         f->last_steps = msg->heartbeat.steps;
     } else if (msg->type == GW_MSG_TOKENS) {
-        f->tokens++;
+        f->jumped |= f->tokens++ > 0 && msg->tokens.tokens.ids[0] != f->last_token + 1;
         f->last_token = msg->tokens.tokens.ids[0];
     }
 }
@@ -242,6 +243,7 @@ static void send_token(struct fixture *f, uint64_t session, uint32_t id)
         .generation = 9, /* of the pipeline */
         .tokens = {.request = 1, .attempt = 1, .tokens = {.count = 1, .ids = &id, .logprobs = &logprob}}};
     gw_link_send(f->link, session, &msg);
+    gw_link_flush(f->link);
 }
 
 static void test_session_carries_messages_both_ways_and_beats(void **state)
@@ -262,6 +264,30 @@ static void test_session_carries_messages_both_ways_and_beats(void **state)
     assert_int_equal(f->last_generation, 9);
     until_at_least(f, &f->heartbeats, 3);
     assert_int_equal(f->last_steps, 77);
+}
+
+/* More than the sockets hold, while the controller does not read; heartbeats, which the I/O thread writes, come between. */
+static void test_burst_arrives_whole_and_in_order(void **state)
+{
+    enum { BURST = 100000, PAUSE = 20000 };
+    struct fixture *f = *state;
+    start_worker(f, "key");
+    uint64_t session = begin_session(f, 5, 9);
+    for (uint32_t id = 0; id < BURST; id++) {
+        send_token(f, session, id);
+        if (id % PAUSE == 0) usleep(3 * HEARTBEAT_MS * 1000);
+    }
+    until_at_least(f, &f->tokens, BURST);
+    for (uint32_t id = BURST; id < 2 * BURST;
+         id++) { /* read meanwhile: now the one thread writes, now the other */
+        send_token(f, session, id);
+        if (id % 64 == 0) event_base_loop(f->loop, EVLOOP_NONBLOCK);
+    }
+    until_at_least(f, &f->tokens, 2 * BURST);
+    assert_false(f->jumped);
+    assert_int_equal(f->last_token, 2 * BURST - 1);
+    assert_true(f->heartbeats >= 3);
+    assert_int_equal(f->downs, 0);
 }
 
 static void test_message_of_an_older_term_is_dropped(void **state)
@@ -388,6 +414,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_session_carries_messages_both_ways_and_beats, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_burst_arrives_whole_and_in_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_message_of_an_older_term_is_dropped, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             test_lost_controller_is_redialled_and_old_sessions_messages_are_dropped, set_up, tear_down),
@@ -397,6 +424,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_controller_that_comes_later_is_found, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_next_controller_of_the_list_is_tried, set_up, tear_down),
         WITH_TLS(test_session_carries_messages_both_ways_and_beats),
+        WITH_TLS(test_burst_arrives_whole_and_in_order),
         WITH_TLS(test_lost_controller_is_redialled_and_old_sessions_messages_are_dropped),
         WITH_TLS(test_silent_controller_is_lost_after_its_timeout),
         WITH_TLS(test_wrong_key_is_refused_for_good), /* of the hello's proof */
