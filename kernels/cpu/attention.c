@@ -74,5 +74,6 @@ void gw_attention_run(struct gw_device *dev, const struct gw_attn_job *job)
         fmas += seq_fmas(job->kv, &job->seqs[i]);
     }
     if (items > 0)
-        gw_device_parallel(dev, attend_items, job, items, fmas * job->heads * job->fma_ns / (double)items);
+        gw_device_parallel_uneven(dev, attend_items, job, items,
+                                  fmas * job->heads * job->fma_ns / (double)items);
 }

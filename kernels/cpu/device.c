@@ -20,9 +20,6 @@
 #define SPIN_US 20
 /* Below this a job is done before a helper has taken its first range. */
 #define INLINE_NS 8000.0
-/* So much of what is left of a job is shared out evenly at a time: long ranges first, which read memory in long runs, then ever
- * shorter ones, so that threads of unequal speed end together ("factoring", Hummel, Schonberg and Flynn 1992). */
-#define RANGES_OF_LEFT(left) ((left) - (left) / 4)
 /* A thread that has nothing to do spins for this part of the time that it has worked, too: in a long job the others may be so much
  * behind, and to be woken costs more. */
 #define SPIN_PART 4
@@ -62,7 +59,7 @@ struct gw_device {
 
     gw_work_fn *fn;
     const void *arg;
-    size_t items;
+    size_t items, quarters;
     _Alignas(64) _Atomic size_t next; /* range */
     _Alignas(64) _Atomic uint64_t state;
     _Atomic int sleepers; /* helpers that wait for work_ready, or are about to */
@@ -86,9 +83,11 @@ static uint32_t generation_of(uint64_t state)
     return (uint32_t)(state >> STATE_GEN_SHIFT);
 }
 
-static size_t range_len(size_t left, size_t threads)
+/* So many quarters of what is left of a job are shared out evenly at a time: long ranges first, which read memory in long runs, then
+ * ever shorter ones, so that threads of unequal speed end together ("factoring", Hummel, Schonberg and Flynn 1992). */
+static size_t range_len(const struct gw_device *dev, size_t left)
 {
-    size_t len = RANGES_OF_LEFT(left) / threads;
+    size_t len = left * dev->quarters / 4 / (size_t)dev->threads;
     return len > 0 ? len : 1;
 }
 
@@ -96,11 +95,11 @@ static size_t range_len(size_t left, size_t threads)
 static bool range_of(const struct gw_device *dev, size_t i, size_t *first, size_t *last)
 {
     const size_t threads = (size_t)dev->threads;
-    size_t begin = 0, len = range_len(dev->items, threads);
+    size_t begin = 0, len = range_len(dev, dev->items);
     for (; i >= threads; i -= threads) {
         begin += len * threads;
         if (begin >= dev->items) return false;
-        len = range_len(dev->items - begin, threads);
+        len = range_len(dev, dev->items - begin);
     }
     *first = begin + i * len;
     *last = *first + len < dev->items ? *first + len : dev->items;
@@ -210,7 +209,8 @@ static void open_job(struct gw_device *dev)
     pthread_mutex_unlock(&dev->lock);
 }
 
-void gw_device_parallel(struct gw_device *dev, gw_work_fn *fn, const void *arg, size_t items, double item_ns)
+static void run_job(struct gw_device *dev, gw_work_fn *fn, const void *arg, size_t items, double item_ns,
+                    size_t quarters)
 {
     assert(thread_entered());
     if (items == 0) return;
@@ -221,12 +221,24 @@ void gw_device_parallel(struct gw_device *dev, gw_work_fn *fn, const void *arg, 
     dev->fn = fn;
     dev->arg = arg;
     dev->items = items;
+    dev->quarters = quarters;
     atomic_store(&dev->next, 0);
     int64_t opened = gw_clock_mono_us();
     open_job(dev);
     take_ranges(dev, 0);
     atomic_fetch_and(&dev->state, ~STATE_OPEN);
     wait_for_helpers(dev, opened);
+}
+
+void gw_device_parallel(struct gw_device *dev, gw_work_fn *fn, const void *arg, size_t items, double item_ns)
+{
+    run_job(dev, fn, arg, items, item_ns, 3);
+}
+
+void gw_device_parallel_uneven(struct gw_device *dev, gw_work_fn *fn, const void *arg, size_t items,
+                               double item_ns)
+{
+    run_job(dev, fn, arg, items, item_ns, 1);
 }
 
 /* Pins thread number i to the i-th core of the mask. Failing to is no error: the kernel places it then. */

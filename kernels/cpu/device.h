@@ -26,6 +26,10 @@ typedef void gw_work_fn(const void *arg, void *scratch, size_t first, size_t las
 /* item_ns: about how long one item takes on one thread; small jobs run on the caller alone. */
 void gw_device_parallel(struct gw_device *dev, gw_work_fn *fn, const void *arg, size_t items, double item_ns);
 
+/* The same of items of which some may take many times as long as others, by item_ns on average: in shorter ranges. */
+void gw_device_parallel_uneven(struct gw_device *dev, gw_work_fn *fn, const void *arg, size_t items,
+                               double item_ns);
+
 /* GW_QUANT_BYTES, 64-byte aligned, of any content. */
 void *gw_device_quant(struct gw_device *dev);
 

@@ -20,9 +20,10 @@
  * Floors: the bytes of w over the read bandwidth, and operations over the FMA (VNNI) peak. On one core of a Cascade Lake (AVX-512,
  * VNNI; other programs beside it): to 4 rows 90-98% of the bandwidth; at 16 rows int8 70-79% of it, bf16 (which widens w by
  * instructions of the same ports: 84% of the peak at most, 86% for 6 rows) 63-73% of the peak; at 512 rows f32 75-84%, bf16
- * 70-74%, int8 80%, of shares of 256 k 65%: there the scales and the tree are 96 instructions for each 1536 that multiply. On one core
- * of a Xeon with AMX, which reads 18.5 GB/s (asked for ahead; 14 by plain loads), other programs beside it: 1 row of bf16
- * 81-93% of that, of int8 84-92%, 4 rows 74-83% and 71-84%; of int8 shares of 256 k at 1 row 72%.
+ * 70-74%, int8 80%, of shares of 256 k 65%: there the scales and the tree are 96 instructions for each 1536 that multiply. On both
+ * cores of an idle virtual Xeon with AMX, which read 37 GB/s (asked for ahead; 30 by plain loads): 1 row of bf16 89-91% of that, 4 rows
+ * 81-87%, of shares of 1024 k 89% and 82%, of 256 k 82% and 73%; int8 88-94% and 82-88%, 85% and 81%, 76% and 73%. What shares lack is
+ * that they lie apart (GW_RUN_BYTES).
  *
  * Owner: all memory is the caller's. Thread: any number of items at a time. Units: elements, ns. Errors:
  * none; alignment and equal n or k are asserted. Source: blocking after Goto & van de Geijn 2008, k never

@@ -54,7 +54,7 @@ static const struct gw_pick_variant variant = {.best = best, .draw = draw, .sum 
 void gw_cpu_pick_c(struct gw_device *dev, const struct gw_pick_row *rows, uint32_t count)
 {
     const struct gw_pick_job job = {.rows = rows, .variant = &variant};
-    if (count > 0) gw_device_parallel(dev, gw_pick_rows, &job, count, 40.0 * rows->vocab);
+    if (count > 0) gw_device_parallel_uneven(dev, gw_pick_rows, &job, count, 40.0 * rows->vocab);
 }
 
 void gw_cpu_weigh_c(struct gw_device *dev, float *y, const float *x, uint32_t n, float top, float inverse)

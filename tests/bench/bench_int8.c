@@ -69,10 +69,10 @@ static void bench_shape(struct bench *b, const struct bench_shape *s, const uint
 {
     static const char *const formats[][2] = {{"int8", "cpu-bf16-int8-1"}, {"fp8", "cpu-bf16-fp8-1"}};
     struct bench_weights quantized, bf16;
-    bench_weights_make(&bf16, "cpu-bf16dot-2", s, values);
+    bench_weights_make(&bf16, "cpu-bf16dot-2", GW_ISA_AUTO, s, values);
     for (size_t f = 0; f < sizeof formats / sizeof *formats; f++) {
         b->format = formats[f][0];
-        bench_weights_make(&quantized, formats[f][1], s, values);
+        bench_weights_make(&quantized, formats[f][1], GW_ISA_AUTO, s, values);
         choose_peak(b, quantized.ops);
         for (size_t i = 0; i < sizeof bench_rows / sizeof *bench_rows; i++)
             bench_rows_of(b, &quantized, &bf16, bench_rows[i]);

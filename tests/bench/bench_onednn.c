@@ -11,6 +11,8 @@
  *     f32      f32 · f32 → f32                                         the same
  *     int8     bf16, quantized here for each row · int8 → f32          u8, quantized beforehand · s8 → f32, a scale
  *                                                                      for each column
+ *     int8vnni the same without AMX tiles, to be read with             the same
+ *              ONEDNN_MAX_CPU_ISA=avx512_core_vnni
  *
  * Row-parallel shapes (o, down) are, for us, eight sums and the tree that adds them to the residual: what the engine
  * does; oneDNN has the plain product. Which of its implementations runs is printed: on CPUs without AVX512_BF16 its bf16 one
@@ -34,15 +36,17 @@
 /* One way to multiply, on both sides. */
 struct format {
     const char *name, *profile;
+    enum gw_isa isa;
     enum gw_dtype act; /* ours */
     dnnl_data_type_t x, w;
 };
 
 static const struct format formats[] = {
-    {"bf16", "cpu-bf16dot-2", GW_BF16, dnnl_bf16, dnnl_bf16},
-    {"bf16amx", "cpu-bf16amx-1", GW_BF16, dnnl_bf16, dnnl_bf16},
-    {"f32", "cpu-f32-2", GW_F32, dnnl_f32, dnnl_f32},
-    {"int8", "cpu-bf16-int8-1", GW_BF16, dnnl_u8, dnnl_s8},
+    {"bf16", "cpu-bf16dot-2", GW_ISA_AUTO, GW_BF16, dnnl_bf16, dnnl_bf16},
+    {"bf16amx", "cpu-bf16amx-1", GW_ISA_AUTO, GW_BF16, dnnl_bf16, dnnl_bf16},
+    {"f32", "cpu-f32-2", GW_ISA_AUTO, GW_F32, dnnl_f32, dnnl_f32},
+    {"int8", "cpu-bf16-int8-1", GW_ISA_AUTO, GW_BF16, dnnl_u8, dnnl_s8},
+    {"int8vnni", "cpu-bf16-int8-1", GW_ISA_AVX512VNNI, GW_BF16, dnnl_u8, dnnl_s8},
 };
 
 /* oneDNN's side of one shape and number of rows. */
@@ -194,11 +198,23 @@ static void bench_rows_of(struct bench *b, const struct format *f, struct bench_
     theirs_close(&t);
 }
 
+/* Also false where another format is the same here. */
+static bool is_here(const struct format *f)
+{
+    const struct gw_ops *best, *held;
+    if (gw_ops_cpu(f->profile, GW_ISA_AUTO, &best, NULL) != GW_OK) return false;
+    return f->isa == GW_ISA_AUTO || (gw_ops_cpu(f->profile, f->isa, &held, NULL) == GW_OK && held != best);
+}
+
 static void bench_format(struct bench *b, const struct format *f)
 {
+    if (!is_here(f)) {
+        printf("# onednn_%s: not here\n", f->name);
+        return;
+    }
     for (size_t i = 0; i < BENCH_SHAPES; i++) {
         struct bench_weights w;
-        bench_weights_make(&w, f->profile, &bench_shapes[i], b->values);
+        bench_weights_make(&w, f->profile, f->isa, &bench_shapes[i], b->values);
         for (size_t m = 0; m < sizeof bench_rows / sizeof *bench_rows; m++)
             bench_rows_of(b, f, &w, bench_rows[m]);
         bench_weights_free(&w);

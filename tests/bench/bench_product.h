@@ -66,12 +66,12 @@ static inline uint16_t *bench_values_bf16(void)
 }
 
 /* values: bf16, of which each copy is packed. */
-static inline void bench_weights_make(struct bench_weights *w, const char *profile,
+static inline void bench_weights_make(struct bench_weights *w, const char *profile, enum gw_isa isa,
                                       const struct bench_shape *s, const uint16_t *values)
 {
     uint32_t shares = s->shares ? BENCH_SHARES : 1, k = s->k / shares;
     *w = (struct bench_weights){.shape = s};
-    if (gw_ops_cpu(profile, GW_ISA_AUTO, &w->ops, NULL) != GW_OK) exit(1);
+    if (gw_ops_cpu(profile, isa, &w->ops, NULL) != GW_OK) exit(1);
     size_t part = w->ops->pack_bytes(s->n, k);
     w->bytes = part * shares;
     w->copies = bench_copies(w->bytes);

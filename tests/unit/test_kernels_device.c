@@ -42,12 +42,40 @@ static void test_parallel_does_every_item_once(void **state)
         for (size_t n = 0; n < sizeof items / sizeof *items; n++)
             for (int repeat = 0; repeat < 20; repeat++) {
                 struct count_job job = {.items = items[n]};
-                gw_device_parallel(dev, count_items, &job, items[n], WAKE_FULLY);
+                (repeat % 2 ? gw_device_parallel : gw_device_parallel_uneven)(dev, count_items, &job,
+                                                                              items[n], WAKE_FULLY);
                 for (size_t i = 0; i < ITEMS_MAX; i++) assert_int_equal(job.done[i], i < items[n] ? 1 : 0);
                 assert_int_equal(job.bad_scratch + job.kept_denormals, 0);
             }
         gw_device_destroy(dev);
     }
+}
+
+struct range_job {
+    _Atomic size_t longest;
+};
+
+static void note_range(const void *arg, void *scratch, size_t first, size_t last)
+{
+    (void)scratch;
+    struct range_job *job = (struct range_job *)(uintptr_t)arg;
+    size_t longest = atomic_load(&job->longest);
+    while (last - first > longest && !atomic_compare_exchange_weak(&job->longest, &longest, last - first))
+        continue;
+}
+
+/* Three quarters of a job are shared out evenly at first; of one with uneven items a quarter, so that many slow ones together are not
+ * one thread's. */
+static void test_first_ranges_are_the_longest_and_shorter_of_uneven_items(void **state)
+{
+    (void)state;
+    struct gw_device *dev = device_with(4);
+    struct range_job even = {0}, uneven = {0};
+    gw_device_parallel(dev, note_range, &even, 1600, WAKE_FULLY);
+    gw_device_parallel_uneven(dev, note_range, &uneven, 1600, WAKE_FULLY);
+    assert_int_equal(even.longest, 300);
+    assert_int_equal(uneven.longest, 100);
+    gw_device_destroy(dev);
 }
 
 /* Thousands of jobs one after the other, small and large: helpers wake in time, late, or not at all. */
@@ -229,6 +257,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ops_cpu_without_leave_to_use_tiles_takes_vnni__skipped_if_cpu_lacks_amx),
         cmocka_unit_test(test_parallel_does_every_item_once),
+        cmocka_unit_test(test_first_ranges_are_the_longest_and_shorter_of_uneven_items),
         cmocka_unit_test(test_parallel_survives_a_storm_of_jobs),
         cmocka_unit_test(test_parallel_uses_its_helpers),
         cmocka_unit_test(test_helpers_flush_denormals_whoever_created_them),
