@@ -22,7 +22,7 @@
  * instructions of the same ports: 84% of the peak at most, 86% for 6 rows) 63-73% of the peak; at 512 rows f32 75-84%, bf16
  * 70-74%, int8 80%, of shares of 256 k 65%: there the scales and the tree are 96 instructions for each 1536 that multiply. On both
  * cores of an idle virtual Xeon with AMX, which read 37 GB/s (asked for ahead; 30 by plain loads): 1 row of bf16 89-91% of that, 4 rows
- * 81-87%, of shares of 1024 k 89% and 82%, of 256 k 82% and 73%; int8 88-94% and 82-88%, 85% and 81%, 76% and 73%. What shares lack is
+ * 84-87%, of shares of 1024 k 89% and 82%, of 256 k 82% and 73%; int8 88-94% and 82-88%, 85% and 81%, 76% and 73%. What shares lack is
  * that they lie apart (GW_RUN_BYTES).
  *
  * Owner: all memory is the caller's. Thread: any number of items at a time. Units: elements, ns. Errors:
@@ -46,7 +46,7 @@
 #define GW_ITEM_TILES        2u
 #define GW_ITEM_TILES_FILLED 4u
 /* Of a block of w, in a rectangle of a single pass. Two threads of a Xeon read runs of 128 KB from here and there at 82% of the
- * bandwidth, of 256 KB at 96%, of 512 KB at all of it. */
+ * bandwidth, of 256 KB at 96%, of 512 KB at all of it (by a program that only reads, which is not in the tree). */
 #define GW_RUN_BYTES ((size_t)512 << 10)
 /* What waits of a tree over shares, in rows of a tile: 384 KB, touched once for each share. */
 #define GW_TREE_ROWS 1536u

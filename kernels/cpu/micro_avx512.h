@@ -180,8 +180,9 @@ GW_INLINE void gw_micro_fetch(struct gw_micro_asked *a, const enum gw_ahead ahea
 #pragma GCC unroll 4
     for (uint32_t j = 0; j < 4; j++) _mm_prefetch(a->near + 64 * j, _MM_HINT_T0);
     a->near += GW_STEP_BYTES;
-    a->next += ahead == GW_AHEAD_FRESH ? GW_STEP_BYTES : a->step;
+    if (ahead == GW_AHEAD_FAR) a->next += a->step;
     if (ahead != GW_AHEAD_FRESH) return;
+    a->next += GW_STEP_BYTES;
     if (a->near == a->end) a->near = a->then;
     if (a->next == a->end) a->next = a->then;
 }

@@ -3,7 +3,8 @@
  * K and V that a layer's pages hold of the text by the time of a call; and `bench attention_int8_over_bf16_…` in texts per second.
  *
  * The shape is a 1B model's: 32 query heads, 8 KV heads of 64, blocks of 16 tokens, pages of 4 layers. The layers together
- * are twice as large as a last cache of 512 MiB, each call takes the next. A round measures the probe and both types, one after the other; figures
+ * are 1 GiB of bf16, 0.5 of int8, and each call takes the next. A round measures the probe, which reads twice the last cache, and both
+ * types, one after the other; figures
  * are medians over rounds. A run takes some 10 seconds. */
 #include <stdio.h>
 
