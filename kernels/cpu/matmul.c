@@ -7,8 +7,9 @@
 #include "kernels/cpu/matmul_tiled.h"
 
 #define ITEMS_PER_THREAD 4u /* so that threads of unequal speed end together */
-/* Bytes that are asked for with each step: a micro-kernel asks for two lines, one more than that would be in vain. */
-#define FETCH_STEP_LEAST 64u
+/* Bytes that are asked for with each step: a micro-kernel asks for two lines, one more than that would be in vain. A line of every
+ * fourth step keeps 2 to 3 of the 16 buffers of L1's misses busy, one of every step all of them, and w itself waits. */
+#define FETCH_STEP_LEAST 16u
 #define FETCH_STEP_MOST  128u
 #define ITEM_ROWS_LEAST  48u /* below, the time to read w is longer than that to multiply it by the rows */
 
@@ -179,27 +180,20 @@ static const void *widened(const struct matmul_job *job, const struct gw_pass *p
     return wide;
 }
 
-static struct gw_micro_tile micro_tile(const struct matmul_job *job, const struct gw_pass *p, uint32_t tile,
-                                       struct room *room)
+/* Of tile number `tile`, what differs from tile to tile. */
+static void micro_tile(const struct matmul_job *job, const struct gw_pass *p, uint32_t tile,
+                       struct room *room, struct gw_micro_tile *out)
 {
-    const struct gw_matmul_kernel *kernel = job->kernel;
     const size_t len = tile_bytes(job, p->w);
     const uint8_t *packed = (const uint8_t *)p->w->data + (p->tile + tile) * len;
-    const uint8_t *w = packed + (size_t)(p->k / kernel->k_per_step) * GW_STEP_BYTES;
-    struct gw_micro_tile t = {.place = gw_pass_place(p, tile),
-                              .fetch = gw_pass_fetch(p, tile, w, len),
-                              .x = kernel->fill ? (const void *)room->panel
-                                                : x_at(job, p->x_row, p->x_k + p->k),
-                              .x_stride = kernel->fill ? GW_PANEL_STRIDE : job->x_stride,
-                              .steps = gw_steps(p->k_len, kernel->k_per_step)};
-    if (kernel->widen) {
-        t.place.scale = ((const struct gw_fp8_head *)(const void *)packed)->scale;
-        t.w = widened(job, p, tile, packed, room);
-        t.fetch.fresh = false;
-    } else {
-        t.w = w;
-    }
-    return t;
+    const uint8_t *w = packed + (size_t)(p->k / job->kernel->k_per_step) * GW_STEP_BYTES;
+    gw_pass_place(p, tile, &out->place);
+    gw_pass_fetch(p, tile, w, len, &out->fetch);
+    out->w = w;
+    if (!job->kernel->widen) return;
+    out->place.scale = ((const struct gw_fp8_head *)(const void *)packed)->scale;
+    out->w = widened(job, p, tile, packed, room);
+    out->fetch.fresh = false;
 }
 
 /* x · wᵀ in f32, of what is in the pass. */
@@ -207,9 +201,13 @@ static void multiply_f32(const struct matmul_job *job, const struct gw_pass *p, 
 {
     const struct gw_matmul_kernel *kernel = job->kernel;
     const void *x = x_at(job, p->x_row, p->x_k + p->k);
+    struct gw_micro_tile t;
+    t.x = kernel->fill ? room->panel : x;
+    t.x_stride = kernel->fill ? GW_PANEL_STRIDE : job->x_stride;
+    t.steps = gw_steps(p->k_len, kernel->k_per_step);
     if (kernel->fill) kernel->fill(room->panel, x, job->x_stride, p->rows, p->k_len);
     for (uint32_t tile = 0; tile < p->tiles; tile++) {
-        const struct gw_micro_tile t = micro_tile(job, p, tile, room);
+        micro_tile(job, p, tile, room, &t);
         kernel->micro(&t, p->rows);
     }
 }
@@ -282,17 +280,16 @@ static const uint8_t *ahead_of(const struct matmul_job *job, const struct item *
     return block_at(job, &ahead, r->tile);
 }
 
-/* The part of it that a pass asks for. The passes share it evenly, so that memory is never idle while they compute; of many
- * passes the first ones ask for a line in each step, the others for nothing. A single one has to wait for its own. `cold`: so has
- * the first one. */
-static struct gw_fetch part_of(const uint8_t *ahead, uint32_t steps, uint32_t step_len, uint32_t pass,
-                               uint32_t passes, bool cold)
+/* Has pass number `pass` ask for a part of what is ahead. The passes share it evenly, so that memory is never idle while they
+ * compute. A single one has to wait for its own; `cold`: so has the first one. */
+static void fetch_part(struct gw_pass *p, const uint8_t *ahead, uint32_t steps, uint32_t step_len,
+                       uint32_t pass, uint32_t passes, bool cold)
 {
-    const struct gw_fetch none = {0};
-    if (!ahead || passes == 1 || (cold && pass == 0)) return none;
+    p->fetch = NULL;
+    if (!ahead || passes == 1 || (cold && pass == 0)) return;
     pass -= cold;
-    uint32_t step = clamp_u32(blocks_of(step_len, passes - cold), FETCH_STEP_LEAST, FETCH_STEP_MOST);
-    return pass * step < step_len ? (struct gw_fetch){ahead + (size_t)pass * steps * step, step} : none;
+    p->fetch_step = clamp_u32(blocks_of(step_len, passes - cold), FETCH_STEP_LEAST, FETCH_STEP_MOST);
+    if (pass * p->fetch_step < step_len) p->fetch = ahead + (size_t)pass * steps * p->fetch_step;
 }
 
 /* All rows of the item by block b. */
@@ -312,14 +309,18 @@ static void multiply_block(const struct matmul_job *job, const struct item *item
     uint32_t at_once = micro_rows(job), passes = blocks_of(r->rows, at_once);
     uint32_t steps = gw_steps(b->k_len, k_per_step(job));
     const uint8_t *ahead = ahead_of(job, item, b, &p.fetch_tile);
+    const bool cold = item->first && block_is_first(job, b);
     p.then = ahead;
     for (uint32_t pass = 0; pass < passes; pass++) {
         p.row = pass * at_once;
         p.x_row = r->row + p.row;
         p.rows = min_u32(at_once, r->rows - p.row);
-        p.fetch = part_of(ahead, steps, step_bytes(job), pass, passes, item->first && block_is_first(job, b));
+        fetch_part(&p, ahead, steps, step_bytes(job), pass, passes, cold);
         /* A single pass over widened weights reads no memory while it multiplies: then all of it can come. */
-        if (job->kernel->widen && passes == 1) p.fetch = (struct gw_fetch){ahead, step_bytes(job)};
+        if (job->kernel->widen && passes == 1) {
+            p.fetch = ahead;
+            p.fetch_step = step_bytes(job);
+        }
         p.fresh = pass == 0;
         multiply_pass(job, &p, room);
     }
@@ -433,12 +434,20 @@ static bool grows(const struct matmul_job *job)
     return single_pass(job) && !job->kernel->widen && !job->kernel->tiled;
 }
 
+static uint32_t int8_tiles_most(const struct matmul_job *job)
+{
+    const struct gw_int8_kernel *int8 = job->kernel->int8;
+    const uint32_t k = job->w[0].k;
+    if (!job->shares || k >= int8->k_block || job->m < ITEM_ROWS_LEAST) return int8->tiles;
+    return clamp_u32(int8->tiles * (int8->k_block / k), int8->tiles, int8->tiles_short);
+}
+
 static uint32_t tiles_most(const struct matmul_job *job)
 {
     const struct gw_matmul_kernel *kernel = job->kernel;
     if (kernel->tiled) return kernel->tiled->tiles;
     if (grows(job)) return 1;
-    if (kernel->int8) return kernel->int8->tiles;
+    if (kernel->int8) return int8_tiles_most(job);
     return kernel->fill ? GW_ITEM_TILES_FILLED : GW_ITEM_TILES;
 }
 

@@ -63,20 +63,20 @@ void gw_int8_quantize(const struct gw_matmul_kernel *kernel, struct gw_device *d
 
 void gw_int8_multiply(const struct gw_int8_kernel *kernel, const struct gw_int8_x *x, const struct gw_pass *p)
 {
-    size_t tile_bytes = gw_int8_tile_bytes(p->w->k), step = p->k / GW_INT8_K_STEP;
+    const size_t tile_bytes = gw_int8_tile_bytes(p->w->k), step = p->k / GW_INT8_K_STEP;
+    struct gw_int8_tile t;
+    t.x = x->bytes + p->x_row * x->stride + p->x_k + p->k;
+    t.x_stride = x->stride;
+    t.x_rows = x->room - p->x_row;
+    t.x_scale = x->scales + (size_t)p->x_row * x->segments + p->segment;
+    t.x_scale_stride = x->segments;
+    t.steps = gw_steps(p->k_len, GW_INT8_K_STEP);
     for (uint32_t tile = 0; tile < p->tiles; tile++) {
         const uint8_t *packed = (const uint8_t *)p->w->data + (p->tile + tile) * tile_bytes;
-        const uint8_t *w = packed + sizeof(struct gw_int8_head) + step * GW_STEP_BYTES;
-        const struct gw_int8_tile t = {.place = gw_pass_place(p, tile),
-                                       .fetch = gw_pass_fetch(p, tile, w, tile_bytes),
-                                       .x = x->bytes + p->x_row * x->stride + p->x_k + p->k,
-                                       .x_stride = x->stride,
-                                       .x_rows = x->room - p->x_row,
-                                       .w = w,
-                                       .steps = gw_steps(p->k_len, GW_INT8_K_STEP),
-                                       .head = (const struct gw_int8_head *)(const void *)packed,
-                                       .x_scale = x->scales + (size_t)p->x_row * x->segments + p->segment,
-                                       .x_scale_stride = x->segments};
+        t.w = packed + sizeof(struct gw_int8_head) + step * GW_STEP_BYTES;
+        t.head = (const struct gw_int8_head *)(const void *)packed;
+        gw_pass_place(p, tile, &t.place);
+        gw_pass_fetch(p, tile, t.w, tile_bytes, &t.fetch);
         kernel->micro(&t, p->rows);
     }
 }

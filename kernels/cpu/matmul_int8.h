@@ -37,7 +37,9 @@ struct gw_int8_tile {
 
 struct gw_int8_kernel {
     uint32_t rows, k_block; /* at a time; k_block: where there are more rows than that */
-    uint32_t tiles;         /* of an item, at most */
+    /* Of an item, at most. Where shares have less of k than k_block as many more, up to tiles_short, so that x is read for all of
+     * them. */
+    uint32_t tiles, tiles_short;
     gw_quantize_fn *quantize;
     void (*micro)(const struct gw_int8_tile *tile, uint32_t rows);
     /* Called by a thread before and behind its calls of micro for a job, which keeps something in it meanwhile. NULL: both. */

@@ -53,9 +53,13 @@ void gw_micro_int8_avx512vnni(const struct gw_int8_tile *t, uint32_t rows)
     gw_micro_dispatch(micro_rows, t, rows, &t->fetch);
 }
 
+/* Of shares of 256 k; of two tiles alone, 64 rows take 2% longer, 512 rows 5-8%. */
+#define TILES_SHORT 8u
+
 static const struct gw_int8_kernel int8 = {.rows = GW_MICRO_ROWS,
                                            .k_block = GW_INT8_PANEL_K,
                                            .tiles = GW_ITEM_TILES,
+                                           .tiles_short = TILES_SHORT,
                                            .quantize = gw_quantize_avx512,
                                            .micro = gw_micro_int8_avx512vnni};
 const struct gw_matmul_kernel gw_int8_bf16_avx512vnni = {.act = GW_BF16, .fma_ns = 0.004, .int8 = &int8};

@@ -97,14 +97,14 @@ void gw_tiled_multiply(const struct gw_tiled_kernel *kernel, const struct gw_til
     const size_t tile_bytes = (size_t)gw_steps(p->w->k, 2) * GW_STEP_BYTES;
     const uint8_t *w =
         (const uint8_t *)p->w->data + p->tile * tile_bytes + (size_t)(p->k / 2) * GW_STEP_BYTES;
+    struct gw_micro_tile t;
+    t.x = x->bytes + p->x_row / GW_XTILE_ROWS * x->stride + (p->x_k + p->k) / GW_XTILE_K * GW_XTILE_BYTES;
+    t.x_stride = x->stride;
+    t.steps = gw_steps(p->k_len, 2);
     for (uint32_t tile = 0; tile < p->tiles; tile++, w += tile_bytes) {
-        const struct gw_micro_tile t = {.place = gw_pass_place(p, tile),
-                                        .fetch = gw_pass_fetch(p, tile, w, tile_bytes),
-                                        .x = x->bytes + p->x_row / GW_XTILE_ROWS * x->stride +
-                                             (p->x_k + p->k) / GW_XTILE_K * GW_XTILE_BYTES,
-                                        .x_stride = x->stride,
-                                        .w = w,
-                                        .steps = gw_steps(p->k_len, 2)};
+        t.w = w;
+        gw_pass_place(p, tile, &t.place);
+        gw_pass_fetch(p, tile, w, tile_bytes, &t.fetch);
         kernel->micro(&t, p->rows);
     }
 }

@@ -17,6 +17,7 @@
  *     gw_choose_less16                      a < b ? yes : no
  *     gw_larger_bits16                      the larger of two |x|, compared as integers: a NaN is above all
  *     gw_store_bytes16                      the lowest byte of each of the first n lanes
+ *     gw_store_bytes32                      32 bytes: the lowest of even lane 0, of odd lane 0, of even lane 1, ...
  *     gw_power16                            2^n from n + GW_F32_ROUNDER (as in gw_expf)
  *     gw_fold_sum16 gw_fold_max16           lanes folded 8, 4, 2, 1
  *

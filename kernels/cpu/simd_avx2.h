@@ -120,6 +120,21 @@ GW_INLINE void gw_store_bytes16(uint8_t *to, uint32_t n, gw_v16 x)
         memcpy(to, &bytes, n);
 }
 
+/* Two bytes of each lane: of even the lowest, of odd the lowest above it, zeros above both. */
+GW_INLINE __m256i gw_byte_pairs8(__m256 even, __m256 odd)
+{
+    const __m256i byte = _mm256_set1_epi32(0xFF);
+    __m256i high = _mm256_slli_epi32(_mm256_and_si256(_mm256_castps_si256(odd), byte), 8);
+    return _mm256_or_si256(_mm256_and_si256(_mm256_castps_si256(even), byte), high);
+}
+
+GW_INLINE void gw_store_bytes32(uint8_t *to, gw_v16 even, gw_v16 odd)
+{
+    __m256i words =
+        _mm256_packus_epi32(gw_byte_pairs8(even.low, odd.low), gw_byte_pairs8(even.high, odd.high));
+    _mm256_storeu_si256((__m256i_u *)to, _mm256_permute4x64_epi64(words, 0xD8)); /* quarters: 0 2 1 3 */
+}
+
 GW_INLINE gw_v16 gw_power16(gw_v16 t)
 {
     return (gw_v16){gw_power8(t.low), gw_power8(t.high)};

@@ -96,6 +96,14 @@ GW_INLINE void gw_store_bytes16(uint8_t *to, uint32_t n, gw_v16 x)
     _mm_mask_storeu_epi8(to, gw_lanes_mask(n), _mm512_cvtepi32_epi8(_mm512_castps_si512(x)));
 }
 
+GW_INLINE void gw_store_bytes32(uint8_t *to, gw_v16 even, gw_v16 odd)
+{
+    const __m512i byte = _mm512_set1_epi32(0xFF);
+    __m512i low = _mm512_and_si512(_mm512_castps_si512(even), byte);
+    __m512i pairs = _mm512_or_si512(low, _mm512_slli_epi32(_mm512_castps_si512(odd), 8));
+    _mm256_storeu_si256((__m256i_u *)to, _mm512_cvtepi32_epi16(pairs));
+}
+
 GW_INLINE gw_v16 gw_power16(gw_v16 t)
 {
     __m512i shifted = _mm512_slli_epi32(_mm512_castps_si512(t), 23);

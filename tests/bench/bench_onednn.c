@@ -18,7 +18,8 @@
  * does; oneDNN has the plain product. Which of its implementations runs is printed: on CPUs without AVX512_BF16 its bf16 one
  * emulates the instruction. A lacking library is a named skip.
  *
- * usage: bench_onednn [THREADS [ROUNDS]] */
+ * usage: bench_onednn [THREADS [ROUNDS [NAMES]]]   NAMES: a pattern, as the shell has them, of the lines wanted: 'int8*_m512' */
+#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -63,6 +64,7 @@ struct theirs {
 
 struct bench {
     struct bench_operands operands;
+    const char *names; /* NULL: all */
     int threads, rounds;
     const uint16_t *values;
     void *x_f32, *x_bytes; /* the same numbers as f32, and others as bytes */
@@ -206,19 +208,31 @@ static bool is_here(const struct format *f)
     return f->isa == GW_ISA_AUTO || (gw_ops_cpu(f->profile, f->isa, &held, NULL) == GW_OK && held != best);
 }
 
+static bool is_wanted(const struct bench *b, const struct format *f, const struct bench_shape *s, uint32_t m)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%s_%s_m%u", f->name, s->name, m);
+    return !b->names || fnmatch(b->names, name, 0) == 0;
+}
+
+static void bench_shape_of(struct bench *b, const struct format *f, const struct bench_shape *s)
+{
+    struct bench_weights w = {0};
+    for (size_t i = 0; i < sizeof bench_rows / sizeof *bench_rows; i++) {
+        if (!is_wanted(b, f, s, bench_rows[i])) continue;
+        if (!w.ops) bench_weights_make(&w, f->profile, f->isa, s, b->values);
+        bench_rows_of(b, f, &w, bench_rows[i]);
+    }
+    if (w.ops) bench_weights_free(&w);
+}
+
 static void bench_format(struct bench *b, const struct format *f)
 {
     if (!is_here(f)) {
         printf("# onednn_%s: not here\n", f->name);
         return;
     }
-    for (size_t i = 0; i < BENCH_SHAPES; i++) {
-        struct bench_weights w;
-        bench_weights_make(&w, f->profile, f->isa, &bench_shapes[i], b->values);
-        for (size_t m = 0; m < sizeof bench_rows / sizeof *bench_rows; m++)
-            bench_rows_of(b, f, &w, bench_rows[m]);
-        bench_weights_free(&w);
-    }
+    for (size_t i = 0; i < BENCH_SHAPES; i++) bench_shape_of(b, f, &bench_shapes[i]);
 }
 
 static void make_operands(struct bench *b)
@@ -245,7 +259,8 @@ static int number(int argc, char **argv, int i, int otherwise, int most)
 int main(int argc, char **argv)
 {
     struct bench b = {.threads = number(argc, argv, 1, 2, 64),
-                      .rounds = number(argc, argv, 2, 3, ROUNDS_MAX)};
+                      .rounds = number(argc, argv, 2, 3, ROUNDS_MAX),
+                      .names = argc > 3 ? argv[3] : NULL};
     const dnnl_version_t *v = dnnl_version();
     printf("# oneDNN %d.%d.%d\n", v->major, v->minor, v->patch);
     make_operands(&b);
