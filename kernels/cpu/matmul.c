@@ -438,7 +438,7 @@ static uint32_t int8_tiles_most(const struct matmul_job *job)
 {
     const struct gw_int8_kernel *int8 = job->kernel->int8;
     const uint32_t k = job->w[0].k;
-    if (!job->shares || k >= int8->k_block || job->m < ITEM_ROWS_LEAST) return int8->tiles;
+    if (!job->shares || k >= int8->k_block || job->m <= GW_ITEM_ROWS) return int8->tiles;
     return clamp_u32(int8->tiles * (int8->k_block / k), int8->tiles, int8->tiles_short);
 }
 
