@@ -3,6 +3,7 @@
 
     includes   who may include whom (includes.py)
     shape      lengths, banned calls, the form of public headers (shape.py)
+    binaries   nothing that was built is tracked (binaries.py)
     scripts    Python and shell parse
     format     clang-format
     cppcheck   static analysis
@@ -16,6 +17,7 @@ import time
 
 sys.dont_write_bytecode = True
 
+import binaries
 import includes
 import shape
 import tools
@@ -23,6 +25,7 @@ import tools
 CHECKS = {
     "includes": includes.check,
     "shape": shape.check,
+    "binaries": binaries.check,
     "scripts": tools.check_scripts,
     "format": tools.check_format,
     "cppcheck": tools.check_cppcheck,

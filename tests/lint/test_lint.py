@@ -14,7 +14,7 @@ sys.dont_write_bytecode = True
 import lint as lint_module
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "../.."))
-CHECKS = ("includes", "shape", "scripts")
+CHECKS = ("includes", "shape", "binaries", "scripts")
 
 HEADER = "/* x.\n * Owner: x. Thread: x. Errors: x. Source: x. */\n"
 
@@ -60,6 +60,9 @@ CASES = [
     ("lint_broken_python_fails", "tests/planted.py", "def f(:\n", "SyntaxError"),
     ("lint_script_that_cannot_be_run_fails", "tests/planted.py", "#!/usr/bin/env python3\n", "is not executable"),
     ("lint_broken_shell_fails", "tests/planted.sh", "if true; then\n", "syntax error"),
+    ("lint_built_program_fails", "planted", "\x7fELF\0", "a binary file"),
+    ("lint_weights_outside_data_fail", "worker/planted.safetensors", "\0", "a binary file"),
+    ("lint_weights_of_tests_pass", "tests/data/planted.safetensors", "\0", None),
     ("lint_allowed_includes_pass", "worker/other.c",
      '#include "base/err.h"\n#include "kernels/op.h"\n#include "migrate/wire.h"\n#include <event2/event.h>\n', None),
     ("lint_tests_include_anything_passes", "tests/unit/planted.c",
