@@ -8,7 +8,7 @@
 
 #define ITEMS_PER_THREAD 4u /* so that threads of unequal speed end together */
 /* Bytes that are asked for with each step: a micro-kernel asks for two lines, one more than that would be in vain. A line of every
- * fourth step keeps 2 to 3 of the 16 buffers of L1's misses busy, one of every step all of them, and w itself waits. */
+ * fourth step (16 ns) keeps some 6 of the 16 buffers of L1's misses busy, one of every step all of them: then w itself waits. */
 #define FETCH_STEP_LEAST 16u
 #define FETCH_STEP_MOST  128u
 #define ITEM_ROWS_LEAST  48u /* below, the time to read w is longer than that to multiply it by the rows */
