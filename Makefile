@@ -177,7 +177,7 @@ UNIT_COLL_DEVICE := test_coll_nccl test_coll_nccl_failures test_coll_staged test
 UNIT_WORKER := test_engine_golden test_engine_exact test_model_config test_safetensors test_sampler \
                test_block_manager test_rope test_engine_exact_branches test_engine_reference test_step_pace test_scheduler \
                test_engine test_worker_options test_worker_prove test_ranks test_parts test_step_desc test_place test_cell_store test_member
-UNIT_WORKER += test_models_exact test_int8_exact
+UNIT_WORKER += test_models_exact test_profiles_exact
 UNIT_WORKER += test_mesh test_mesh_tls test_mesh_strangers test_probe test_moves test_shelf test_forecast test_fetcher test_refill
 UNIT_WORKER += test_stores test_checkpoint test_traffic test_page_offload
 UNIT_WORKER += test_cell_race test_cell_load
@@ -372,7 +372,7 @@ unit: $(UNIT:%=build/asan/tests/unit/%) ## build and run the unit tests (ASan + 
 # ---- what is run, and how ----------------------------------------------------------------------------------------
 
 # Unit tests that also run on the -O3 build (bit-exactness); those of the kernels always do.
-EXACT := test_models_exact test_int8_exact test_engine_golden test_engine_exact test_engine_exact_branches test_ranks test_sampler test_parts
+EXACT := test_models_exact test_profiles_exact test_engine_golden test_engine_exact test_engine_exact_branches test_ranks test_sampler test_parts
 # Unit tests that also run under ThreadSanitizer: where threads meet.
 TSAN := test_base_pool test_kernels_device test_coll_failures
 TSAN += test_mesh test_mesh_tls test_mesh_strangers test_member

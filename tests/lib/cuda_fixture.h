@@ -40,6 +40,14 @@ static inline void *copy_of(const void *from, size_t bytes)
     return to;
 }
 
+/* The same by way of the device, for it to read. */
+static inline void *copy_through(struct gw_device *dev, const void *from, size_t bytes)
+{
+    void *to = take(bytes);
+    gw_memory_put(dev, to, from, bytes);
+    return to;
+}
+
 /* count different numbers below `below`, in random order. */
 static inline uint32_t *distinct(struct gw_rng *r, uint32_t count, uint32_t below)
 {

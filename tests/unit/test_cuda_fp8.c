@@ -20,13 +20,6 @@ static void open_device(struct shim_device *s, enum gw_dtype act, enum gw_dtype 
     assert_int_equal(s->ops->weight, weight);
 }
 
-static void *put(struct shim_device *s, const void *from, size_t bytes)
-{
-    void *to = take(bytes);
-    gw_memory_put(s->device, to, from, bytes);
-    return to;
-}
-
 struct sizes {
     uint32_t m, n, k, count;
 };
@@ -56,7 +49,7 @@ static struct gw_weight there(struct shim_device *s, const void *w, enum gw_dtyp
     size_t bytes = s->ops->pack_bytes(z->n, z->k);
     uint8_t *host = take(bytes);
     s->ops->pack(host, w, act, z->n, z->k, z->k);
-    struct gw_weight there = {z->n, z->k, put(s, host, bytes)};
+    struct gw_weight there = {z->n, z->k, copy_through(s->device, host, bytes)};
     free(host);
     return there;
 }
@@ -93,8 +86,8 @@ static void check_matmul(struct gw_rng *r, struct shim_device *fp8, struct shim_
 {
     size_t y_stride = (size_t)z->count * (z->n + 1), len = z->m * y_stride, x_stride = z->k + 3;
     size_t x_bytes = z->m * x_stride * gw_dtype_bytes(act);
-    void *x = values_as(r, act, z->m * x_stride, false), *x_fp8 = put(fp8, x, x_bytes),
-         *x_plain = put(plain, x, x_bytes);
+    void *x = values_as(r, act, z->m * x_stride, false), *x_fp8 = copy_through(fp8->device, x, x_bytes),
+         *x_plain = copy_through(plain->device, x, x_bytes);
     float *want = take_f32(len), *got = take_f32(len);
     uint32_t y_at[GW_SHARES_MAX];
     for (uint32_t i = 0; i < z->count; i++) y_at[i] = i * (z->n + 1);
@@ -115,10 +108,11 @@ static void check_shares(struct gw_rng *r, struct shim_device *fp8, struct shim_
                          enum gw_dtype act, const struct sizes *z, const struct matrices *w)
 {
     size_t plane = (size_t)z->m * z->n, len = z->count * plane, x_len = (size_t)z->m * z->count * z->k;
-    void *x = values_as(r, act, x_len, false), *x_fp8 = put(fp8, x, x_len * gw_dtype_bytes(act)),
-         *x_plain = put(plain, x, x_len * gw_dtype_bytes(act));
+    void *x = values_as(r, act, x_len, false),
+         *x_fp8 = copy_through(fp8->device, x, x_len * gw_dtype_bytes(act)),
+         *x_plain = copy_through(plain->device, x, x_len * gw_dtype_bytes(act));
     float *want = take_f32(len), *got = take_f32(len);
-    float *residual = random_f32(r, plane), *summed = put(fp8, residual, plane * 4);
+    float *residual = random_f32(r, plane), *summed = copy_through(fp8->device, residual, plane * 4);
     fp8->ops->matmul_shares(fp8->device, got, x_fp8, w->fp8, z->count, z->m);
     plain->ops->matmul_shares(plain->device, want, x_plain, w->wide, z->count, z->m);
     for (size_t i = 0; i < len; i++) want[i] *= w->scales[i / plane * z->n + i % z->n];
@@ -171,7 +165,7 @@ static void check_codes(enum gw_dtype act)
     for (size_t i = 0; i < (size_t)K * K; i++) gw_f32_put(x, act, i, i % (K + 1) == 0 ? 1.0f : 0.0f);
     const struct sizes z = {.n = 1, .k = K};
     struct gw_weight packed_w = there(&s, w, act, &z);
-    void *x_there = put(&s, x, (size_t)K * K * gw_dtype_bytes(act));
+    void *x_there = copy_through(s.device, x, (size_t)K * K * gw_dtype_bytes(act));
     s.ops->matmul(s.device, y, 1, x_there, K, &packed_w, &(uint32_t){0}, 1, K);
     for (size_t i = 0; i < K; i++) assert_true(y[i] == gw_f32_at(w, act, i));
     free(w), free(x), free(y), free(packed_w.data), free(x_there);
@@ -198,7 +192,7 @@ static void check_rows_without_scale(enum gw_dtype act)
     for (size_t i = 0; i < K; i++) gw_f32_put(x, act, i, 1.0f);
     const struct sizes z = {.n = N, .k = K};
     struct gw_weight packed_w = there(&s, w, act, &z);
-    void *x_there = put(&s, x, K * gw_dtype_bytes(act));
+    void *x_there = copy_through(s.device, x, K * gw_dtype_bytes(act));
     s.ops->matmul(s.device, y, N, x_there, K, &packed_w, &(uint32_t){0}, 1, 1);
     assert_true(y[0] == 0 && y[1] == 0 && isnan(y[2]) && isnan(y[3]));
     assert_true(y[4] == 448.0f * (3.0f / 448.0f));

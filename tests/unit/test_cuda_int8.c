@@ -25,14 +25,6 @@ static void open_device(struct shim_device *s, enum gw_dtype act)
     cpu = ops_best(act == GW_F32 ? "cpu-f32-int8-1" : "cpu-bf16-int8-1");
 }
 
-/* Device memory with these bytes in it. */
-static void *put(struct shim_device *s, const void *from, size_t bytes)
-{
-    void *to = take(bytes);
-    gw_memory_put(s->device, to, from, bytes);
-    return to;
-}
-
 /* ---- quantizing ---- */
 
 /* Rows that are spoiled: zeros, too small for a scale, an infinity, a NaN, one number alone. */
@@ -114,7 +106,7 @@ static struct matrices matrices_of(struct gw_rng *r, struct shim_device *s, cons
         uint8_t *host = take(bytes);
         m.cpu[i] = packed(cpu, w, z->n, z->k);
         s->ops->pack(host, w, cpu->act, z->n, z->k, z->k);
-        m.there[i] = (struct gw_weight){z->n, z->k, put(s, host, bytes)};
+        m.there[i] = (struct gw_weight){z->n, z->k, copy_through(s->device, host, bytes)};
         free(w), free(host);
     }
     return m;
@@ -147,7 +139,7 @@ static void check_matmul(struct gw_rng *r, struct shim_device *s, const struct s
     spoil(x, cpu->act, x_stride, z->m, z->k);
     memset(want, 0, len * 4);
     memset(got, 0, len * 4);
-    there = put(s, x, x_bytes);
+    there = copy_through(s->device, x, x_bytes);
     cpu->matmul(s->cpu, want, y_stride, x, x_stride, w->cpu, y_at, z->count, z->m);
     s->ops->matmul(s->device, got, y_stride, there, x_stride, w->there, y_at, z->count, z->m);
     expect_same_numbers(got, want, len, "matmul");
@@ -159,9 +151,10 @@ static void check_shares(struct gw_rng *r, struct shim_device *s, const struct s
                          const struct matrices *w)
 {
     size_t plane = (size_t)z->m * z->n, len = z->count * plane, x_len = (size_t)z->m * z->count * z->k;
-    void *x = values_as(r, cpu->act, x_len, false), *there = put(s, x, x_len * gw_dtype_bytes(cpu->act));
+    void *x = values_as(r, cpu->act, x_len, false),
+         *there = copy_through(s->device, x, x_len * gw_dtype_bytes(cpu->act));
     float *want = take_f32(len), *got = take_f32(len);
-    float *residual = random_f32(r, plane), *residual_there = put(s, residual, plane * 4);
+    float *residual = random_f32(r, plane), *residual_there = copy_through(s->device, residual, plane * 4);
     cpu->matmul_shares(s->cpu, want, x, w->cpu, z->count, z->m);
     s->ops->matmul_shares(s->device, got, there, w->there, z->count, z->m);
     assert_same_bits(got, want, len * 4, "matmul_shares");
