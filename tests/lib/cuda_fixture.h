@@ -5,6 +5,7 @@
 #include "tests/lib/kernels_fixture.h"
 
 #include "kernels/cuda/launchers.h"
+#include "kernels/device_memory.h"
 #include "tests/lib/cuda_shim_report.h"
 
 static inline void assert_launched(gw_err_t err, const struct gw_err_ctx *ctx)
