@@ -41,14 +41,15 @@ struct gw_int8_kernel {
      * tiles_short, so that x is read for all of them. */
     uint32_t tiles, tiles_short;
     gw_quantize_fn *quantize;
-    void (*micro)(const struct gw_int8_tile *tile, uint32_t rows);
+    /* May change the tile's rows meanwhile. */
+    void (*micro)(struct gw_int8_tile *tile, uint32_t rows);
     /* Called by a thread before and behind its calls of micro for a job, which keeps something in it meanwhile. NULL: both. */
     void (*enter)(void), (*leave)(void);
 };
 
 /* VNNI's, which AMX's leaves few rows to. */
 extern const struct gw_matmul_kernel gw_int8_bf16_avx512vnni, gw_int8_f32_avx512vnni;
-void gw_micro_int8_avx512vnni(const struct gw_int8_tile *tile, uint32_t rows);
+void gw_micro_int8_avx512vnni(struct gw_int8_tile *tile, uint32_t rows);
 
 /* Rows of x as they lie in the device's memory. */
 struct gw_int8_x {

@@ -106,7 +106,7 @@ GW_INLINE void micro_parts(const struct gw_int8_tile *t, const uint32_t rows, co
     }
 }
 
-static void micro(const struct gw_int8_tile *t, uint32_t rows)
+static void micro(struct gw_int8_tile *t, uint32_t rows)
 {
     switch (rows) {
     case 1: micro_parts(t, 1, 8); return;

@@ -48,7 +48,7 @@ GW_INLINE void micro_rows(const void *tile, const uint32_t rows, const enum gw_a
     gw_micro_end(&acc, &t->place, rows);
 }
 
-void gw_micro_int8_avx512vnni(const struct gw_int8_tile *t, uint32_t rows)
+void gw_micro_int8_avx512vnni(struct gw_int8_tile *t, uint32_t rows)
 {
     gw_micro_dispatch(micro_rows, t, rows, &t->fetch);
 }

@@ -20,7 +20,7 @@ static float scaled(const struct gw_int8_tile *t, uint32_t row, uint32_t col, ui
     return (float)(int32_t)sum * t->x_scale[row * t->x_scale_stride] * t->head->scale[col];
 }
 
-static void micro(const struct gw_int8_tile *t, uint32_t rows)
+static void micro(struct gw_int8_tile *t, uint32_t rows)
 {
     const struct gw_sink *sink = t->place.sink;
     for (uint32_t r = 0; r < rows; r++)
