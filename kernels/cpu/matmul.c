@@ -281,12 +281,14 @@ static const uint8_t *ahead_of(const struct matmul_job *job, const struct item *
 }
 
 /* Has pass number `pass` ask for a part of what is ahead. The passes share it evenly, so that memory is never idle while they
- * compute. A single one has to wait for its own; `cold`: so has the first one. */
-static void fetch_part(struct gw_pass *p, const uint8_t *ahead, uint32_t steps, uint32_t step_len,
-                       uint32_t pass, uint32_t passes, bool cold)
+ * compute; but a single one has to wait for its own, unless what it multiplies was widened, and so has the first one where it is
+ * `cold`. */
+static void fetch_part(const struct matmul_job *job, struct gw_pass *p, const uint8_t *ahead, uint32_t pass,
+                       uint32_t passes, bool cold)
 {
+    const uint32_t steps = gw_steps(p->k_len, k_per_step(job)), step_len = step_bytes(job);
     p->fetch = NULL;
-    if (!ahead || passes == 1 || (cold && pass == 0)) return;
+    if (!ahead || (passes == 1 && !job->kernel->widen) || (cold && pass == 0)) return;
     pass -= cold;
     p->fetch_step = clamp_u32(blocks_of(step_len, passes - cold), FETCH_STEP_LEAST, FETCH_STEP_MOST);
     if (pass * p->fetch_step < step_len) p->fetch = ahead + (size_t)pass * steps * p->fetch_step;
@@ -307,20 +309,14 @@ static void multiply_block(const struct matmul_job *job, const struct item *item
                         .tiles = r->tiles,
                         .sink = &sink};
     uint32_t at_once = micro_rows(job), passes = blocks_of(r->rows, at_once);
-    uint32_t steps = gw_steps(b->k_len, k_per_step(job));
     const uint8_t *ahead = ahead_of(job, item, b, &p.fetch_tile);
-    const bool cold = item->first && block_is_first(job, b);
+    const bool cold = passes > 1 && item->first && block_is_first(job, b);
     p.then = ahead;
     for (uint32_t pass = 0; pass < passes; pass++) {
         p.row = pass * at_once;
         p.x_row = r->row + p.row;
         p.rows = min_u32(at_once, r->rows - p.row);
-        fetch_part(&p, ahead, steps, step_bytes(job), pass, passes, cold);
-        /* A single pass over widened weights reads no memory while it multiplies: then all of it can come. */
-        if (job->kernel->widen && passes == 1) {
-            p.fetch = ahead;
-            p.fetch_step = step_bytes(job);
-        }
+        fetch_part(job, &p, ahead, pass, passes, cold);
         p.fresh = pass == 0;
         multiply_pass(job, &p, room);
     }
@@ -438,8 +434,9 @@ static uint32_t int8_tiles_most(const struct matmul_job *job)
 {
     const struct gw_int8_kernel *int8 = job->kernel->int8;
     const uint32_t k = job->w[0].k;
-    if (!job->shares || k >= int8->k_block || job->m <= GW_ITEM_ROWS) return int8->tiles;
-    return clamp_u32(int8->tiles * (int8->k_block / k), int8->tiles, int8->tiles_short);
+    if (!int8->tiles_short || !job->shares || k >= int8->k_block || job->m <= GW_ITEM_ROWS)
+        return int8->tiles;
+    return min_u32(int8->tiles * (int8->k_block / k), int8->tiles_short);
 }
 
 static uint32_t tiles_most(const struct matmul_job *job)

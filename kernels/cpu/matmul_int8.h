@@ -38,7 +38,7 @@ struct gw_int8_tile {
 struct gw_int8_kernel {
     uint32_t rows, k_block; /* at a time; k_block: where there are more rows than that */
     /* Of an item, at most. Where shares have less of k than k_block, and there are more rows than an item has: as many more, up to
-     * tiles_short, so that x is read for all of them. */
+     * tiles_short (0: none), so that x is read for all of them. */
     uint32_t tiles, tiles_short;
     gw_quantize_fn *quantize;
     /* May change the tile's rows meanwhile. */

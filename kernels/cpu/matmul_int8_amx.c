@@ -133,7 +133,6 @@ static void micro(struct gw_int8_tile *t, uint32_t rows)
 static const struct gw_int8_kernel int8 = {.rows = ROWS,
                                            .k_block = K_BLOCK,
                                            .tiles = 1,
-                                           .tiles_short = 1,
                                            .quantize = gw_quantize_avx512,
                                            .micro = micro,
                                            .enter = gw_amx_enter,

@@ -38,7 +38,6 @@ static void micro(struct gw_int8_tile *t, uint32_t rows)
 static const struct gw_int8_kernel int8 = {.rows = ROWS,
                                            .k_block = GW_INT8_PANEL_K,
                                            .tiles = GW_ITEM_TILES,
-                                           .tiles_short = GW_ITEM_TILES,
                                            .quantize = gw_quantize_c,
                                            .micro = micro};
 static const struct gw_matmul_kernel kernel_bf16 = {.act = GW_BF16, .fma_ns = 1, .int8 = &int8};

@@ -139,67 +139,29 @@ static void test_profile_of_the_model_gives_other_bits(void **state)
     fixture_close(&asked);
 }
 
-static int with_dense(void **state)
+/* isas: every instruction set, too. Pages of int8 on all of them are test_kernels_kv8's. */
+static int run(const char *name, const struct subject *s, bool isas)
 {
-    *state = (void *)(uintptr_t)&dense;
-    return 0;
-}
-
-static int with_experts(void **state)
-{
-    *state = (void *)(uintptr_t)&experts;
-    return 0;
-}
-
-static int with_fp8_dense(void **state)
-{
-    *state = (void *)(uintptr_t)&fp8_dense;
-    return 0;
-}
-
-static int with_fp8_experts(void **state)
-{
-    *state = (void *)(uintptr_t)&fp8_experts;
-    return 0;
-}
-
-static int with_kv(void **state)
-{
-    *state = (void *)(uintptr_t)&kv;
-    return 0;
-}
-
-static int with_kv_and_weights(void **state)
-{
-    *state = (void *)(uintptr_t)&kv_and_weights;
-    return 0;
-}
-
-static int with_tiles(void **state)
-{
-    *state = (void *)(uintptr_t)&tiles;
-    return 0;
+    void *state = (void *)(uintptr_t)s;
+    const struct CMUnitTest some[] = {
+        cmocka_unit_test_prestate(test_batches_and_chunks_give_the_same_bits, state),
+        cmocka_unit_test_prestate(test_layouts_give_the_same_bits, state),
+        cmocka_unit_test_prestate(test_profile_of_the_model_gives_other_bits, state),
+    };
+    const struct CMUnitTest all[] = {
+        some[0], cmocka_unit_test_prestate(test_instruction_sets_give_the_same_bits, state), some[1],
+        some[2]};
+    return isas ? cmocka_run_group_tests_name(name, all, NULL, NULL)
+                : cmocka_run_group_tests_name(name, some, NULL, NULL);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_batches_and_chunks_give_the_same_bits),
-        cmocka_unit_test(test_instruction_sets_give_the_same_bits),
-        cmocka_unit_test(test_layouts_give_the_same_bits),
-        cmocka_unit_test(test_profile_of_the_model_gives_other_bits),
-    };
-    /* Pages of every instruction set are test_kernels_kv8's. */
-    const struct CMUnitTest kv_tests[] = {
-        cmocka_unit_test(test_batches_and_chunks_give_the_same_bits),
-        cmocka_unit_test(test_layouts_give_the_same_bits),
-        cmocka_unit_test(test_profile_of_the_model_gives_other_bits),
-    };
-    int failed = cmocka_run_group_tests_name("int8_dense", tests, with_dense, NULL);
-    failed += cmocka_run_group_tests_name("int8_experts", tests, with_experts, NULL);
-    failed += cmocka_run_group_tests_name("fp8_dense", tests, with_fp8_dense, NULL);
-    failed += cmocka_run_group_tests_name("fp8_experts", kv_tests, with_fp8_experts, NULL);
-    failed += cmocka_run_group_tests_name("int8_kv", kv_tests, with_kv, NULL);
-    failed += cmocka_run_group_tests_name("bf16amx", tests, with_tiles, NULL);
-    return failed + cmocka_run_group_tests_name("int8_kv_and_weights", kv_tests, with_kv_and_weights, NULL);
+    int failed = run("int8_dense", &dense, true);
+    failed += run("int8_experts", &experts, true);
+    failed += run("fp8_dense", &fp8_dense, true);
+    failed += run("fp8_experts", &fp8_experts, false);
+    failed += run("int8_kv", &kv, false);
+    failed += run("bf16amx", &tiles, true);
+    return failed + run("int8_kv_and_weights", &kv_and_weights, false);
 }
