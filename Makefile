@@ -48,7 +48,7 @@ MIGRATE += migrate/peer_line.c migrate/peer_fetch.c migrate/fetch_items.c migrat
 MIGRATE += migrate/cell_codec.c migrate/peer_conn_cells.c migrate/cell_line.c
 KERNELS := kernels/share_tree.c kernels/coll_cut.c kernels/convert.c kernels/digest.c kernels/digest_model.c \
            kernels/cpu/device.c kernels/cpu/ops.c kernels/cpu/pack.c kernels/cpu/embed.c \
-           kernels/cpu/rmsnorm_c.c kernels/cpu/rmsnorm_avx512.c kernels/cpu/matmul.c kernels/cpu/matmul_c.c \
+           kernels/cpu/rmsnorm_c.c kernels/cpu/rmsnorm_avx512.c kernels/cpu/matmul.c kernels/cpu/matmul_cut.c kernels/cpu/matmul_c.c \
            kernels/cpu/matmul_avx512.c kernels/cpu/matmul_avx512bf16.c kernels/cpu/rope_append.c \
            kernels/cpu/rope_append_c.c kernels/cpu/rope_append_avx512.c kernels/cpu/attention.c \
            kernels/cpu/attention_c.c kernels/cpu/attention_avx512.c kernels/cpu/silu_mul_c.c \

@@ -3,34 +3,14 @@
 #include <assert.h>
 #include <string.h>
 
-#include "kernels/cpu/matmul_int8.h"
-#include "kernels/cpu/matmul_tiled.h"
+#include "kernels/cpu/matmul_job.h"
 
-#define ITEMS_PER_THREAD 4u /* so that threads of unequal speed end together */
 /* Bytes that are asked for with each step: a micro-kernel asks for two lines, one more than that would be in vain. A line of every
  * fourth step (16 ns) keeps some 6 of the 16 buffers of L1's misses busy, one of every step all of them: then w itself waits. */
 #define FETCH_STEP_LEAST 16u
 #define FETCH_STEP_MOST  128u
-#define ITEM_ROWS_LEAST  48u /* below, the time to read w is longer than that to multiply it by the rows */
-
-/* Several products in one job. Either side by side: the same x, each its own columns of y; an item is a rectangle of one
- * of them. Or shares: each its own columns of x and its own y; an item is the same rectangle of all of them. */
-struct matmul_job {
-    const struct gw_matmul_kernel *kernel;
-    const struct gw_weight *w; /* [count]; equal k side by side, equal n as shares */
-    uint32_t count, m;
-    bool shares;
-    const void *x; /* [m, k], or as shares [m, sum of k] */
-    size_t x_stride;
-    float *y; /* [m, ...], or as shares [count][m, n] */
-    size_t y_stride, y_share;
-    const uint32_t *y_at;       /* [count] first column in y of each product side by side */
-    float *residual;            /* [m, n] that the tree over shares is added to; NULL: y is the result */
-    struct gw_int8_x quantized; /* x, with an int8 kernel */
-    struct gw_tiled_x tiled;    /* x, with a kernel of tiles */
-    uint32_t tiles_per_item, rows_per_item, row_blocks;
-    uint32_t items_at_once; /* side by side, that make one rectangle */
-};
+/* Passes that go down a tile: each asks for a line of what is ahead with a step, at most. */
+#define DOWN_LEAST 4u
 
 struct rectangle {
     uint32_t product; /* as shares: the first of all */
@@ -51,22 +31,7 @@ struct block {
     uint32_t k, k_len;
 };
 
-static uint32_t min_u32(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
-
-static uint32_t clamp_u32(uint32_t a, uint32_t least, uint32_t most)
-{
-    return a < least ? least : min_u32(a, most);
-}
-
-static uint32_t blocks_of(uint32_t len, uint32_t block)
-{
-    return (len + block - 1) / block;
-}
-
-static const uint8_t *x_at(const struct matmul_job *job, uint32_t row, size_t k)
+static const uint8_t *x_at(const struct gw_matmul_job *job, uint32_t row, size_t k)
 {
     return (const uint8_t *)job->x + (row * job->x_stride + k) * (job->kernel->act == GW_F32 ? 4 : 2);
 }
@@ -80,84 +45,55 @@ struct room {
 };
 static_assert(sizeof(struct room) <= GW_SCRATCH_BYTES, "a thread's scratch holds it");
 
-static size_t share_width(const struct matmul_job *job, uint32_t share)
+static size_t share_width(const struct gw_matmul_job *job, uint32_t share)
 {
     if (job->kernel->int8) return gw_int8_segment(job->w[share].k);
     return job->kernel->tiled ? gw_tiled_segment(job->w[share].k) : job->w[share].k;
 }
 
-static uint32_t micro_rows(const struct matmul_job *job)
-{
-    if (job->kernel->int8) return job->kernel->int8->rows;
-    return job->kernel->tiled ? job->kernel->tiled->rows : GW_MICRO_ROWS;
-}
-
-/* All rows in one pass. */
-static bool single_pass(const struct matmul_job *job)
-{
-    return job->m <= micro_rows(job);
-}
-
-/* What stays in a cache while all rows of an item pass; a single pass has nothing to gain from short blocks. */
-static uint32_t panel_k(const struct matmul_job *job)
-{
-    const struct gw_int8_kernel *int8 = job->kernel->int8;
-    const struct gw_tiled_kernel *tiled = job->kernel->tiled;
-    const bool single = single_pass(job);
-    if (job->kernel->widen) return single ? GW_FP8_PANEL_K_FEW : GW_FP8_PANEL_K;
-    if (int8) return single ? GW_INT8_PANEL_K : int8->k_block;
-    if (tiled) return single ? GW_TILED_PANEL_K : tiled->k_block;
-    return single ? GW_PANEL_K_SINGLE : GW_PANEL_K;
-}
-
-static uint32_t k_per_step(const struct matmul_job *job)
-{
-    return job->kernel->int8 ? GW_INT8_K_STEP : job->kernel->k_per_step;
-}
-
 /* Of packed weights: what they have for each of the micro-kernel's steps, and for all of a tile. */
-static uint32_t step_bytes(const struct matmul_job *job)
+static uint32_t step_bytes(const struct gw_matmul_job *job)
 {
     if (!job->kernel->widen) return GW_STEP_BYTES;
     return GW_FP8_STEP_BYTES / GW_FP8_K_STEP * job->kernel->k_per_step;
 }
 
-static size_t tile_bytes(const struct matmul_job *job, const struct gw_weight *w)
+static size_t tile_bytes(const struct gw_matmul_job *job, const struct gw_weight *w)
 {
     if (job->kernel->widen) return gw_fp8_tile_bytes(w->k);
     return job->kernel->int8 ? gw_int8_tile_bytes(w->k)
-                             : (size_t)gw_steps(w->k, k_per_step(job)) * GW_STEP_BYTES;
+                             : (size_t)gw_steps(w->k, gw_job_k_per_step(job)) * GW_STEP_BYTES;
 }
 
 /* Of a tile, before its steps. */
-static size_t head_bytes(const struct matmul_job *job)
+static size_t head_bytes(const struct gw_matmul_job *job)
 {
     if (job->kernel->widen) return sizeof(struct gw_fp8_head);
     return job->kernel->int8 ? sizeof(struct gw_int8_head) : 0;
 }
 
 /* The weights of block b of a tile, of the first its head, too. */
-static const uint8_t *block_at(const struct matmul_job *job, const struct block *b, uint32_t tile)
+static const uint8_t *block_at(const struct gw_matmul_job *job, const struct block *b, uint32_t tile)
 {
     const struct gw_weight *w = &job->w[b->of];
     size_t head = b->k > 0 ? head_bytes(job) : 0;
     return (const uint8_t *)w->data + tile * tile_bytes(job, w) + head +
-           (size_t)(b->k / k_per_step(job)) * step_bytes(job);
+           (size_t)(b->k / gw_job_k_per_step(job)) * step_bytes(job);
 }
 
-static struct block block_first(const struct matmul_job *job, const struct rectangle *r)
+static struct block block_first(const struct gw_matmul_job *job, const struct rectangle *r)
 {
     uint32_t of = job->shares ? 0 : r->product;
-    return (struct block){.of = of, .k_len = min_u32(panel_k(job), job->w[of].k)};
+    return (struct block){.of = of, .k_len = gw_min_u32(gw_job_panel_k(job), job->w[of].k)};
 }
 
-static bool block_is_first(const struct matmul_job *job, const struct block *b)
+static bool block_is_first(const struct gw_matmul_job *job, const struct block *b)
 {
     return b->k == 0 && (b->of == 0 || !job->shares);
 }
 
 /* False behind the item's last one. */
-static bool block_next(const struct matmul_job *job, struct block *b)
+static bool block_next(const struct gw_matmul_job *job, struct block *b)
 {
     b->k += b->k_len;
     if (b->k == job->w[b->of].k) {
@@ -165,23 +101,23 @@ static bool block_next(const struct matmul_job *job, struct block *b)
         b->x_k += share_width(job, b->of++);
         b->k = 0;
     }
-    b->k_len = min_u32(panel_k(job), job->w[b->of].k - b->k);
+    b->k_len = gw_min_u32(gw_job_panel_k(job), job->w[b->of].k - b->k);
     return true;
 }
 
 /* The pass's block of k of a tile of fp8 as the micro-kernel reads it: the item's first rows widen it, the others find it. */
-static const void *widened(const struct matmul_job *job, const struct gw_pass *p, uint32_t tile,
+static const void *widened(const struct gw_matmul_job *job, const struct gw_pass *p, uint32_t tile,
                            const uint8_t *packed, struct room *room)
 {
     float *wide = room->wide + (size_t)tile * GW_FP8_PANEL_K * GW_TILE_N;
     const uint8_t *codes =
         packed + sizeof(struct gw_fp8_head) + (size_t)(p->k / GW_FP8_K_STEP) * GW_FP8_STEP_BYTES;
-    if (p->fresh) job->kernel->widen(wide, codes, gw_steps(p->k_len, GW_FP8_K_STEP));
+    if (p->from == GW_FROM_MEMORY) job->kernel->widen(wide, codes, gw_steps(p->k_len, GW_FP8_K_STEP));
     return wide;
 }
 
 /* Of tile number `tile`, what differs from tile to tile. */
-static void micro_tile(const struct matmul_job *job, const struct gw_pass *p, uint32_t tile,
+static void micro_tile(const struct gw_matmul_job *job, const struct gw_pass *p, uint32_t tile,
                        struct room *room, struct gw_micro_tile *out)
 {
     const size_t len = tile_bytes(job, p->w);
@@ -193,11 +129,11 @@ static void micro_tile(const struct matmul_job *job, const struct gw_pass *p, ui
     if (!job->kernel->widen) return;
     out->place.scale = ((const struct gw_fp8_head *)(const void *)packed)->scale;
     out->w = widened(job, p, tile, packed, room);
-    out->fetch.fresh = false;
+    out->fetch.from = GW_FROM_L2;
 }
 
 /* x · wᵀ in f32, of what is in the pass. */
-static void multiply_f32(const struct matmul_job *job, const struct gw_pass *p, struct room *room)
+static void multiply_f32(const struct gw_matmul_job *job, const struct gw_pass *p, struct room *room)
 {
     const struct gw_matmul_kernel *kernel = job->kernel;
     const void *x = x_at(job, p->x_row, p->x_k + p->k);
@@ -212,7 +148,7 @@ static void multiply_f32(const struct matmul_job *job, const struct gw_pass *p, 
     }
 }
 
-static void multiply_pass(const struct matmul_job *job, const struct gw_pass *p, struct room *room)
+static void multiply_pass(const struct gw_matmul_job *job, const struct gw_pass *p, struct room *room)
 {
     if (job->kernel->int8)
         gw_int8_multiply(job->kernel->int8, &job->quantized, p);
@@ -223,20 +159,20 @@ static void multiply_pass(const struct matmul_job *job, const struct gw_pass *p,
 }
 
 /* The rectangle in a whole y. */
-static struct gw_sums sums_at(const struct matmul_job *job, float *y, const struct rectangle *r)
+static struct gw_sums sums_at(const struct gw_matmul_job *job, float *y, const struct rectangle *r)
 {
     return (struct gw_sums){y + r->row * job->y_stride + (size_t)r->tile * GW_TILE_N, job->y_stride};
 }
 
 /* Level `level` of the stack. */
-static struct gw_sums level_at(const struct matmul_job *job, struct room *room, uint32_t level)
+static struct gw_sums level_at(const struct gw_matmul_job *job, struct room *room, uint32_t level)
 {
     size_t stride = (size_t)job->items_at_once * job->tiles_per_item * GW_TILE_N;
     return (struct gw_sums){room->sums + level * stride * job->rows_per_item, stride};
 }
 
 /* Into y. Between blocks of k the sums rest in the scratch: rows of y may be so far apart that they share a cache set. */
-static struct gw_sink sink_at(const struct matmul_job *job, float *y, const struct rectangle *r,
+static struct gw_sink sink_at(const struct gw_matmul_job *job, float *y, const struct rectangle *r,
                               struct room *room)
 {
     return (struct gw_sink){.partial = level_at(job, room, 0), .to = sums_at(job, y, r)};
@@ -245,7 +181,7 @@ static struct gw_sink sink_at(const struct matmul_job *job, float *y, const stru
 /* What becomes of a share's sums. The tree is walked as a binary counter counts: the sum of 2^i shares waits on the stack
  * until its neighbour is as large, then both are added; behind the last share all that waits is added from the smallest up
  * (an odd one is thus unchanged), and then the residual. As many wait as the share's number has bits. */
-static struct gw_sink tree_sink(const struct matmul_job *job, const struct rectangle *r, struct room *room,
+static struct gw_sink tree_sink(const struct gw_matmul_job *job, const struct rectangle *r, struct room *room,
                                 uint32_t share)
 {
     bool last = share + 1 == job->count;
@@ -258,7 +194,7 @@ static struct gw_sink tree_sink(const struct matmul_job *job, const struct recta
     return sink;
 }
 
-static struct gw_sink sink_of(const struct matmul_job *job, const struct rectangle *r, struct room *room,
+static struct gw_sink sink_of(const struct gw_matmul_job *job, const struct rectangle *r, struct room *room,
                               uint32_t of)
 {
     if (job->residual) return tree_sink(job, r, room, of);
@@ -266,8 +202,8 @@ static struct gw_sink sink_of(const struct matmul_job *job, const struct rectang
 }
 
 /* Where the weights lie that are multiplied when all rows of the item have passed block b: NULL where that is not known. */
-static const uint8_t *ahead_of(const struct matmul_job *job, const struct item *item, const struct block *b,
-                               size_t *tile_len)
+static const uint8_t *ahead_of(const struct gw_matmul_job *job, const struct item *item,
+                               const struct block *b, size_t *tile_len)
 {
     struct block ahead = *b;
     const struct rectangle *r = &item->r;
@@ -280,22 +216,52 @@ static const uint8_t *ahead_of(const struct matmul_job *job, const struct item *
     return block_at(job, &ahead, r->tile);
 }
 
+/* Of what is ahead, the bytes that each of so many passes asks for with a step of its own. */
+static uint32_t fetch_step(const struct gw_matmul_job *job, uint32_t passes)
+{
+    return gw_clamp_u32(gw_blocks_of(step_bytes(job), passes), FETCH_STEP_LEAST, FETCH_STEP_MOST);
+}
+
 /* Has pass number `pass` ask for a part of what is ahead. The passes share it evenly, so that memory is never idle while they
  * compute; but a single one has to wait for its own, unless what it multiplies was widened, and so has the first one where it is
  * `cold`. */
-static void fetch_part(const struct matmul_job *job, struct gw_pass *p, const uint8_t *ahead, uint32_t pass,
-                       uint32_t passes, bool cold)
+static void fetch_part(const struct gw_matmul_job *job, struct gw_pass *p, const uint8_t *ahead,
+                       uint32_t pass, uint32_t passes, bool cold)
 {
-    const uint32_t steps = gw_steps(p->k_len, k_per_step(job)), step_len = step_bytes(job);
+    const uint32_t steps = gw_steps(p->k_len, gw_job_k_per_step(job)), step_len = step_bytes(job);
     p->fetch = NULL;
     if (!ahead || (passes == 1 && !job->kernel->widen) || (cold && pass == 0)) return;
     pass -= cold;
-    p->fetch_step = clamp_u32(blocks_of(step_len, passes - cold), FETCH_STEP_LEAST, FETCH_STEP_MOST);
+    p->fetch_step = fetch_step(job, passes - cold);
     if (pass * p->fetch_step < step_len) p->fetch = ahead + (size_t)pass * steps * p->fetch_step;
 }
 
+/* What is multiplied first comes from memory: by all tiles at a time, as others ask for what is ahead. */
+static bool is_cold(const struct gw_matmul_job *job, const struct item *item, const struct block *b)
+{
+    return item->first && block_is_first(job, b);
+}
+
+/* The kernel itself takes all rows by a tile, then by the next one. They share what is ahead, too. */
+static bool goes_down(const struct gw_matmul_job *job, const struct item *item, const struct block *b)
+{
+    const struct gw_int8_kernel *int8 = job->kernel->int8;
+    return int8 && b->k_len <= int8->k_down && item->r.rows >= DOWN_LEAST * int8->rows &&
+           !is_cold(job, item, b);
+}
+
+static void multiply_down(const struct gw_matmul_job *job, const struct rectangle *r, const uint8_t *ahead,
+                          struct gw_pass *p, struct room *room)
+{
+    p->x_row = r->row;
+    p->rows = r->rows;
+    p->fetch = ahead;
+    p->fetch_step = fetch_step(job, gw_blocks_of(r->rows, gw_job_micro_rows(job)));
+    multiply_pass(job, p, room);
+}
+
 /* All rows of the item by block b. */
-static void multiply_block(const struct matmul_job *job, const struct item *item, const struct block *b,
+static void multiply_block(const struct gw_matmul_job *job, const struct item *item, const struct block *b,
                            struct room *room)
 {
     const struct rectangle *r = &item->r;
@@ -308,31 +274,29 @@ static void multiply_block(const struct matmul_job *job, const struct item *item
                         .tile = r->tile,
                         .tiles = r->tiles,
                         .sink = &sink};
-    uint32_t at_once = micro_rows(job), passes = blocks_of(r->rows, at_once);
     const uint8_t *ahead = ahead_of(job, item, b, &p.fetch_tile);
-    const bool cold = passes > 1 && item->first && block_is_first(job, b);
     p.then = ahead;
+    if (goes_down(job, item, b)) {
+        multiply_down(job, r, ahead, &p, room);
+        return;
+    }
+    uint32_t at_once = gw_job_micro_rows(job), passes = gw_blocks_of(r->rows, at_once);
+    const bool cold = passes > 1 && is_cold(job, item, b);
     for (uint32_t pass = 0; pass < passes; pass++) {
         p.row = pass * at_once;
         p.x_row = r->row + p.row;
-        p.rows = min_u32(at_once, r->rows - p.row);
+        p.rows = gw_min_u32(at_once, r->rows - p.row);
         fetch_part(job, &p, ahead, pass, passes, cold);
-        p.fresh = pass == 0;
+        p.from = pass == 0 ? GW_FROM_MEMORY : GW_FROM_L2;
         multiply_pass(job, &p, room);
     }
 }
 
-static void multiply_item(const struct matmul_job *job, const struct item *item, struct room *room)
+static void multiply_item(const struct gw_matmul_job *job, const struct item *item, struct room *room)
 {
     struct block b = block_first(job, &item->r);
     do multiply_block(job, item, &b, room);
     while (block_next(job, &b));
-}
-
-/* Items of one product; each runs down the rows before the next tiles begin. */
-static size_t product_items(const struct matmul_job *job, uint32_t product)
-{
-    return (size_t)blocks_of(gw_tiles(job->w[product].n), job->tiles_per_item) * job->row_blocks;
 }
 
 /* Where one is in the items of all products. */
@@ -342,11 +306,11 @@ struct cursor {
 };
 
 /* The rectangle that begins at the cursor's item, of items before `last`; the cursor goes behind it. */
-static struct rectangle rectangle_next(const struct matmul_job *job, struct cursor *c, size_t last)
+static struct rectangle rectangle_next(const struct gw_matmul_job *job, struct cursor *c, size_t last)
 {
     while (c->item - c->product_first >= c->product_len) {
         c->product_first += c->product_len;
-        c->product_len = product_items(job, ++c->product);
+        c->product_len = gw_job_product_items(job, ++c->product);
     }
     size_t item = c->item - c->product_first, end = c->product_first + c->product_len;
     size_t items = (end < last ? end : last) - c->item;
@@ -354,15 +318,15 @@ static struct rectangle rectangle_next(const struct matmul_job *job, struct curs
     struct rectangle r = {.product = c->product,
                           .row = (uint32_t)(item % job->row_blocks) * job->rows_per_item,
                           .tile = (uint32_t)(item / job->row_blocks) * job->tiles_per_item};
-    r.rows = min_u32(job->rows_per_item, job->m - r.row);
-    r.tiles = min_u32((uint32_t)items * job->tiles_per_item, gw_tiles(job->w[c->product].n) - r.tile);
+    r.rows = gw_min_u32(job->rows_per_item, job->m - r.row);
+    r.tiles = gw_min_u32((uint32_t)items * job->tiles_per_item, gw_tiles(job->w[c->product].n) - r.tile);
     c->item += items;
     return r;
 }
 
-static void multiply_items(const struct matmul_job *job, struct room *room, size_t first, size_t last)
+static void multiply_items(const struct gw_matmul_job *job, struct room *room, size_t first, size_t last)
 {
-    struct cursor c = {.item = first, .product_len = product_items(job, 0)};
+    struct cursor c = {.item = first, .product_len = gw_job_product_items(job, 0)};
     struct rectangle next = rectangle_next(job, &c, last);
     for (bool begun = false, more = true; more; begun = true) {
         struct item item = {.r = next, .first = !begun};
@@ -377,7 +341,7 @@ static void multiply_items(const struct matmul_job *job, struct room *room, size
 
 static void matmul_items(const void *arg, void *scratch, size_t first, size_t last)
 {
-    const struct matmul_job *job = arg;
+    const struct gw_matmul_job *job = arg;
     const struct gw_int8_kernel *int8 = job->kernel->int8;
     const struct gw_tiled_kernel *tiled = job->kernel->tiled;
     if (int8 && int8->enter) int8->enter();
@@ -387,15 +351,8 @@ static void matmul_items(const void *arg, void *scratch, size_t first, size_t la
     if (int8 && int8->enter) int8->leave();
 }
 
-static size_t count_items(const struct matmul_job *job)
-{
-    size_t items = 0;
-    for (uint32_t i = 0; i < (job->shares ? 1 : job->count); i++) items += product_items(job, i);
-    return items;
-}
-
 /* Weights of all products. */
-static double count_weights(const struct matmul_job *job)
+static double count_weights(const struct gw_matmul_job *job)
 {
     double weights = 0;
     for (uint32_t i = 0; i < job->count; i++) {
@@ -407,83 +364,19 @@ static double count_weights(const struct matmul_job *job)
     return weights;
 }
 
-/* Levels of the stack: one for each bit of the number of shares. */
-static uint32_t count_levels(uint32_t shares)
-{
-    uint32_t levels = 0;
-    while (shares >> levels) levels++;
-    return levels;
-}
-
-/* Items of so many tiles, and of up to so many rows, whole micro-kernels', as nearly equal as they can be. */
-static void cut(struct matmul_job *job, uint32_t tiles, uint32_t rows_max)
-{
-    job->tiles_per_item = tiles;
-    uint32_t at_once = micro_rows(job);
-    job->row_blocks = blocks_of(job->m, rows_max / at_once * at_once);
-    job->rows_per_item = blocks_of(blocks_of(job->m, job->row_blocks), at_once) * at_once;
-}
-
-/* Of a single pass items are single tiles, and those that a thread takes at a time make one rectangle. */
-static bool grows(const struct matmul_job *job)
-{
-    return single_pass(job) && !job->kernel->widen && !job->kernel->tiled;
-}
-
-static uint32_t int8_tiles_most(const struct matmul_job *job)
-{
-    const struct gw_int8_kernel *int8 = job->kernel->int8;
-    const uint32_t k = job->w[0].k;
-    if (!int8->tiles_short || !job->shares || k >= int8->k_block || job->m <= GW_ITEM_ROWS)
-        return int8->tiles;
-    return min_u32(int8->tiles * (int8->k_block / k), int8->tiles_short);
-}
-
-static uint32_t tiles_most(const struct matmul_job *job)
-{
-    const struct gw_matmul_kernel *kernel = job->kernel;
-    if (kernel->tiled) return kernel->tiled->tiles;
-    if (grows(job)) return 1;
-    if (kernel->int8) return int8_tiles_most(job);
-    return kernel->fill ? GW_ITEM_TILES_FILLED : GW_ITEM_TILES;
-}
-
-/* How many neighbours a rectangle takes in, where it grows: to a run of w in each block, and as far as there is room for sums. */
-static uint32_t items_at_once(const struct matmul_job *job)
-{
-    if (!grows(job)) return 1;
-    const uint32_t levels = job->residual ? count_levels(job->count) : 1;
-    const size_t run = (size_t)gw_steps(min_u32(job->w[0].k, panel_k(job)), k_per_step(job)) * GW_STEP_BYTES;
-    return clamp_u32((uint32_t)(GW_RUN_BYTES / run), 1, GW_TREE_ROWS / (job->rows_per_item * levels));
-}
-
-/* Large items read and fill less; small ones keep all threads busy. */
-static void cut_items(struct matmul_job *job, uint32_t threads)
-{
-    uint32_t tiles = tiles_most(job), rows = GW_ITEM_ROWS;
-    if (job->residual) rows = min_u32(rows, GW_TREE_ROWS / (tiles * count_levels(job->count)));
-    cut(job, tiles, rows);
-    while (count_items(job) < ITEMS_PER_THREAD * (size_t)threads && rows > ITEM_ROWS_LEAST) {
-        rows /= 2;
-        cut(job, tiles, rows);
-    }
-    while (count_items(job) < ITEMS_PER_THREAD * (size_t)threads && tiles > 1) cut(job, tiles /= 2, rows);
-    job->items_at_once = items_at_once(job);
-}
-
-static void run_rows(struct matmul_job *job, struct gw_device *dev)
+static void run_rows(struct gw_matmul_job *job, struct gw_device *dev)
 {
     double weights = count_weights(job);
-    cut_items(job, (uint32_t)gw_device_threads(dev));
-    size_t items = count_items(job);
+    gw_job_cut(job, (uint32_t)gw_device_threads(dev));
+    size_t items = gw_job_items(job);
     /* per weight: 0.1 ns to read it, and one fma for each row */
     double item_weights = weights * job->row_blocks / (double)items;
-    double rows = min_u32(job->m, job->rows_per_item);
+    double rows = gw_min_u32(job->m, job->rows_per_item);
     gw_device_parallel(dev, matmul_items, job, items, item_weights * (0.1 + rows * job->kernel->fma_ns));
 }
 
 /* Brings rows of x to where the kernel reads them: all of the job's, or as many as have room. Returns how many. */
-static uint32_t bring_x(struct matmul_job *job, struct gw_device *dev, uint32_t rows)
+static uint32_t bring_x(struct gw_matmul_job *job, struct gw_device *dev, uint32_t rows)
 {
     uint32_t segments = job->shares ? job->count : 1;
     const void *x = x_at(job, 0, 0);
@@ -498,7 +391,7 @@ static uint32_t bring_x(struct matmul_job *job, struct gw_device *dev, uint32_t 
 }
 
 /* As many rows at a time as there is room for. */
-static void run_pieces(struct matmul_job job, struct gw_device *dev)
+static void run_pieces(struct gw_matmul_job job, struct gw_device *dev)
 {
     uint32_t m = job.m;
     for (uint32_t done = 0; done < m; done += job.m) {
@@ -510,7 +403,7 @@ static void run_pieces(struct matmul_job job, struct gw_device *dev)
     }
 }
 
-static void run(struct matmul_job *job, struct gw_device *dev)
+static void run(struct gw_matmul_job *job, struct gw_device *dev)
 {
     if (job->count == 0 || job->m == 0) return;
     if (job->kernel->int8 || job->kernel->tiled)
@@ -530,31 +423,31 @@ void gw_matmul_run(const struct gw_matmul_kernel *kernel, struct gw_device *dev,
                    const void *x, size_t x_stride, const struct gw_weight *w, const uint32_t *y_at,
                    uint32_t count, uint32_t m)
 {
-    struct matmul_job job = {.kernel = kernel,
-                             .w = w,
-                             .count = count,
-                             .m = m,
-                             .x = x,
-                             .x_stride = x_stride,
-                             .y = y,
-                             .y_stride = y_stride,
-                             .y_at = y_at};
+    struct gw_matmul_job job = {.kernel = kernel,
+                                .w = w,
+                                .count = count,
+                                .m = m,
+                                .x = x,
+                                .x_stride = x_stride,
+                                .y = y,
+                                .y_stride = y_stride,
+                                .y_at = y_at};
     run(&job, dev);
 }
 
 static void run_shares(const struct gw_matmul_kernel *kernel, struct gw_device *dev, float *residual,
                        float *y, const void *x, const struct gw_weight *w, uint32_t shares, uint32_t m)
 {
-    struct matmul_job job = {.kernel = kernel,
-                             .w = w,
-                             .count = shares,
-                             .m = m,
-                             .shares = true,
-                             .x = x,
-                             .y = y,
-                             .y_stride = w[0].n,
-                             .y_share = (size_t)m * w[0].n,
-                             .residual = residual};
+    struct gw_matmul_job job = {.kernel = kernel,
+                                .w = w,
+                                .count = shares,
+                                .m = m,
+                                .shares = true,
+                                .x = x,
+                                .y = y,
+                                .y_stride = w[0].n,
+                                .y_share = (size_t)m * w[0].n,
+                                .residual = residual};
     for (uint32_t i = 0; i < shares; i++) job.x_stride += w[i].k;
     run(&job, dev);
 }

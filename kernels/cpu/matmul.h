@@ -7,6 +7,9 @@
  *             fill: x of these rows and this block → panel           12 KB, stays in L1
  *             for each tile: micro: sums (registers) += panel · w
  *
+ * Of int8, a tile's block of 1024 k or fewer stays in L1, or near it: there all rows of the item are one pass, and go down a tile
+ * before the next one's turn.
+ *
  * So memory is read while all passes compute, not in the first alone: at 16 rows that saves a fifth of the time. Where all rows are
  * a single pass, blocks are of GW_PANEL_K_SINGLE, so that w is read in the order of memory.
  *
@@ -107,13 +110,20 @@ static inline void gw_place_finish(const struct gw_place *p, uint32_t r, uint32_
     gw_sums_at(&sink->to, p)[r * sink->to.stride + c] = sum;
 }
 
+/* Where a tile's weights are. */
+enum gw_from {
+    GW_FROM_MEMORY, /* or nearer: these are the item's first rows */
+    GW_FROM_L2,
+    GW_FROM_L1, /* the rows just before were multiplied by them */
+};
+
 /* Weights that are multiplied later, to come to L2 while a tile is multiplied: for each of its steps so many bytes from `at`
- * on, 128 at most. at = NULL: none. fresh: the tile's own may come from memory (these are the item's first rows); else from L2.
+ * on, 128 at most. at = NULL: none. from: the tile's own are there.
  * Those are asked for some steps ahead, and behind the tile's last one, those of the tile that `then` points to. */
 struct gw_fetch {
     const uint8_t *at;
     uint32_t step;
-    bool fresh;
+    enum gw_from from;
     const uint8_t *then;
 };
 
@@ -126,24 +136,26 @@ struct gw_micro_tile {
     uint32_t steps;
 };
 
-/* Rows that a micro-kernel takes at a time, by all tiles of an item, over one block of k of one product. */
+/* Rows that a micro-kernel takes at a time, by all tiles of an item, over one block of k of one product. One of int8 may be of more
+ * rows: they are taken in turn by each tile. */
 struct gw_pass {
     const struct gw_weight *w;
     uint32_t segment; /* of a row of x: the share */
     size_t x_k;       /* where w's k begin in a row of x */
     uint32_t k, k_len;
+    enum gw_from from;         /* where w is */
     uint32_t x_row, row, rows; /* in x; in the sink's rectangle; how many */
     uint32_t tile, tiles;
     const struct gw_sink *sink;
     const uint8_t *fetch; /* as in struct gw_fetch, of the first tile; NULL: nothing */
     uint32_t fetch_step;
-    bool fresh;          /* these are the item's first rows */
     size_t fetch_tile;   /* from tile to tile */
     const uint8_t *then; /* what is multiplied behind the last tile; NULL: not known */
 };
 
 /* Both are written where they are read, field by field. Of one that was copied whole, the loads were wider than the stores before
- * them: they had to wait until those had left the store buffer, behind sums that miss the caches (5% of a product of 512 rows). */
+ * them: they had to wait until those had left the store buffer, behind sums that miss the caches (5% of a product of 512 rows). So
+ * neighbours in a pass are not neighbours in what is written: a compiler would copy two by one load. */
 static inline void gw_pass_place(const struct gw_pass *p, uint32_t tile, struct gw_place *out)
 {
     uint32_t left = p->w->n - (p->tile + tile) * GW_TILE_N;
@@ -163,7 +175,7 @@ static inline void gw_pass_fetch(const struct gw_pass *p, uint32_t tile, const u
     const uint8_t *then = tile + 1 < p->tiles ? w + len : p->then;
     out->at = p->fetch ? p->fetch + tile * p->fetch_tile : NULL;
     out->step = p->fetch_step;
-    out->fresh = p->fresh;
+    out->from = p->from;
     out->then = then ? then : w;
 }
 

@@ -176,7 +176,7 @@ static void micro(const struct gw_micro_tile *t, uint32_t rows)
         pad(&padded, (const uint8_t *)t->w + (size_t)(t->steps - t->steps % STEPS) * GW_STEP_BYTES,
             t->steps % STEPS);
     /* Halves of the columns, one after the other, are no order for memory. */
-    const bool in_order = t->fetch.fresh && !t->fetch.at;
+    const bool in_order = t->fetch.from == GW_FROM_MEMORY && !t->fetch.at;
     if (rows > GW_XTILE_ROWS && !in_order) {
         multiply_squares(t, 0, rest, to, &padded);
         multiply_squares(t, 1, rest, to, &padded);

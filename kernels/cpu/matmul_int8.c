@@ -61,22 +61,39 @@ void gw_int8_quantize(const struct gw_matmul_kernel *kernel, struct gw_device *d
     gw_device_parallel(dev, quantize_rows, &job, to->rows, QUANTIZE_NS * (double)to->stride);
 }
 
+/* Rows by one tile, as many at a time as the kernel takes. The first of them bring its weights to L1; all ask for what is ahead, each
+ * for a part. */
+static void multiply_tile(const struct gw_int8_kernel *kernel, struct gw_int8_tile *t, uint32_t rows)
+{
+    const size_t part = (size_t)t->steps * t->fetch.step;
+    for (uint32_t n, asked = t->fetch.step; rows > 0; rows -= n, asked += t->fetch.step) {
+        n = rows < kernel->rows ? rows : kernel->rows;
+        kernel->micro(t, n);
+        t->place.row += n;
+        t->x += n * t->x_stride;
+        t->x_rows -= n;
+        t->x_scale += n * t->x_scale_stride;
+        t->fetch.from = GW_FROM_L1;
+        t->fetch.at = t->fetch.at && asked < GW_STEP_BYTES ? t->fetch.at + part : NULL;
+    }
+}
+
 void gw_int8_multiply(const struct gw_int8_kernel *kernel, const struct gw_int8_x *x, const struct gw_pass *p)
 {
     const size_t tile_bytes = gw_int8_tile_bytes(p->w->k), step = p->k / GW_INT8_K_STEP;
     struct gw_int8_tile t;
-    t.x = x->bytes + p->x_row * x->stride + p->x_k + p->k;
     t.x_stride = x->stride;
-    t.x_rows = x->room - p->x_row;
-    t.x_scale = x->scales + (size_t)p->x_row * x->segments + p->segment;
     t.x_scale_stride = x->segments;
     t.steps = gw_steps(p->k_len, GW_INT8_K_STEP);
     for (uint32_t tile = 0; tile < p->tiles; tile++) {
         const uint8_t *packed = (const uint8_t *)p->w->data + (p->tile + tile) * tile_bytes;
         t.w = packed + sizeof(struct gw_int8_head) + step * GW_STEP_BYTES;
         t.head = (const struct gw_int8_head *)(const void *)packed;
+        t.x = x->bytes + p->x_row * x->stride + p->x_k + p->k;
+        t.x_rows = x->room - p->x_row;
+        t.x_scale = x->scales + (size_t)p->x_row * x->segments + p->segment;
         gw_pass_place(p, tile, &t.place);
         gw_pass_fetch(p, tile, t.w, tile_bytes, &t.fetch);
-        kernel->micro(&t, p->rows);
+        multiply_tile(kernel, &t, p->rows);
     }
 }

@@ -37,9 +37,11 @@ struct gw_int8_tile {
 
 struct gw_int8_kernel {
     uint32_t rows, k_block; /* at a time; k_block: where there are more rows than that */
-    /* Of an item, at most. Where shares have less of k than k_block, and there are more rows than an item has: as many more, up to
+    /* Of an item, at most. Where there are more rows than an item has, and shares are short: as many as have k_block of k, up to
      * tiles_short (0: none), so that x is read for all of them. */
     uint32_t tiles, tiles_short;
+    /* Blocks of so many k or fewer stay in L1 or near it: all rows go down a tile before the next one's turn. 0: none do. */
+    uint32_t k_down;
     gw_quantize_fn *quantize;
     /* May change the tile's rows meanwhile. */
     void (*micro)(struct gw_int8_tile *tile, uint32_t rows);

@@ -171,7 +171,7 @@ GW_INLINE void gw_micro_part(gw_micro_steps_fn *body, const uint32_t k_per_step,
     else
         gw_micro_load(&acc, &p, rows, width);
     body(&acc, rows, width, (const float *)t->x + (size_t)step * k_per_step, w + c, steps,
-         t->fetch.fresh ? far : near);
+         t->fetch.from == GW_FROM_MEMORY ? far : near);
     if (p.last && p.scale) gw_micro_scale(&acc, p.scale, rows, width);
     if (p.last) gw_micro_add(&acc, &p, rows, width);
     gw_micro_store(&acc, &p, rows, width);
@@ -180,7 +180,7 @@ GW_INLINE void gw_micro_part(gw_micro_steps_fn *body, const uint32_t k_per_step,
 GW_INLINE void gw_micro_parts(gw_micro_steps_fn *body, const uint32_t k_per_step,
                               const struct gw_micro_tile *t, const uint32_t rows, const uint32_t width)
 {
-    uint32_t block = t->fetch.fresh ? GW_MICRO_FRESH : t->steps;
+    uint32_t block = t->fetch.from == GW_FROM_MEMORY ? GW_MICRO_FRESH : t->steps;
     for (uint32_t step = 0; step < t->steps; step += block)
         for (uint32_t c = 0; c < t->place.cols; c += 8 * width)
             gw_micro_part(body, k_per_step, t, rows, width, c, step,

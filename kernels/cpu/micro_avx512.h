@@ -12,6 +12,7 @@
 enum gw_ahead {
     GW_AHEAD_NEAR,  /* from L2 */
     GW_AHEAD_FAR,   /* from L2; what is multiplied later is brought there from memory */
+    GW_AHEAD_HERE,  /* from L1, likewise: a line in each step */
     GW_AHEAD_FRESH, /* from memory */
 };
 
@@ -167,20 +168,22 @@ GW_INLINE struct gw_micro_asked gw_micro_ask(const struct gw_fetch *fetch, const
         return a;
     }
     a.near = w + (ahead == GW_AHEAD_FAR ? GW_MICRO_NEAR : GW_MICRO_NEAR_FEW) * GW_STEP_BYTES;
-    a.next = fetch->at;
-    a.step = fetch->step;
+    a.next = fetch->at ? fetch->at : w;
+    a.step = fetch->at ? fetch->step : 0;
     return a;
 }
 
 GW_INLINE void gw_micro_fetch(struct gw_micro_asked *a, const enum gw_ahead ahead)
 {
-    const uint32_t lines = ahead == GW_AHEAD_FRESH ? 4 : ahead == GW_AHEAD_FAR ? 2 : 0;
+    static const uint32_t next_lines[] = {
+        [GW_AHEAD_NEAR] = 0, [GW_AHEAD_HERE] = 1, [GW_AHEAD_FAR] = 2, [GW_AHEAD_FRESH] = 4};
+    const uint32_t lines = next_lines[ahead], near_lines = ahead == GW_AHEAD_HERE ? 0 : 4;
 #pragma GCC unroll 4
     for (uint32_t j = 0; j < lines; j++) _mm_prefetch(a->next + 64 * j, _MM_HINT_T1);
 #pragma GCC unroll 4
-    for (uint32_t j = 0; j < 4; j++) _mm_prefetch(a->near + 64 * j, _MM_HINT_T0);
+    for (uint32_t j = 0; j < near_lines; j++) _mm_prefetch(a->near + 64 * j, _MM_HINT_T0);
     a->near += GW_STEP_BYTES;
-    if (ahead == GW_AHEAD_FAR) a->next += a->step;
+    if (ahead == GW_AHEAD_FAR || ahead == GW_AHEAD_HERE) a->next += a->step;
     if (ahead != GW_AHEAD_FRESH) return;
     a->next += GW_STEP_BYTES;
     if (a->near == a->end) a->near = a->then;
@@ -225,7 +228,7 @@ GW_INLINE void gw_micro_dispatch(gw_micro_rows_fn *body, const void *tile, uint3
 {
     if (fetch->at)
         gw_micro_dispatch_rows(body, tile, rows, GW_AHEAD_FAR);
-    else if (fetch->fresh)
+    else if (fetch->from == GW_FROM_MEMORY)
         gw_micro_dispatch_rows(body, tile, rows, GW_AHEAD_FRESH);
     else
         gw_micro_dispatch_rows(body, tile, rows, GW_AHEAD_NEAR);
