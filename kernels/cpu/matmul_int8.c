@@ -5,6 +5,7 @@
 #include "kernels/cpu/device.h"
 
 #define QUANTIZE_NS 0.15 /* per element, on one thread */
+#define STEPS_IN_L1 128u /* 32 KB of a tile's weights; more do not stay there beside x */
 
 struct quantize_job {
     const struct gw_int8_kernel *kernel;
@@ -61,7 +62,7 @@ void gw_int8_quantize(const struct gw_matmul_kernel *kernel, struct gw_device *d
     gw_device_parallel(dev, quantize_rows, &job, to->rows, QUANTIZE_NS * (double)to->stride);
 }
 
-/* Rows by one tile, as many at a time as the kernel takes. The first of them bring its weights to L1; all ask for what is ahead, each
+/* Rows by one tile, as many at a time as the kernel takes. The first of them bring its weights near; all ask for what is ahead, each
  * for a part. */
 static void multiply_tile(const struct gw_int8_kernel *kernel, struct gw_int8_tile *t, uint32_t rows)
 {
@@ -73,7 +74,7 @@ static void multiply_tile(const struct gw_int8_kernel *kernel, struct gw_int8_ti
         t->x += n * t->x_stride;
         t->x_rows -= n;
         t->x_scale += n * t->x_scale_stride;
-        t->fetch.from = GW_FROM_L1;
+        t->fetch.from = t->steps <= STEPS_IN_L1 ? GW_FROM_L1 : GW_FROM_L2;
         t->fetch.at = t->fetch.at && asked < GW_STEP_BYTES ? t->fetch.at + part : NULL;
     }
 }
