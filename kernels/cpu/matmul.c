@@ -236,13 +236,14 @@ static void fetch_part(const struct gw_matmul_job *job, struct gw_pass *p, const
     if (pass * p->fetch_step < step_len) p->fetch = ahead + (size_t)pass * steps * p->fetch_step;
 }
 
-/* What is multiplied first comes from memory: by all tiles at a time, as others ask for what is ahead. */
+/* The first that a thread multiplies of a job: nobody has asked for its weights. */
 static bool is_cold(const struct gw_matmul_job *job, const struct item *item, const struct block *b)
 {
     return item->first && block_is_first(job, b);
 }
 
-/* The kernel itself takes all rows by a tile, then by the next one. They share what is ahead, too. */
+/* Whether all rows are one pass, and the kernel takes them by one tile after the other. Not of what is cold: reading its weights, as
+ * the first rows do there, leaves no time to ask for others. */
 static bool goes_down(const struct gw_matmul_job *job, const struct item *item, const struct block *b)
 {
     const struct gw_int8_kernel *int8 = job->kernel->int8;
@@ -255,6 +256,7 @@ static void multiply_down(const struct gw_matmul_job *job, const struct rectangl
 {
     p->x_row = r->row;
     p->rows = r->rows;
+    p->from = GW_FROM_MEMORY;
     p->fetch = ahead;
     p->fetch_step = fetch_step(job, gw_blocks_of(r->rows, gw_job_micro_rows(job)));
     multiply_pass(job, p, room);
