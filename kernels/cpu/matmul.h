@@ -25,7 +25,7 @@
  * instructions of the same ports: 84% of the peak at most, 86% for 6 rows) 63-73% of the peak; at 512 rows f32 75-84%, bf16
  * 70-74%, int8 80%, of shares of 256 k 65%: there the scales and the tree are 96 instructions for each 1536 that multiply. By VNNI on
  * one core of a Xeon with AMX, 512 rows: 88% of the peak; the loop itself has all of it, some 5% are sums and x that are not in L2, 3%
- * what is asked for meanwhile, 2% quantization; shares of 256 k 80%. On both cores of that Xeon, idle, virtual, which read 37 GB/s
+ * what is asked for meanwhile, 2% quantization; shares of 256 k 78%. On both cores of that Xeon, idle, virtual, which read 37 GB/s
  * (asked for ahead; 30 by plain loads): 1 row of bf16 89-91% of that, 4 rows 84-87%, of shares of 1024 k 89% and 82%, of 256 k 82% and
  * 73%; int8 88-94% and 82-88%, 85% and 81%, 76% and 73%. What shares lack is that they lie apart (GW_RUN_BYTES).
  *

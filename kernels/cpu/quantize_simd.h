@@ -7,9 +7,9 @@
 #include "kernels/cpu/quantize.h"
 #include "kernels/cpu/simd.h"
 
-/* How far ahead a row is asked for, in elements: they come from other cores' caches, where the processor does not ask far enough by
- * itself (0.3 ns per element, 0.17 so). */
-#define AHEAD 1024u
+/* How far ahead a row is asked for, in elements. Of 512 rows by shares of 256 k on a Xeon, whose x is not in L2, quantization took
+ * 3.9% of the time, and takes 2.1% so (by samples of one thread). */
+#define GW_QUANTIZE_AHEAD 1024u
 
 /* The largest magnitudes in sixteen parts of a row. */
 GW_INLINE gw_v16 largest_lanes(const void *x, enum gw_dtype type, uint32_t k)
@@ -18,7 +18,7 @@ GW_INLINE gw_v16 largest_lanes(const void *x, enum gw_dtype type, uint32_t k)
     uint32_t i = 0;
     for (; type == GW_BF16 && i + 32 <= k; i += 32) {
         gw_widen32((const uint16_t *)x + i, &a, &b);
-        __builtin_prefetch((const uint16_t *)x + i + AHEAD, 0, 3);
+        __builtin_prefetch((const uint16_t *)x + i + GW_QUANTIZE_AHEAD, 0, 3);
         even = gw_larger_bits16(even, a);
         odd = gw_larger_bits16(odd, b);
     }

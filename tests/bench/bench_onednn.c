@@ -63,8 +63,8 @@ struct primitive {
 struct theirs {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
-    struct primitive plain, work,
-        quantize; /* work: all that ours does; where x has to be quantized for it, behind that */
+    struct primitive plain;
+    struct primitive quantize, work; /* all that ours does, one behind the other; either may not be there */
     dnnl_memory_t x_bf16, x, y, w[BENCH_COPIES_MAX];
     uint8_t *w_memory;
     size_t w_bytes;
